@@ -40,7 +40,7 @@ class StudentConfig:
 
     channels: tuple[int, ...] = (16, 32, 64, 96, 128)
     """Feature channels of the U-Net, from full resolution down."""
-    dropout: float = 0.1
+    dropout: float = 0.0
     """Part of the features that is dropped in training."""
 
     def __post_init__(self) -> None:

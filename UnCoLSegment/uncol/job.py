@@ -98,7 +98,7 @@ class AnnotatedSlices:
 def parse_structure(text: str) -> Structure:
     """Read `NAME=VALUE`, as in `spleen=1`."""
     name, separator, value = text.rpartition("=")
-    if not separator or not name or not value.strip().isdigit():
+    if not separator or not name.strip() or not value.strip().isdecimal():
         message = f'"{text}" does not say which structure it is. Write NAME=VALUE, for example spleen=1.'
         raise ConfigError(message)
     return Structure(int(value), name.strip())
@@ -111,7 +111,7 @@ def parse_box(text: str) -> Box:
         indices = [int(number) for number in numbers.split(",")]
     except ValueError:
         indices = []
-    if not separator or not name or len(indices) != 6:
+    if not separator or not name.strip() or len(indices) != 6:
         message = f'Box "{text}" is not readable. Write LABEL=I0,J0,K0,I1,J1,K1 with six whole voxel indices.'
         raise ConfigError(message)
     lower, upper = (indices[0], indices[1], indices[2]), (indices[3], indices[4], indices[5])
@@ -131,7 +131,7 @@ def parse_annotated_slices(text: str) -> AnnotatedSlices:
     except ValueError:
         indices, case = (), None
     letter = axis.strip().upper()
-    if letter not in ("I", "J", "K") or not indices or (at and case is None):
+    if letter not in ("I", "J", "K") or not indices or min(indices) < 0 or (at and (case is None or case < 1)):
         message = f'Annotated slices "{text}" are not readable. Write AXIS:N1,N2,... (I, J or K), for example K:0,8,16.'
         raise ConfigError(message)
     return AnnotatedSlices(letter, indices, case)  # type: ignore[arg-type]  # checked to be I, J or K above
@@ -146,6 +146,7 @@ class SegmentJob:
     model: Path | None = None
     boxes: tuple[Box, ...] = ()
     labels: Path | None = None
+    annotated_slices: tuple[AnnotatedSlices, ...] = ()
     structures: tuple[Structure, ...] = ()
     device: Device = "auto"
 

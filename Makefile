@@ -1,0 +1,62 @@
+# Two commands do everything: `make demo` shows the product, `make test` checks it.
+# Each first sets up what it needs: the virtual environment .venv with the pinned packages.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed.stamp
+REQUIREMENTS := requirements/dev.txt
+DEMO_OUT ?= demo-output
+
+# The first of these that is Python 3.11 or newer makes the virtual environment; `make PYTHON=... test` names another.
+PYTHON ?=
+CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.12 python3.11 python)
+
+# Waiting threads sleep: spinning ones slow everything down when other programs are busy too.
+OMP_WAIT_POLICY ?= passive
+export OMP_WAIT_POLICY
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test test-fast lint format install clean
+
+help:  ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+demo: $(STAMP)  ## run the whole loop on one volume and save pictures in demo-output
+	$(BIN)/python -m uncol demo --out $(DEMO_OUT)
+
+test: lint  ## check everything: style, types, import directions, tests
+	$(BIN)/python -m pytest
+
+test-fast: $(STAMP)  ## run the tests that need no GPU, no shared images and little time
+	$(BIN)/python -m pytest -m "not slow and not gpu and not realdata"
+
+lint: $(STAMP)  ## check style, types and import directions
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+	$(BIN)/lint-imports
+
+format: $(STAMP)  ## repair what can be repaired by itself
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+install: $(STAMP)  ## set up or update .venv
+
+clean:  ## remove .venv and everything that can be made again
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build $(DEMO_OUT)
+
+$(STAMP): pyproject.toml $(wildcard requirements/*.txt) | $(BIN)/python
+	$(BIN)/python -m pip install --disable-pip-version-check --requirement $(REQUIREMENTS) --editable '.[dev]'
+	@touch $@
+
+$(BIN)/python:
+	@for candidate in $(CANDIDATES); do \
+		if "$$candidate" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+			echo "Setting up $(VENV) with $$candidate"; \
+			exec "$$candidate" -m venv --clear $(VENV); \
+		fi; \
+	done; \
+	echo "UnCoL needs Python 3.11 or newer with its venv module. Tried: $(CANDIDATES)." >&2; \
+	echo "Install it, or name it: make PYTHON=python3.12 test" >&2; \
+	exit 1

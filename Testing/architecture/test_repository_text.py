@@ -1,0 +1,60 @@
+"""The repository works on any machine: no file names a path or a package index of one of them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MACHINE_PATH = re.compile(r"""(?:^|[\s"'`(=:])(/(?:work|root|home|tmp|Users)/[^\s"'`)]*)""", re.MULTILINE)
+PACKAGE_INDEX = re.compile(
+    r"pypi[.]org|pythonhosted[.]org|download[.]pytorch[.]org|conda[.]anaconda[.]org|[-](?:extra-)?index-url\b"
+)
+
+
+def machine_details(text: str) -> list[str]:
+    """Return the absolute paths and package indexes that a text names."""
+    return MACHINE_PATH.findall(text) + PACKAGE_INDEX.findall(text)
+
+
+def test_no_tracked_file_names_a_machine_path_or_a_package_index() -> None:
+    found = {name: details for name, text in _tracked_texts() if (details := machine_details(text))}
+
+    assert found == {}
+
+
+@pytest.mark.parametrize("folder", ["work", "root", "home", "tmp", "Users"])
+@pytest.mark.parametrize("before", ["", "see ", '"', "(", "OUT="], ids=["start", "space", "quote", "bracket", "equals"])
+def test_the_check_finds_machine_paths(before: str, folder: str) -> None:
+    path = f"/{folder}/someone"
+
+    assert machine_details(f"{before}{path}") == [path]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("https://" + "pypi" + ".org/simple", id="index"),
+        pytest.param("pip install --extra" + "-index-url X torch", id="option of pip"),
+    ],
+)
+def test_the_check_finds_package_indexes(text: str) -> None:
+    assert len(machine_details(text)) == 1
+
+
+@pytest.mark.parametrize("text", ["../shared/data", "docs/home/page.md", "https://example.org/home/page"])
+def test_relative_paths_and_addresses_are_no_machine_paths(text: str) -> None:
+    assert machine_details(text) == []
+
+
+def _tracked_texts() -> list[tuple[str, str]]:
+    try:
+        listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"git cannot list the files of this checkout ({error})")
+    names = [name for name in listed.stdout.decode().split("\0") if (ROOT / name).is_file()]
+    contents = [(name, (ROOT / name).read_bytes()) for name in names]
+    return [(name, content.decode(errors="replace")) for name, content in contents if b"\0" not in content]

@@ -1,0 +1,83 @@
+"""Model files are data, not programs: nothing in the product reads or writes a pickle."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PRODUCT_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
+PICKLING_PACKAGES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve"}
+
+
+def unsafe_places(source: str) -> list[str]:
+    """Return `LINE: what` for each use of pickle that is found in a source text."""
+    nodes = list(ast.walk(ast.parse(source)))
+    found = [
+        *((node.lineno, what) for node in nodes if isinstance(node, ast.Import) for what in _unsafe_import(node)),
+        *((node.lineno, what) for node in nodes if isinstance(node, ast.ImportFrom) for what in _unsafe_from(node)),
+        *((node.lineno, what) for node in nodes if isinstance(node, ast.Call) for what in _unsafe_call(node)),
+    ]
+    return [f"{line}: {what}" for line, what in sorted(found)]
+
+
+def _unsafe_import(node: ast.Import) -> Iterator[str]:
+    yield from (f"imports {alias.name}" for alias in node.names if _is_pickling(alias.name))
+
+
+def _unsafe_from(node: ast.ImportFrom) -> Iterator[str]:
+    if _is_pickling(node.module or ""):
+        yield f"imports from {node.module}"
+    if node.module == "torch":
+        yield from (f"imports torch.{alias.name} by name" for alias in node.names if alias.name in ("load", "save"))
+
+
+def _unsafe_call(node: ast.Call) -> Iterator[str]:
+    called = ast.unparse(node.func)
+    keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+    if called == "torch.load" and keywords.get("weights_only") != "True":
+        yield "torch.load without weights_only=True"
+    if called == "torch.save":
+        yield "torch.save writes a pickle"
+    if keywords.get("allow_pickle", "False") != "False":
+        yield "allow_pickle"
+
+
+def _is_pickling(module: str) -> bool:
+    return module.partition(".")[0] in PICKLING_PACKAGES
+
+
+SOURCES = sorted(PRODUCT_FOLDER.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=[path.relative_to(PRODUCT_FOLDER).as_posix() for path in SOURCES])
+def test_source_file_uses_no_pickle(path: Path) -> None:
+    assert unsafe_places(path.read_text(encoding="utf-8")) == []
+
+
+def test_there_are_source_files_to_check() -> None:
+    assert PRODUCT_FOLDER / "uncol" / "volume.py" in SOURCES
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        pytest.param("import pickle", ["1: imports pickle"], id="import"),
+        pytest.param("import numpy, dill as d", ["1: imports dill"], id="import under another name"),
+        pytest.param("from pickle import loads", ["1: imports from pickle"], id="import of a function"),
+        pytest.param("from torch import load", ["1: imports torch.load by name"], id="torch.load by name"),
+        pytest.param("\ntorch.load(f)", ["2: torch.load without weights_only=True"], id="torch.load"),
+        pytest.param(
+            "torch.load(f, weights_only=flag)", ["1: torch.load without weights_only=True"], id="torch.load by flag"
+        ),
+        pytest.param("torch.load(f, weights_only=True)", [], id="safe torch.load"),
+        pytest.param("torch.save(a, f)", ["1: torch.save writes a pickle"], id="torch.save"),
+        pytest.param("np.load(f, allow_pickle=True)", ["1: allow_pickle"], id="numpy with pickle"),
+        pytest.param("np.load(f, allow_pickle=False)", [], id="numpy without pickle"),
+        pytest.param("'import pickle'  # torch.load(f)", [], id="only in words"),
+    ],
+)
+def test_the_check_finds_unsafe_uses(source: str, expected: list[str]) -> None:
+    assert unsafe_places(source) == expected

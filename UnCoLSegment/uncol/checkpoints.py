@@ -1,0 +1,256 @@
+"""Models and resumable checkpoints on disk: safetensors, JSON and checksums, written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from uncol import __version__
+from uncol.config import Config
+from uncol.errors import CheckpointError, OutputError, UncolError
+from uncol.job import Structure
+from uncol.networks.student import Student2D
+from uncol.volume import Plane
+
+FORMAT = 1
+"""Version of the model folder's format."""
+MODEL_FILE, WEIGHTS_FILE, SUMS_FILE = "model.json", "weights.safetensors", "SHA256SUMS"
+CHECKPOINT_FILE = "checkpoint.safetensors"
+DISCLAIMER = "Research use only. Not a medical device."
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a program must know to use a model, and a person to judge it.
+
+    Attributes:
+        structures: Label values and names, in the order of the output channels after background.
+        plane: Anatomical plane of the slices.
+        pixel_mm: Side of a pixel in the student's frame.
+        slice_mm: Distance between neighboring input slices.
+        window: Lowest and highest grey value.
+        config: The effective configuration.
+        training: Record of the training: slices, hashes, steps, seconds, device, losses, versions.
+    """
+
+    structures: tuple[Structure, ...]
+    plane: Plane
+    pixel_mm: float
+    slice_mm: float
+    window: tuple[float, float]
+    config: Config
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def class_count(self) -> int:
+        """Structures and background."""
+        return len(self.structures) + 1
+
+    def as_document(self) -> dict[str, Any]:
+        """Return the card as a JSON object."""
+        document = {key: value for key, value in asdict(self).items() if key != "config"}
+        return {
+            "format": FORMAT,
+            "uncol": __version__,
+            **document,
+            "config": self.config.as_document(),
+            "intended_use": DISCLAIMER,
+        }
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> ModelCard:
+        """Build a card from a JSON object.
+
+        Raises:
+            KeyError, TypeError, ValueError, UncolError: If the document is not a model card.
+        """
+        low, high = document["window"]
+        return cls(
+            structures=tuple(Structure(each["value"], each["name"]) for each in document["structures"]),
+            plane=document["plane"],
+            pixel_mm=float(document["pixel_mm"]),
+            slice_mm=float(document["slice_mm"]),
+            window=(float(low), float(high)),
+            config=Config.from_document(document["config"]),
+            training=dict(document["training"]),
+        )
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained student with its card."""
+
+    card: ModelCard
+    student: nn.Module
+
+
+def build_student(card: ModelCard) -> Student2D:
+    """Return an untrained student of the card's size."""
+    return Student2D(card.config.student, card.config.data.neighbor_count, card.class_count)
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Write a model folder; an older model there is replaced only when the new one is complete.
+
+    Raises:
+        OutputError: If the folder cannot be written.
+    """
+    with _replacing_files(folder) as partial:
+        save_file(_contiguous(model.student.state_dict()), partial / WEIGHTS_FILE)
+        (partial / MODEL_FILE).write_text(json.dumps(model.card.as_document(), indent=2) + "\n", encoding="utf-8")
+        sums = [f"{_sha256(partial / name)}  {name}\n" for name in (MODEL_FILE, WEIGHTS_FILE)]
+        (partial / SUMS_FILE).write_text("".join(sums), encoding="utf-8")
+
+
+def load_model(folder: Path) -> Model:
+    """Read a model folder after checking its checksums.
+
+    Raises:
+        CheckpointError: If it is missing, damaged, or of another format.
+    """
+    card_path = folder / MODEL_FILE
+    if not card_path.is_file():
+        message = f'"{folder}" is not a model folder: it has no {MODEL_FILE}. Name a folder that fine-tuning wrote.'
+        raise CheckpointError(message)
+    _verify_sums(folder)
+    try:
+        document = json.loads(card_path.read_text(encoding="utf-8"))
+        _check_format(document["format"], folder)
+        card = ModelCard.from_document(document)
+        student = build_student(card)
+        student.load_state_dict(load_file(folder / WEIGHTS_FILE), strict=True)
+    except CheckpointError:
+        raise
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError, UncolError) as error:
+        message = f'Model "{folder}" cannot be read ({error}). Export it again, or choose another model.'
+        raise CheckpointError(message) from error
+    return Model(card, student.eval().requires_grad_(False))
+
+
+def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
+    """Write a resumable checkpoint as one file; the previous one is replaced only when it is complete.
+
+    Raises:
+        OutputError: If the folder cannot be written.
+    """
+
+    def write(path: Path) -> None:
+        save_file(_contiguous(tensors), path, metadata={"record": json.dumps(dict(record))})
+
+    _write_file(folder / CHECKPOINT_FILE, write)
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the tensors and the record of a checkpoint.
+
+    Raises:
+        CheckpointError: If there is none or it is damaged.
+    """
+    path = folder / CHECKPOINT_FILE
+    if not path.is_file():
+        message = f'There is nothing to resume in "{folder}". Start without --resume.'
+        raise CheckpointError(message)
+    try:
+        with safe_open(path, framework="pt") as file:
+            record = json.loads(file.metadata()["record"])
+            return {key: file.get_tensor(key) for key in file.keys()}, record  # noqa: SIM118  # not a mapping
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        message = f'The checkpoint in "{folder}" is damaged ({error}). Delete the folder and start again.'
+        raise CheckpointError(message) from error
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Say whether an unfinished run can be resumed there."""
+    return (folder / CHECKPOINT_FILE).is_file()
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Delete the checkpoint of a run that has ended."""
+    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+
+
+def _check_format(found: object, folder: Path) -> None:
+    if found != FORMAT:
+        message = f'Model "{folder}" has format {found}, this version reads {FORMAT}. Update UnCoL.'
+        raise CheckpointError(message)
+
+
+def _verify_sums(folder: Path) -> None:
+    try:
+        lines = (folder / SUMS_FILE).read_text(encoding="utf-8").splitlines()
+        sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+        wrong = [name for name in (MODEL_FILE, WEIGHTS_FILE) if sums.get(name) != _sha256(folder / name)]
+    except (OSError, ValueError) as error:
+        message = f'Model "{folder}" is incomplete ({error}). Export it again, or choose another model.'
+        raise CheckpointError(message) from error
+    if wrong:
+        message = f'Model "{folder}" is damaged: {wrong[0]} does not match its checksum. Export it again.'
+        raise CheckpointError(message)
+
+
+@contextmanager
+def _replacing_files(folder: Path) -> Iterator[Path]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    try:
+        yield partial
+        for file in partial.iterdir():
+            _flush_to_disk(file)
+        for file in sorted(partial.iterdir(), key=lambda each: each.name == SUMS_FILE):
+            file.replace(folder / file.name)
+    except (OSError, SafetensorError) as error:
+        raise _unwritable(folder, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_file(path: Path, write: Callable[[Path], None]) -> None:
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        _flush_to_disk(temporary)
+        temporary.replace(path)
+    except (OSError, SafetensorError) as error:
+        temporary.unlink(missing_ok=True)
+        raise _unwritable(path.parent, error) from error
+
+
+def _unwritable(folder: Path, error: Exception) -> OutputError:
+    return OutputError(
+        f'"{folder}" could not be written ({error}). Free some space there or choose another folder; '
+        "nothing half-written was left."
+    )
+
+
+def _flush_to_disk(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        key: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for key, tensor in tensors.items()
+    }

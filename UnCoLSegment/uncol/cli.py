@@ -1,0 +1,283 @@
+"""The command line: the only place that knows the console, its arguments and exit codes."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+from typing import Annotated, Any, TypeVar, cast, get_args
+
+import typer
+
+from uncol import __version__
+from uncol.config import Config, read_config
+from uncol.console import ProgressDisplay, print_json, print_table, say
+from uncol.demo import DemoJob, run_demo
+from uncol.doctor import examine
+from uncol.errors import CancelledError, ConfigError, UncolError
+from uncol.job import (
+    Case,
+    Device,
+    FineTuneJob,
+    SegmentJob,
+    parse_annotated_slices,
+    parse_box,
+    parse_structure,
+)
+from uncol.tasks import Surroundings, run_evaluate, run_fine_tune, run_segment, with_choices
+
+EXIT_BUG, EXIT_USER, EXIT_CANCELLED = 1, 2, 130
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Segment, annotate a few slices, fine-tune on site, see the uncertainty. "
+    "Research use only. Not a medical device.",
+)
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout; the result comes last.")]
+OutFolder = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
+DeviceChoice = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Structures = Annotated[
+    list[str] | None, typer.Option("--structure", metavar="NAME=VALUE", help="Structure in the label map; repeatable.")
+]
+SliceChoice = list[str] | None
+AnnotatedChoice = Annotated[
+    SliceChoice,
+    typer.Option(
+        "--annotated-slices",
+        metavar="[CASE@]AXIS:N1,N2,...",
+        help="Slices of the label map that count as annotated, e.g. K:0,8,16; repeatable.",
+    ),
+]
+CacheFolder = Annotated[
+    Path | None, typer.Option("--cache", help="Folder for the foundation model's embeddings of your slices.")
+]
+WeightsFile = Annotated[
+    Path | None, typer.Option("--foundation-weights", help="LiteMedSAM weights; else those of the installed package.")
+]
+
+_stop = Event()
+Parsed = TypeVar("Parsed")
+
+
+@app.command()
+def segment(
+    image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MHA or a DICOM folder.")],
+    out: OutFolder,
+    model: Annotated[Path | None, typer.Option(help="Model folder that fine-tuning wrote.")] = None,
+    box: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL=I0,J0,K0,I1,J1,K1", help="3D box in voxel indices, both ends included; repeatable."),
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Label map with a few annotated slices, 255 elsewhere.")] = None,
+    annotated_slices: AnnotatedChoice = None,
+    structure: Structures = None,
+    device: DeviceChoice = "auto",
+    cache: CacheFolder = None,
+    foundation_weights: WeightsFile = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Segment an image with a model, or without one from boxes or a few annotated slices."""
+    job = SegmentJob(
+        image=image,
+        out=out,
+        model=model,
+        boxes=_parsed(box, parse_box),
+        labels=labels,
+        annotated_slices=_parsed(annotated_slices, parse_annotated_slices),
+        structures=_parsed(structure, parse_structure),
+        device=_device(device),
+    )
+    document = _with_progress(lambda around: run_segment(job, around), cache, foundation_weights, as_json=as_json)
+    _tell_result(document, as_json=as_json)
+
+
+@app.command("fine-tune")
+def fine_tune(
+    case: Annotated[list[tuple[Path, Path]], typer.Option(metavar="IMAGE LABELS", help="Image and its label map; repeatable.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the model.")],
+    unlabeled: Annotated[list[Path] | None, typer.Option(help="Further image without labels; repeatable.")] = None,
+    annotated_slices: AnnotatedChoice = None,
+    structure: Structures = None,
+    minutes: Annotated[float | None, typer.Option(help="Time for everything (5 when nothing is given).")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps instead of minutes: repeatable.")] = None,
+    base: Annotated[Path | None, typer.Option(help="Model to start from.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")] = False,
+    seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
+    config: Annotated[Path | None, typer.Option(help="JSON file with further settings.")] = None,
+    device: DeviceChoice = "auto",
+    cache: CacheFolder = None,
+    foundation_weights: WeightsFile = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Learn from a few annotated slices and from everything that nobody annotated."""
+    job = FineTuneJob(
+        cases=tuple(Case(*each) for each in case),
+        out=out,
+        unlabeled=tuple(unlabeled or ()),
+        annotated_slices=_parsed(annotated_slices, parse_annotated_slices),
+        structures=_parsed(structure, parse_structure),
+        base=base,
+        resume=resume,
+        device=_device(device),
+    )
+    settings = with_choices(read_config(config) if config else Config(), minutes=minutes, steps=steps, seed=seed)
+    document = _with_progress(
+        lambda around: run_fine_tune(job, settings, around), cache, foundation_weights, as_json=as_json
+    )
+    _tell_result(document, as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    prediction: Annotated[Path, typer.Option(help="Segmentation to judge.")],
+    reference: Annotated[Path, typer.Option(help="Label map to judge it by; 255 is left out.")],
+    uncertainty: Annotated[Path | None, typer.Option(help="Uncertainty map of the segmentation.")] = None,
+    exclude_slices: Annotated[
+        SliceChoice, typer.Option(metavar="AXIS:N1,N2,...", help="Slices that do not count; repeatable.")
+    ] = None,
+    only_slices: Annotated[
+        SliceChoice, typer.Option(metavar="AXIS:N1,N2,...", help="Slices that alone count; repeatable.")
+    ] = None,
+    structure: Structures = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure a segmentation: Dice, HD95 and ASD in mm, and what its uncertainty is worth."""
+    document = run_evaluate(
+        prediction,
+        reference,
+        uncertainty=uncertainty,
+        structures=_parsed(structure, parse_structure),
+        excluded=_parsed(exclude_slices, parse_annotated_slices),
+        only=_parsed(only_slices, parse_annotated_slices),
+    )
+    if as_json:
+        print_json({"event": "result", **document})
+        return
+    rows = [
+        [each["name"], _number(each["dice"], 3), _number(each["hd95_mm"], 2), _number(each["asd_mm"], 2)]
+        for each in [*document["structures"], {"name": "mean", **document["mean"]}]
+    ]
+    print_table("Segmentation against reference", ["structure", "Dice", "HD95 (mm)", "ASD (mm)"], rows)
+    if document["uncertainty"] is not None:
+        doubt = document["uncertainty"]
+        print_table(
+            f"Uncertainty, within {doubt['band_mm']:g} mm of a boundary",
+            ["", "value"],
+            [
+                ["error detection (AUROC)", _number(doubt["error_detection_auroc"], 3)],
+                ["calibration error (ECE)", _number(doubt["expected_calibration_error"], 3)],
+            ],
+        )
+
+
+@app.command()
+def demo(
+    out: OutFolder = Path("demo-output"),
+    image: Annotated[Path | None, typer.Option(help="Your own CT; with --labels.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Its full label map, the simulated annotator.")] = None,
+    structure: Structures = None,
+    every: Annotated[int, typer.Option(help="Annotate every n-th slice.")] = 8,
+    minutes: Annotated[float, typer.Option(help="Time for fine-tuning.")] = 3.0,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch a public CT after asking; else a CT is generated.")
+    ] = False,
+    device: DeviceChoice = "auto",
+    cache: CacheFolder = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run the whole story on one volume and write a report with pictures."""
+    job = DemoJob(
+        out=out,
+        image=image,
+        labels=labels,
+        structures=_parsed(structure, parse_structure),
+        every=every,
+        minutes=minutes,
+        download=download,
+        device=_device(device),
+    )
+    document = _with_progress(lambda around: run_demo(job, _confirm, around), cache, None, as_json=as_json)
+    _tell_result(document, as_json=as_json)
+
+
+@app.command()
+def doctor(
+    cache: CacheFolder = None, foundation_weights: WeightsFile = None, as_json: JsonFlag = False
+) -> None:
+    """Say which devices, teachers, versions and memory there are, and what to do about what is missing."""
+    document = examine(_cache_folder(cache), foundation_weights)
+    if as_json:
+        print_json({"event": "result", **document})
+        return
+    rows = [[check["name"], check["state"], check["advice"]] for check in document["checks"]]
+    print_table(f"UnCoL {__version__}", ["what", "state", "what to do"], rows)
+
+
+def main() -> None:
+    """Run the command line and leave with 0 done, 1 our bug, 2 the user can fix it, 130 cancelled."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr, level=logging.WARNING)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: _stop.set())
+    sys.exit(_exit_code())
+
+
+def _exit_code() -> int:
+    try:
+        app()
+    except CancelledError as cancelled:
+        say(str(cancelled))
+        return EXIT_CANCELLED
+    except UncolError as error:
+        say(str(error))
+        return EXIT_USER
+    except Exception:  # noqa: BLE001  # the last resort: a bug of ours gets its traceback and its own exit code
+        traceback.print_exc()
+        say("This is a bug in UnCoL. Please report it with the lines above.")
+        return EXIT_BUG
+    return 0
+
+
+def _with_progress(
+    work: Callable[[Surroundings], dict[str, Any]], cache: Path | None, weights: Path | None, *, as_json: bool
+) -> dict[str, Any]:
+    with ProgressDisplay(as_json=as_json) as display:
+        return work(Surroundings(display, _stop.is_set, _cache_folder(cache), weights))
+
+
+def _tell_result(document: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"event": "result", **document})
+        return
+    for note in document.get("notes", []):
+        say(note)
+    say(f"Done. Results are in {document['out']}")
+
+
+def _parsed(texts: list[str] | None, parse: Callable[[str], Parsed]) -> tuple[Parsed, ...]:
+    return tuple(parse(text) for text in texts or ())
+
+
+def _device(text: str) -> Device:
+    if text not in get_args(Device):
+        message = f'Device "{text}" is unknown. Choose one of {", ".join(get_args(Device))}.'
+        raise ConfigError(message)
+    return cast(Device, text)
+
+
+def _cache_folder(chosen: Path | None) -> Path:
+    return chosen or Path(typer.get_app_dir("uncol")) / "embeddings"
+
+
+def _confirm(question: str) -> bool:
+    return sys.stdin.isatty() and typer.confirm(question, err=True)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "undefined" if value is None else f"{value:.{digits}f}"

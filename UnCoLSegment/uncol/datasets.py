@@ -1,0 +1,175 @@
+"""Annotated and unannotated slices of one or several cases, as the student sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from uncol.errors import DataError
+from uncol.job import Structure
+from uncol.transforms import SliceFrame, apply_window, resize_image, resize_labels
+from uncol.volume import UNKNOWN_LABEL, Plane, SliceView, Volume, view_slices
+
+_RESIZE_BATCH = 32
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class LabeledCase:
+    """One image and the label map of its annotated slices (255: unknown) on the same grid."""
+
+    image: Volume
+    labels: Volume
+
+
+@dataclass(frozen=True)
+class SliceStack:
+    """One case in the student's frame.
+
+    Attributes:
+        view: How the case's slices are counted.
+        images: Windowed slices (S, H, W), float32 in [0, 1].
+        labels: Class indices (S, H, W), uint8: 0 background, 1 the first structure, 255 unknown.
+        native_labels: The same (S, h, w) in the pixels of the image, for contours and prompts.
+    """
+
+    view: SliceView
+    images: Tensor
+    labels: Tensor
+    native_labels: NDArray[np.uint8]
+
+
+def stack_case(
+    case: LabeledCase, structures: Sequence[Structure], plane: Plane, pixel_mm: float, window: tuple[float, float]
+) -> SliceStack:
+    """Bring a case into the student's frame: square pixels of `pixel_mm`, grey values windowed to [0, 1]."""
+    view = view_slices(case.image, plane)
+    native_labels = class_indices(view.stack_from(case.labels.voxels), structures)
+    grey = view.stack_from(case.image.voxels)
+    slices, rows, columns = grey.shape
+    frame = SliceFrame.fitting(rows, columns, view.spacing_mm[1:], pixel_mm)
+    images = torch.empty(slices, frame.rows, frame.columns)
+    labels = torch.empty(slices, frame.rows, frame.columns, dtype=torch.uint8)
+    for start in range(0, slices, _RESIZE_BATCH):
+        part = slice(start, start + _RESIZE_BATCH)
+        windowed = apply_window(torch.from_numpy(np.ascontiguousarray(grey[part], dtype=np.float32)), window)
+        images[part] = resize_image(windowed[:, None], frame.rows, frame.columns)[:, 0]
+        labels[part] = resize_labels(torch.from_numpy(native_labels[part].copy()), frame.rows, frame.columns)
+    return SliceStack(view, images, labels, native_labels)
+
+
+def class_indices(labels: NDArray[np.uint8], structures: Sequence[Structure]) -> NDArray[np.uint8]:
+    """Turn label values into class indices: structures in their order from 1, 255 stays, all else is background."""
+    table = np.zeros(256, dtype=np.uint8)
+    table[UNKNOWN_LABEL] = UNKNOWN_LABEL
+    for index, structure in enumerate(structures, start=1):
+        table[structure.value] = index
+    return table[labels]
+
+
+def finest_pixel_mm(view: SliceView, rows: int, columns: int, longest: int) -> float:
+    """Return the student's pixel: the slice's own finer spacing, or larger so that `longest` pixels suffice."""
+    extent_mm = max(rows * view.spacing_mm[1], columns * view.spacing_mm[2])
+    return max(min(view.spacing_mm[1:]), extent_mm / longest)
+
+
+@dataclass(frozen=True)
+class SliceAddress:
+    """One slice of one case."""
+
+    case: int
+    index: int
+
+
+class SlicePool:
+    """All slices of all cases, drawn by what is known about them.
+
+    Args:
+        stacks: The cases in the student's frame; smaller ones are padded to the largest.
+        class_count: Classes with background.
+        neighbor_count: Slices in one input, the slice itself in the middle.
+        multiple: Rows and columns are padded to a multiple of this.
+
+    Raises:
+        DataError: If no structure is annotated anywhere.
+    """
+
+    def __init__(self, stacks: Sequence[SliceStack], class_count: int, neighbor_count: int, multiple: int) -> None:
+        self.class_count = class_count
+        self._reach = neighbor_count // 2
+        rows = _round_up(max(each.images.shape[1] for each in stacks), multiple)
+        columns = _round_up(max(each.images.shape[2] for each in stacks), multiple)
+        self.images = [_padded(each.images, rows, columns) for each in stacks]
+        self.labels = [_padded_labels(each.labels, rows, columns) for each in stacks]
+        self.voxel_counts = sum((_count_classes(each.labels, class_count) for each in stacks), torch.zeros(class_count))
+        self._by_class = self._addresses_by_class()
+        self.unlabeled = [
+            SliceAddress(case, index)
+            for case, stack in enumerate(stacks)
+            for index, labels in enumerate(stack.labels)
+            if (labels == UNKNOWN_LABEL).any()
+        ]
+        if not any(self._by_class[1:]):
+            message = "No structure is annotated: the annotated slices hold background only. Annotate a structure."
+            raise DataError(message)
+
+    def draw_labeled(self, count: int, generator: torch.Generator) -> list[SliceAddress]:
+        """Draw annotated slices: a class first, so that rare structures come as often as large ones."""
+        classes = [index for index, addresses in enumerate(self._by_class) if addresses]
+        return [_one_of(self._by_class[_one_of(classes, generator)], generator) for _ in range(count)]
+
+    def draw_unlabeled(self, count: int, generator: torch.Generator) -> list[SliceAddress]:
+        """Draw slices with unknown voxels, all alike."""
+        return [_one_of(self.unlabeled, generator) for _ in range(count)]
+
+    def inputs(self, addresses: Sequence[SliceAddress]) -> Tensor:
+        """Return slices with their neighbors (B, neighbors, H, W); beyond the ends the last slice is repeated."""
+        return torch.stack([self._with_neighbors(each) for each in addresses])
+
+    def targets(self, addresses: Sequence[SliceAddress]) -> Tensor:
+        """Return label maps (B, H, W), uint8, 255 where unknown."""
+        return torch.stack([self.labels[each.case][each.index] for each in addresses])
+
+    def _with_neighbors(self, address: SliceAddress) -> Tensor:
+        images = self.images[address.case]
+        offsets = torch.arange(-self._reach, self._reach + 1)
+        return images[(address.index + offsets).clamp(0, len(images) - 1)]
+
+    def _addresses_by_class(self) -> list[list[SliceAddress]]:
+        found: list[list[SliceAddress]] = [[] for _ in range(self.class_count)]
+        for case, labels in enumerate(self.labels):
+            for index, each in enumerate(labels):
+                for present in each.unique().tolist():
+                    if present != UNKNOWN_LABEL:
+                        found[present].append(SliceAddress(case, index))
+        return found
+
+
+def _round_up(size: int, multiple: int) -> int:
+    return -(-size // multiple) * multiple
+
+
+def _padded(images: Tensor, rows: int, columns: int) -> Tensor:
+    missing = (0, columns - images.shape[2], 0, rows - images.shape[1])
+    return functional.pad(images[:, None], missing, mode="replicate")[:, 0]
+
+
+def _padded_labels(labels: Tensor, rows: int, columns: int) -> Tensor:
+    missing = (0, columns - labels.shape[2], 0, rows - labels.shape[1])
+    return functional.pad(labels, missing, value=UNKNOWN_LABEL)
+
+
+def _count_classes(labels: Tensor, class_count: int) -> Tensor:
+    return torch.bincount(labels[labels != UNKNOWN_LABEL].long(), minlength=class_count).float()
+
+
+def _one_of(items: Sequence[Item], generator: torch.Generator) -> Item:
+    return items[int(torch.randint(len(items), (1,), generator=generator))]

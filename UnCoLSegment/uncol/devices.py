@@ -1,0 +1,96 @@
+"""Which processor does the work, in which precision, and what happens when its memory is full."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
+
+import torch
+
+from uncol.errors import ConfigError
+from uncol.job import Device
+
+_log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+_PREFERENCE: tuple[Device, ...] = ("cuda", "mps", "cpu")
+
+
+def available_devices() -> list[Device]:
+    """Return the kinds of device that torch can use here, best first."""
+    usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return [kind for kind in _PREFERENCE if usable[kind]]
+
+
+def select_device(wanted: Device) -> torch.device:
+    """Return the device to work on; `auto` takes the best one there is.
+
+    Raises:
+        ConfigError: If the wanted device is not there.
+    """
+    available = available_devices()
+    if wanted == "auto":
+        return torch.device(available[0])
+    if wanted not in available:
+        message = (
+            f'Device "{wanted}" is not available here (available: {", ".join(available)}). '
+            "Choose --device auto, or run `uncol doctor` to see what is missing."
+        )
+        raise ConfigError(message)
+    return torch.device(wanted)
+
+
+def reduced_precision(device: torch.device) -> torch.dtype | None:
+    """Return the data type in which this device computes faster than in float32, or None.
+
+    bfloat16 keeps float32's range, so training needs no loss scaling. A CPU gets it only with
+    bfloat16 instructions: without them it is slower than float32.
+    """
+    if device.type == "cpu":
+        return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else None
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    return torch.float16 if device.type == "mps" else None
+
+
+def autocast(device: torch.device, *, training: bool = False) -> AbstractContextManager[object]:
+    """Return the context in which networks run in the device's reduced precision.
+
+    float16 (Apple GPU) is left out in training, where small gradients would vanish.
+    """
+    dtype = reduced_precision(device)
+    if dtype is None or (training and dtype is torch.float16):
+        return nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
+
+
+def with_memory_fallback(
+    work: Callable[[torch.device, int], Result],
+    device: torch.device,
+    size: int,
+    say: Callable[[str], None],
+) -> Result:
+    """Do memory-hungry work; when the device's memory is full, halve its size, then go to the CPU.
+
+    Args:
+        work: Called with the device and the size (slices at once) to use.
+        device: Where to try first.
+        size: How much to try first, at least 1.
+        say: Told in one sentence about every step back.
+    """
+    while True:
+        try:
+            return work(device, size)
+        except torch.OutOfMemoryError:
+            if size == 1 and device.type == "cpu":
+                raise
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+        if size > 1:
+            size //= 2
+            say(f"The {device.type.upper()} memory is full; going on with {size} slices at a time.")
+        else:
+            device = torch.device("cpu")
+            say("The GPU memory is full even for one slice; going on with the CPU, which is slower.")

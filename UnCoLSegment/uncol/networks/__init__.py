@@ -1,0 +1,1 @@
+"""Student networks, composed of MONAI's blocks."""

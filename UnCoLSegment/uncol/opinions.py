@@ -1,0 +1,213 @@
+"""What the generalized teacher says about every unannotated slice, asked anew in a few rounds.
+
+Where its boxes come from: from the contours interpolated between annotated slices, or from the
+specialized teacher's own mask where that one is surer of itself than interpolation deserves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import label as connected_components
+from torch import Tensor
+
+from uncol.datasets import SliceAddress, SlicePool, SliceStack
+from uncol.interpolation import ShapeInterpolation, complete_slices
+from uncol.metrics import dice
+from uncol.prompts import box_of_mask, grow_box, scale_box
+from uncol.segmentation import with_background
+from uncol.teachers.embeddings import PromptableStack
+from uncol.transforms import resize_image
+from uncol.uncertainty import normalized_entropy
+
+_LEAST_MASK_PIXELS = 8
+"""A mask smaller than this prompts nothing (method, section 10)."""
+_LEAST_RELIABILITY = 0.5
+"""A class on which the generalized teacher scores less on annotated slices gets no vote from it."""
+
+Probabilities = Callable[[Sequence[SliceAddress]], Tensor]
+"""The specialized teacher: class probabilities (B, C, H, W) of slices in the student's frame."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """One box per slice and structure, for one case.
+
+    Attributes:
+        boxes: (S, C - 1, 4) = (row0, column0, row1, column1) in the teacher's frame; NaN where
+            nothing is asked.
+    """
+
+    boxes: NDArray[np.float32]
+
+    @property
+    def asked(self) -> NDArray[np.bool_]:
+        """Where there is a box (S, C - 1)."""
+        return ~np.isnan(self.boxes[..., 0])
+
+
+@dataclass(frozen=True)
+class CaseOpinion:
+    """The generalized teacher's answers for one case.
+
+    Attributes:
+        probabilities: (S, C - 1, H, W), uint8, 0 ... 255, in the student's frame.
+        asked: Where the teacher was asked (S, C - 1), bool.
+    """
+
+    probabilities: Tensor
+    asked: Tensor
+
+
+class GeneralizedOpinions:
+    """The frozen foundation teacher's part in the training of one student.
+
+    Args:
+        pool: The slices in the student's frame.
+        stacks: The same cases with their annotated contours.
+        prompted: For every case its slices as the foundation teacher sees them.
+        margin_pixels: How far a box reaches beyond its mask, in the teacher's frame.
+    """
+
+    def __init__(
+        self,
+        pool: SlicePool,
+        stacks: Sequence[SliceStack],
+        prompted: Sequence[PromptableStack],
+        margin_pixels: float,
+    ) -> None:
+        self._pool = pool
+        self._stacks = stacks
+        self._prompted = prompted
+        self._margin = margin_pixels
+        self._structure_count = pool.class_count - 1
+        self._shapes = [_shapes_of(each, self._structure_count) for each in stacks]
+        self._interpolation_dice = self._score_interpolation()
+        self.reliability = torch.ones(pool.class_count)
+        self.prompts: list[Prompts] = []
+        self._cases: list[CaseOpinion] = []
+
+    def measure_reliability(self, before_slice: Callable[[], None]) -> None:
+        """Score the teacher on annotated slices, with the box of their own contour.
+
+        The mean Dice of a class becomes its `reliability`; below 0.5 the class gets none at all.
+        """
+        scores: list[list[float]] = [[] for _ in range(self._structure_count)]
+        for stack, prompted in zip(self._stacks, self._prompted, strict=True):
+            for index in complete_slices(stack.native_labels):
+                masks = {c: stack.native_labels[index] == c + 1 for c in range(self._structure_count)}
+                present = {c: mask for c, mask in masks.items() if mask.sum() >= _LEAST_MASK_PIXELS}
+                if not present:
+                    continue
+                before_slice()
+                boxes = np.stack([self._box(mask, prompted) for mask in present.values()])
+                answers = resize_image(prompted.decode(index, boxes).probabilities[None], *mask_shape(present))[0]
+                for (structure, mask), answer in zip(present.items(), answers, strict=True):
+                    scores[structure].append(dice(answer.numpy() > 0.5, mask))
+        means = torch.tensor([float(np.mean(each)) if each else 1.0 for each in scores])
+        self.reliability[1:] = torch.where(means < _LEAST_RELIABILITY, 0.0, means)
+
+    def prompt(self, specialized: Probabilities | None, before_slice: Callable[[], None]) -> None:
+        """Choose a box for every unannotated slice and structure, and ask the teacher.
+
+        Args:
+            specialized: The specialized teacher; None prompts from interpolated contours only.
+            before_slice: Called before every slice, to tell progress and to stop.
+        """
+        self.prompts = [Prompts(np.full((len(s.images), self._structure_count, 4), np.nan, "f4")) for s in self._stacks]
+        for address in self._pool.unlabeled:
+            before_slice()
+            self.prompts[address.case].boxes[address.index] = self._boxes_for(address, specialized)
+        self.ask(self.prompts, before_slice)
+
+    def ask(self, prompts: Sequence[Prompts], before_slice: Callable[[], None]) -> None:
+        """Ask the teacher with given boxes, as `prompt` chose them or a checkpoint kept them."""
+        self.prompts = list(prompts)
+        self._cases = [
+            self._answer(case, prompted, each, before_slice)
+            for case, (prompted, each) in enumerate(zip(self._prompted, prompts, strict=True))
+        ]
+
+    def about(self, addresses: Sequence[SliceAddress]) -> tuple[Tensor, Tensor]:
+        """Return class probabilities (B, C, H, W) and which structures were asked about (B, C - 1)."""
+        foreground = torch.stack([self._cases[each.case].probabilities[each.index] for each in addresses])
+        asked = torch.stack([self._cases[each.case].asked[each.index] for each in addresses])
+        return with_background(foreground.movedim(1, 0).float() / 255).movedim(0, 1), asked
+
+    def _boxes_for(self, address: SliceAddress, specialized: Probabilities | None) -> NDArray[np.float32]:
+        prompted = self._prompted[address.case]
+        boxes = np.full((self._structure_count, 4), np.nan, dtype=np.float32)
+        learned = specialized([address])[0] if specialized else None
+        certainty = 1 - normalized_entropy(learned[None])[0] if learned is not None else None
+        for structure in range(self._structure_count):
+            if self.reliability[structure + 1] == 0:
+                continue
+            mask = self._shapes[address.case][structure].mask(address.index)
+            if learned is not None and certainty is not None:
+                own = largest_component((learned.argmax(0) == structure + 1).numpy())
+                surer = own.any() and float(certainty.numpy()[own].mean()) > self._interpolation_dice[structure]
+                if surer:
+                    rows, columns = self._stacks[address.case].images.shape[1:]
+                    mask = own[:rows, :columns]
+            if mask is not None and mask.sum() >= _LEAST_MASK_PIXELS:
+                boxes[structure] = self._box(mask, prompted)
+        return boxes
+
+    def _answer(
+        self, case: int, prompted: PromptableStack, prompts: Prompts, before_slice: Callable[[], None]
+    ) -> CaseOpinion:
+        count, (rows, columns) = len(prompted), self._stacks[case].images.shape[1:]
+        shape = (count, self._structure_count, *self._pool.images[case].shape[1:])
+        probabilities, asked = torch.zeros(shape, dtype=torch.uint8), torch.from_numpy(prompts.asked)
+        for index in np.flatnonzero(prompts.asked.any(1)).tolist():
+            before_slice()
+            decoded = prompted.decode(index, prompts.boxes[index][prompts.asked[index]])
+            answers = resize_image(decoded.probabilities[None], rows, columns)[0].clamp(0, 1)
+            probabilities[index, asked[index], :rows, :columns] = (answers * 255).round().to(torch.uint8)
+        return CaseOpinion(probabilities, asked)
+
+    def _box(self, mask: NDArray[np.bool_], prompted: PromptableStack) -> NDArray[np.float32]:
+        frame = prompted.frame
+        box = scale_box(box_of_mask(mask), frame.rows / mask.shape[0], frame.columns / mask.shape[1])
+        return grow_box(box, self._margin, np.array([0, 0, frame.rows, frame.columns], dtype=np.float32))
+
+    def _score_interpolation(self) -> list[float]:
+        scores: list[list[float]] = [[] for _ in range(self._structure_count)]
+        for structure, shape, index in self._shapes_with_neighbors():
+            guess, truth = shape.without(index).mask(index), shape.mask(index)
+            if truth is not None:
+                scores[structure].append(dice(guess, truth) if guess is not None else 0.0)
+        return [float(np.mean(each)) if each else 0.0 for each in scores]
+
+    def _shapes_with_neighbors(self) -> Iterator[tuple[int, ShapeInterpolation, int]]:
+        for shapes in self._shapes:
+            for structure, shape in enumerate(shapes):
+                for index in shape.annotated_slices[1:-1]:
+                    yield structure, shape, index
+
+
+def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the largest connected part of a mask (H, W)."""
+    parts, count = connected_components(mask)
+    if count <= 1:
+        return mask
+    return parts == np.bincount(parts.ravel())[1:].argmax() + 1
+
+
+def mask_shape(masks: dict[int, NDArray[np.bool_]]) -> tuple[int, int]:
+    """Return rows and columns of masks that all have one shape."""
+    rows, columns = next(iter(masks.values())).shape
+    return rows, columns
+
+
+def _shapes_of(stack: SliceStack, structure_count: int) -> list[ShapeInterpolation]:
+    annotated = complete_slices(stack.native_labels)
+    spacing = stack.view.spacing_mm[1:]
+    return [
+        ShapeInterpolation.of_structure(stack.native_labels, annotated, structure + 1, spacing)
+        for structure in range(structure_count)
+    ]

@@ -1,0 +1,96 @@
+"""Two teachers' opinions become one pseudo-label and the region where it counts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from uncol.uncertainty import normalized_entropy
+
+_RAMP_STEEPNESS = 5.0
+
+
+def trust_threshold(progress: float, start: float, end: float) -> float:
+    """Return the entropy up to which a teacher is trusted.
+
+    `start + (end - start) * exp(-5 (1 - t/T)^2)` (method, section 5, item 3).
+
+    Args:
+        progress: t/T of stage 2, in [0, 1].
+        start: Asymptote at the beginning.
+        end: Threshold at the end.
+    """
+    return start + (end - start) * math.exp(-_RAMP_STEEPNESS * (1 - progress) ** 2)
+
+
+@dataclass(frozen=True)
+class PseudoLabel:
+    """What the student is asked to learn from an unannotated slice.
+
+    Attributes:
+        label: Class indices (B, ...), int64.
+        trust_mask: Where at least one teacher is trusted (B, ...), bool.
+    """
+
+    label: Tensor
+    trust_mask: Tensor
+
+
+def fuse_pseudo_labels(
+    generalized: Tensor,
+    specialized: Tensor,
+    threshold: float,
+    reliability: Tensor | None = None,
+    silent: Tensor | None = None,
+) -> PseudoLabel:
+    """Fuse two teachers' class probabilities, each voxel by the certainty of both.
+
+    Both trusted: `w_g P_g + (1 - w_g) P_s` with `w_g = exp(-U_g) / (exp(-U_g) + exp(-U_s))`; one
+    trusted: that one; none: the voxel does not count (method, section 5, items 4 and 5).
+
+    Args:
+        generalized: Class probabilities of the foundation teacher (B, C, ...).
+        specialized: Class probabilities of the moving average (B, C, ...).
+        threshold: Normalized entropy up to which a teacher is trusted, in [0, 1].
+        reliability: For each class (C,) the Dice that the generalized teacher reached on held-out
+            annotated slices: its certainty is multiplied by that of the class it votes for. None
+            takes 1 for all.
+        silent: Where the generalized teacher was not asked about a class that the specialized
+            teacher sees (B, ...), bool: there it has no vote. None takes nowhere.
+    """
+    generalized_entropy = normalized_entropy(generalized)
+    specialized_entropy = normalized_entropy(specialized)
+    if reliability is not None:
+        generalized_entropy = 1 - reliability[generalized.argmax(1)] * (1 - generalized_entropy)
+    trust_generalized = generalized_entropy <= threshold
+    if silent is not None:
+        trust_generalized = trust_generalized & ~silent
+    trust_specialized = specialized_entropy <= threshold
+
+    weight = torch.sigmoid(specialized_entropy - generalized_entropy)
+    weight = torch.where(trust_generalized & trust_specialized, weight, trust_generalized.float())[:, None]
+    fused = weight * generalized + (1 - weight) * specialized
+    return PseudoLabel(fused.argmax(1), trust_generalized | trust_specialized)
+
+
+def trust_one_teacher(specialized: Tensor, threshold: float) -> PseudoLabel:
+    """Take the specialized teacher's word (B, C, ...) where its entropy is at most the threshold."""
+    return PseudoLabel(specialized.argmax(1), normalized_entropy(specialized) <= threshold)
+
+
+def votes_unasked(specialized: Tensor, asked: Tensor) -> Tensor:
+    """Return where the specialized teacher sees a structure that the generalized one was not asked about.
+
+    Without a box the foundation model cannot see a structure, so its "background" there says nothing
+    (method, section 7, row 14).
+
+    Args:
+        specialized: Class probabilities (B, C, H, W).
+        asked: Which structures the generalized teacher was asked about (B, C - 1), bool.
+    """
+    background_is_asked = torch.ones(len(asked), 1, dtype=torch.bool)
+    unasked = ~torch.cat([background_is_asked, asked], 1)
+    return torch.stack([each[votes] for each, votes in zip(unasked, specialized.argmax(1), strict=True)])

@@ -1,0 +1,459 @@
+"""The state of one fine-tuning run: what it is made of, how it is saved, how it goes on exactly."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from uncol import __version__
+from uncol.checkpoints import (
+    Model,
+    ModelCard,
+    build_student,
+    has_checkpoint,
+    load_checkpoint,
+    remove_checkpoint,
+    save_checkpoint,
+    save_model,
+)
+from uncol.clock import BudgetClock
+from uncol.config import Config
+from uncol.datasets import LabeledCase, SliceAddress, SlicePool, SliceStack, finest_pixel_mm, stack_case
+from uncol.errors import CancelledError, CheckpointError
+from uncol.inference import predict
+from uncol.job import Progress, Report, ShouldStop, Structure
+from uncol.losses import class_weights
+from uncol.networks.student import SIZE_MULTIPLE
+from uncol.opinions import GeneralizedOpinions, Prompts
+from uncol.teachers.embeddings import EmbeddingCache, PromptableStack
+from uncol.teachers.generalized import GeneralizedTeacher
+from uncol.teachers.specialized import make_specialized_teacher
+from uncol.transforms import choose_window
+from uncol.volume import UNKNOWN_LABEL, Plane, Volume, view_slices
+
+_CURVE_POINTS = 100
+_LARGEST_TEACHER_PART = 0.45
+"""Part of a time budget that asking the generalized teacher may take; beyond it the run goes without."""
+_REPORT_INTERVAL_S = 0.5
+
+
+@dataclass(frozen=True)
+class FineTuneSetup:
+    """Everything that a run starts from.
+
+    Attributes:
+        cases: Images with their annotated slices.
+        unlabeled: Further images of the same kind, without annotation.
+        structures: What to learn.
+        plane: Plane of the slices.
+        config: All settings.
+        device: Where the student is trained.
+        teacher: The frozen foundation model, or None.
+        cache: Where its embeddings are kept.
+        base: A model whose weights the student starts from, or None.
+    """
+
+    cases: Sequence[LabeledCase]
+    unlabeled: Sequence[Volume]
+    structures: tuple[Structure, ...]
+    plane: Plane
+    config: Config
+    device: torch.device
+    teacher: GeneralizedTeacher | None
+    cache: EmbeddingCache
+    base: Model | None = None
+
+    def all_cases(self) -> list[LabeledCase]:
+        """Return the annotated cases, then the others with every voxel unknown."""
+        unknown = [
+            LabeledCase(image, image.with_voxels(np.full(image.shape_kji, UNKNOWN_LABEL, dtype=np.uint8)))
+            for image in self.unlabeled
+        ]
+        return [*self.cases, *unknown]
+
+    def fingerprint(self) -> str:
+        """Return a hash of the images, labels and structures: a run is resumed with the same ones only."""
+        digest = hashlib.sha256(repr((self.structures, self.plane)).encode())
+        for case in self.all_cases():
+            for volume in (case.image, case.labels):
+                digest.update(np.ascontiguousarray(volume.voxels).tobytes())
+                digest.update(np.round(volume.ijk_to_ras, 4).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass
+class _Curve:
+    """Losses averaged over short stretches of the run."""
+
+    points: list[dict[str, float]] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
+    count: int = 0
+
+    def add(self, losses: dict[str, float]) -> None:
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.count += 1
+
+    def close_point(self, step: int, seconds: float, stage: int) -> None:
+        if self.count:
+            means = {name: round(value / self.count, 5) for name, value in self.sums.items()}
+            self.points.append({"step": step, "seconds": round(seconds, 1), "stage": stage, **means})
+        self.sums, self.count = {}, 0
+
+
+class Run:
+    """One run in progress; `training.fine_tune` tells it what to do when."""
+
+    def __init__(self, setup: FineTuneSetup, out: Path, report: Report, should_stop: ShouldStop) -> None:
+        self.setup, self.config, self.device, self.out = setup, setup.config, setup.device, out
+        self._report, self._should_stop = report, should_stop
+        self.clock = BudgetClock(setup.config.budget)
+        self.notes: list[str] = []
+        self.step = 0
+        self.stage = 1
+        self._round = 0
+        self._curve = _Curve()
+        self._losses: dict[str, float] = {}
+        self._last_report = self._last_checkpoint = time.monotonic()
+
+        self._say("Preparing slices")
+        self.card = _card_for(setup)
+        stacks = [
+            stack_case(case, setup.structures, setup.plane, self.card.pixel_mm, self.card.window)
+            for case in setup.all_cases()
+        ]
+        self.pool = SlicePool(stacks, self.card.class_count, self.config.data.neighbor_count, SIZE_MULTIPLE)
+        self.class_weights = class_weights(self.pool.voxel_counts, self.config.losses.class_weight_cap).to(self.device)
+
+        torch.manual_seed(self.config.seed)
+        self.generator = torch.Generator().manual_seed(self.config.seed)
+        student = build_student(self.card)
+        if setup.base is not None:
+            _copy_fitting_weights(setup.base.student, student)
+        self.student: nn.Module = student.to(self.device).to(memory_format=torch.channels_last)
+        self.specialized_teacher = make_specialized_teacher(self.student)
+        self.optimizer = torch.optim.AdamW(
+            self.student.parameters(),
+            lr=self.config.optimizer.learning_rate,
+            weight_decay=self.config.optimizer.weight_decay,
+        )
+        self.opinions = self._opinions_of(stacks)
+
+    @property
+    def is_over(self) -> bool:
+        """Say whether the budget is used up."""
+        return self.clock.is_over(self.step)
+
+    @property
+    def stage1_is_over(self) -> bool:
+        """Say whether stage 1 has used its part and there are unannotated slices to go on with."""
+        return bool(self.pool.unlabeled) and self.clock.stage1_is_over(self.step)
+
+    @property
+    def fraction(self) -> float:
+        """t/T of the whole run, in [0, 1]."""
+        return self.clock.fraction(self.step)
+
+    @property
+    def stage2_fraction(self) -> float:
+        """t/T of stage 2, in [0, 1]."""
+        return self.clock.stage2_fraction(self.step)
+
+    @property
+    def prompts_are_due(self) -> bool:
+        """Say whether the next round of prompts for the generalized teacher has come."""
+        if self.stage == 1 or self.opinions is None:
+            return False
+        rounds = self.config.teachers.prompt_rounds
+        return self._round < rounds and self.stage2_fraction >= self._round / rounds
+
+    def start_stage2(self) -> None:
+        """Leave stage 1: from now on unannotated slices are learned from, too."""
+        self._curve.close_point(self.step, self.clock.elapsed_s, self.stage)
+        self.stage = 2
+        self.student.train()
+        self.clock.start_stage2()
+
+    def prompt_generalized_teacher(self) -> None:
+        """Ask the generalized teacher about every unannotated slice, with fresh boxes."""
+        if self.opinions is not None:
+            watch = _SliceWatch(self, f"Asking the foundation model (round {self._round + 1})")
+            self.opinions.prompt(self.specialized_probabilities_at, watch)
+            if self._round == 0:
+                self.clock.start_stage2()
+            self._round += 1
+
+    def specialized_probabilities(self, slices: Tensor) -> Tensor:
+        """Return the specialized teacher's class probabilities (B, C, H, W) for slices with neighbors."""
+        return predict(self.specialized_teacher, slices, self.device)
+
+    def specialized_probabilities_at(self, addresses: Sequence[SliceAddress]) -> Tensor:
+        """Return the specialized teacher's class probabilities (B, C, H, W) for slices by address."""
+        return self.specialized_probabilities(self.pool.inputs(addresses))
+
+    def note_losses(self, **losses: Tensor) -> None:
+        """Keep the losses of this step for the progress and the learning curve."""
+        self._losses = {name: float(loss.detach()) for name, loss in losses.items()}
+        self._curve.add(self._losses)
+
+    def end_step(self) -> None:
+        """Count the step, tell the progress, save a checkpoint when it is time, and stop when asked."""
+        self.step += 1
+        if self.fraction * _CURVE_POINTS >= len(self._curve.points) + 1:
+            self._curve.close_point(self.step, self.clock.elapsed_s, self.stage)
+        if time.monotonic() - self._last_report > _REPORT_INTERVAL_S:
+            self._say("Learning from annotated slices" if self.stage == 1 else "Learning from all slices")
+        if self._should_stop():
+            self.stop()
+        if time.monotonic() - self._last_checkpoint > self.config.budget.checkpoint_s:
+            self.save()
+
+    def stop(self) -> None:
+        """Save a checkpoint and leave.
+
+        Raises:
+            CancelledError: Always.
+        """
+        self.save()
+        message = f'Fine-tuning was cancelled after {self.step} steps. Add --resume to go on from "{self.out}".'
+        raise CancelledError(message)
+
+    def check_stop(self, phase: str, fraction: float) -> None:
+        """Tell the progress of a part outside the steps, and stop when asked."""
+        if self._should_stop():
+            self.stop()
+        if time.monotonic() - self._last_report > _REPORT_INTERVAL_S:
+            self._say(phase, fraction)
+
+    def save(self) -> None:
+        """Write the whole state as one checkpoint."""
+        tensors, record = _state_of(self)
+        save_checkpoint(self.out, tensors, record)
+        self._last_checkpoint = time.monotonic()
+
+    def restore(self) -> None:
+        """Take the whole state from the checkpoint in the output folder.
+
+        Raises:
+            CheckpointError: If it is damaged or belongs to other images, labels or settings.
+        """
+        tensors, record = load_checkpoint(self.out)
+        if record["fingerprint"] != self.setup.fingerprint():
+            message = (
+                f'The checkpoint in "{self.out}" belongs to other images, annotated slices or structures. '
+                "Resume with the same ones, or start anew in another folder."
+            )
+            raise CheckpointError(message)
+        _load_state(self, tensors, record)
+
+    def finish(self) -> Model:
+        """Save the model: the specialized teacher, the student's moving average."""
+        self._say("Saving the model", 1.0)
+        self._curve.close_point(self.step, self.clock.elapsed_s, self.stage)
+        model = Model(_finished_card(self), self.specialized_teacher)
+        save_model(model, self.out)
+        remove_checkpoint(self.out)
+        return model
+
+    def begin(self) -> None:
+        """Measure the generalized teacher on annotated slices, then start counting stage 1."""
+        if self.opinions is not None:
+            self._measure_teacher(self.opinions)
+        self.clock.start_stage1()
+        self.student.train()
+
+    def _measure_teacher(self, opinions: GeneralizedOpinions) -> None:
+        watch = _SliceWatch(self, "Trying the foundation model on annotated slices")
+        opinions.measure_reliability(watch)
+        self.clock.expected_teacher_s = watch.seconds_per_slice * len(self.pool.unlabeled)
+        total = self.clock.total_s
+        if total is not None and self.clock.expected_teacher_s > _LARGEST_TEACHER_PART * total:
+            self.notes.append(
+                f"There was no time to ask the foundation model about {len(self.pool.unlabeled)} slices "
+                f"(about {self.clock.expected_teacher_s:.0f} s); the moving average taught alone. Give more minutes."
+            )
+            self.opinions, self.clock.expected_teacher_s = None, 0.0
+
+    def _opinions_of(self, stacks: Sequence[SliceStack]) -> GeneralizedOpinions | None:
+        teacher = self.setup.teacher
+        if teacher is None or not self.config.teachers.generalized or not self.pool.unlabeled:
+            return None
+        prompted = [
+            PromptableStack(
+                each.view.stack_from(case.image.voxels),
+                each.view.spacing_mm[1:],
+                self.card.window,
+                teacher,
+                self.setup.cache,
+            )
+            for case, each in zip(self.setup.all_cases(), stacks, strict=True)
+        ]
+        return GeneralizedOpinions(self.pool, stacks, prompted, self.config.teachers.box_margin_vox)
+
+    def _say(self, phase: str, fraction: float | None = None) -> None:
+        self._last_report = time.monotonic()
+        done = self.fraction if fraction is None else fraction
+        self._report(Progress(phase, done, self.clock.seconds_left(self.step), self.step, self._losses))
+
+
+class _SliceWatch:
+    """Called before every slice that the generalized teacher is asked about."""
+
+    def __init__(self, run: Run, phase: str) -> None:
+        self._run, self._phase = run, phase
+        self._started = time.monotonic()
+        self._count = 0
+
+    def __call__(self) -> None:
+        self._count += 1
+        self._run.check_stop(self._phase, min(1.0, self._count / (2 * max(1, len(self._run.pool.unlabeled)))))
+
+    @property
+    def seconds_per_slice(self) -> float:
+        return (time.monotonic() - self._started) / max(1, self._count)
+
+
+def begin_run(setup: FineTuneSetup, out: Path, report: Report, should_stop: ShouldStop) -> Run:
+    """Start a run in an output folder without one.
+
+    Raises:
+        CheckpointError: If the folder holds an unfinished run.
+    """
+    if has_checkpoint(out):
+        message = f'"{out}" holds an unfinished run. Add --resume to go on, or choose another folder.'
+        raise CheckpointError(message)
+    run = Run(setup, out, report, should_stop)
+    run.begin()
+    return run
+
+
+def resume_run(setup: FineTuneSetup, out: Path, report: Report, should_stop: ShouldStop) -> Run:
+    """Go on with the unfinished run in the output folder."""
+    run = Run(setup, out, report, should_stop)
+    run.restore()
+    return run
+
+
+def finish_run(run: Run) -> Model:
+    """Save the result of a run whose budget is used up."""
+    return run.finish()
+
+
+def _card_for(setup: FineTuneSetup) -> ModelCard:
+    if setup.base is not None:
+        base = setup.base.card
+        return ModelCard(setup.structures, base.plane, base.pixel_mm, base.slice_mm, base.window, setup.config)
+    case = setup.cases[0]
+    view = view_slices(case.image, setup.plane)
+    _, rows, columns = view.stack_from(case.image.voxels).shape
+    return ModelCard(
+        structures=setup.structures,
+        plane=setup.plane,
+        pixel_mm=finest_pixel_mm(view, rows, columns, setup.config.data.max_side_vox),
+        slice_mm=view.spacing_mm[0],
+        window=setup.config.data.window or choose_window(case.image.voxels, case.labels.voxels),
+        config=setup.config,
+    )
+
+
+def _finished_card(run: Run) -> ModelCard:
+    known = [int((labels != UNKNOWN_LABEL).flatten(1).all(1).sum()) for labels in run.pool.labels]
+    training = {
+        "steps": run.step,
+        "seconds": round(run.clock.elapsed_s, 1),
+        "device": run.device.type,
+        "threads": torch.get_num_threads(),
+        "annotated_slices": known,
+        "slices": [len(each) for each in run.pool.images],
+        "data_sha256": run.setup.fingerprint(),
+        "seed": run.config.seed,
+        "generalized_teacher": run.setup.teacher.name if run.opinions is not None and run.setup.teacher else None,
+        "generalized_reliability": _reliability(run),
+        "versions": {"uncol": __version__, "torch": str(torch.__version__)},
+        "curve": run._curve.points,
+        "notes": run.notes,
+    }
+    return ModelCard(
+        run.card.structures, run.card.plane, run.card.pixel_mm, run.card.slice_mm, run.card.window, run.config, training
+    )
+
+
+def _reliability(run: Run) -> dict[str, float]:
+    if run.opinions is None:
+        return {}
+    values = run.opinions.reliability[1:].tolist()
+    return {each.name: round(value, 3) for each, value in zip(run.card.structures, values, strict=True)}
+
+
+def _state_of(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors: dict[str, Tensor] = {f"student.{key}": value for key, value in run.student.state_dict().items()}
+    tensors |= {f"specialized.{key}": value for key, value in run.specialized_teacher.state_dict().items()}
+    for index, state in run.optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
+    tensors["random.sampling"] = run.generator.get_state()
+    tensors["random.torch"] = torch.get_rng_state()
+    if run.device.type == "cuda":
+        tensors["random.cuda"] = torch.cuda.get_rng_state(run.device)
+    if run.opinions is not None:
+        tensors["opinions.reliability"] = run.opinions.reliability
+        for case, prompts in enumerate(run.opinions.prompts):
+            tensors[f"opinions.prompts.{case}"] = torch.from_numpy(prompts.boxes)
+    record = {
+        "fingerprint": run.setup.fingerprint(),
+        "config": run.config.as_document(),
+        "step": run.step,
+        "stage": run.stage,
+        "round": run._round,
+        "elapsed_s": run.clock.elapsed_s,
+        "stage2_began_s": run.clock.stage2_began_s,
+        "expected_teacher_s": run.clock.expected_teacher_s,
+        "with_generalized_teacher": run.opinions is not None,
+        "curve": {"points": run._curve.points, "sums": run._curve.sums, "count": run._curve.count},
+        "notes": run.notes,
+    }
+    return tensors, record
+
+
+def _load_state(run: Run, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
+    run.student.load_state_dict(_part(tensors, "student."))
+    run.specialized_teacher.load_state_dict(_part(tensors, "specialized."))
+    states: dict[int, dict[str, Tensor]] = {}
+    for key, value in _part(tensors, "optimizer.").items():
+        index, _, name = key.partition(".")
+        states.setdefault(int(index), {})[name] = value
+    run.optimizer.load_state_dict({"state": states, "param_groups": run.optimizer.state_dict()["param_groups"]})
+    run.step, run.stage, run._round = record["step"], record["stage"], record["round"]
+    run.notes = list(record["notes"])
+    run._curve = _Curve(**record["curve"])
+    if not record["with_generalized_teacher"]:
+        run.opinions = None
+    if run.opinions is not None:
+        run.opinions.reliability = tensors["opinions.reliability"]
+        prompts = [Prompts(value.numpy()) for _, value in sorted(_part(tensors, "opinions.prompts.").items())]
+        if prompts:
+            run.opinions.ask(prompts, _SliceWatch(run, "Restoring the foundation model's answers"))
+    run.clock = BudgetClock(run.config.budget, record["elapsed_s"], record["stage2_began_s"])
+    run.clock.expected_teacher_s = record["expected_teacher_s"]
+    run.student.train()
+    run.generator.set_state(tensors["random.sampling"])
+    torch.set_rng_state(tensors["random.torch"])
+    if "random.cuda" in tensors and run.device.type == "cuda":
+        torch.cuda.set_rng_state(tensors["random.cuda"], run.device)
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+
+
+def _copy_fitting_weights(base: nn.Module, student: nn.Module) -> None:
+    own = student.state_dict()
+    fitting = {key: value for key, value in base.state_dict().items() if own[key].shape == value.shape}
+    student.load_state_dict(own | fitting)

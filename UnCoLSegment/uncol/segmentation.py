@@ -1,0 +1,82 @@
+"""A finished segmentation: labels and uncertainty on the input's grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from uncol.job import Structure
+from uncol.uncertainty import normalized_entropy
+from uncol.volume import SliceView, Volume
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What a run gives back.
+
+    Attributes:
+        labels: Label map, uint8, on the input's grid; 0 is background.
+        uncertainty: Normalized entropy, float32 in [0, 1], on the same grid.
+        structures: The label values with their names.
+        notes: Sentences that the user should read: fallbacks, structures that were not found.
+    """
+
+    labels: Volume
+    uncertainty: Volume
+    structures: tuple[Structure, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+class SegmentationBuilder:
+    """Collects slice after slice of class probabilities into one `Segmentation`.
+
+    Args:
+        image: The image that is segmented; its grid becomes the result's.
+        view: How its slices are counted.
+        structures: The structures in the order of the probability channels, after background.
+    """
+
+    def __init__(self, image: Volume, view: SliceView, structures: tuple[Structure, ...]) -> None:
+        self._image = image
+        self._structures = structures
+        self._values = np.array([0, *(each.value for each in structures)], dtype=np.uint8)
+        self._labels = np.zeros(image.shape_kji, dtype=np.uint8)
+        self._uncertainty = np.zeros(image.shape_kji, dtype=np.float32)
+        self._label_stack = view.stack_from(self._labels)
+        self._uncertainty_stack = view.stack_from(self._uncertainty)
+
+    def put(self, index: int, probabilities: Tensor) -> None:
+        """Enter one slice's class probabilities (C, H, W), channel 0 background, in the slice's own pixels."""
+        self._label_stack[index] = self._values[probabilities.argmax(0).numpy()]
+        self._uncertainty_stack[index] = normalized_entropy(probabilities[None])[0].numpy()
+
+    def put_known(self, index: int, labels: NDArray[np.uint8]) -> None:
+        """Enter one annotated slice (H, W) as it is, without uncertainty."""
+        self._label_stack[index] = labels
+        self._uncertainty_stack[index] = 0
+
+    def finish(self, notes: tuple[str, ...] = ()) -> Segmentation:
+        """Return the whole segmentation; notes name the structures that were not found."""
+        found = set(np.unique(self._labels).tolist())
+        missing = [f'"{each.name}" was not found anywhere.' for each in self._structures if each.value not in found]
+        return Segmentation(
+            self._image.with_voxels(self._labels),
+            self._image.with_voxels(self._uncertainty),
+            self._structures,
+            (*notes, *missing),
+        )
+
+
+def with_background(foreground: Tensor) -> Tensor:
+    """Turn independent structure probabilities (N, ...) into class probabilities (N + 1, ...).
+
+    Background is what the structures leave over, `max(0, 1 - sum)`; then all are divided by their
+    sum, so that a certain voxel stays certain (method, section 3).
+    """
+    background = (1 - foreground.sum(0, keepdim=True)).clamp_min(0)
+    probabilities = torch.cat([background, foreground])
+    return probabilities / probabilities.sum(0, keepdim=True)

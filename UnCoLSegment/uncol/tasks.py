@@ -1,0 +1,253 @@
+"""Whole pieces of work from files to files: what the command line and the worker both carry out."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from uncol import __version__
+from uncol.annotations import annotated_structures, annotation_plane, keep_annotated
+from uncol.checkpoints import DISCLAIMER, MODEL_FILE, Model, has_checkpoint, load_model
+from uncol.config import Config
+from uncol.datasets import LabeledCase
+from uncol.devices import select_device
+from uncol.errors import CheckpointError, ConfigError, DataError
+from uncol.evaluation import evaluate
+from uncol.first_pass import segment_from_boxes, segment_from_labels
+from uncol.inference import segment_with_model
+from uncol.io import check_writable, content_hash, read_image, read_labels, read_map, write_results
+from uncol.job import AnnotatedSlices, FineTuneJob, Progress, Report, SegmentJob, ShouldStop, Structure
+from uncol.runs import FineTuneSetup
+from uncol.segmentation import Segmentation
+from uncol.teachers.embeddings import EmbeddingCache
+from uncol.teachers.generalized import GeneralizedTeacher
+from uncol.teachers.lite_medsam import WEIGHTS_LICENSE, load_lite_medsam
+from uncol.training import fine_tune
+from uncol.volume import Volume
+
+Document = dict[str, Any]
+"""A JSON object."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a piece of work needs beside its job.
+
+    Attributes:
+        report: Told about progress.
+        should_stop: Asked whether to stop.
+        cache: Folder for the foundation model's embeddings, or None.
+        foundation_weights: File with the foundation weights; None takes those of their package.
+    """
+
+    report: Report
+    should_stop: ShouldStop
+    cache: Path | None
+    foundation_weights: Path | None = None
+
+
+def run_segment(job: SegmentJob, around: Surroundings) -> Document:
+    """Segment an image and write labels, uncertainty and a report; return the report.
+
+    Raises:
+        UncolError: If an input cannot be used or the output cannot be written.
+    """
+    started = time.monotonic()
+    ways = [job.model is not None, bool(job.boxes), job.labels is not None]
+    if sum(ways) != 1:
+        message = "Say what to segment with: exactly one of --model, --box or --labels."
+        raise ConfigError(message)
+    device = select_device(job.device)
+    check_writable(job.out)
+    around.report(Progress("Reading the image", 0.0))
+    image = read_image(job.image)
+    if job.model is not None:
+        model = load_model(job.model)
+        result = segment_with_model(image, model, device, report=around.report, should_stop=around.should_stop)
+        source: Document = {"model": job.model.name, "training": _summary(model)}
+    else:
+        teacher = load_lite_medsam(device, around.foundation_weights)
+        result = _segment_without_model(job, image, teacher, around)
+        source = {"foundation_model": {"name": teacher.name, "license": WEIGHTS_LICENSE}}
+    document = _segmentation_report(image, result, source, device, time.monotonic() - started)
+    around.report(Progress("Writing the results", 1.0))
+    write_results(
+        job.out,
+        {"segmentation.nii.gz": result.labels, "uncertainty.nii.gz": result.uncertainty},
+        {"report.json": json.dumps(document, indent=2) + "\n"},
+    )
+    return {**document, "out": str(job.out)}
+
+
+def run_fine_tune(job: FineTuneJob, config: Config, around: Surroundings) -> Document:
+    """Train a model from files, write it, and return its summary.
+
+    Raises:
+        UncolError: If an input cannot be used or the output cannot be written.
+    """
+    device = select_device(job.device)
+    _check_model_folder(job)
+    check_writable(job.out)
+    around.report(Progress("Reading the images", 0.0))
+    cases = [
+        _read_case(case.image, case.labels, _slices_of_case(job.annotated_slices, number))
+        for number, case in enumerate(job.cases, start=1)
+    ]
+    setup = FineTuneSetup(
+        cases=cases,
+        unlabeled=[read_image(path) for path in job.unlabeled],
+        structures=annotated_structures([case.labels for case in cases], job.structures),
+        plane=annotation_plane(cases, _slices_of_case(job.annotated_slices, 1)),
+        config=config,
+        device=device,
+        teacher=_teacher_if_any(config, device, around),
+        cache=EmbeddingCache(around.cache),
+        base=load_model(job.base) if job.base else None,
+    )
+    model = fine_tune(setup, job.out, resume=job.resume, report=around.report, should_stop=around.should_stop)
+    setup.cache.trim()
+    return {"out": str(job.out), **_summary(model)}
+
+
+def run_evaluate(
+    prediction: Path,
+    reference: Path,
+    *,
+    uncertainty: Path | None,
+    structures: Sequence[Structure],
+    excluded: Sequence[AnnotatedSlices],
+    only: Sequence[AnnotatedSlices],
+) -> Document:
+    """Compare a segmentation with a reference; return the evaluation.
+
+    Raises:
+        UncolError: If a file cannot be used or nothing is left to compare.
+    """
+    truth = read_labels_alone(reference)
+    predicted = read_labels(prediction, truth, reference.name)
+    doubt = read_map(uncertainty, truth, reference.name) if uncertainty else None
+    return evaluate(
+        predicted, truth, structures=structures, excluded=excluded, only=only, uncertainty=doubt
+    ).as_document()
+
+
+def read_labels_alone(path: Path) -> Volume:
+    """Read a label map that sets the grid itself."""
+    return read_labels(path, read_image(path), path.name)
+
+
+def _segment_without_model(
+    job: SegmentJob, image: Volume, teacher: GeneralizedTeacher, around: Surroundings
+) -> Segmentation:
+    cache = EmbeddingCache(around.cache)
+    if job.labels is None:
+        result = segment_from_boxes(
+            image, job.boxes, teacher, cache, report=around.report, should_stop=around.should_stop
+        )
+    else:
+        case = _read_case(job.image, job.labels, job.annotated_slices, image)
+        structures = annotated_structures([case.labels], job.structures)
+        result = segment_from_labels(
+            image,
+            case.labels,
+            structures,
+            teacher,
+            cache,
+            plane=annotation_plane([case], job.annotated_slices),
+            report=around.report,
+            should_stop=around.should_stop,
+        )
+    cache.trim()
+    return result
+
+
+def _read_case(
+    image_path: Path, labels_path: Path, annotated: Sequence[AnnotatedSlices], image: Volume | None = None
+) -> LabeledCase:
+    image = image or read_image(image_path)
+    labels = read_labels(labels_path, image, image_path.name)
+    return LabeledCase(image, keep_annotated(labels, annotated, labels_path.name))
+
+
+def _slices_of_case(annotated: Sequence[AnnotatedSlices], number: int) -> list[AnnotatedSlices]:
+    return [each for each in annotated if each.case in (None, number)]
+
+
+def _teacher_if_any(config: Config, device: torch.device, around: Surroundings) -> GeneralizedTeacher | None:
+    if not config.teachers.generalized:
+        return None
+    return load_lite_medsam(device, around.foundation_weights)
+
+
+def _check_model_folder(job: FineTuneJob) -> None:
+    if (job.out / MODEL_FILE).exists():
+        message = f'"{job.out}" already holds a model. Choose another folder for the new one; nothing was changed.'
+        raise CheckpointError(message)
+    if not job.resume and has_checkpoint(job.out):
+        message = f'"{job.out}" holds an unfinished run. Add --resume to go on, or choose another folder.'
+        raise CheckpointError(message)
+    if not job.cases:
+        message = "There is nothing to learn from: give at least one --case IMAGE LABELS."
+        raise DataError(message)
+
+
+def _summary(model: Model) -> Document:
+    training = {key: value for key, value in model.card.training.items() if key != "curve"}
+    return {"structures": [_structure(each) for each in model.card.structures], **training}
+
+
+def _structure(structure: Structure) -> Document:
+    return {"name": structure.name, "value": structure.value}
+
+
+def _segmentation_report(
+    image: Volume, result: Segmentation, source: Document, device: torch.device, seconds: float
+) -> Document:
+    voxel_ml = float(np.prod(image.spacing_mm)) / 1000
+    counts = np.bincount(result.labels.voxels.ravel(), minlength=256)
+    uncertain = result.uncertainty.voxels
+    structures = [
+        {
+            **_structure(each),
+            "voxels": int(counts[each.value]),
+            "volume_ml": round(float(counts[each.value]) * voxel_ml, 3),
+            "mean_uncertainty": _mean_inside(uncertain, result.labels.voxels == each.value),
+        }
+        for each in result.structures
+    ]
+    return {
+        "uncol": __version__,
+        "intended_use": DISCLAIMER,
+        "image": {
+            "sha256": content_hash(image),
+            "size_ijk": list(reversed(image.shape_kji)),
+            "spacing_mm": [round(each, 6) for each in image.spacing_mm],
+        },
+        **source,
+        "structures": structures,
+        "device": device.type,
+        "seconds": round(seconds, 2),
+        "notes": list(result.notes),
+    }
+
+
+def _mean_inside(values: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) -> float | None:
+    return round(float(values[mask].mean()), 5) if mask.any() else None
+
+
+def with_choices(config: Config, *, minutes: float | None, steps: int | None, seed: int | None) -> Config:
+    """Return the configuration with another budget and seed; what is None stays as it is.
+
+    Raises:
+        ConfigError: If both minutes and steps are given, or a value is out of its range.
+    """
+    if minutes is not None or steps is not None:
+        config = replace(config, budget=replace(config.budget, minutes=minutes, steps=steps))
+    return config if seed is None else replace(config, seed=seed)

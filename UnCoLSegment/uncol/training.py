@@ -1,0 +1,171 @@
+"""UnCoL fine-tuning: a prompt-free student, taught by a frozen generalist and by its own moving average.
+
+Stage 1 learns from annotated slices, mixed with each other by copy-paste. Stage 2 adds every slice that
+nobody annotated: both teachers vote on it, the surer vote wins voxel by voxel, voxels that both doubt do not
+count, and annotated and pseudo-labeled slices are mixed both ways.
+
+Source:
+    Lu, Hong & Yang, "Harmonizing Generalization and Specialization: Uncertainty-Informed
+    Collaborative Learning for Semi-supervised Medical Image Segmentation" (UnCoL), IEEE TMI 2026,
+    doi:10.1109/TMI.2026.3664940. Differences are listed in docs/method.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from uncol.augmentation import change_grey_values, draw_copy_paste_mask, draw_pose
+from uncol.checkpoints import Model
+from uncol.datasets import SliceAddress
+from uncol.devices import autocast
+from uncol.job import Report, ShouldStop, ignore_progress, never_stop
+from uncol.losses import known_region, region_loss
+from uncol.pseudo_labels import fuse_pseudo_labels, trust_one_teacher, trust_threshold, votes_unasked
+from uncol.runs import FineTuneSetup, Run, begin_run, finish_run, resume_run
+from uncol.teachers.specialized import update_specialized_teacher
+from uncol.volume import UNKNOWN_LABEL
+
+
+def fine_tune(
+    setup: FineTuneSetup,
+    out: Path,
+    *,
+    resume: bool = False,
+    report: Report = ignore_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Model:
+    """Train a student on a few annotated slices and on everything else, and save it as a model.
+
+    Args:
+        setup: Cases, structures, configuration, device and teacher.
+        out: Model folder; it holds the checkpoint while the run is unfinished.
+        resume: Go on from the checkpoint there.
+        report: Told about progress and losses.
+        should_stop: Asked at every step.
+
+    Raises:
+        CancelledError: If `should_stop` says so; the checkpoint allows `resume`.
+        UncolError: If the data, the folder or the checkpoint cannot be used.
+    """
+    run = resume_run(setup, out, report, should_stop) if resume else begin_run(setup, out, report, should_stop)
+
+    while not run.is_over:
+        if run.stage == 1 and run.stage1_is_over:
+            run.start_stage2()
+        if run.prompts_are_due:
+            run.prompt_generalized_teacher()
+
+        loss = learn_from_annotated(run) if run.stage == 1 else learn_from_both(run)
+
+        optimize(run, loss)
+        update_specialized_teacher(run.specialized_teacher, run.student, run.step, run.config.teachers.ema_decay)
+        run.end_step()
+
+    return finish_run(run)
+
+
+def learn_from_annotated(run: Run) -> Tensor:
+    """Stage 1: two annotated slices are mixed by copy-paste; the loss sees annotated voxels only."""
+    image_a, label_a = draw_annotated(run)
+    image_b, label_b = draw_annotated(run)
+    keep_a = draw_mask(run, image_a)
+
+    mixed = torch.where(keep_a, image_a, image_b)
+    mixed_label = torch.where(keep_a, label_a, label_b)
+
+    supervised_loss = loss_where(run, predict(run, mixed), mixed_label, torch.ones_like(keep_a))
+    run.note_losses(supervised=supervised_loss)
+    return supervised_loss
+
+
+def learn_from_both(run: Run) -> Tensor:
+    """Stage 2: annotated and pseudo-labeled slices are mixed both ways (method, section 5, items 6 to 8)."""
+    image_a, label_a = draw_annotated(run)
+    image_b, label_b = draw_annotated(run)
+    image_u, pseudo_u = draw_pseudo_labeled(run)
+    image_v, pseudo_v = draw_pseudo_labeled(run)
+    keep = draw_mask(run, image_a)
+
+    mixed_labeled = torch.where(keep, image_a, image_u)
+    mixed_unlabeled = torch.where(keep, image_v, image_b)
+    logits_labeled, logits_unlabeled = predict(run, torch.cat([mixed_labeled, mixed_unlabeled])).chunk(2)
+
+    supervised_loss = 0.5 * (
+        loss_where(run, logits_labeled, label_a, keep) + loss_where(run, logits_unlabeled, label_b, ~keep)
+    )
+    pseudo_label_loss = 0.5 * (
+        loss_where(run, logits_labeled, pseudo_u, ~keep) + loss_where(run, logits_unlabeled, pseudo_v, keep)
+    )
+    run.note_losses(supervised=supervised_loss, pseudo_label=pseudo_label_loss)
+    return supervised_loss + run.config.losses.pseudo_label_weight * pseudo_label_loss
+
+
+def draw_annotated(run: Run) -> tuple[Tensor, Tensor]:
+    """Draw annotated slices with neighbors (B, N, H, W) and their labels (B, H, W), moved and changed at random."""
+    addresses = run.pool.draw_labeled(run.config.optimizer.batch_size, run.generator)
+    return change_at_random(run, run.pool.inputs(addresses), run.pool.targets(addresses))
+
+
+def draw_pseudo_labeled(run: Run) -> tuple[Tensor, Tensor]:
+    """Draw unannotated slices, let the teachers label them as they are, then move and change them at random."""
+    addresses = run.pool.draw_unlabeled(run.config.optimizer.batch_size, run.generator)
+    slices = run.pool.inputs(addresses)
+    return change_at_random(run, slices, label_with_teachers(run, addresses, slices))
+
+
+def label_with_teachers(run: Run, addresses: Sequence[SliceAddress], slices: Tensor) -> Tensor:
+    """Fuse both teachers' votes to class indices (B, H, W); 255 where both doubt, annotated voxels as annotated."""
+    teachers = run.config.teachers
+    threshold = trust_threshold(run.stage2_fraction, teachers.threshold_start, teachers.threshold_end)
+    specialized = run.specialized_probabilities(slices)
+    if run.opinions is None:
+        fused = trust_one_teacher(specialized, threshold)
+    else:
+        generalized, asked = run.opinions.about(addresses)
+        silent = votes_unasked(specialized, asked)
+        fused = fuse_pseudo_labels(generalized, specialized, threshold, run.opinions.reliability, silent)
+    pseudo = torch.where(fused.trust_mask, fused.label, UNKNOWN_LABEL).to(torch.uint8)
+    known = run.pool.targets(addresses)
+    return torch.where(known == UNKNOWN_LABEL, pseudo, known)
+
+
+def change_at_random(run: Run, slices: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Move slices and labels alike, change grey values, and bring both to the device."""
+    rows, columns = labels.shape[-2:]
+    pose = draw_pose(len(labels), rows, columns, run.generator, mirror=run.config.data.mirror)
+    changed = change_grey_values(pose.move_images(slices), run.generator)
+    return changed.to(run.device, memory_format=torch.channels_last), pose.move_labels(labels).to(run.device)
+
+
+def draw_mask(run: Run, slices: Tensor) -> Tensor:
+    """Draw one copy-paste mask (H, W) for the step."""
+    rows, columns = slices.shape[-2:]
+    return draw_copy_paste_mask(rows, columns, run.config.losses.copy_paste_side, run.generator).to(run.device)
+
+
+def predict(run: Run, slices: Tensor) -> Tensor:
+    """Return the student's logits (B, C, H, W), float32."""
+    with autocast(run.device, training=True):
+        logits: Tensor = run.student(slices)
+    return logits.float()
+
+
+def loss_where(run: Run, logits: Tensor, labels: Tensor, region: Tensor) -> Tensor:
+    """Return Dice + cross-entropy where labels are known inside one part of a mixed slice."""
+    target, known = known_region(labels, UNKNOWN_LABEL)
+    return region_loss(logits, target, known & region, run.class_weights)
+
+
+def optimize(run: Run, loss: Tensor) -> None:
+    """Take one AdamW step with the polynomial learning rate `lr (1 - t/T)^p` and clipped gradients."""
+    settings = run.config.optimizer
+    for group in run.optimizer.param_groups:
+        group["lr"] = settings.learning_rate * (1 - run.fraction) ** settings.poly_power
+    run.optimizer.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_(run.student.parameters(), settings.gradient_clip)
+    run.optimizer.step()

@@ -1,0 +1,99 @@
+"""From grey values and slices as acquired to what the networks see, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from uncol.volume import UNKNOWN_LABEL
+
+SOFT_TISSUE_WINDOW_HU = (-160.0, 240.0)
+_AIR_HU = -500.0
+_SAMPLE_LIMIT = 2_000_000
+
+
+def choose_window(voxels: NDArray[np.generic], labels: NDArray[np.uint8] | None = None) -> tuple[float, float]:
+    """Choose the grey values that are spread over the networks' input range.
+
+    A CT (it holds air, below -500 HU) gets the soft-tissue window, widened until it covers the
+    middle 98 % of the annotated structures. Any other image gets its middle 99 %.
+
+    Args:
+        voxels: Image of any shape.
+        labels: Label map of the same shape, 0 background and 255 unknown, or None.
+    """
+    step = max(1, voxels.size // _SAMPLE_LIMIT)
+    sample = voxels.ravel()[::step].astype(np.float32)
+    if sample.min() < _AIR_HU:
+        low, high = SOFT_TISSUE_WINDOW_HU
+        if labels is not None:
+            structure = voxels[(labels != 0) & (labels != UNKNOWN_LABEL)]
+            if structure.size:
+                first, last = np.percentile(structure.astype(np.float32), (1, 99))
+                low, high = min(low, float(first)), max(high, float(last))
+        return low, high
+    low, high = (float(each) for each in np.percentile(sample, (0.5, 99.5)))
+    return (low, high) if high > low else (float(sample.min()), float(sample.max()))
+
+
+def apply_window(grey: Tensor, window: tuple[float, float]) -> Tensor:
+    """Map grey values to float32 in [0, 1]: the window's low end to 0, its high end to 1, clipped."""
+    low, high = window
+    return ((grey.float() - low) / (high - low)).clamp_(0, 1)
+
+
+@dataclass(frozen=True)
+class SliceFrame:
+    """The pixel grid in which a network sees a slice: square pixels, the slice's own proportions.
+
+    Attributes:
+        pixel_mm: Side of a pixel.
+        rows: Rows that the slice fills.
+        columns: Columns that the slice fills.
+    """
+
+    pixel_mm: float
+    rows: int
+    columns: int
+
+    @classmethod
+    def fitting(
+        cls, rows: int, columns: int, spacing_mm: tuple[float, float], pixel_mm: float, longest: int | None = None
+    ) -> SliceFrame:
+        """Return the frame with the given pixel for a slice of `rows` x `columns` of `spacing_mm`."""
+        limit = longest or max(rows, columns) * 10_000
+        return cls(
+            pixel_mm,
+            min(limit, max(1, round(rows * spacing_mm[0] / pixel_mm))),
+            min(limit, max(1, round(columns * spacing_mm[1] / pixel_mm))),
+        )
+
+
+def frame_with_longest_side(rows: int, columns: int, spacing_mm: tuple[float, float], side: int) -> SliceFrame:
+    """Return the frame in which the longest side of a slice has `side` pixels."""
+    pixel_mm = max(rows * spacing_mm[0], columns * spacing_mm[1]) / side
+    return SliceFrame.fitting(rows, columns, spacing_mm, pixel_mm, side)
+
+
+def resize_image(image: Tensor, rows: int, columns: int) -> Tensor:
+    """Resize images (B, C, H, W) bilinearly, with a low-pass filter where pixels are lost."""
+    if image.shape[-2:] == (rows, columns):
+        return image
+    return functional.interpolate(image, (rows, columns), mode="bilinear", align_corners=False, antialias=True)
+
+
+def resize_labels(labels: Tensor, rows: int, columns: int) -> Tensor:
+    """Resize label maps (S, H, W), uint8, by the nearest pixel."""
+    if labels.shape[-2:] == (rows, columns):
+        return labels
+    return functional.interpolate(labels[:, None], (rows, columns), mode="nearest-exact")[:, 0]
+
+
+def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Pad images (B, C, H, W) at the bottom and the right by repeating the edge."""
+    rows, columns = image.shape[-2:]
+    return functional.pad(image, (0, -columns % multiple, 0, -rows % multiple), mode="replicate")
