@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ FORMAT = 1
 """Version of the model folder's format."""
 MODEL_FILE, WEIGHTS_FILE, SUMS_FILE = "model.json", "weights.safetensors", "SHA256SUMS"
 CHECKPOINT_FILE = "checkpoint.safetensors"
+_PARTIAL, _COMPLETE = ".partial-", ".complete"
 DISCLAIMER = "Research use only. Not a medical device."
 
 
@@ -121,7 +122,7 @@ def load_model(folder: Path) -> Model:
     Raises:
         CheckpointError: If it is missing, damaged, or of another format.
     """
-    card_path = folder / MODEL_FILE
+    card_path = _newest(folder, MODEL_FILE)
     if not card_path.is_file():
         message = f'"{folder}" is not a model folder: it has no {MODEL_FILE}. Name a folder that fine-tuning wrote.'
         raise CheckpointError(message)
@@ -131,7 +132,9 @@ def load_model(folder: Path) -> Model:
         _check_format(document["format"], folder)
         card = ModelCard.from_document(document)
         student = build_student(card)
-        student.load_state_dict(load_file(folder / WEIGHTS_FILE), strict=True)
+        weights = load_file(_newest(folder, WEIGHTS_FILE))
+        _check_shapes(weights, student, folder)
+        student.load_state_dict(weights, strict=True)
     except CheckpointError:
         raise
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError, UncolError) as error:
@@ -190,9 +193,9 @@ def _check_format(found: object, folder: Path) -> None:
 
 def _verify_sums(folder: Path) -> None:
     try:
-        lines = (folder / SUMS_FILE).read_text(encoding="utf-8").splitlines()
+        lines = _newest(folder, SUMS_FILE).read_text(encoding="utf-8").splitlines()
         sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-        wrong = [name for name in (MODEL_FILE, WEIGHTS_FILE) if sums.get(name) != _sha256(folder / name)]
+        wrong = [name for name in (MODEL_FILE, WEIGHTS_FILE) if sums.get(name) != _sha256(_newest(folder, name))]
     except (OSError, ValueError) as error:
         message = f'Model "{folder}" is incomplete ({error}). Export it again, or choose another model.'
         raise CheckpointError(message) from error
@@ -203,21 +206,48 @@ def _verify_sums(folder: Path) -> None:
 
 @contextmanager
 def _replacing_files(folder: Path) -> Iterator[Path]:
+    """Give a folder to write into; its files come into force all at once when the block ends.
+
+    They are flushed, then the folder is renamed to `.complete`: from that moment on it is what `_newest`
+    finds, file by file, whether or not the files have been moved to their place yet.
+    """
+    partial = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=".partial-", dir=folder))
-    except OSError as error:
-        raise _unwritable(folder, error) from error
-    try:
+        _finish_interrupted_save(folder)
+        partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
         yield partial
         for file in partial.iterdir():
             _flush_to_disk(file)
-        for file in sorted(partial.iterdir(), key=lambda each: each.name == SUMS_FILE):
-            file.replace(folder / file.name)
+        partial.rename(folder / _COMPLETE)
+        _finish_interrupted_save(folder)
     except (OSError, SafetensorError) as error:
         raise _unwritable(folder, error) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if partial is not None:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _finish_interrupted_save(folder: Path) -> None:
+    complete = folder / _COMPLETE
+    if complete.is_dir():
+        for file in complete.iterdir():
+            file.replace(folder / file.name)
+        complete.rmdir()
+    for left_behind in folder.glob(f"{_PARTIAL}*"):
+        shutil.rmtree(left_behind, ignore_errors=True)
+
+
+def _newest(folder: Path, name: str) -> Path:
+    complete = folder / _COMPLETE / name
+    return complete if complete.is_file() else folder / name
+
+
+def _check_shapes(weights: Mapping[str, Tensor], student: nn.Module, folder: Path) -> None:
+    expected = {name: tensor.shape for name, tensor in student.state_dict().items()}
+    if {name: tensor.shape for name, tensor in weights.items()} != expected:
+        message = f'Model "{folder}" has weights that do not fit its card. Export it again, or choose another model.'
+        raise CheckpointError(message)
 
 
 def _write_file(path: Path, write: Callable[[Path], None]) -> None:
@@ -228,7 +258,8 @@ def _write_file(path: Path, write: Callable[[Path], None]) -> None:
         _flush_to_disk(temporary)
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise _unwritable(path.parent, error) from error
 
 

@@ -62,6 +62,9 @@ WeightsFile = Annotated[
     Path | None, typer.Option("--foundation-weights", help="LiteMedSAM weights; else those of the installed package.")
 ]
 
+_SCORES = ("dice", "hd95_mm", "asd_mm")
+_BETWEEN_PATHS = "\x1f"
+"""The unit separator: no path of a user holds it."""
 _stop = Event()
 Parsed = TypeVar("Parsed")
 
@@ -73,7 +76,9 @@ def segment(
     model: Annotated[Path | None, typer.Option(help="Model folder that fine-tuning wrote.")] = None,
     box: Annotated[
         list[str] | None,
-        typer.Option(metavar="LABEL=I0,J0,K0,I1,J1,K1", help="3D box in voxel indices, both ends included; repeatable."),
+        typer.Option(
+            metavar="LABEL=I0,J0,K0,I1,J1,K1", help="3D box in voxel indices, both ends included; repeatable."
+        ),
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Label map with a few annotated slices, 255 elsewhere.")] = None,
     annotated_slices: AnnotatedChoice = None,
@@ -100,7 +105,9 @@ def segment(
 
 @app.command("fine-tune")
 def fine_tune(
-    case: Annotated[list[tuple[Path, Path]], typer.Option(metavar="IMAGE LABELS", help="Image and its label map; repeatable.")],
+    case: Annotated[
+        list[str], typer.Option(metavar="IMAGE LABELS", help="Image and its label map, two paths; repeatable.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the model.")],
     unlabeled: Annotated[list[Path] | None, typer.Option(help="Further image without labels; repeatable.")] = None,
     annotated_slices: AnnotatedChoice = None,
@@ -118,7 +125,7 @@ def fine_tune(
 ) -> None:
     """Learn from a few annotated slices and from everything that nobody annotated."""
     job = FineTuneJob(
-        cases=tuple(Case(*each) for each in case),
+        cases=_parsed(case, _parse_case),
         out=out,
         unlabeled=tuple(unlabeled or ()),
         annotated_slices=_parsed(annotated_slices, parse_annotated_slices),
@@ -161,9 +168,10 @@ def evaluate(
         print_json({"event": "result", **document})
         return
     rows = [
-        [each["name"], _number(each["dice"], 3), _number(each["hd95_mm"], 2), _number(each["asd_mm"], 2)]
-        for each in [*document["structures"], {"name": "mean", **document["mean"]}]
+        [each["name"], *(_number(each[name], 3 if name == "dice" else 2) for name in _SCORES)]
+        for each in document["structures"]
     ]
+    rows.append(["mean", *(_number(document[f"mean_{name}"], 3 if name == "dice" else 2) for name in _SCORES)])
     print_table("Segmentation against reference", ["structure", "Dice", "HD95 (mm)", "ASD (mm)"], rows)
     if document["uncertainty"] is not None:
         doubt = document["uncertainty"]
@@ -208,9 +216,7 @@ def demo(
 
 
 @app.command()
-def doctor(
-    cache: CacheFolder = None, foundation_weights: WeightsFile = None, as_json: JsonFlag = False
-) -> None:
+def doctor(cache: CacheFolder = None, foundation_weights: WeightsFile = None, as_json: JsonFlag = False) -> None:
     """Say which devices, teachers, versions and memory there are, and what to do about what is missing."""
     document = examine(_cache_folder(cache), foundation_weights)
     if as_json:
@@ -230,7 +236,7 @@ def main() -> None:
 
 def _exit_code() -> int:
     try:
-        app()
+        app(args=_with_joined_cases(sys.argv[1:]))
     except CancelledError as cancelled:
         say(str(cancelled))
         return EXIT_CANCELLED
@@ -262,6 +268,25 @@ def _tell_result(document: dict[str, Any], *, as_json: bool) -> None:
 
 def _parsed(texts: list[str] | None, parse: Callable[[str], Parsed]) -> tuple[Parsed, ...]:
     return tuple(parse(text) for text in texts or ())
+
+
+def _with_joined_cases(arguments: list[str]) -> list[str]:
+    """Join `--case IMAGE LABELS` to one value: typer has repeatable options, but none of two values each."""
+    joined: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        joined.append(argument)
+        if argument == "--case":
+            joined.append(_BETWEEN_PATHS.join(each for each in (next(rest, ""), next(rest, "")) if each))
+    return joined
+
+
+def _parse_case(text: str) -> Case:
+    image, between, labels = text.partition(_BETWEEN_PATHS)
+    if not between or labels.startswith("--"):
+        message = "--case needs two paths: the image and its label map, as in --case ct.nii.gz labels.nii.gz."
+        raise ConfigError(message)
+    return Case(Path(image), Path(labels))
 
 
 def _device(text: str) -> Device:

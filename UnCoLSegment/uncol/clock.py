@@ -16,14 +16,21 @@ class BudgetClock:
     Args:
         budget: Minutes or steps, and the part of stage 1.
         elapsed_s: Seconds that earlier sittings of the same run have used.
+        stage1_began_s: When stage 1 began, in seconds of the run.
         stage2_began_s: When stage 2 began, in seconds of the run; None before.
     """
 
-    def __init__(self, budget: BudgetConfig, elapsed_s: float = 0.0, stage2_began_s: float | None = None) -> None:
+    def __init__(
+        self,
+        budget: BudgetConfig,
+        elapsed_s: float = 0.0,
+        stage1_began_s: float = 0.0,
+        stage2_began_s: float | None = None,
+    ) -> None:
         self._budget = budget
         self._started = time.monotonic() - elapsed_s
         self._total_s = None if budget.minutes is None else budget.minutes * 60 * (1 - _RESERVE_PART)
-        self._stage1_began_s = elapsed_s
+        self.stage1_began_s = stage1_began_s
         self.stage2_began_s = stage2_began_s
         self.expected_teacher_s = 0.0
 
@@ -39,7 +46,7 @@ class BudgetClock:
 
     def start_stage1(self) -> None:
         """Note that preparation has ended and the first step follows."""
-        self._stage1_began_s = self.elapsed_s
+        self.stage1_began_s = self.elapsed_s
 
     def start_stage2(self) -> None:
         """Note that the generalized teacher has been asked and stage 2 begins."""
@@ -87,5 +94,5 @@ class BudgetClock:
     def _stage1_fraction(self, step: int) -> float:
         if self._budget.steps is not None:
             return step / self._stage1_steps
-        available = self._seconds - self._stage1_began_s - self.expected_teacher_s
-        return (self.elapsed_s - self._stage1_began_s) / max(1e-9, self._budget.stage1_part * available)
+        available = self._seconds - self.stage1_began_s - self.expected_teacher_s
+        return (self.elapsed_s - self.stage1_began_s) / max(1e-9, self._budget.stage1_part * available)

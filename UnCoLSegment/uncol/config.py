@@ -14,7 +14,7 @@ from uncol.errors import ConfigError
 class DataConfig:
     """How a volume becomes what the student sees."""
 
-    max_side_vox: int = 256
+    max_side_vox: int = 192
     """Longest side of a slice in the student's frame; larger slices are reduced to it."""
     neighbor_count: int = 7
     """Neighboring slices in one input, the slice itself in the middle; odd."""
@@ -87,6 +87,8 @@ class LossConfig:
     """Weight of a pseudo-labeled voxel against an annotated one (method, section 5)."""
     class_weight_cap: float = 12.0
     """Largest weight of a rare class in the cross-entropy (method, section 10)."""
+    copy_paste_probability: float = 0.5
+    """Part of the steps in which slices are mixed by copy-paste; the paper's code mixes in every step."""
     copy_paste_side: float = 2 / 3
     """Side of the pasted box as a part of the slice's side (method, section 4)."""
 
@@ -95,6 +97,11 @@ class LossConfig:
             self.pseudo_label_weight >= 0, "losses.pseudo_label_weight must not be negative", self.pseudo_label_weight
         )
         _require(self.class_weight_cap >= 1, "losses.class_weight_cap must be at least 1", self.class_weight_cap)
+        _require(
+            0 <= self.copy_paste_probability <= 1,
+            "losses.copy_paste_probability must be in [0, 1]",
+            self.copy_paste_probability,
+        )
         _require(0 < self.copy_paste_side < 1, "losses.copy_paste_side must be in (0, 1)", self.copy_paste_side)
 
 
@@ -102,13 +109,13 @@ class LossConfig:
 class OptimizerConfig:
     """How the student is optimized."""
 
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     """AdamW's rate at the start; it falls as (1 - t/T)^poly_power over the whole run."""
     weight_decay: float = 1e-4
     poly_power: float = 0.9
     gradient_clip: float = 12.0
     """Largest norm of the gradient."""
-    batch_size: int = 2
+    batch_size: int = 4
     """Slices of each kind in a step: annotated slices, and in stage 2 as many unannotated ones."""
 
     def __post_init__(self) -> None:

@@ -63,14 +63,10 @@ class ProgressDisplay:
         if self._as_json:
             print_json(progress.as_message())
         elif self._bar is not None:
-            self._bar.update(
-                self._task, description=progress.phase, completed=progress.fraction, note=_note(progress)
-            )
+            self._bar.update(self._task, description=progress.phase, completed=progress.fraction, note=_note(progress))
         elif progress.phase != self._last_phase or time.monotonic() - self._last_line > _PLAIN_INTERVAL_S:
             self._last_phase, self._last_line = progress.phase, time.monotonic()
             say(f"{progress.phase}  {progress.fraction:4.0%}  {_note(progress)}".rstrip())
-
-
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:

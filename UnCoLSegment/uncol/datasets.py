@@ -107,6 +107,8 @@ class SlicePool:
         self._reach = neighbor_count // 2
         rows = _round_up(max(each.images.shape[1] for each in stacks), multiple)
         columns = _round_up(max(each.images.shape[2] for each in stacks), multiple)
+        self.rows_columns = (rows, columns)
+        self._sizes = [(each.images.shape[1], each.images.shape[2]) for each in stacks]
         self.images = [_padded(each.images, rows, columns) for each in stacks]
         self.labels = [_padded_labels(each.labels, rows, columns) for each in stacks]
         self.voxel_counts = sum((_count_classes(each.labels, class_count) for each in stacks), torch.zeros(class_count))
@@ -137,6 +139,14 @@ class SlicePool:
     def targets(self, addresses: Sequence[SliceAddress]) -> Tensor:
         """Return label maps (B, H, W), uint8, 255 where unknown."""
         return torch.stack([self.labels[each.case][each.index] for each in addresses])
+
+    def inside(self, addresses: Sequence[SliceAddress]) -> Tensor:
+        """Return where a slice is itself and not padding (B, H, W), bool."""
+        inside = torch.zeros(len(addresses), *self.rows_columns, dtype=torch.bool)
+        for row, address in zip(inside, addresses, strict=True):
+            rows, columns = self._sizes[address.case]
+            row[:rows, :columns] = True
+        return inside
 
     def _with_neighbors(self, address: SliceAddress) -> Tensor:
         images = self.images[address.case]

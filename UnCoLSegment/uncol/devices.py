@@ -83,7 +83,9 @@ def with_memory_fallback(
     while True:
         try:
             return work(device, size)
-        except torch.OutOfMemoryError:
+        except (MemoryError, RuntimeError) as error:
+            if not _says_memory_is_full(error):
+                raise
             if size == 1 and device.type == "cpu":
                 raise
             if device.type == "cuda":
@@ -94,3 +96,9 @@ def with_memory_fallback(
         else:
             device = torch.device("cpu")
             say("The GPU memory is full even for one slice; going on with the CPU, which is slower.")
+
+
+def _says_memory_is_full(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+        return True
+    return "out of memory" in str(error) or "can't allocate memory" in str(error)

@@ -26,16 +26,23 @@ def signed_distance_mm(mask: Mask, spacing_mm: tuple[float, float]) -> Distance:
     """Return each pixel's distance to the contour of a mask, positive inside.
 
     Args:
-        mask: Structure in one slice (H, W), with at least one pixel set and one not set.
+        mask: Structure in one slice (H, W), with at least one pixel set; where all are set, it ends at the slice.
         spacing_mm: Distance between rows and between columns.
 
     Returns:
         Distance in mm (H, W) to the middle between the last pixel inside and the first outside.
     """
-    inside = distance_transform_edt(mask, sampling=spacing_mm)
-    outside = distance_transform_edt(~mask, sampling=spacing_mm)
-    half_pixel_mm = 0.5 * min(spacing_mm)
-    return np.where(mask, inside - half_pixel_mm, half_pixel_mm - outside).astype(np.float32)
+    framed = np.pad(mask, 1) if mask.all() else mask
+    distance = np.where(framed, _distance_mm(framed, spacing_mm), -_distance_mm(~framed, spacing_mm))
+    return distance[1:-1, 1:-1] if mask.all() else distance
+
+
+def _distance_mm(mask: Mask, spacing_mm: tuple[float, float]) -> Distance:
+    """Return the distance of each pixel of a mask to the edge of the nearest pixel outside."""
+    nearest = distance_transform_edt(mask, sampling=spacing_mm, return_distances=False, return_indices=True)
+    steps = np.abs(nearest - np.indices(mask.shape))
+    to_edge = np.clip(steps - 0.5, 0, None) * np.reshape(spacing_mm, (2, 1, 1))
+    return np.hypot(*to_edge).astype(np.float32)
 
 
 def complete_slices(labels: NDArray[np.uint8]) -> list[int]:
@@ -55,8 +62,7 @@ class ShapeInterpolation:
     def __init__(self, masks: Mapping[int, Mask], spacing_mm: tuple[float, float]) -> None:
         self._slices = sorted(masks)
         self._distances = {
-            index: signed_distance_mm(mask, spacing_mm) if mask.any() and not mask.all() else None
-            for index, mask in masks.items()
+            index: signed_distance_mm(mask, spacing_mm) if mask.any() else None for index, mask in masks.items()
         }
 
     @classmethod

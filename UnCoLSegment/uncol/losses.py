@@ -26,7 +26,8 @@ def class_weights(voxel_counts: Tensor, cap: float) -> Tensor:
     """
     counts = voxel_counts.double()
     rarity = (counts.sum() / counts.clamp_min(1)).sqrt()
-    return (rarity / rarity[0]).clamp(max=cap).float()
+    relative = (rarity / rarity[0]).clamp(max=cap)
+    return torch.where(counts > 0, relative, cap).float()
 
 
 def region_cross_entropy(logits: Tensor, target: Tensor, region: Tensor, weights: Tensor) -> Tensor:

@@ -149,8 +149,10 @@ class GeneralizedOpinions:
             mask = self._shapes[address.case][structure].mask(address.index)
             if learned is not None and certainty is not None:
                 own = largest_component((learned.argmax(0) == structure + 1).numpy())
-                surer = own.any() and float(certainty.numpy()[own].mean()) > self._interpolation_dice[structure]
-                if surer:
+                enough = own.sum() >= _LEAST_MASK_PIXELS
+                if enough and (
+                    mask is None or float(certainty.numpy()[own].mean()) > self._interpolation_dice[structure]
+                ):
                     rows, columns = self._stacks[address.case].images.shape[1:]
                     mask = own[:rows, :columns]
             if mask is not None and mask.sum() >= _LEAST_MASK_PIXELS:
@@ -181,7 +183,7 @@ class GeneralizedOpinions:
             guess, truth = shape.without(index).mask(index), shape.mask(index)
             if truth is not None:
                 scores[structure].append(dice(guess, truth) if guess is not None else 0.0)
-        return [float(np.mean(each)) if each else 0.0 for each in scores]
+        return [float(np.mean(each)) if each else 1.0 for each in scores]
 
     def _shapes_with_neighbors(self) -> Iterator[tuple[int, ShapeInterpolation, int]]:
         for shapes in self._shapes:

@@ -11,6 +11,8 @@ from torch import Tensor
 from uncol.uncertainty import normalized_entropy
 
 _RAMP_STEEPNESS = 5.0
+_SIGNS_OF_A_STRUCTURE = 0.1
+"""Probability from which the specialized teacher is taken to see signs of a structure."""
 
 
 def trust_threshold(progress: float, start: float, end: float) -> float:
@@ -63,9 +65,12 @@ def fuse_pseudo_labels(
     """
     generalized_entropy = normalized_entropy(generalized)
     specialized_entropy = normalized_entropy(specialized)
+    trust_generalized = torch.ones_like(generalized_entropy, dtype=torch.bool)
     if reliability is not None:
-        generalized_entropy = 1 - reliability[generalized.argmax(1)] * (1 - generalized_entropy)
-    trust_generalized = generalized_entropy <= threshold
+        of_vote = reliability[generalized.argmax(1)]
+        generalized_entropy = 1 - of_vote * (1 - generalized_entropy)
+        trust_generalized = of_vote > 0
+    trust_generalized &= generalized_entropy <= threshold
     if silent is not None:
         trust_generalized = trust_generalized & ~silent
     trust_specialized = specialized_entropy <= threshold
@@ -81,16 +86,19 @@ def trust_one_teacher(specialized: Tensor, threshold: float) -> PseudoLabel:
     return PseudoLabel(specialized.argmax(1), normalized_entropy(specialized) <= threshold)
 
 
-def votes_unasked(specialized: Tensor, asked: Tensor) -> Tensor:
-    """Return where the specialized teacher sees a structure that the generalized one was not asked about.
+def where_unasked(specialized: Tensor, asked: Tensor) -> Tensor:
+    """Return where the generalized teacher cannot have a vote, because it was not asked.
 
-    Without a box the foundation model cannot see a structure, so its "background" there says nothing
+    Without a box the foundation model cannot see a structure, so its "background" says nothing where the
+    specialized teacher sees signs of that structure, nor anywhere in a slice without a single box
     (method, section 7, row 14).
 
     Args:
         specialized: Class probabilities (B, C, H, W).
         asked: Which structures the generalized teacher was asked about (B, C - 1), bool.
+
+    Returns:
+        (B, H, W), bool.
     """
-    background_is_asked = torch.ones(len(asked), 1, dtype=torch.bool)
-    unasked = ~torch.cat([background_is_asked, asked], 1)
-    return torch.stack([each[votes] for each, votes in zip(unasked, specialized.argmax(1), strict=True)])
+    signs = (specialized[:, 1:] > _SIGNS_OF_A_STRUCTURE) & ~asked[:, :, None, None]
+    return signs.any(1) | ~asked.any(1)[:, None, None]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from uncol.config import Config
 from uncol.datasets import LabeledCase, SliceAddress, SlicePool, SliceStack, finest_pixel_mm, stack_case
 from uncol.errors import CancelledError, CheckpointError
 from uncol.inference import predict
+from uncol.interpolation import complete_slices
 from uncol.job import Progress, Report, ShouldStop, Structure
 from uncol.losses import class_weights
 from uncol.networks.student import SIZE_MULTIPLE
@@ -115,22 +116,26 @@ class Run:
     def __init__(self, setup: FineTuneSetup, out: Path, report: Report, should_stop: ShouldStop) -> None:
         self.setup, self.config, self.device, self.out = setup, setup.config, setup.device, out
         self._report, self._should_stop = report, should_stop
-        self.clock = BudgetClock(setup.config.budget)
+        self.budget = setup.config.budget
+        self.clock = BudgetClock(self.budget)
         self.notes: list[str] = []
         self.step = 0
         self.stage = 1
         self._round = 0
         self._curve = _Curve()
-        self._losses: dict[str, float] = {}
+        self.losses: dict[str, float] = {}
         self._last_report = self._last_checkpoint = time.monotonic()
 
         self._say("Preparing slices")
         self.card = _card_for(setup)
-        stacks = [
+        self.stacks = [
             stack_case(case, setup.structures, setup.plane, self.card.pixel_mm, self.card.window)
             for case in setup.all_cases()
         ]
-        self.pool = SlicePool(stacks, self.card.class_count, self.config.data.neighbor_count, SIZE_MULTIPLE)
+        self.pool = SlicePool(self.stacks, self.card.class_count, self.config.data.neighbor_count, SIZE_MULTIPLE)
+        if not self.pool.unlabeled:
+            self.budget = replace(self.budget, stage1_part=1.0)
+            self.clock = BudgetClock(self.budget, self.clock.elapsed_s)
         self.class_weights = class_weights(self.pool.voxel_counts, self.config.losses.class_weight_cap).to(self.device)
 
         torch.manual_seed(self.config.seed)
@@ -145,7 +150,7 @@ class Run:
             lr=self.config.optimizer.learning_rate,
             weight_decay=self.config.optimizer.weight_decay,
         )
-        self.opinions = self._opinions_of(stacks)
+        self.opinions = self._opinions_of(self.stacks)
 
     @property
     def is_over(self) -> bool:
@@ -201,8 +206,8 @@ class Run:
 
     def note_losses(self, **losses: Tensor) -> None:
         """Keep the losses of this step for the progress and the learning curve."""
-        self._losses = {name: float(loss.detach()) for name, loss in losses.items()}
-        self._curve.add(self._losses)
+        self.losses = {name: float(loss.detach()) for name, loss in losses.items()}
+        self._curve.add(self.losses)
 
     def end_step(self) -> None:
         """Count the step, tell the progress, save a checkpoint when it is time, and stop when asked."""
@@ -301,7 +306,7 @@ class Run:
     def _say(self, phase: str, fraction: float | None = None) -> None:
         self._last_report = time.monotonic()
         done = self.fraction if fraction is None else fraction
-        self._report(Progress(phase, done, self.clock.seconds_left(self.step), self.step, self._losses))
+        self._report(Progress(phase, done, self.clock.seconds_left(self.step), self.step, self.losses))
 
 
 class _SliceWatch:
@@ -365,13 +370,12 @@ def _card_for(setup: FineTuneSetup) -> ModelCard:
 
 
 def _finished_card(run: Run) -> ModelCard:
-    known = [int((labels != UNKNOWN_LABEL).flatten(1).all(1).sum()) for labels in run.pool.labels]
     training = {
         "steps": run.step,
         "seconds": round(run.clock.elapsed_s, 1),
         "device": run.device.type,
         "threads": torch.get_num_threads(),
-        "annotated_slices": known,
+        "annotated_slices": [len(complete_slices(each.native_labels)) for each in run.stacks],
         "slices": [len(each) for each in run.pool.images],
         "data_sha256": run.setup.fingerprint(),
         "seed": run.config.seed,
@@ -413,6 +417,7 @@ def _state_of(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "stage": run.stage,
         "round": run._round,
         "elapsed_s": run.clock.elapsed_s,
+        "stage1_began_s": run.clock.stage1_began_s,
         "stage2_began_s": run.clock.stage2_began_s,
         "expected_teacher_s": run.clock.expected_teacher_s,
         "with_generalized_teacher": run.opinions is not None,
@@ -437,10 +442,11 @@ def _load_state(run: Run, tensors: dict[str, Tensor], record: dict[str, Any]) ->
         run.opinions = None
     if run.opinions is not None:
         run.opinions.reliability = tensors["opinions.reliability"]
-        prompts = [Prompts(value.numpy()) for _, value in sorted(_part(tensors, "opinions.prompts.").items())]
+        boxes = _part(tensors, "opinions.prompts.")
+        prompts = [Prompts(boxes[case].numpy()) for case in sorted(boxes, key=int)]
         if prompts:
             run.opinions.ask(prompts, _SliceWatch(run, "Restoring the foundation model's answers"))
-    run.clock = BudgetClock(run.config.budget, record["elapsed_s"], record["stage2_began_s"])
+    run.clock = BudgetClock(run.budget, record["elapsed_s"], record["stage1_began_s"], record["stage2_began_s"])
     run.clock.expected_teacher_s = record["expected_teacher_s"]
     run.student.train()
     run.generator.set_state(tensors["random.sampling"])

@@ -18,13 +18,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from uncol.augmentation import change_grey_values, draw_copy_paste_mask, draw_pose
+from uncol.augmentation import Pose, change_grey_values, draw_copy_paste_mask, draw_pose
 from uncol.checkpoints import Model
 from uncol.datasets import SliceAddress
 from uncol.devices import autocast
 from uncol.job import Report, ShouldStop, ignore_progress, never_stop
 from uncol.losses import known_region, region_loss
-from uncol.pseudo_labels import fuse_pseudo_labels, trust_one_teacher, trust_threshold, votes_unasked
+from uncol.pseudo_labels import fuse_pseudo_labels, trust_one_teacher, trust_threshold, where_unasked
 from uncol.runs import FineTuneSetup, Run, begin_run, finish_run, resume_run
 from uncol.teachers.specialized import update_specialized_teacher
 from uncol.volume import UNKNOWN_LABEL
@@ -70,9 +70,10 @@ def fine_tune(
 
 def learn_from_annotated(run: Run) -> Tensor:
     """Stage 1: two annotated slices are mixed by copy-paste; the loss sees annotated voxels only."""
-    image_a, label_a = draw_annotated(run)
-    image_b, label_b = draw_annotated(run)
-    keep_a = draw_mask(run, image_a)
+    pose = draw_common_pose(run)
+    image_a, label_a = draw_annotated(run, pose)
+    image_b, label_b = draw_annotated(run, pose)
+    keep_a = draw_mask(run)
 
     mixed = torch.where(keep_a, image_a, image_b)
     mixed_label = torch.where(keep_a, label_a, label_b)
@@ -84,11 +85,12 @@ def learn_from_annotated(run: Run) -> Tensor:
 
 def learn_from_both(run: Run) -> Tensor:
     """Stage 2: annotated and pseudo-labeled slices are mixed both ways (method, section 5, items 6 to 8)."""
-    image_a, label_a = draw_annotated(run)
-    image_b, label_b = draw_annotated(run)
-    image_u, pseudo_u = draw_pseudo_labeled(run)
-    image_v, pseudo_v = draw_pseudo_labeled(run)
-    keep = draw_mask(run, image_a)
+    pose = draw_common_pose(run)
+    image_a, label_a = draw_annotated(run, pose)
+    image_b, label_b = draw_annotated(run, pose)
+    image_u, pseudo_u = draw_pseudo_labeled(run, pose)
+    image_v, pseudo_v = draw_pseudo_labeled(run, pose)
+    keep = draw_mask(run)
 
     mixed_labeled = torch.where(keep, image_a, image_u)
     mixed_unlabeled = torch.where(keep, image_v, image_b)
@@ -104,17 +106,17 @@ def learn_from_both(run: Run) -> Tensor:
     return supervised_loss + run.config.losses.pseudo_label_weight * pseudo_label_loss
 
 
-def draw_annotated(run: Run) -> tuple[Tensor, Tensor]:
+def draw_annotated(run: Run, pose: Pose) -> tuple[Tensor, Tensor]:
     """Draw annotated slices with neighbors (B, N, H, W) and their labels (B, H, W), moved and changed at random."""
     addresses = run.pool.draw_labeled(run.config.optimizer.batch_size, run.generator)
-    return change_at_random(run, run.pool.inputs(addresses), run.pool.targets(addresses))
+    return change_at_random(run, pose, run.pool.inputs(addresses), run.pool.targets(addresses))
 
 
-def draw_pseudo_labeled(run: Run) -> tuple[Tensor, Tensor]:
+def draw_pseudo_labeled(run: Run, pose: Pose) -> tuple[Tensor, Tensor]:
     """Draw unannotated slices, let the teachers label them as they are, then move and change them at random."""
     addresses = run.pool.draw_unlabeled(run.config.optimizer.batch_size, run.generator)
     slices = run.pool.inputs(addresses)
-    return change_at_random(run, slices, label_with_teachers(run, addresses, slices))
+    return change_at_random(run, pose, slices, label_with_teachers(run, addresses, slices))
 
 
 def label_with_teachers(run: Run, addresses: Sequence[SliceAddress], slices: Tensor) -> Tensor:
@@ -126,25 +128,33 @@ def label_with_teachers(run: Run, addresses: Sequence[SliceAddress], slices: Ten
         fused = trust_one_teacher(specialized, threshold)
     else:
         generalized, asked = run.opinions.about(addresses)
-        silent = votes_unasked(specialized, asked)
+        silent = where_unasked(specialized, asked)
         fused = fuse_pseudo_labels(generalized, specialized, threshold, run.opinions.reliability, silent)
     pseudo = torch.where(fused.trust_mask, fused.label, UNKNOWN_LABEL).to(torch.uint8)
     known = run.pool.targets(addresses)
-    return torch.where(known == UNKNOWN_LABEL, pseudo, known)
+    labeled = torch.where(known == UNKNOWN_LABEL, pseudo, known)
+    return torch.where(run.pool.inside(addresses), labeled, UNKNOWN_LABEL)
 
 
-def change_at_random(run: Run, slices: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def draw_common_pose(run: Run) -> Pose:
+    """Draw one pose for each slice of the batch; slices that are mixed share it, so that anatomy stays in place."""
+    rows, columns = run.pool.rows_columns
+    return draw_pose(run.config.optimizer.batch_size, rows, columns, run.generator, mirror=run.config.data.mirror)
+
+
+def change_at_random(run: Run, pose: Pose, slices: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Move slices and labels alike, change grey values, and bring both to the device."""
-    rows, columns = labels.shape[-2:]
-    pose = draw_pose(len(labels), rows, columns, run.generator, mirror=run.config.data.mirror)
     changed = change_grey_values(pose.move_images(slices), run.generator)
     return changed.to(run.device, memory_format=torch.channels_last), pose.move_labels(labels).to(run.device)
 
 
-def draw_mask(run: Run, slices: Tensor) -> Tensor:
-    """Draw one copy-paste mask (H, W) for the step."""
-    rows, columns = slices.shape[-2:]
-    return draw_copy_paste_mask(rows, columns, run.config.losses.copy_paste_side, run.generator).to(run.device)
+def draw_mask(run: Run) -> Tensor:
+    """Draw the copy-paste mask (H, W) of the step; in a part of the steps nothing is pasted."""
+    rows, columns = run.pool.rows_columns
+    losses = run.config.losses
+    if float(torch.rand(1, generator=run.generator)) >= losses.copy_paste_probability:
+        return torch.ones(rows, columns, dtype=torch.bool, device=run.device)
+    return draw_copy_paste_mask(rows, columns, losses.copy_paste_side, run.generator).to(run.device)
 
 
 def predict(run: Run, slices: Tensor) -> Tensor:

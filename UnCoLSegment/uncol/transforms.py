@@ -37,7 +37,9 @@ def choose_window(voxels: NDArray[np.generic], labels: NDArray[np.uint8] | None 
                 low, high = min(low, float(first)), max(high, float(last))
         return low, high
     low, high = (float(each) for each in np.percentile(sample, (0.5, 99.5)))
-    return (low, high) if high > low else (float(sample.min()), float(sample.max()))
+    if high == low:
+        low, high = float(voxels.min()), float(voxels.max())
+    return (low, high) if high > low else (low, low + 1)
 
 
 def apply_window(grey: Tensor, window: tuple[float, float]) -> Tensor:

@@ -7,6 +7,7 @@ import logging
 import os
 import tempfile
 from collections import OrderedDict
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ class EmbeddingCache:
         """Return the embedding with this key, or None."""
         if key in self._recent:
             self._recent.move_to_end(key)
+            self._mark_used(key)
             return self._recent[key]
         embedding = self._read(key)
         if embedding is not None:
@@ -56,21 +58,23 @@ class EmbeddingCache:
             return
         try:
             _write_atomically(self._folder / f"{key}.safetensors", embedding)
-        except OSError as error:
-            _log.warning("Embeddings are no longer kept on disk (%s).", error.strerror)
+        except (OSError, SafetensorError) as error:
+            _log.warning("Embeddings are no longer kept on disk (%s).", error)
             self._folder = None
 
     def trim(self) -> None:
         """Delete the least recently used files until the folder is below its limit."""
-        if self._folder is None:
-            return
-        by_age = sorted((file.stat().st_mtime, file) for file in self._folder.glob("*.safetensors"))
-        total_mib = sum(file.stat().st_size for _, file in by_age) / 2**20
-        for _, file in by_age:
-            if total_mib <= _ON_DISK_MIB:
-                return
-            total_mib -= file.stat().st_size / 2**20
-            file.unlink(missing_ok=True)
+        with suppress(OSError):  # another process may trim the same folder at the same time
+            by_age = sorted((file.stat().st_mtime, file.stat().st_size, file) for file in self._files())
+            total = sum(size for _, size, _ in by_age)
+            for _, size, file in by_age:
+                if total <= _ON_DISK_MIB * 2**20:
+                    return
+                total -= size
+                file.unlink(missing_ok=True)
+
+    def _files(self) -> list[Path]:
+        return list(self._folder.glob("*.safetensors")) if self._folder is not None else []
 
     def _remember(self, key: str, embedding: Tensor) -> None:
         self._recent[key] = embedding
@@ -86,12 +90,18 @@ class EmbeddingCache:
             return None
         try:
             embedding = load_file(path)["embedding"]
-            os.utime(path)
         except (OSError, SafetensorError, KeyError):
             _log.warning("A damaged embedding was removed from the cache; its slice is encoded again.")
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
             return None
+        self._mark_used(key)
         return embedding
+
+    def _mark_used(self, key: str) -> None:
+        if self._folder is not None:
+            with suppress(OSError):
+                os.utime(self._folder / f"{key}.safetensors")
 
 
 class PromptableStack:

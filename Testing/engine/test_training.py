@@ -1,0 +1,214 @@
+"""The training loop on a tiny volume: it learns, it is repeatable, it is resumable, it keeps its budget."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from uncol.annotations import keep_annotated
+from uncol.checkpoints import Model, has_checkpoint, load_model
+from uncol.config import BudgetConfig, Config, OptimizerConfig, StudentConfig
+from uncol.datasets import LabeledCase
+from uncol.errors import CancelledError, CheckpointError
+from uncol.inference import segment_with_model
+from uncol.job import AnnotatedSlices, Structure
+from uncol.runs import FineTuneSetup, begin_run
+from uncol.teachers.embeddings import EmbeddingCache
+from uncol.teachers.lite_medsam import load_lite_medsam
+from uncol.training import fine_tune, learn_from_annotated, learn_from_both, optimize
+from uncol.volume import Volume
+
+CPU = torch.device("cpu")
+BALL = Structure(3, "ball")
+
+
+@pytest.fixture(scope="module")
+def ball() -> LabeledCase:
+    """A bright ball in noise, 12 x 40 x 48 voxels, label 3 everywhere known."""
+    k, j, i = np.mgrid[0:12, 0:40, 0:48]
+    inside = ((k - 6) * 3.0) ** 2 + (j - 20.0) ** 2 + (i - 22.0) ** 2 < 13**2
+    grey = np.where(inside, 120, 20) + np.random.default_rng(0).normal(0, 15, inside.shape)
+    ijk_to_ras = np.diag([-1.0, -1.0, 3.0, 1.0])
+    return LabeledCase(Volume(grey.astype(np.int16), ijk_to_ras), Volume((inside * 3).astype(np.uint8), ijk_to_ras))
+
+
+@pytest.fixture
+def make_setup(ball: LabeledCase) -> Callable[..., FineTuneSetup]:
+    def make(*, steps: int | None = 20, minutes: float | None = None, seed: int = 0, with_teacher: bool = False):
+        labels = keep_annotated(ball.labels, [AnnotatedSlices("K", (0, 4, 8))], "ball")
+        return FineTuneSetup(
+            cases=[LabeledCase(ball.image, labels)],
+            unlabeled=[],
+            structures=(BALL,),
+            plane="axial",
+            config=Config(
+                seed=seed,
+                student=StudentConfig(channels=(8, 8, 8, 8, 8)),
+                optimizer=OptimizerConfig(batch_size=2),
+                budget=BudgetConfig(steps=steps, minutes=minutes),
+            ),
+            device=CPU,
+            teacher=load_lite_medsam(CPU) if with_teacher else None,
+            cache=EmbeddingCache(None),
+        )
+
+    return make
+
+
+def weights_of(model: Model) -> dict[str, torch.Tensor]:
+    return model.student.state_dict()
+
+
+def assert_bit_equal(first: Model, second: Model) -> None:
+    for name, tensor in weights_of(first).items():
+        assert torch.equal(tensor, weights_of(second)[name]), name
+
+
+def test_the_student_finds_a_bright_ball_between_annotated_slices(make_setup, ball: LabeledCase, tmp_path: Path):
+    model = fine_tune(make_setup(steps=120), tmp_path / "model")
+
+    found = segment_with_model(ball.image, model, CPU).labels.voxels[5] == 3
+    truth = ball.labels.voxels[5] == 3
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.9
+
+
+def test_the_loss_falls_within_twenty_steps(make_setup, tmp_path: Path):
+    curve = fine_tune(make_setup(), tmp_path / "model").card.training["curve"]
+
+    assert curve[-1]["supervised"] < 0.8 * curve[0]["supervised"]
+    assert [each["stage"] for each in curve] == sorted(each["stage"] for each in curve)
+    assert curve[-1]["stage"] == 2
+
+
+def test_the_same_seed_gives_the_same_model_bit_for_bit_and_another_seed_does_not(make_setup, tmp_path: Path):
+    first, second = (fine_tune(make_setup(), tmp_path / name) for name in ("first", "second"))
+    other = fine_tune(make_setup(seed=1), tmp_path / "other")
+
+    assert_bit_equal(first, second)
+    assert any(not torch.equal(tensor, weights_of(other)[name]) for name, tensor in weights_of(first).items())
+
+
+@pytest.mark.parametrize("stop_at", [3, 7, 13], ids=["in stage 1", "at the change", "in stage 2"])
+def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(make_setup, tmp_path: Path, stop_at: int):
+    straight = fine_tune(make_setup(with_teacher=True), tmp_path / "straight")
+
+    with pytest.raises(CancelledError, match=r"Add --resume to go on"):
+        fine_tune(make_setup(with_teacher=True), tmp_path / "stopped", should_stop=StopAfter(stop_at))
+    assert has_checkpoint(tmp_path / "stopped")
+    resumed = fine_tune(make_setup(with_teacher=True), tmp_path / "stopped", resume=True)
+
+    assert resumed.card.training["steps"] == 20
+    assert_bit_equal(straight, resumed)
+    assert not has_checkpoint(tmp_path / "stopped")
+
+
+class StopAfter:
+    """Says stop at the n-th question."""
+
+    def __init__(self, questions: int) -> None:
+        self.left = questions
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def test_resuming_with_other_labels_is_refused(make_setup, tmp_path: Path):
+    with pytest.raises(CancelledError):
+        fine_tune(make_setup(), tmp_path / "model", should_stop=StopAfter(3))
+    setup = make_setup()
+    changed = setup.cases[0].labels.voxels.copy()
+    changed[0, 0, 0] = 3
+    other = replace(setup, cases=[LabeledCase(setup.cases[0].image, setup.cases[0].labels.with_voxels(changed))])
+
+    with pytest.raises(CheckpointError, match=r"belongs to other images, annotated slices or structures"):
+        fine_tune(other, tmp_path / "model", resume=True)
+
+
+def test_a_new_run_does_not_overwrite_an_unfinished_one(make_setup, tmp_path: Path):
+    with pytest.raises(CancelledError):
+        fine_tune(make_setup(), tmp_path / "model", should_stop=StopAfter(3))
+
+    with pytest.raises(CheckpointError, match=r"holds an unfinished run. Add --resume"):
+        fine_tune(make_setup(), tmp_path / "model")
+
+
+def test_there_is_nothing_to_resume_in_an_empty_folder(make_setup, tmp_path: Path):
+    with pytest.raises(CheckpointError, match=r"nothing to resume"):
+        fine_tune(make_setup(), tmp_path / "empty", resume=True)
+
+
+def test_what_stands_under_unknown_has_no_influence(make_setup, ball: LabeledCase, tmp_path: Path):
+    setup = make_setup()
+    wrong_elsewhere = ball.labels.voxels.copy()
+    wrong_elsewhere[[1, 2, 3, 5, 6, 7, 9, 10, 11]] = 3
+    labels = keep_annotated(ball.labels.with_voxels(wrong_elsewhere), [AnnotatedSlices("K", (0, 4, 8))], "ball")
+
+    right = fine_tune(setup, tmp_path / "right")
+    wrong = fine_tune(replace(setup, cases=[LabeledCase(ball.image, labels)]), tmp_path / "wrong")
+
+    assert_bit_equal(right, wrong)
+
+
+def test_the_learning_rate_falls_as_the_polynomial_says(make_setup, tmp_path: Path):
+    run = begin_run(make_setup(), tmp_path / "model", lambda _: None, lambda: False)
+    rates = []
+    for _ in range(3):
+        optimize(run, learn_from_annotated(run))
+        rates.append(run.optimizer.param_groups[0]["lr"])
+        run.end_step()
+
+    # 20 steps, 35 % (7 steps) of them stage 1: t/T after n steps of stage 1 is 0.35 n/7 = 0.05 n.
+    start = run.config.optimizer.learning_rate
+    assert rates == pytest.approx([start, start * 0.95**0.9, start * 0.90**0.9])
+
+
+def test_stage_2_weighs_pseudo_labels_half(make_setup, tmp_path: Path):
+    run = begin_run(make_setup(), tmp_path / "model", lambda _: None, lambda: False)
+    run.start_stage2()
+
+    total = learn_from_both(run)
+
+    noted = run.losses
+    assert float(total.detach()) == pytest.approx(noted["supervised"] + 0.5 * noted["pseudo_label"], rel=1e-5)
+
+
+@pytest.mark.slow
+def test_a_time_budget_is_kept_to_within_ten_percent(make_setup, tmp_path: Path):
+    started = time.monotonic()
+    fine_tune(make_setup(steps=None, minutes=0.2), tmp_path / "model")
+
+    assert time.monotonic() - started == pytest.approx(12, rel=0.1)
+
+
+def test_the_saved_model_is_the_returned_one_and_tells_its_story(make_setup, tmp_path: Path):
+    returned = fine_tune(make_setup(), tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+
+    assert_bit_equal(returned, loaded)
+    assert loaded.card.structures == (BALL,)
+    assert loaded.card.training["steps"] == 20
+    assert loaded.card.training["annotated_slices"] == [3]
+    assert loaded.card.training["generalized_teacher"] is None
+
+
+def test_a_base_model_is_where_the_student_starts(make_setup, tmp_path: Path):
+    base = fine_tune(make_setup(), tmp_path / "base")
+
+    run = begin_run(replace(make_setup(), base=base), tmp_path / "next", lambda _: None, lambda: False)
+
+    assert_bit_equal(base, Model(run.card, run.student))
+
+
+@pytest.mark.gpu
+def test_training_runs_on_the_gpu(make_setup, tmp_path: Path):
+    device = torch.device("cuda" if torch.cuda.is_available() else "mps")
+    model = fine_tune(replace(make_setup(steps=30), device=device), tmp_path / "model")
+
+    assert model.card.training["device"] == device.type
