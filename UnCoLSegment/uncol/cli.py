@@ -272,18 +272,16 @@ def _parsed(texts: list[str] | None, parse: Callable[[str], Parsed]) -> tuple[Pa
 
 def _with_joined_cases(arguments: list[str]) -> list[str]:
     """Join `--case IMAGE LABELS` to one value: typer has repeatable options, but none of two values each."""
-    joined: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        joined.append(argument)
-        if argument == "--case":
-            joined.append(_BETWEEN_PATHS.join(each for each in (next(rest, ""), next(rest, "")) if each))
+    joined = list(arguments)
+    for place in [number for number, each in enumerate(arguments) if each == "--case"][::-1]:
+        paths = [each for each in joined[place + 1 : place + 3] if not each.startswith("--")]
+        joined[place + 1 : place + 1 + len(paths)] = [_BETWEEN_PATHS.join(paths)]
     return joined
 
 
 def _parse_case(text: str) -> Case:
     image, between, labels = text.partition(_BETWEEN_PATHS)
-    if not between or labels.startswith("--"):
+    if not between:
         message = "--case needs two paths: the image and its label map, as in --case ct.nii.gz labels.nii.gz."
         raise ConfigError(message)
     return Case(Path(image), Path(labels))

@@ -116,7 +116,7 @@ class OptimizerConfig:
     gradient_clip: float = 12.0
     """Largest norm of the gradient."""
     batch_size: int = 4
-    """Slices of each kind in a step: annotated slices, and in stage 2 as many unannotated ones."""
+    """Slices in a step; in stage 2 half of them are annotated and half are not."""
 
     def __post_init__(self) -> None:
         _require(self.learning_rate > 0, "optimizer.learning_rate must be above 0", self.learning_rate)

@@ -26,8 +26,9 @@ from uncol.uncertainty import normalized_entropy
 
 _LEAST_MASK_PIXELS = 8
 """A mask smaller than this prompts nothing (method, section 10)."""
-_LEAST_RELIABILITY = 0.5
-"""A class on which the generalized teacher scores less on annotated slices gets no vote from it."""
+_LEAST_RELIABILITY = 0.9
+"""A class on which the generalized teacher scores less on annotated slices, with the box of their own contour, gets
+no vote from it: with the boxes of slices that nobody annotated it does worse than the student."""
 
 Probabilities = Callable[[Sequence[SliceAddress]], Tensor]
 """The specialized teacher: class probabilities (B, C, H, W) of slices in the student's frame."""
@@ -94,7 +95,7 @@ class GeneralizedOpinions:
     def measure_reliability(self, before_slice: Callable[[], None]) -> None:
         """Score the teacher on annotated slices, with the box of their own contour.
 
-        The mean Dice of a class becomes its `reliability`; below 0.5 the class gets none at all.
+        The mean Dice of a class becomes its `reliability`; below 0.9 the class gets none at all.
         """
         scores: list[list[float]] = [[] for _ in range(self._structure_count)]
         for stack, prompted in zip(self._stacks, self._prompted, strict=True):

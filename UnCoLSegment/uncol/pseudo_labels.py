@@ -28,6 +28,20 @@ def trust_threshold(progress: float, start: float, end: float) -> float:
     return start + (end - start) * math.exp(-_RAMP_STEEPNESS * (1 - progress) ** 2)
 
 
+def entropy_between_two(probabilities: Tensor) -> Tensor:
+    """Return the entropy as a fraction of the largest possible between two classes, at most 1.
+
+    With two classes this is the method's `H / ln C`. With more, `H / ln C` calls a voxel that is torn between
+    two of eight classes certain (0.33), so that a threshold of 0.75 trusts everything; `H / ln 2` keeps the
+    threshold's meaning: 0.75 is a winning probability of about 0.79.
+
+    Args:
+        probabilities: Class probabilities (B, C, ...).
+    """
+    in_bits = normalized_entropy(probabilities) * math.log2(probabilities.shape[1])
+    return in_bits.clamp(max=1.0)
+
+
 @dataclass(frozen=True)
 class PseudoLabel:
     """What the student is asked to learn from an unannotated slice.
@@ -56,15 +70,15 @@ def fuse_pseudo_labels(
     Args:
         generalized: Class probabilities of the foundation teacher (B, C, ...).
         specialized: Class probabilities of the moving average (B, C, ...).
-        threshold: Normalized entropy up to which a teacher is trusted, in [0, 1].
+        threshold: Entropy between two classes up to which a teacher is trusted, in [0, 1].
         reliability: For each class (C,) the Dice that the generalized teacher reached on held-out
             annotated slices: its certainty is multiplied by that of the class it votes for. None
             takes 1 for all.
         silent: Where the generalized teacher was not asked about a class that the specialized
             teacher sees (B, ...), bool: there it has no vote. None takes nowhere.
     """
-    generalized_entropy = normalized_entropy(generalized)
-    specialized_entropy = normalized_entropy(specialized)
+    generalized_entropy = entropy_between_two(generalized)
+    specialized_entropy = entropy_between_two(specialized)
     trust_generalized = torch.ones_like(generalized_entropy, dtype=torch.bool)
     if reliability is not None:
         of_vote = reliability[generalized.argmax(1)]
@@ -83,7 +97,7 @@ def fuse_pseudo_labels(
 
 def trust_one_teacher(specialized: Tensor, threshold: float) -> PseudoLabel:
     """Take the specialized teacher's word (B, C, ...) where its entropy is at most the threshold."""
-    return PseudoLabel(specialized.argmax(1), normalized_entropy(specialized) <= threshold)
+    return PseudoLabel(specialized.argmax(1), entropy_between_two(specialized) <= threshold)
 
 
 def where_unasked(specialized: Tensor, asked: Tensor) -> Tensor:

@@ -136,7 +136,7 @@ class Run:
         if not self.pool.unlabeled:
             self.budget = replace(self.budget, stage1_part=1.0)
             self.clock = BudgetClock(self.budget, self.clock.elapsed_s)
-        self.class_weights = class_weights(self.pool.voxel_counts, self.config.losses.class_weight_cap).to(self.device)
+        self._first_weights = class_weights(self.pool.voxel_counts, self.config.losses.class_weight_cap).to(self.device)
 
         torch.manual_seed(self.config.seed)
         self.generator = torch.Generator().manual_seed(self.config.seed)
@@ -171,6 +171,15 @@ class Run:
     def stage2_fraction(self) -> float:
         """t/T of stage 2, in [0, 1]."""
         return self.clock.stage2_fraction(self.step)
+
+    @property
+    def class_weights(self) -> Tensor:
+        """Weight of each class (C,) in the cross-entropy: at first rare classes count more, in the end all alike.
+
+        Weights bring small structures into being, but kept to the end they make every structure too large.
+        """
+        weights: Tensor = self._first_weights ** (1 - self.fraction)
+        return weights
 
     @property
     def prompts_are_due(self) -> bool:

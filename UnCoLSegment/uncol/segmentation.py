@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ class Segmentation:
     labels: Volume
     uncertainty: Volume
     structures: tuple[Structure, ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
 class SegmentationBuilder:
@@ -61,14 +61,21 @@ class SegmentationBuilder:
 
     def finish(self, notes: tuple[str, ...] = ()) -> Segmentation:
         """Return the whole segmentation; notes name the structures that were not found."""
-        found = set(np.unique(self._labels).tolist())
-        missing = [f'"{each.name}" was not found anywhere.' for each in self._structures if each.value not in found]
-        return Segmentation(
-            self._image.with_voxels(self._labels),
-            self._image.with_voxels(self._uncertainty),
-            self._structures,
-            (*notes, *missing),
+        whole = Segmentation(
+            self._image.with_voxels(self._labels), self._image.with_voxels(self._uncertainty), self._structures, notes
         )
+        counts, _ = label_statistics(whole)
+        missing = [f'"{each.name}" was not found anywhere.' for each in self._structures if not counts[each.value]]
+        return replace(whole, notes=(*notes, *missing))
+
+
+def label_statistics(segmentation: Segmentation) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the voxels of each label value (256,) and their mean uncertainty (256,), NaN where there is none."""
+    counts, sums = np.zeros(256, dtype=np.int64), np.zeros(256)
+    for labels, uncertainty in zip(segmentation.labels.voxels, segmentation.uncertainty.voxels, strict=True):
+        counts += np.bincount(labels.ravel(), minlength=256)
+        sums += np.bincount(labels.ravel(), uncertainty.ravel(), minlength=256)
+    return counts, np.divide(sums, counts, out=np.full(256, np.nan), where=counts > 0)
 
 
 def with_background(foreground: Tensor) -> Tensor:

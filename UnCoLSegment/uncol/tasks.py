@@ -25,7 +25,7 @@ from uncol.inference import segment_with_model
 from uncol.io import check_writable, content_hash, read_image, read_labels, read_map, write_results
 from uncol.job import AnnotatedSlices, FineTuneJob, Progress, Report, SegmentJob, ShouldStop, Structure
 from uncol.runs import FineTuneSetup
-from uncol.segmentation import Segmentation
+from uncol.segmentation import Segmentation, label_statistics
 from uncol.teachers.embeddings import EmbeddingCache
 from uncol.teachers.generalized import GeneralizedTeacher
 from uncol.teachers.lite_medsam import WEIGHTS_LICENSE, load_lite_medsam
@@ -211,14 +211,13 @@ def _segmentation_report(
     image: Volume, result: Segmentation, source: Document, device: torch.device, seconds: float
 ) -> Document:
     voxel_ml = float(np.prod(image.spacing_mm)) / 1000
-    counts = np.bincount(result.labels.voxels.ravel(), minlength=256)
-    uncertain = result.uncertainty.voxels
+    counts, doubts = label_statistics(result)
     structures = [
         {
             **_structure(each),
             "voxels": int(counts[each.value]),
             "volume_ml": round(float(counts[each.value]) * voxel_ml, 3),
-            "mean_uncertainty": _mean_inside(uncertain, result.labels.voxels == each.value),
+            "mean_uncertainty": _number(doubts[each.value]),
         }
         for each in result.structures
     ]
@@ -238,8 +237,8 @@ def _segmentation_report(
     }
 
 
-def _mean_inside(values: np.ndarray[Any, Any], mask: np.ndarray[Any, Any]) -> float | None:
-    return round(float(values[mask].mean()), 5) if mask.any() else None
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 5)
 
 
 def with_choices(config: Config, *, minutes: float | None, steps: int | None, seed: int | None) -> Config:

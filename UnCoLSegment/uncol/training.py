@@ -70,7 +70,7 @@ def fine_tune(
 
 def learn_from_annotated(run: Run) -> Tensor:
     """Stage 1: two annotated slices are mixed by copy-paste; the loss sees annotated voxels only."""
-    pose = draw_common_pose(run)
+    pose = draw_common_pose(run, run.config.optimizer.batch_size)
     image_a, label_a = draw_annotated(run, pose)
     image_b, label_b = draw_annotated(run, pose)
     keep_a = draw_mask(run)
@@ -85,7 +85,7 @@ def learn_from_annotated(run: Run) -> Tensor:
 
 def learn_from_both(run: Run) -> Tensor:
     """Stage 2: annotated and pseudo-labeled slices are mixed both ways (method, section 5, items 6 to 8)."""
-    pose = draw_common_pose(run)
+    pose = draw_common_pose(run, max(1, run.config.optimizer.batch_size // 2))
     image_a, label_a = draw_annotated(run, pose)
     image_b, label_b = draw_annotated(run, pose)
     image_u, pseudo_u = draw_pseudo_labeled(run, pose)
@@ -108,13 +108,13 @@ def learn_from_both(run: Run) -> Tensor:
 
 def draw_annotated(run: Run, pose: Pose) -> tuple[Tensor, Tensor]:
     """Draw annotated slices with neighbors (B, N, H, W) and their labels (B, H, W), moved and changed at random."""
-    addresses = run.pool.draw_labeled(run.config.optimizer.batch_size, run.generator)
+    addresses = run.pool.draw_labeled(len(pose.matrices), run.generator)
     return change_at_random(run, pose, run.pool.inputs(addresses), run.pool.targets(addresses))
 
 
 def draw_pseudo_labeled(run: Run, pose: Pose) -> tuple[Tensor, Tensor]:
     """Draw unannotated slices, let the teachers label them as they are, then move and change them at random."""
-    addresses = run.pool.draw_unlabeled(run.config.optimizer.batch_size, run.generator)
+    addresses = run.pool.draw_unlabeled(len(pose.matrices), run.generator)
     slices = run.pool.inputs(addresses)
     return change_at_random(run, pose, slices, label_with_teachers(run, addresses, slices))
 
@@ -136,10 +136,10 @@ def label_with_teachers(run: Run, addresses: Sequence[SliceAddress], slices: Ten
     return torch.where(run.pool.inside(addresses), labeled, UNKNOWN_LABEL)
 
 
-def draw_common_pose(run: Run) -> Pose:
-    """Draw one pose for each slice of the batch; slices that are mixed share it, so that anatomy stays in place."""
+def draw_common_pose(run: Run, count: int) -> Pose:
+    """Draw poses for `count` slices; slices that are mixed share one, so that anatomy stays in place."""
     rows, columns = run.pool.rows_columns
-    return draw_pose(run.config.optimizer.batch_size, rows, columns, run.generator, mirror=run.config.data.mirror)
+    return draw_pose(count, rows, columns, run.generator, mirror=run.config.data.mirror)
 
 
 def change_at_random(run: Run, pose: Pose, slices: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

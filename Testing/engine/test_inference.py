@@ -1,0 +1,136 @@
+"""Whole-volume prediction: the grid comes back, orientation does not matter, memory does not grow."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from uncol.checkpoints import Model, ModelCard, build_student
+from uncol.config import Config, StudentConfig
+from uncol.errors import CancelledError
+from uncol.inference import SliceInputs, predict, segment_with_model
+from uncol.job import Progress, Structure
+from uncol.volume import Volume, view_slices
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    """A student that was never trained: good enough for everything that is not about quality."""
+    torch.manual_seed(0)
+    config = Config(student=StudentConfig(channels=(8, 8, 8, 8, 8)))
+    card = ModelCard((Structure(2, "a"), Structure(9, "b")), "axial", 1.0, 3.0, (0.0, 100.0), config)
+    return Model(card, build_student(card).eval())
+
+
+@pytest.fixture(scope="module")
+def image() -> Volume:
+    """Noise on a scanner's usual grid: 7 slices of 20 x 25 voxels."""
+    voxels = np.random.default_rng(0).integers(0, 100, (7, 20, 25)).astype(np.int16)
+    matrix = np.diag([-1.0, -1.0, 3.0, 1.0])
+    matrix[:3, 3] = (40, 50, -60)
+    return Volume(voxels, matrix)
+
+
+def stored_otherwise(volume: Volume, order: tuple[int, int, int], flips: tuple[bool, bool, bool]) -> Volume:
+    """Return the same voxels at the same places, in a file with other axes."""
+    kji_to_ras = volume.ijk_to_ras[:, [2, 1, 0, 3]]
+    columns, origin, voxels = kji_to_ras[:, :3].copy(), kji_to_ras[:, 3].copy(), volume.voxels
+    for axis in np.flatnonzero(flips):
+        origin = origin + columns[:, axis] * (voxels.shape[axis] - 1)
+        columns[:, axis] *= -1
+        voxels = np.flip(voxels, axis)
+    columns, voxels = columns[:, list(order)], voxels.transpose(order)
+    return Volume(np.ascontiguousarray(voxels), np.column_stack([columns[:, ::-1], origin]))
+
+
+@pytest.mark.parametrize(
+    ("order", "flips"),
+    [
+        pytest.param((0, 1, 2), (True, False, False), id="slices downwards"),
+        pytest.param((0, 1, 2), (False, False, True), id="left-handed"),
+        pytest.param((2, 0, 1), (False, True, False), id="sagittal file"),
+        pytest.param((1, 2, 0), (True, True, True), id="coronal file, all flipped"),
+    ],
+)
+def test_the_same_patient_in_another_file_gets_the_same_labels(model: Model, image: Volume, order, flips):
+    expected = segment_with_model(image, model, CPU)
+
+    other = stored_otherwise(image, order, flips)
+    result = segment_with_model(other, model, CPU)
+
+    assert (result.labels.ijk_to_ras == other.ijk_to_ras).all()
+    back = np.flip(result.labels.voxels.transpose(np.argsort(order)), np.flatnonzero(flips))
+    assert (back == expected.labels.voxels).all()
+
+
+def test_results_lie_on_the_images_grid_with_label_values_and_entropies(model: Model, image: Volume):
+    result = segment_with_model(image, model, CPU)
+
+    assert result.labels.shares_grid_with(image)
+    assert result.uncertainty.shares_grid_with(image)
+    assert (result.labels.voxels.dtype, result.uncertainty.voxels.dtype) == (np.uint8, np.float32)
+    assert set(np.unique(result.labels.voxels)) <= {0, 2, 9}
+    assert result.uncertainty.voxels.min() >= 0
+    assert result.uncertainty.voxels.max() <= 1
+
+
+def test_a_structure_that_is_nowhere_is_named(model: Model, image: Volume):
+    result = segment_with_model(image, model, CPU)
+
+    for structure in model.card.structures:
+        is_missing = not (result.labels.voxels == structure.value).any()
+        assert any(f'"{structure.name}" was not found' in note for note in result.notes) == is_missing
+
+
+def test_neighbors_of_a_thinner_stack_are_taken_at_the_trainings_distance(model: Model):
+    # Slices every 1.5 mm, trained with 3 mm: neighbors are two slices apart. Slice k holds the grey value 10 k.
+    ramp = Volume(np.tile(10 * np.arange(9)[:, None, None], (1, 4, 4)).astype(np.int16), np.diag([-1.0, -1.0, 1.5, 1]))
+    inputs = SliceInputs(ramp, view_slices(ramp, "axial"), model.card)
+
+    # Around slice 4 at -3 ... 3 times 2 slices: -2 (repeats 0), 0, 2, 4, 6, 8, 10 (repeats 8); window 0 ... 100.
+    assert inputs.of(range(4, 5))[0, :, 0, 0].tolist() == pytest.approx([0, 0, 0.2, 0.4, 0.6, 0.8, 0.8])
+
+
+def test_neighbors_of_a_thicker_stack_are_interpolated(model: Model):
+    # Slices every 6 mm: neighbors are half a slice apart; slice k holds 10 k.
+    ramp = Volume(np.tile(10 * np.arange(9)[:, None, None], (1, 4, 4)).astype(np.int16), np.diag([-1.0, -1.0, 6.0, 1]))
+    inputs = SliceInputs(ramp, view_slices(ramp, "axial"), model.card)
+
+    # Around slice 4: 2.5, 3, 3.5, 4, 4.5, 5, 5.5.
+    assert inputs.of(range(4, 5))[0, :, 0, 0].tolist() == pytest.approx([0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55])
+
+
+def test_prediction_does_not_depend_on_how_many_slices_are_done_at_once(model: Model):
+    slices = torch.rand(4, 7, 20, 25)
+
+    together = predict(model.student, slices, CPU)
+    alone = torch.cat([predict(model.student, each[None], CPU) for each in slices])
+
+    assert torch.allclose(together, alone, atol=2e-2)  # bfloat16 keeps three digits
+    assert torch.allclose(together.sum(1), torch.ones(4, 20, 25))
+
+
+def test_cancelling_ends_with_an_error_and_no_result(model: Model, image: Volume):
+    with pytest.raises(CancelledError, match="nothing was written"):
+        segment_with_model(image, model, CPU, should_stop=lambda: True)
+
+
+def test_progress_reaches_the_end(model: Model, image: Volume):
+    told: list[Progress] = []
+
+    segment_with_model(image, model, CPU, report=told.append)
+
+    assert [each.fraction for each in told] == sorted(each.fraction for each in told)
+    assert told[-1].fraction == 1
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_same_labels_as_the_cpu(model: Model, image: Volume):
+    device = torch.device("cuda" if torch.cuda.is_available() else "mps")
+    on_cpu = segment_with_model(image, model, CPU).labels.voxels
+    on_gpu = segment_with_model(image, model, device).labels.voxels
+
+    assert (on_cpu == on_gpu).mean() > 0.97
