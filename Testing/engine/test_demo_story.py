@@ -231,6 +231,20 @@ def test_a_model_that_is_the_best_gets_no_warning(results: DemoResults) -> None:
     assert "not both right and wrong voxels" in tell_story(results, scores, 3).uncertainty_note
 
 
+def test_false_islands_are_pointed_out_although_the_dice_hardly_shows_them() -> None:
+    results = make_results()
+    assert results.case.reference is not None
+    only_liver = replace(results.annotation, structures=(LIVER,))
+    with_islands = results.case.reference.voxels.copy()
+    with_islands[:, 3, 5] = 1
+
+    scores = make_scores(
+        replace(results, annotation=only_liver), fine_tuned=results.case.reference.with_voxels(with_islands)
+    )
+
+    assert "For 1 of 1 structures its HD95 is larger than that of shape interpolation" in scores.verdict()
+
+
 def test_slices_beyond_the_annotated_ones_are_pointed_out(results: DemoResults, scores: Scores) -> None:
     assert results.case.reference is not None
     inner = annotate(results.case.reference, (LIVER, SPLEEN), results.view, 5)

@@ -89,8 +89,8 @@ class TestMemoryFallback:
         assert with_memory_fallback(work, GPU, 8, said.append) == "done with 2 on cuda"
         assert work.tried == [("cuda", 8), ("cuda", 4), ("cuda", 2)]
         assert said == [
-            "The CUDA memory is full; going on with 4 slices at a time.",
-            "The CUDA memory is full; going on with 2 slices at a time.",
+            "The CUDA memory is full; going on with 4 slice(s) at a time.",
+            "The CUDA memory is full; going on with 2 slice(s) at a time.",
         ]
 
     def test_at_last_the_cpu_takes_over_and_every_step_is_told(self) -> None:

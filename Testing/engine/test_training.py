@@ -18,7 +18,7 @@ from uncol.datasets import LabeledCase
 from uncol.errors import CancelledError, CheckpointError
 from uncol.inference import segment_with_model
 from uncol.job import AnnotatedSlices, Structure
-from uncol.runs import FineTuneSetup, begin_run
+from uncol.runs import FineTuneSetup, Run, begin_run
 from uncol.teachers.embeddings import EmbeddingCache
 from uncol.teachers.lite_medsam import load_lite_medsam
 from uncol.training import fine_tune, learn_from_annotated, learn_from_both, optimize
@@ -204,6 +204,22 @@ def test_a_base_model_is_where_the_student_starts(make_setup, tmp_path: Path):
     run = begin_run(replace(make_setup(), base=base), tmp_path / "next", lambda _: None, lambda: False)
 
     assert_bit_equal(base, Model(run.card, run.student))
+
+
+def test_full_memory_halves_the_batch_and_says_so(make_setup, tmp_path: Path):
+    run = begin_run(make_setup(), tmp_path / "model", lambda _: None, lambda: False)
+    tried: list[int] = []
+
+    def step_that_needs_room(run: Run) -> None:
+        tried.append(run.batch_size)
+        if run.batch_size > 1:
+            raise torch.cuda.OutOfMemoryError
+
+    run.within_memory(step_that_needs_room)
+    run.within_memory(step_that_needs_room)
+
+    assert tried == [2, 1, 1]
+    assert run.notes == ["The CPU memory is full; going on with 1 slice(s) at a time."]
 
 
 @pytest.mark.gpu

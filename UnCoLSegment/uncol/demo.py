@@ -50,7 +50,7 @@ _MODEL_FILES = {MODEL_FILE, WEIGHTS_FILE, SUMS_FILE}
 _GETTING, _FIRST_PASS, _LEARNING, _SEGMENTING = "Getting an image", "First pass", "Fine-tuning", "Segmenting"
 _SCORING, _WRITING = "Scoring", "Writing the report"
 _CANCELLED = "The demo was cancelled; nothing was written."
-_EXPECTED_S = {_GETTING: 6.0, _FIRST_PASS: 30.0, _LEARNING: 60.0, _SEGMENTING: 6.0, _SCORING: 12.0, _WRITING: 10.0}
+_EXPECTED_S = {_GETTING: 2.0, _FIRST_PASS: 40.0, _LEARNING: 60.0, _SEGMENTING: 3.0, _SCORING: 2.0, _WRITING: 4.0}
 """What the parts take for the generated image on two cores; fine-tuning in s per minute asked for."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import inf
 from statistics import fmean
 
 from uncol.demo_case import Annotation
@@ -29,7 +30,10 @@ class Scores:
         return {method: evaluation.mean_dice for method, evaluation in self.evaluations.items()}
 
     def verdict(self) -> str:
-        """Return a sentence if the fine-tuned model is not the best of the three by mean Dice, else nothing."""
+        """Return what the mean Dice alone would hide or the user should not overlook; empty if nothing."""
+        return " ".join(filter(None, [self._dice_verdict(), self._distance_verdict()]))
+
+    def _dice_verdict(self) -> str:
         means = self.mean_dice()
         if not means or max(means.values()) == means["fine_tuned"]:
             return ""
@@ -37,6 +41,17 @@ class Scores:
         return (
             f"By mean Dice the fine-tuned model is not better than the {METHOD_NAMES[best].lower()} here. "
             "Give it more --minutes, or annotate more slices with a smaller --every."
+        )
+
+    def _distance_verdict(self) -> str:
+        """Far-off islands hardly change Dice, but ruin the surface distance."""
+        pairs = [(each.scores["fine_tuned"], each.scores["interpolation"]) for each in self.comparisons()]
+        farther = sum(_hd95_mm(ours) > _hd95_mm(theirs) for ours, theirs in pairs)
+        if 2 * farther <= len(pairs):
+            return ""
+        return (
+            f"For {farther} of {len(pairs)} structures its HD95 is larger than that of shape interpolation: "
+            "look for false islands far from the structure."
         )
 
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -90,6 +105,10 @@ def score(
             for number in range(slice_count)
         ),
     )
+
+
+def _hd95_mm(score: Score) -> float:
+    return inf if score.hd95_mm is None else score.hd95_mm
 
 
 def _mean_dice_in(number: int, dice: Mapping[Method, list[list[float | None]]]) -> dict[Method, float]:

@@ -92,7 +92,7 @@ def with_memory_fallback(
                 torch.cuda.empty_cache()
         if size > 1:
             size //= 2
-            say(f"The {device.type.upper()} memory is full; going on with {size} slices at a time.")
+            say(f"The {device.type.upper()} memory is full; going on with {size} slice(s) at a time.")
         else:
             device = torch.device("cpu")
             say("The GPU memory is full even for one slice; going on with the CPU, which is slower.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from uncol.checkpoints import (
 from uncol.clock import BudgetClock
 from uncol.config import Config
 from uncol.datasets import LabeledCase, SliceAddress, SlicePool, SliceStack, finest_pixel_mm, stack_case
+from uncol.devices import with_memory_fallback
 from uncol.errors import CancelledError, CheckpointError
 from uncol.inference import predict
 from uncol.interpolation import complete_slices
@@ -121,6 +122,7 @@ class Run:
         self.notes: list[str] = []
         self.step = 0
         self.stage = 1
+        self.batch_size = self.config.optimizer.batch_size
         self._round = 0
         self._curve = _Curve()
         self.losses: dict[str, float] = {}
@@ -212,6 +214,25 @@ class Run:
     def specialized_probabilities_at(self, addresses: Sequence[SliceAddress]) -> Tensor:
         """Return the specialized teacher's class probabilities (B, C, H, W) for slices by address."""
         return self.specialized_probabilities(self.pool.inputs(addresses))
+
+    def within_memory(self, take_step: Callable[[Run], None]) -> None:
+        """Take a step; when the device's memory is full, go on with fewer slices, then on the CPU, and note it."""
+
+        def take(device: torch.device, batch_size: int) -> None:
+            self.batch_size = batch_size
+            if device != self.device:
+                self._move_to(device)
+            take_step(self)
+
+        with_memory_fallback(take, self.device, self.batch_size, self.notes.append)
+
+    def _move_to(self, device: torch.device) -> None:
+        self.device = device
+        self.student.to(device)
+        self.specialized_teacher.to(device)
+        self._first_weights = self._first_weights.to(device)
+        # Loading puts the optimizer's state where its parameters are now.
+        self.optimizer.load_state_dict(self.optimizer.state_dict())
 
     def note_losses(self, **losses: Tensor) -> None:
         """Keep the losses of this step for the progress and the learning curve."""
@@ -425,6 +446,7 @@ def _state_of(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "step": run.step,
         "stage": run.stage,
         "round": run._round,
+        "batch_size": run.batch_size,
         "elapsed_s": run.clock.elapsed_s,
         "stage1_began_s": run.clock.stage1_began_s,
         "stage2_began_s": run.clock.stage2_began_s,
@@ -445,6 +467,7 @@ def _load_state(run: Run, tensors: dict[str, Tensor], record: dict[str, Any]) ->
         states.setdefault(int(index), {})[name] = value
     run.optimizer.load_state_dict({"state": states, "param_groups": run.optimizer.state_dict()["param_groups"]})
     run.step, run.stage, run._round = record["step"], record["stage"], record["round"]
+    run.batch_size = record["batch_size"]
     run.notes = list(record["notes"])
     run._curve = _Curve(**record["curve"])
     if not record["with_generalized_teacher"]:

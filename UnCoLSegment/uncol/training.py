@@ -59,18 +59,22 @@ def fine_tune(
         if run.prompts_are_due:
             run.prompt_generalized_teacher()
 
-        loss = learn_from_annotated(run) if run.stage == 1 else learn_from_both(run)
-
-        optimize(run, loss)
+        run.within_memory(take_step)
         update_specialized_teacher(run.specialized_teacher, run.student, run.step, run.config.teachers.ema_decay)
         run.end_step()
 
     return finish_run(run)
 
 
+def take_step(run: Run) -> None:
+    """Compute the loss of the stage and move the student's weights by it."""
+    loss = learn_from_annotated(run) if run.stage == 1 else learn_from_both(run)
+    optimize(run, loss)
+
+
 def learn_from_annotated(run: Run) -> Tensor:
     """Stage 1: two annotated slices are mixed by copy-paste; the loss sees annotated voxels only."""
-    pose = draw_common_pose(run, run.config.optimizer.batch_size)
+    pose = draw_common_pose(run, run.batch_size)
     image_a, label_a = draw_annotated(run, pose)
     image_b, label_b = draw_annotated(run, pose)
     keep_a = draw_mask(run)
@@ -85,7 +89,7 @@ def learn_from_annotated(run: Run) -> Tensor:
 
 def learn_from_both(run: Run) -> Tensor:
     """Stage 2: annotated and pseudo-labeled slices are mixed both ways (method, section 5, items 6 to 8)."""
-    pose = draw_common_pose(run, max(1, run.config.optimizer.batch_size // 2))
+    pose = draw_common_pose(run, max(1, run.batch_size // 2))
     image_a, label_a = draw_annotated(run, pose)
     image_b, label_b = draw_annotated(run, pose)
     image_u, pseudo_u = draw_pseudo_labeled(run, pose)
