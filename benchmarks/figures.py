@@ -1,6 +1,6 @@
 """Measure the figures of docs/benchmarks.md: every task through the real command line, one after the other.
 
-    python benchmarks/figures.py --data ../shared/data --out benchmarks/results/figures.json [--task NAME]...
+    python benchmarks/figures.py --data ../shared/data --out benchmarks/results/figures.json
 
 A task that stands in the results already is left out, so an interrupted sitting goes on where it stopped.
 The reference is used for three things only: the box of the first task, the slices that count as annotated,
@@ -60,6 +60,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/figures.json"))
     parser.add_argument("--task", action="append", help="only this task; repeatable")
+    parser.add_argument("--method", action="append", help="only this method; repeatable")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     results: list[dict[str, Any]] = json.loads(chosen.out.read_text()) if chosen.out.exists() else []
@@ -67,6 +68,8 @@ def main() -> None:
         if chosen.task and task.name not in chosen.task:
             continue
         for method in methods_of(task):
+            if chosen.method and method not in chosen.method:
+                continue
             if any(each["task"] == task.name and each["method"] == method for each in results):
                 continue
             print(f"{task.name}: {method} ...", flush=True)

@@ -64,7 +64,7 @@ class TeacherConfig:
     """Entropy up to which a teacher is trusted when stage 2 starts (method, section 5)."""
     threshold_end: float = 1.0
     """The same when stage 2 ends."""
-    prompt_rounds: int = 3
+    prompt_rounds: int = 1
     """How often in stage 2 the generalized teacher is prompted anew; the paper's code does it every step."""
     box_margin_vox: float = 1.0
     """How far a prompt box reaches beyond the mask it comes from, in the teacher's 256-pixel frame."""
@@ -87,8 +87,8 @@ class LossConfig:
     """Weight of a pseudo-labeled voxel against an annotated one (method, section 5)."""
     class_weight_cap: float = 12.0
     """Largest weight of a rare class in the cross-entropy (method, section 10)."""
-    copy_paste_probability: float = 0.5
-    """Part of the steps in which slices are mixed by copy-paste; the paper's code mixes in every step."""
+    copy_paste_probability: tuple[float, float] = (0.0, 0.25)
+    """Part of the steps of stage 1 and of stage 2 in which slices are mixed; the paper's code mixes in every step."""
     copy_paste_side: float = 2 / 3
     """Side of the pasted box as a part of the slice's side (method, section 4)."""
 
@@ -98,8 +98,8 @@ class LossConfig:
         )
         _require(self.class_weight_cap >= 1, "losses.class_weight_cap must be at least 1", self.class_weight_cap)
         _require(
-            0 <= self.copy_paste_probability <= 1,
-            "losses.copy_paste_probability must be in [0, 1]",
+            len(self.copy_paste_probability) == 2 and all(0 <= each <= 1 for each in self.copy_paste_probability),
+            "losses.copy_paste_probability needs two numbers in [0, 1], for stage 1 and stage 2",
             self.copy_paste_probability,
         )
         _require(0 < self.copy_paste_side < 1, "losses.copy_paste_side must be in (0, 1)", self.copy_paste_side)
@@ -131,7 +131,7 @@ class BudgetConfig:
     """Wall-clock time for everything, in minutes; None when `steps` is given."""
     steps: int | None = None
     """Number of optimizer steps; repeatable, unlike a time."""
-    stage1_part: float = 0.35
+    stage1_part: float = 0.6
     """Part of the budget for stage 1, which learns from annotated slices only."""
     checkpoint_s: float = 30.0
     """Time between two resumable checkpoints, in s."""

@@ -73,16 +73,15 @@ def take_step(run: Run) -> None:
 
 
 def learn_from_annotated(run: Run) -> Tensor:
-    """Stage 1: two annotated slices are mixed by copy-paste; the loss sees annotated voxels only."""
+    """Stage 1: annotated slices, some mixed by copy-paste; the loss sees annotated voxels only."""
     pose = draw_common_pose(run, run.batch_size)
-    image_a, label_a = draw_annotated(run, pose)
-    image_b, label_b = draw_annotated(run, pose)
-    keep_a = draw_mask(run)
+    image, label = draw_annotated(run, pose)
+    keep = draw_mask(run)
+    if not keep.all():
+        image_b, label_b = draw_annotated(run, pose)
+        image, label = torch.where(keep, image, image_b), torch.where(keep, label, label_b)
 
-    mixed = torch.where(keep_a, image_a, image_b)
-    mixed_label = torch.where(keep_a, label_a, label_b)
-
-    supervised_loss = loss_where(run, predict(run, mixed), mixed_label, torch.ones_like(keep_a))
+    supervised_loss = loss_where(run, predict(run, image), label, torch.ones_like(keep))
     run.note_losses(supervised=supervised_loss)
     return supervised_loss
 
@@ -156,7 +155,8 @@ def draw_mask(run: Run) -> Tensor:
     """Draw the copy-paste mask (H, W) of the step; in a part of the steps nothing is pasted."""
     rows, columns = run.pool.rows_columns
     losses = run.config.losses
-    if float(torch.rand(1, generator=run.generator)) >= losses.copy_paste_probability:
+    probability = losses.copy_paste_probability[run.stage - 1]
+    if float(torch.rand(1, generator=run.generator)) >= probability:
         return torch.ones(rows, columns, dtype=torch.bool, device=run.device)
     return draw_copy_paste_mask(rows, columns, losses.copy_paste_side, run.generator).to(run.device)
 
