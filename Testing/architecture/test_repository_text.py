@@ -38,7 +38,7 @@ def test_the_check_finds_machine_paths(before: str, folder: str) -> None:
     "text",
     [
         pytest.param("https://" + "pypi" + ".org/simple", id="index"),
-        pytest.param("pip install --extra" + "-index-url X torch", id="option of pip"),
+        pytest.param("pip install --extra-" + "index-url X torch", id="option of pip"),
     ],
 )
 def test_the_check_finds_package_indexes(text: str) -> None:

@@ -18,10 +18,11 @@ from uncol.datasets import LabeledCase
 from uncol.errors import CancelledError, CheckpointError
 from uncol.inference import segment_with_model
 from uncol.job import AnnotatedSlices, Structure
-from uncol.runs import FineTuneSetup, Run, begin_run
+from uncol.runs import Run, begin_run
 from uncol.teachers.embeddings import EmbeddingCache
 from uncol.teachers.lite_medsam import load_lite_medsam
 from uncol.training import fine_tune, learn_from_annotated, learn_from_both, optimize
+from uncol.training_setup import FineTuneSetup
 from uncol.volume import Volume
 
 CPU = torch.device("cpu")

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from uncol import __version__
 from uncol.config import Config
 from uncol.errors import CheckpointError, OutputError, UncolError
+from uncol.io import flush_to_disk
 from uncol.job import Structure
 from uncol.networks.student import Student2D
 from uncol.volume import Plane
@@ -218,7 +219,7 @@ def _replacing_files(folder: Path) -> Iterator[Path]:
         partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=folder))
         yield partial
         for file in partial.iterdir():
-            _flush_to_disk(file)
+            flush_to_disk(file)
         partial.rename(folder / _COMPLETE)
         _finish_interrupted_save(folder)
     except (OSError, SafetensorError) as error:
@@ -255,7 +256,7 @@ def _write_file(path: Path, write: Callable[[Path], None]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write(temporary)
-        _flush_to_disk(temporary)
+        flush_to_disk(temporary)
         temporary.replace(path)
     except (OSError, SafetensorError) as error:
         with suppress(OSError):
@@ -268,11 +269,6 @@ def _unwritable(folder: Path, error: Exception) -> OutputError:
         f'"{folder}" could not be written ({error}). Free some space there or choose another folder; '
         "nothing half-written was left."
     )
-
-
-def _flush_to_disk(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _sha256(path: Path) -> str:

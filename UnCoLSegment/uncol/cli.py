@@ -190,6 +190,10 @@ def demo(
     out: OutFolder = Path("demo-output"),
     image: Annotated[Path | None, typer.Option(help="Your own CT; with --labels.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Its full label map, the simulated annotator.")] = None,
+    box: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL=I0,J0,K0,I1,J1,K1", help="With --download: what to segment there; repeatable."),
+    ] = None,
     structure: Structures = None,
     every: Annotated[int, typer.Option(help="Annotate every n-th slice.")] = 8,
     minutes: Annotated[float, typer.Option(help="Time for fine-tuning.")] = 3.0,
@@ -210,6 +214,7 @@ def demo(
         minutes=minutes,
         download=download,
         device=_device(device),
+        boxes=_parsed(box, parse_box),
     )
     document = _with_progress(lambda around: run_demo(job, _confirm, around), cache, None, as_json=as_json)
     _tell_result(document, as_json=as_json)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, Self, get_type_hints
+from types import UnionType
+from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from uncol.errors import ConfigError
 
@@ -31,7 +32,8 @@ class DataConfig:
             self.neighbor_count,
         )
         if self.window is not None:
-            _require(self.window[0] < self.window[1], "data.window must be LOW HIGH with LOW < HIGH", self.window)
+            rising = len(self.window) == 2 and self.window[0] < self.window[1]
+            _require(rising, "data.window must be LOW HIGH with LOW < HIGH", self.window)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,6 +173,9 @@ class Config:
         Raises:
             ConfigError: If a key is unknown or a value is out of its range.
         """
+        budget = document.get("budget") if isinstance(document, dict) else None
+        if isinstance(budget, dict) and budget.get("steps") is not None:
+            document = document | {"budget": {"minutes": None} | budget}
         return _build(cls, document, "")
 
 
@@ -190,7 +195,7 @@ def read_config(path: Path) -> Config:
 
 def _build(kind: type[Any], document: Any, place: str) -> Any:
     if not isinstance(document, dict):
-        message = f"Configuration {place or 'file'} must be a JSON object, got {document!r}."
+        message = f"Configuration {place.rstrip('.') or 'file'} must be a JSON object, got {document!r}."
         raise ConfigError(message)
     hints = get_type_hints(kind)
     known = {each.name for each in fields(kind)}
@@ -199,18 +204,29 @@ def _build(kind: type[Any], document: Any, place: str) -> Any:
         message = f'Configuration has no field "{place}{unknown[0]}". Known fields here: {", ".join(sorted(known))}.'
         raise ConfigError(message)
     values = {
-        name: _build(hints[name], value, f"{place}{name}.") if is_dataclass(hints[name]) else _frozen(value)
+        name: _build(hints[name], value, f"{place}{name}.")
+        if is_dataclass(hints[name])
+        else _typed(value, hints[name], f"{place}{name}")
         for name, value in document.items()
     }
     try:
         return kind(**values)
     except TypeError as error:
-        message = f"Configuration {place or 'file'} holds a value of the wrong type ({error})."
+        message = f"Configuration {place.rstrip('.') or 'file'} holds a value of the wrong type ({error})."
         raise ConfigError(message) from error
 
 
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+def _typed(value: Any, hint: Any, name: str) -> Any:
+    """Return a JSON value as the field's type: lists become tuples, whole numbers may stand for floats."""
+    for kind in get_args(hint) if isinstance(hint, UnionType) else (hint,):
+        if get_origin(kind) is tuple and isinstance(value, list):
+            return tuple(_typed(each, get_args(kind)[0], name) for each in value)
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            return float(value)
+        if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
+            return value
+    message = f"{name} has the wrong type: got {value!r}, expected {getattr(hint, '__name__', hint)}."
+    raise ConfigError(message)
 
 
 def _require(holds: bool, rule: str, got: Any) -> None:

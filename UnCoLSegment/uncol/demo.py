@@ -26,7 +26,6 @@ from uncol.io import check_writable, write_results
 from uncol.job import Progress, Report, Structure
 from uncol.report import write_report
 from uncol.report_story import Method
-from uncol.runs import FineTuneSetup
 from uncol.sample_data import CT_ABDOMEN, SampleSource
 from uncol.segmentation import Segmentation
 from uncol.suggestion import NextSlice, suggest_slice
@@ -34,6 +33,7 @@ from uncol.tasks import Document, Surroundings, with_choices
 from uncol.teachers.embeddings import EmbeddingCache
 from uncol.teachers.lite_medsam import load_lite_medsam
 from uncol.training import fine_tune
+from uncol.training_setup import FineTuneSetup
 from uncol.transforms import choose_window
 from uncol.volume import SliceView, Volume, view_slices
 

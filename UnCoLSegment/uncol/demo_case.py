@@ -240,7 +240,7 @@ def _own_case(image_path: Path, labels_path: Path, wanted: tuple[Structure, ...]
     structures = wanted or tuple(Structure(value, f"label-{value}") for value in present)
     boxes = tuple(box_round(each, reference) for each in structures)
     source = f'"{image_path.name}" with the label map "{labels_path.name}", {_size_text(image)}'
-    return DemoCase(image, structures, boxes, reference, "human", source)
+    return DemoCase(image, structures, boxes, reference, "given", source)
 
 
 def _generated_case(notes: tuple[str, ...]) -> DemoCase:
@@ -266,7 +266,7 @@ def _public_case(path: Path, boxes: tuple[Box, ...], origin: SampleSource) -> De
         "The public CT has no reference. The simulated annotator copied the first pass of the foundation model, "
         "so nothing here says how accurate the result is."
     )
-    return DemoCase(image, structures, boxes, None, "model", source, origin.licence, (note,))
+    return DemoCase(image, structures, boxes, None, "none", source, origin.licence, (note,))
 
 
 def _size_text(image: Volume) -> str:

@@ -121,7 +121,7 @@ def write_results(folder: Path, volumes: Mapping[str, Volume], documents: Mappin
             _write_volume(temporary / name, volume)
         for name, text in documents.items():
             (temporary / name).write_text(text, encoding="utf-8")
-            _flush_to_disk(temporary / name)
+            flush_to_disk(temporary / name)
         for name in (*volumes, *documents):
             (temporary / name).replace(folder / name)
 
@@ -135,7 +135,7 @@ def check_writable(folder: Path) -> None:
     with _temporary_folder_in(folder) as temporary:
         probe = temporary / "probe"
         probe.write_bytes(b"\0")
-        _flush_to_disk(probe)
+        flush_to_disk(probe)
 
 
 def content_hash(volume: Volume) -> str:
@@ -403,13 +403,13 @@ def _temporary_folder_in(folder: Path) -> Iterator[Path]:
 def _write_volume(path: Path, volume: Volume) -> None:
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
     sitk.WriteImage(_image_from(volume), str(path), useCompression=True)
-    _flush_to_disk(path)
+    flush_to_disk(path)
     try:
         _read_file(path, "The result")  # ITK writes NIfTI and NRRD to a full disk without an error
     except DataError as error:
         raise OSError(errno.ENOSPC, "an image file came out incomplete, as on a full disk") from error
 
 
-def _flush_to_disk(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
     with path.open("rb+") as file:
         os.fsync(file.fileno())

@@ -17,8 +17,8 @@ from uncol.report_story import METHOD_NAMES, Comparison, Method, Provenance, Ref
 DISCLAIMER = "Research use only. Not a medical device."
 
 _REFERENCE_SENTENCES: dict[ReferenceKind, str] = {
-    "human": "drawn by people; people disagree at borders, so a Dice of 1 is not to be expected",
-    "model": "made by another model, not by people; agreement with it is not proof of correctness",
+    "given": "the label map that came with the image; who drew it, and how well, is not known here",
+    "none": "none; the simulated annotator copied the first pass, so nothing here says how accurate the result is",
     "generated": "generated together with the image; exact, but easier than a patient",
 }
 

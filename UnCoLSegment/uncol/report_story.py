@@ -20,7 +20,8 @@ METHOD_NAMES: dict[Method, str] = {
 }
 """The three results that are compared, in this order everywhere."""
 
-ReferenceKind = Literal["human", "model", "generated"]
+ReferenceKind = Literal["given", "none", "generated"]
+"""Where the reference comes from: the user's own labels, nowhere, or made together with the image."""
 
 _CROSS_PLANE: dict[Plane, Plane] = {"axial": "coronal", "coronal": "axial", "sagittal": "axial"}
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,7 +15,6 @@ from uncol import __version__
 from uncol.checkpoints import (
     Model,
     ModelCard,
-    build_student,
     has_checkpoint,
     load_checkpoint,
     remove_checkpoint,
@@ -25,70 +22,23 @@ from uncol.checkpoints import (
     save_model,
 )
 from uncol.clock import BudgetClock
-from uncol.config import Config
-from uncol.datasets import LabeledCase, SliceAddress, SlicePool, SliceStack, finest_pixel_mm, stack_case
+from uncol.datasets import SliceAddress, SlicePool, SliceStack, stack_case
 from uncol.devices import with_memory_fallback
 from uncol.errors import CancelledError, CheckpointError
 from uncol.inference import predict
 from uncol.interpolation import complete_slices
-from uncol.job import Progress, Report, ShouldStop, Structure
+from uncol.job import Progress, Report, ShouldStop
 from uncol.losses import class_weights
 from uncol.networks.student import SIZE_MULTIPLE
 from uncol.opinions import GeneralizedOpinions, Prompts
-from uncol.teachers.embeddings import EmbeddingCache, PromptableStack
-from uncol.teachers.generalized import GeneralizedTeacher
+from uncol.teachers.embeddings import PromptableStack
 from uncol.teachers.specialized import make_specialized_teacher
-from uncol.transforms import choose_window
-from uncol.volume import UNKNOWN_LABEL, Plane, Volume, view_slices
+from uncol.training_setup import FineTuneSetup, card_for, student_for
 
 _CURVE_POINTS = 100
 _LARGEST_TEACHER_PART = 0.45
 """Part of a time budget that asking the generalized teacher may take; beyond it the run goes without."""
 _REPORT_INTERVAL_S = 0.5
-
-
-@dataclass(frozen=True)
-class FineTuneSetup:
-    """Everything that a run starts from.
-
-    Attributes:
-        cases: Images with their annotated slices.
-        unlabeled: Further images of the same kind, without annotation.
-        structures: What to learn.
-        plane: Plane of the slices.
-        config: All settings.
-        device: Where the student is trained.
-        teacher: The frozen foundation model, or None.
-        cache: Where its embeddings are kept.
-        base: A model whose weights the student starts from, or None.
-    """
-
-    cases: Sequence[LabeledCase]
-    unlabeled: Sequence[Volume]
-    structures: tuple[Structure, ...]
-    plane: Plane
-    config: Config
-    device: torch.device
-    teacher: GeneralizedTeacher | None
-    cache: EmbeddingCache
-    base: Model | None = None
-
-    def all_cases(self) -> list[LabeledCase]:
-        """Return the annotated cases, then the others with every voxel unknown."""
-        unknown = [
-            LabeledCase(image, image.with_voxels(np.full(image.shape_kji, UNKNOWN_LABEL, dtype=np.uint8)))
-            for image in self.unlabeled
-        ]
-        return [*self.cases, *unknown]
-
-    def fingerprint(self) -> str:
-        """Return a hash of the images, labels and structures: a run is resumed with the same ones only."""
-        digest = hashlib.sha256(repr((self.structures, self.plane)).encode())
-        for case in self.all_cases():
-            for volume in (case.image, case.labels):
-                digest.update(np.ascontiguousarray(volume.voxels).tobytes())
-                digest.update(np.round(volume.ijk_to_ras, 4).tobytes())
-        return digest.hexdigest()
 
 
 @dataclass
@@ -129,7 +79,7 @@ class Run:
         self._last_report = self._last_checkpoint = time.monotonic()
 
         self._say("Preparing slices")
-        self.card = _card_for(setup)
+        self.card = card_for(setup)
         self.stacks = [
             stack_case(case, setup.structures, setup.plane, self.card.pixel_mm, self.card.window)
             for case in setup.all_cases()
@@ -142,9 +92,7 @@ class Run:
 
         torch.manual_seed(self.config.seed)
         self.generator = torch.Generator().manual_seed(self.config.seed)
-        student = build_student(self.card)
-        if setup.base is not None:
-            _copy_fitting_weights(setup.base.student, student)
+        student = student_for(setup, self.card)
         self.student: nn.Module = student.to(self.device).to(memory_format=torch.channels_last)
         self.specialized_teacher = make_specialized_teacher(self.student)
         self.optimizer = torch.optim.AdamW(
@@ -382,23 +330,6 @@ def finish_run(run: Run) -> Model:
     return run.finish()
 
 
-def _card_for(setup: FineTuneSetup) -> ModelCard:
-    if setup.base is not None:
-        base = setup.base.card
-        return ModelCard(setup.structures, base.plane, base.pixel_mm, base.slice_mm, base.window, setup.config)
-    case = setup.cases[0]
-    view = view_slices(case.image, setup.plane)
-    _, rows, columns = view.stack_from(case.image.voxels).shape
-    return ModelCard(
-        structures=setup.structures,
-        plane=setup.plane,
-        pixel_mm=finest_pixel_mm(view, rows, columns, setup.config.data.max_side_vox),
-        slice_mm=view.spacing_mm[0],
-        window=setup.config.data.window or choose_window(case.image.voxels, case.labels.voxels),
-        config=setup.config,
-    )
-
-
 def _finished_card(run: Run) -> ModelCard:
     training = {
         "steps": run.step,
@@ -489,9 +420,3 @@ def _load_state(run: Run, tensors: dict[str, Tensor], record: dict[str, Any]) ->
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-
-
-def _copy_fitting_weights(base: nn.Module, student: nn.Module) -> None:
-    own = student.state_dict()
-    fitting = {key: value for key, value in base.state_dict().items() if own[key].shape == value.shape}
-    student.load_state_dict(own | fitting)

@@ -24,12 +24,12 @@ from uncol.first_pass import segment_from_boxes, segment_from_labels
 from uncol.inference import segment_with_model
 from uncol.io import check_writable, content_hash, read_image, read_labels, read_map, write_results
 from uncol.job import AnnotatedSlices, FineTuneJob, Progress, Report, SegmentJob, ShouldStop, Structure
-from uncol.runs import FineTuneSetup
 from uncol.segmentation import Segmentation, label_statistics
 from uncol.teachers.embeddings import EmbeddingCache
 from uncol.teachers.generalized import GeneralizedTeacher
 from uncol.teachers.lite_medsam import WEIGHTS_LICENSE, load_lite_medsam
 from uncol.training import fine_tune
+from uncol.training_setup import FineTuneSetup
 from uncol.volume import Volume
 
 Document = dict[str, Any]

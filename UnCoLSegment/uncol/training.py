@@ -25,8 +25,9 @@ from uncol.devices import autocast
 from uncol.job import Report, ShouldStop, ignore_progress, never_stop
 from uncol.losses import known_region, region_loss
 from uncol.pseudo_labels import fuse_pseudo_labels, trust_one_teacher, trust_threshold, where_unasked
-from uncol.runs import FineTuneSetup, Run, begin_run, finish_run, resume_run
+from uncol.runs import Run, begin_run, finish_run, resume_run
 from uncol.teachers.specialized import update_specialized_teacher
+from uncol.training_setup import FineTuneSetup
 from uncol.volume import UNKNOWN_LABEL
 
 

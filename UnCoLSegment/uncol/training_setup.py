@@ -1,0 +1,97 @@
+"""What a fine-tuning run starts from: cases, settings, teacher and the student's first weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from uncol.checkpoints import Model, ModelCard, build_student
+from uncol.config import Config
+from uncol.datasets import LabeledCase, finest_pixel_mm
+from uncol.job import Structure
+from uncol.networks.student import Student2D
+from uncol.teachers.embeddings import EmbeddingCache
+from uncol.teachers.generalized import GeneralizedTeacher
+from uncol.transforms import choose_window
+from uncol.volume import UNKNOWN_LABEL, Plane, Volume, view_slices
+
+
+@dataclass(frozen=True)
+class FineTuneSetup:
+    """Everything that a run starts from.
+
+    Attributes:
+        cases: Images with their annotated slices.
+        unlabeled: Further images of the same kind, without annotation.
+        structures: What to learn.
+        plane: Plane of the slices.
+        config: All settings.
+        device: Where the student is trained.
+        teacher: The frozen foundation model, or None.
+        cache: Where its embeddings are kept.
+        base: A model whose weights the student starts from, or None.
+    """
+
+    cases: Sequence[LabeledCase]
+    unlabeled: Sequence[Volume]
+    structures: tuple[Structure, ...]
+    plane: Plane
+    config: Config
+    device: torch.device
+    teacher: GeneralizedTeacher | None
+    cache: EmbeddingCache
+    base: Model | None = None
+
+    def all_cases(self) -> list[LabeledCase]:
+        """Return the annotated cases, then the others with every voxel unknown."""
+        unknown = [
+            LabeledCase(image, image.with_voxels(np.full(image.shape_kji, UNKNOWN_LABEL, dtype=np.uint8)))
+            for image in self.unlabeled
+        ]
+        return [*self.cases, *unknown]
+
+    def fingerprint(self) -> str:
+        """Return a hash of the images, labels and structures: a run is resumed with the same ones only."""
+        digest = hashlib.sha256(repr((self.structures, self.plane)).encode())
+        for case in self.all_cases():
+            for volume in (case.image, case.labels):
+                digest.update(np.ascontiguousarray(volume.voxels).tobytes())
+                digest.update(np.round(volume.ijk_to_ras, 4).tobytes())
+        return digest.hexdigest()
+
+
+def card_for(setup: FineTuneSetup) -> ModelCard:
+    """Return the card of the model to be trained: structures, plane, pixel, slice distance and window."""
+    if setup.base is not None:
+        base = setup.base.card
+        return ModelCard(setup.structures, base.plane, base.pixel_mm, base.slice_mm, base.window, setup.config)
+    case = setup.cases[0]
+    view = view_slices(case.image, setup.plane)
+    _, rows, columns = view.stack_from(case.image.voxels).shape
+    return ModelCard(
+        structures=setup.structures,
+        plane=setup.plane,
+        pixel_mm=finest_pixel_mm(view, rows, columns, setup.config.data.max_side_vox),
+        slice_mm=view.spacing_mm[0],
+        window=setup.config.data.window or choose_window(case.image.voxels, case.labels.voxels),
+        config=setup.config,
+    )
+
+
+def student_for(setup: FineTuneSetup, card: ModelCard) -> Student2D:
+    """Return the student with its first weights: random ones, or those of the base model where they fit."""
+    student = build_student(card)
+    if setup.base is not None:
+        _copy_fitting_weights(setup.base.student, student)
+    return student
+
+
+def _copy_fitting_weights(base: nn.Module, student: nn.Module) -> None:
+    own = student.state_dict()
+    fitting = {key: value for key, value in base.state_dict().items() if own[key].shape == value.shape}
+    student.load_state_dict(own | fitting)
