@@ -61,6 +61,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/figures.json"))
     parser.add_argument("--task", action="append", help="only this task; repeatable")
     parser.add_argument("--method", action="append", help="only this method; repeatable")
+    parser.add_argument("--keep", type=Path, help="keep models and segmentations here, one folder for each run")
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     results: list[dict[str, Any]] = json.loads(chosen.out.read_text()) if chosen.out.exists() else []
@@ -73,7 +74,7 @@ def main() -> None:
             if any(each["task"] == task.name and each["method"] == method for each in results):
                 continue
             print(f"{task.name}: {method} ...", flush=True)
-            results.append(measure(task, method, chosen.data, chosen.seed))
+            results.append(measure(task, method, chosen.data, chosen.seed, chosen.keep))
             chosen.out.parent.mkdir(parents=True, exist_ok=True)
             chosen.out.write_text(json.dumps(results, indent=1) + "\n")
             print(row_of(results[-1]), flush=True)
@@ -92,13 +93,13 @@ def methods_of(task: Task) -> list[str]:
     return ["shape interpolation", "frozen teacher", *BUDGETS]
 
 
-def measure(task: Task, method: str, data: Path, seed: int) -> dict[str, Any]:
+def measure(task: Task, method: str, data: Path, seed: int, keep: Path | None) -> dict[str, Any]:
     """Run one method on one task and score it on the slices that were not annotated."""
     image, labels = data / task.files.format("images"), data / task.files.format("labels")
     reference = read_labels(labels, read_image(image), image.name)
     slices = None if task.every is None else list(range(0, reference.shape_kji[0], task.every))
     with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
+        work = keep / f"{task.name}-{method.replace(' ', '-')}-{seed}" if keep else Path(folder)
         started = time.monotonic()
         facts = RUN[method](task, image, labels, reference, slices, work, seed)
         seconds = time.monotonic() - started
@@ -166,15 +167,17 @@ def fine_tuned(minutes: float) -> Any:
         task: Task, image: Path, labels: Path, _reference: Volume, slices: list[int] | None, work: Path, seed: int
     ) -> dict[str, Any]:
         choice = ["--annotated-slices", axis_k(slices), *named(task), "--minutes", minutes, "--seed", seed]
-        trained = uncol(
-            "fine-tune", "--case", image, labels, *choice, "--out", work / "model", "--cache", work / "cache"
-        )
+        card = work / "model" / "model.json"
+        if not card.exists():
+            uncol("fine-tune", "--case", image, labels, *choice, "--out", work / "model", "--cache", work / "cache")
+        trained = json.loads(card.read_text())["training"]
         segmented = uncol("segment", image, "--model", work / "model", "--out", work / "result")
         return {
             "steps": trained["steps"],
             "seconds": trained["seconds"],
             "segment_seconds": segmented["seconds"],
-            "reliability": trained["generalized_reliability"],
+            "generalized_reliability": trained["generalized_reliability"],
+            "specialized_reliability": trained["specialized_reliability"],
             "notes": trained["notes"],
         }
 

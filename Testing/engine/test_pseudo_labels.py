@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from uncol.pseudo_labels import fuse_pseudo_labels, trust_one_teacher, trust_threshold, where_unasked
+from uncol.pseudo_labels import (
+    PseudoLabel,
+    Reliability,
+    entropy_between_two,
+    fuse_pseudo_labels,
+    make_less_certain,
+    trust_one_teacher,
+    trust_threshold,
+    where_unasked,
+)
 
 
 def voxel(*classes: float) -> Tensor:
@@ -19,10 +28,28 @@ def random_probabilities(*shape: int, seed: int, sharpness: float = 3.0) -> Tens
     return (sharpness * torch.randn(shape, generator=generator)).softmax(1)
 
 
+def fuse(
+    generalized: Tensor,
+    specialized: Tensor,
+    threshold: float,
+    reliability: Tensor | None = None,
+    silent: Tensor | None = None,
+    specialized_reliability: Tensor | None = None,
+) -> PseudoLabel:
+    """Fuse with teachers that are fully reliable and were asked everywhere, unless said otherwise."""
+    ones = torch.ones(generalized.shape[1])
+    deserved = Reliability(
+        ones if reliability is None else reliability,
+        ones if specialized_reliability is None else specialized_reliability,
+    )
+    nowhere = torch.zeros_like(generalized[:, 0], dtype=torch.bool)
+    return fuse_pseudo_labels(generalized, specialized, threshold, deserved, nowhere if silent is None else silent)
+
+
 # Two opinions of one voxel. Their plain mean is (0.475, 0.465, 0.06): class 0.
-# U_surer = (0.2 * 1.609438 + 0.8 * 0.223144) / ln 3 = 0.500402 / 1.098612 = 0.455486
+# U_surer = (0.2 * 1.609438 + 0.8 * 0.223144) / ln 2 = 0.500402 / 0.693147 = 0.721928
 SURER = voxel(0.2, 0.8, 0.0)
-# U_less_sure = (0.75 * 0.287682 + 0.13 * 2.040221 + 0.12 * 2.120264) / ln 3 = 0.735423 / 1.098612 = 0.669411
+# U_less_sure = (0.75 * 0.287682 + 0.13 * 2.040221 + 0.12 * 2.120264) / ln 2 = 0.735423 / 0.693147 > 1: 1
 LESS_SURE = voxel(0.75, 0.13, 0.12)
 # U = (0.9 * 0.152003 + 0.1 * 3.321928) bit = 0.468996
 CERTAIN = voxel(0.9, 0.1)
@@ -51,14 +78,14 @@ class TestTrustThreshold:
 
 class TestFusion:
     def test_when_both_are_trusted_the_surer_teacher_counts_more(self) -> None:
-        fused = fuse_pseudo_labels(SURER, LESS_SURE, threshold=1.0)
+        fused = fuse(SURER, LESS_SURE, threshold=1.0)
 
-        # w_g = 1 / (1 + exp(0.455486 - 0.669411)) = 0.553278
-        # class 0: 0.553278 * 0.2 + 0.446722 * 0.75 = 0.445698; class 1: 0.553278 * 0.8 + 0.446722 * 0.13 = 0.500696
+        # w_g = 1 / (1 + exp(0.721928 - 1)) = 0.569073
+        # class 0: 0.569073 * 0.2 + 0.430927 * 0.75 = 0.437010; class 1: 0.569073 * 0.8 + 0.430927 * 0.13 = 0.511279
         assert fused.label.item() == 1
 
     def test_it_does_not_matter_which_of_them_is_the_surer_one(self) -> None:
-        assert fuse_pseudo_labels(LESS_SURE, SURER, threshold=1.0).label.item() == 1
+        assert fuse(LESS_SURE, SURER, threshold=1.0).label.item() == 1
 
     @pytest.mark.parametrize(
         ("generalized", "specialized"),
@@ -69,76 +96,97 @@ class TestFusion:
     )
     def test_when_one_is_trusted_its_word_is_taken(self, generalized: Tensor, specialized: Tensor) -> None:
         # U(0.95) = 0.286 <= 0.5 < U(0.7) = 0.881
-        fused = fuse_pseudo_labels(generalized, specialized, threshold=0.5)
+        fused = fuse(generalized, specialized, threshold=0.5)
 
         assert fused.label.item() == 0
         assert fused.trust_mask.item()
 
     def test_when_one_is_trusted_the_other_has_no_influence(self) -> None:
-        # U_surer = 0.455 <= 0.5 < 0.669; mixed in by halves, the doubtful one would turn the label to 0
-        assert fuse_pseudo_labels(SURER, LESS_SURE, threshold=0.5).label.item() == 1
+        # U_surer = 0.722 <= 0.8 < 1; mixed in by halves, the doubtful one would turn the label to 0
+        assert fuse(SURER, LESS_SURE, threshold=0.8).label.item() == 1
 
     def test_when_none_is_trusted_the_voxel_does_not_count(self) -> None:
-        assert not fuse_pseudo_labels(SURER, LESS_SURE, threshold=0.4).trust_mask.item()
+        assert not fuse(SURER, LESS_SURE, threshold=0.7).trust_mask.item()
 
     def test_at_the_end_of_the_ramp_every_voxel_counts(self) -> None:
         undecided = voxel(0.5, 0.5)
 
-        assert fuse_pseudo_labels(undecided, undecided, threshold=trust_threshold(1.0, 0.75, 1.0)).trust_mask.item()
+        assert fuse(undecided, undecided, threshold=trust_threshold(1.0, 0.75, 1.0)).trust_mask.item()
 
     def test_a_certain_voxel_is_trusted_from_the_start(self) -> None:
         certain = voxel(0.0, 1.0)
 
-        fused = fuse_pseudo_labels(certain, certain, threshold=trust_threshold(0.0, 0.75, 1.0))
+        fused = fuse(certain, certain, threshold=trust_threshold(0.0, 0.75, 1.0))
 
         assert (fused.label.item(), fused.trust_mask.item()) == (1, True)
 
 
+class TestEntropyBetweenTwo:
+    def test_with_two_classes_it_is_the_methods_entropy(self) -> None:
+        assert entropy_between_two(CERTAIN).item() == pytest.approx(0.468996, abs=1e-6)
+
+    def test_a_voxel_torn_between_two_of_eight_classes_is_as_doubtful_as_can_be(self) -> None:
+        # H / ln 8 would be 1/3: certain enough for every threshold of the method
+        assert entropy_between_two(voxel(0.5, 0.5, 0, 0, 0, 0, 0, 0)).item() == pytest.approx(1)
+
+    def test_more_than_two_possible_classes_are_not_more_than_fully_doubtful(self) -> None:
+        assert entropy_between_two(voxel(0.25, 0.25, 0.25, 0.25)).item() == 1
+
+
 class TestReliability:
-    def test_certainty_is_multiplied_by_the_reliability_of_the_class_it_votes_for(self) -> None:
-        # 1 - 0.6 * (1 - 0.468996) = 0.681398, above 0.6; without it 0.469 is below
-        fused = fuse_pseudo_labels(CERTAIN, DOUBTFUL, 0.6, reliability=torch.tensor([0.6, 1.0]))
+    def test_a_teacher_becomes_as_uncertain_as_it_has_earned(self) -> None:
+        # 0.6 * (0.9, 0.1) + 0.4 / 2
+        shrunk = make_less_certain(CERTAIN, torch.full((1, 1, 1), 0.6))
+
+        assert shrunk.flatten().tolist() == pytest.approx([0.74, 0.26])
+
+    def test_what_it_has_not_earned_can_cost_the_trust(self) -> None:
+        # U(0.74, 0.26) = 0.74 * 0.434403 + 0.26 * 1.943416 = 0.826746, above 0.6; U(0.9, 0.1) = 0.469 is below
+        fused = fuse(CERTAIN, DOUBTFUL, 0.6, reliability=torch.tensor([1.0, 0.6]))
 
         assert not fused.trust_mask.item()
-        assert fuse_pseudo_labels(CERTAIN, DOUBTFUL, 0.6).trust_mask.item()
+        assert fuse(CERTAIN, DOUBTFUL, 0.6).trust_mask.item()
 
-    def test_the_reliability_of_other_classes_does_not_matter(self) -> None:
-        assert fuse_pseudo_labels(CERTAIN, DOUBTFUL, 0.6, reliability=torch.tensor([1.0, 0.0])).trust_mask.item()
+    def test_only_the_structure_in_question_matters(self) -> None:
+        generalized, specialized = voxel(0.9, 0.1, 0.0), voxel(0.4, 0.6, 0.0)
 
-    def test_it_lessens_the_weight_of_a_trusted_vote(self) -> None:
-        fused = fuse_pseudo_labels(SURER, LESS_SURE, 1.0, reliability=torch.tensor([1.0, 0.5, 1.0]))
+        fused = fuse(generalized, specialized, 0.6, reliability=torch.tensor([0.0, 1.0, 0.0]))
 
-        # U_g = 1 - 0.5 * (1 - 0.455486) = 0.727743; w_g = 1 / (1 + exp(0.727743 - 0.669411)) = 0.485421
-        # class 0: 0.485421 * 0.2 + 0.514579 * 0.75 = 0.483018; class 1: 0.485421 * 0.8 + 0.514579 * 0.13 = 0.455232
-        assert fused.label.item() == 0
+        assert fused.trust_mask.item()
 
-    def test_it_does_not_concern_the_specialized_teacher(self) -> None:
-        assert fuse_pseudo_labels(DOUBTFUL, CERTAIN, 0.6, reliability=torch.tensor([0.0, 0.0])).trust_mask.item()
+    def test_of_two_certain_teachers_the_more_reliable_one_wins(self) -> None:
+        yes, no = voxel(0.0, 1.0), voxel(1.0, 0.0)
+
+        # (0.05, 0.95) with U = 0.286397 against (1, 0) with U = 0: w_g = 1 / (1 + e^0.286397) = 0.428885;
+        # class 1: 0.428885 * 0.95 = 0.407
+        assert fuse(yes, no, 1.0, reliability=torch.tensor([1.0, 0.9])).label.item() == 0
+        # the other way round w_g = 0.571115; class 1: 0.571115 + 0.428885 * 0.05 = 0.593
+        assert fuse(yes, no, 1.0, specialized_reliability=torch.tensor([1.0, 0.9])).label.item() == 1
 
     def test_a_class_with_reliability_0_gets_no_vote_even_when_the_gate_is_open(self) -> None:
         # trusted, even the most doubtful vote would weigh at least 0.27: 0.27 * 1 + 0.73 * 0.4 > 0.5
         certain = voxel(1.0, 0.0)
 
-        fused = fuse_pseudo_labels(certain, DOUBTFUL, threshold=1.0, reliability=torch.tensor([0.0, 1.0]))
+        fused = fuse(certain, DOUBTFUL, threshold=1.0, reliability=torch.tensor([1.0, 0.0]))
 
         assert fused.label.item() == DOUBTFUL.argmax(1).item()
 
 
 class TestSilence:
     def test_where_the_generalized_teacher_was_not_asked_the_specialized_one_decides(self) -> None:
-        fused = fuse_pseudo_labels(voxel(1.0, 0.0), DOUBTFUL, 1.0, silent=torch.tensor([[[True]]]))
+        fused = fuse(voxel(1.0, 0.0), DOUBTFUL, 1.0, silent=torch.tensor([[[True]]]))
 
         assert (fused.label.item(), fused.trust_mask.item()) == (1, True)
 
     def test_where_nobody_is_left_to_trust_the_voxel_does_not_count(self) -> None:
-        fused = fuse_pseudo_labels(voxel(1.0, 0.0), DOUBTFUL, 0.9, silent=torch.tensor([[[True]]]))
+        fused = fuse(voxel(1.0, 0.0), DOUBTFUL, 0.9, silent=torch.tensor([[[True]]]))
 
         assert not fused.trust_mask.item()
 
     def test_elsewhere_its_vote_counts(self) -> None:
         generalized, specialized = voxel(1.0, 0.0).expand(1, 2, 1, 2), DOUBTFUL.expand(1, 2, 1, 2)
 
-        fused = fuse_pseudo_labels(generalized, specialized, 0.9, silent=torch.tensor([[[True, False]]]))
+        fused = fuse(generalized, specialized, 0.9, silent=torch.tensor([[[True, False]]]))
 
         assert fused.trust_mask.tolist() == [[[False, True]]]
 
@@ -149,6 +197,12 @@ class TestSilence:
         unasked = where_unasked(votes, torch.tensor([[True, False], [False, True]]))
 
         assert unasked.tolist() == [[[False, False, True]], [[False, True, False]]]
+
+    def test_signs_of_a_structure_without_a_box_are_enough(self) -> None:
+        assert where_unasked(voxel(0.8, 0.0, 0.2), torch.tensor([[True, False]])).all()
+
+    def test_in_a_slice_without_any_box_there_is_no_vote_at_all(self) -> None:
+        assert where_unasked(voxel(1.0, 0.0, 0.0), torch.tensor([[False, False]])).all()
 
     def test_background_needs_no_box(self) -> None:
         background = voxel(0.8, 0.1, 0.1)
@@ -164,11 +218,11 @@ class TestLaws:
         reliability = torch.tensor([1.0, 0.9, 0.6])
         silent = torch.rand(3, 3, 3) > 0.7
 
-        batch = fuse_pseudo_labels(generalized, specialized, 0.6, reliability, silent)
+        batch = fuse(generalized, specialized, 0.6, reliability, silent)
 
         for index in range(3):
             part = slice(index, index + 1)
-            alone = fuse_pseudo_labels(generalized[part], specialized[part], 0.6, reliability, silent[part])
+            alone = fuse(generalized[part], specialized[part], 0.6, reliability, silent[part])
             assert torch.equal(batch.label[part], alone.label)
             assert torch.equal(batch.trust_mask[part], alone.trust_mask)
 
@@ -179,7 +233,7 @@ class TestLaws:
     ) -> None:
         generalized, specialized = (random_probabilities(2, class_count, *spatial, seed=seed) for seed in (3, 4))
 
-        fused = fuse_pseudo_labels(generalized, specialized, 0.8)
+        fused = fuse(generalized, specialized, 0.8)
 
         assert fused.label.shape == fused.trust_mask.shape == (2, *spatial)
         assert fused.label.dtype == torch.int64
@@ -191,14 +245,14 @@ class TestLaws:
         generalized, specialized = (random_probabilities(4, 3, 8, 8, seed=seed) for seed in (5, 6))
         agreed = generalized.argmax(1) == specialized.argmax(1)
 
-        fused = fuse_pseudo_labels(generalized, specialized, 0.7)
+        fused = fuse(generalized, specialized, 0.7)
 
         assert torch.equal(fused.label[agreed], generalized.argmax(1)[agreed])
 
     def test_a_higher_threshold_never_takes_trust_away(self) -> None:
         generalized, specialized = (random_probabilities(2, 3, 8, 8, seed=seed) for seed in (7, 8))
 
-        masks = [fuse_pseudo_labels(generalized, specialized, threshold).trust_mask for threshold in (0.2, 0.6, 0.9)]
+        masks = [fuse(generalized, specialized, threshold).trust_mask for threshold in (0.2, 0.6, 0.9)]
 
         assert not (masks[0] & ~masks[1]).any()
         assert not (masks[1] & ~masks[2]).any()

@@ -42,7 +42,7 @@ def ball() -> LabeledCase:
 @pytest.fixture
 def make_setup(ball: LabeledCase) -> Callable[..., FineTuneSetup]:
     def make(*, steps: int | None = 20, minutes: float | None = None, seed: int = 0, with_teacher: bool = False):
-        labels = keep_annotated(ball.labels, [AnnotatedSlices("K", (0, 4, 8))], "ball")
+        labels = keep_annotated(ball.labels, [AnnotatedSlices("K", (0, 3, 6, 9, 11))], "ball")
         return FineTuneSetup(
             cases=[LabeledCase(ball.image, labels)],
             unlabeled=[],
@@ -95,7 +95,10 @@ def test_the_same_seed_gives_the_same_model_bit_for_bit_and_another_seed_does_no
     assert any(not torch.equal(tensor, weights_of(other)[name]) for name, tensor in weights_of(first).items())
 
 
-@pytest.mark.parametrize("stop_at", [3, 7, 13], ids=["in stage 1", "at the change", "in stage 2"])
+# It is asked whether to stop at 5 annotated slices, 10 steps of stage 1, twice 7 other slices, 10 steps of stage 2.
+@pytest.mark.parametrize(
+    "stop_at", [3, 9, 20, 35], ids=["at the start", "in stage 1", "while asking the foundation model", "in stage 2"]
+)
 def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(make_setup, tmp_path: Path, stop_at: int):
     straight = fine_tune(make_setup(with_teacher=True), tmp_path / "straight")
 
@@ -148,8 +151,8 @@ def test_there_is_nothing_to_resume_in_an_empty_folder(make_setup, tmp_path: Pat
 def test_what_stands_under_unknown_has_no_influence(make_setup, ball: LabeledCase, tmp_path: Path):
     setup = make_setup()
     wrong_elsewhere = ball.labels.voxels.copy()
-    wrong_elsewhere[[1, 2, 3, 5, 6, 7, 9, 10, 11]] = 3
-    labels = keep_annotated(ball.labels.with_voxels(wrong_elsewhere), [AnnotatedSlices("K", (0, 4, 8))], "ball")
+    wrong_elsewhere[[1, 2, 4, 5, 7, 8, 10]] = 3
+    labels = keep_annotated(ball.labels.with_voxels(wrong_elsewhere), [AnnotatedSlices("K", (0, 3, 6, 9, 11))], "ball")
 
     right = fine_tune(setup, tmp_path / "right")
     wrong = fine_tune(replace(setup, cases=[LabeledCase(ball.image, labels)]), tmp_path / "wrong")
@@ -165,7 +168,7 @@ def test_the_learning_rate_falls_as_the_polynomial_says(make_setup, tmp_path: Pa
         rates.append(run.optimizer.param_groups[0]["lr"])
         run.end_step()
 
-    # 20 steps, 35 % (7 steps) of them stage 1: t/T after n steps of stage 1 is 0.35 n/7 = 0.05 n.
+    # 20 steps, half of them stage 1: t/T after n steps of stage 1 is 0.5 n/10 = 0.05 n.
     start = run.config.optimizer.learning_rate
     assert rates == pytest.approx([start, start * 0.95**0.9, start * 0.90**0.9])
 
@@ -178,6 +181,27 @@ def test_stage_2_weighs_pseudo_labels_half(make_setup, tmp_path: Path):
 
     noted = run.losses
     assert float(total.detach()) == pytest.approx(noted["supervised"] + 0.5 * noted["pseudo_label"], rel=1e-5)
+
+
+def test_one_inner_annotated_slice_is_held_out_of_stage_1_and_learned_from_in_stage_2(make_setup, tmp_path: Path):
+    run = begin_run(make_setup(), tmp_path / "model", lambda _: None, lambda: False)
+    first = {each.index for each in run.pool.draw_labeled(200, run.generator)}
+    run.start_stage2()
+    second = {each.index for each in run.pool.draw_labeled(200, run.generator)}
+
+    assert first == {0, 3, 9, 11}
+    assert second == {0, 3, 6, 9, 11}
+
+
+def test_the_specialized_teachers_reliability_is_its_dice_on_the_held_out_slice(make_setup, tmp_path: Path):
+    run = begin_run(make_setup(), tmp_path / "model", lambda _: None, lambda: False)
+    (held_out,) = run.pool.held_out
+    found = run.specialized_probabilities_at([held_out]).argmax(1)[0] == 1
+    truth = run.pool.targets([held_out])[0] == 1
+    run.start_stage2()
+
+    expected = 2 * float((found & truth).sum()) / float(found.sum() + truth.sum())
+    assert float(run.reliability.specialized[1]) == pytest.approx(expected)
 
 
 @pytest.mark.slow
@@ -194,8 +218,9 @@ def test_the_saved_model_is_the_returned_one_and_tells_its_story(make_setup, tmp
 
     assert_bit_equal(returned, loaded)
     assert loaded.card.structures == (BALL,)
+    assert loaded.card.in_one_piece == (True,)
     assert loaded.card.training["steps"] == 20
-    assert loaded.card.training["annotated_slices"] == [3]
+    assert loaded.card.training["annotated_slices"] == [5]
     assert loaded.card.training["generalized_teacher"] is None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -45,6 +44,7 @@ class ModelCard:
         slice_mm: Distance between neighboring input slices.
         window: Lowest and highest grey value.
         config: The effective configuration.
+        in_one_piece: For each structure whether its annotated slices show it in one piece; then islands are removed.
         training: Record of the training: slices, hashes, steps, seconds, device, losses, versions.
     """
 
@@ -54,6 +54,7 @@ class ModelCard:
     slice_mm: float
     window: tuple[float, float]
     config: Config
+    in_one_piece: tuple[bool, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -87,6 +88,7 @@ class ModelCard:
             slice_mm=float(document["slice_mm"]),
             window=(float(low), float(high)),
             config=Config.from_document(document["config"]),
+            in_one_piece=tuple(bool(each) for each in document["in_one_piece"]),
             training=dict(document["training"]),
         )
 

@@ -68,7 +68,7 @@ class TeacherConfig:
     """The same when stage 2 ends."""
     prompt_rounds: int = 1
     """How often in stage 2 the generalized teacher is prompted anew; the paper's code does it every step."""
-    box_margin_vox: float = 1.0
+    box_margin_vox: float = 3.0
     """How far a prompt box reaches beyond the mask it comes from, in the teacher's 256-pixel frame."""
 
     def __post_init__(self) -> None:
@@ -133,7 +133,7 @@ class BudgetConfig:
     """Wall-clock time for everything, in minutes; None when `steps` is given."""
     steps: int | None = None
     """Number of optimizer steps; repeatable, unlike a time."""
-    stage1_part: float = 0.6
+    stage1_part: float = 0.5
     """Part of the budget for stage 1, which learns from annotated slices only."""
     checkpoint_s: float = 30.0
     """Time between two resumable checkpoints, in s."""

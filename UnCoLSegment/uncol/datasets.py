@@ -13,11 +13,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from uncol.errors import DataError
+from uncol.interpolation import complete_slices
 from uncol.job import Structure
 from uncol.transforms import SliceFrame, apply_window, resize_image, resize_labels
 from uncol.volume import UNKNOWN_LABEL, Plane, SliceView, Volume, view_slices
 
 _RESIZE_BATCH = 32
+_HELD_OUT_STEP = 4
+"""One inner annotated slice in four is held out of stage 1, to score both teachers on it."""
+_LEAST_INNER_SLICES = 3
+"""With fewer annotated slices between the first and the last nothing is held out."""
 
 Item = TypeVar("Item")
 
@@ -113,6 +118,7 @@ class SlicePool:
         self.labels = [_padded_labels(each.labels, rows, columns) for each in stacks]
         self.voxel_counts = sum((_count_classes(each.labels, class_count) for each in stacks), torch.zeros(class_count))
         self._by_class = self._addresses_by_class()
+        self.held_out = self._choose_held_out(stacks)
         self.unlabeled = [
             SliceAddress(case, index)
             for case, stack in enumerate(stacks)
@@ -125,8 +131,14 @@ class SlicePool:
 
     def draw_labeled(self, count: int, generator: torch.Generator) -> list[SliceAddress]:
         """Draw annotated slices: a class first, so that rare structures come as often as large ones."""
-        classes = [index for index, addresses in enumerate(self._by_class) if addresses]
-        return [_one_of(self._by_class[_one_of(classes, generator)], generator) for _ in range(count)]
+        withheld = set(self.held_out)
+        free = [[each for each in addresses if each not in withheld] for addresses in self._by_class]
+        present = [addresses for addresses in free if addresses]
+        return [_one_of(_one_of(present, generator), generator) for _ in range(count)]
+
+    def release_held_out(self) -> None:
+        """From now on the held-out slices are drawn like all other annotated ones."""
+        self.held_out = []
 
     def draw_unlabeled(self, count: int, generator: torch.Generator) -> list[SliceAddress]:
         """Draw slices with unknown voxels, all alike."""
@@ -152,6 +164,19 @@ class SlicePool:
         images = self.images[address.case]
         offsets = torch.arange(-self._reach, self._reach + 1)
         return images[(address.index + offsets).clamp(0, len(images) - 1)]
+
+    def _choose_held_out(self, stacks: Sequence[SliceStack]) -> list[SliceAddress]:
+        inner = [
+            SliceAddress(case, index)
+            for case, stack in enumerate(stacks)
+            for index in complete_slices(stack.native_labels)[1:-1]
+        ]
+        chosen: list[SliceAddress] = []
+        for address in inner[1::_HELD_OUT_STEP] if len(inner) >= _LEAST_INNER_SLICES else []:
+            withheld = {*chosen, address}
+            if all(set(addresses) - withheld for addresses in self._by_class if addresses):
+                chosen.append(address)
+        return chosen
 
     def _addresses_by_class(self) -> list[list[SliceAddress]]:
         found: list[list[SliceAddress]] = [[] for _ in range(self.class_count)]

@@ -54,6 +54,7 @@ def segment_with_model(
             report(Progress("Segmenting", (indices[-1] + 1) / len(inputs)))
 
     with_memory_fallback(predict_all, device, _SLICES_AT_ONCE[device.type], notes.append)
+    builder.remove_islands(model.card.in_one_piece)
     return builder.finish(tuple(notes))
 
 

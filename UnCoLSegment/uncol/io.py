@@ -411,5 +411,6 @@ def _write_volume(path: Path, volume: Volume) -> None:
 
 
 def flush_to_disk(path: Path) -> None:
+    """Return when a file's content is on the disk and not only on its way there."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())

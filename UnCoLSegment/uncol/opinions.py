@@ -26,9 +26,9 @@ from uncol.uncertainty import normalized_entropy
 
 _LEAST_MASK_PIXELS = 8
 """A mask smaller than this prompts nothing (method, section 10)."""
-_LEAST_RELIABILITY = 0.9
-"""A class on which the generalized teacher scores less on annotated slices, with the box of their own contour, gets
-no vote from it: with the boxes of slices that nobody annotated it does worse than the student."""
+_LEAST_RELIABILITY = 0.5
+_INSIDE = 0.5
+"""Probability from which a pixel belongs to the structure."""
 
 Probabilities = Callable[[Sequence[SliceAddress]], Tensor]
 """The specialized teacher: class probabilities (B, C, H, W) of slices in the student's frame."""
@@ -93,24 +93,41 @@ class GeneralizedOpinions:
         self._cases: list[CaseOpinion] = []
 
     def measure_reliability(self, before_slice: Callable[[], None]) -> None:
-        """Score the teacher on annotated slices, with the box of their own contour.
+        """Score the teacher on annotated slices; the mean Dice of a class becomes its `reliability`.
 
-        The mean Dice of a class becomes its `reliability`; below 0.9 the class gets none at all.
+        Held-out slices are asked about as if nobody had annotated them, with the box of the contour interpolated from
+        the others. Where none holds a class, its annotated slices are asked about with the box of their own contour.
+        Below 0.5 a class gets no vote at all: boxes do not fit rings and thin vessels.
         """
-        scores: list[list[float]] = [[] for _ in range(self._structure_count)]
-        for stack, prompted in zip(self._stacks, self._prompted, strict=True):
+        with_own_box: list[list[float]] = [[] for _ in range(self._structure_count)]
+        held_out: list[list[float]] = [[] for _ in range(self._structure_count)]
+        for case, stack in enumerate(self._stacks):
             for index in complete_slices(stack.native_labels):
-                masks = {c: stack.native_labels[index] == c + 1 for c in range(self._structure_count)}
-                present = {c: mask for c, mask in masks.items() if mask.sum() >= _LEAST_MASK_PIXELS}
-                if not present:
-                    continue
+                is_held_out = SliceAddress(case, index) in self._pool.held_out
                 before_slice()
-                boxes = np.stack([self._box(mask, prompted) for mask in present.values()])
-                answers = resize_image(prompted.decode(index, boxes).probabilities[None], *mask_shape(present))[0]
-                for (structure, mask), answer in zip(present.items(), answers, strict=True):
-                    scores[structure].append(dice(answer.numpy() > 0.5, mask))
-        means = torch.tensor([float(np.mean(each)) if each else 1.0 for each in scores])
+                for structure, score in self._try(case, index, interpolated=is_held_out).items():
+                    (held_out if is_held_out else with_own_box)[structure].append(score)
+        scores = [held or own or [1.0] for held, own in zip(held_out, with_own_box, strict=True)]
+        means = torch.tensor([float(np.mean(each)) for each in scores])
         self.reliability[1:] = torch.where(means < _LEAST_RELIABILITY, 0.0, means)
+
+    def _try(self, case: int, index: int, *, interpolated: bool) -> dict[int, float]:
+        """Return the teacher's Dice for each structure in an annotated slice."""
+        boxes, truths = {}, {}
+        for structure, shape in enumerate(self._shapes[case]):
+            truth = self._stacks[case].native_labels[index] == structure + 1
+            mask = shape.without(index).mask(index) if interpolated else truth
+            if truth.sum() >= _LEAST_MASK_PIXELS and mask is not None and mask.any():
+                boxes[structure], truths[structure] = self._box(mask, self._prompted[case]), truth
+        if not boxes:
+            return {}
+        decoded = self._prompted[case].decode(index, np.stack(list(boxes.values()))).probabilities
+        rows, columns = self._stacks[case].native_labels.shape[1:]
+        answers = resize_image(decoded[None], rows, columns)[0].numpy()
+        return {
+            structure: dice(answer > _INSIDE, truths[structure])
+            for structure, answer in zip(boxes, answers, strict=True)
+        }
 
     def prompt(self, specialized: Probabilities | None, before_slice: Callable[[], None]) -> None:
         """Choose a box for every unannotated slice and structure, and ask the teacher.
@@ -199,12 +216,6 @@ def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     if count <= 1:
         return mask
     return parts == np.bincount(parts.ravel())[1:].argmax() + 1
-
-
-def mask_shape(masks: dict[int, NDArray[np.bool_]]) -> tuple[int, int]:
-    """Return rows and columns of masks that all have one shape."""
-    rows, columns = next(iter(masks.values())).shape
-    return rows, columns
 
 
 def _shapes_of(stack: SliceStack, structure_count: int) -> list[ShapeInterpolation]:

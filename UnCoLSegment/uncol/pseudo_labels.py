@@ -55,44 +55,56 @@ class PseudoLabel:
     trust_mask: Tensor
 
 
-def fuse_pseudo_labels(
-    generalized: Tensor,
-    specialized: Tensor,
-    threshold: float,
-    reliability: Tensor | None = None,
-    silent: Tensor | None = None,
-) -> PseudoLabel:
-    """Fuse two teachers' class probabilities, each voxel by the certainty of both.
+@dataclass(frozen=True)
+class Reliability:
+    """How far each teacher deserves its certainty, for every class.
 
-    Both trusted: `w_g P_g + (1 - w_g) P_s` with `w_g = exp(-U_g) / (exp(-U_g) + exp(-U_s))`; one
-    trusted: that one; none: the voxel does not count (method, section 5, items 4 and 5).
+    Attributes:
+        generalized: Dice (C,) of the foundation teacher on held-out annotated slices; 0 takes its vote away.
+        specialized: The same (C,) of the moving average. Background stands first and is not looked at.
+    """
+
+    generalized: Tensor
+    specialized: Tensor
+
+
+def fuse_pseudo_labels(
+    generalized: Tensor, specialized: Tensor, threshold: float, reliability: Reliability, silent: Tensor
+) -> PseudoLabel:
+    """Fuse two teachers' class probabilities, each voxel by the certainty that both deserve.
+
+    First each teacher is made as uncertain as it has earned: `P <- r P + (1 - r) / C`, with its reliability r for
+    the structure that is in question at the voxel; r = 1 is the paper's fusion. Then, both trusted:
+    `w_g P_g + (1 - w_g) P_s` with `w_g = exp(-U_g) / (exp(-U_g) + exp(-U_s))`; one trusted: that one; none: the
+    voxel does not count (method, section 5, items 4 and 5, and section 8).
 
     Args:
         generalized: Class probabilities of the foundation teacher (B, C, ...).
         specialized: Class probabilities of the moving average (B, C, ...).
         threshold: Entropy between two classes up to which a teacher is trusted, in [0, 1].
-        reliability: For each class (C,) the Dice that the generalized teacher reached on held-out
-            annotated slices: its certainty is multiplied by that of the class it votes for. None
-            takes 1 for all.
-        silent: Where the generalized teacher was not asked about a class that the specialized
-            teacher sees (B, ...), bool: there it has no vote. None takes nowhere.
+        reliability: What both teachers reached on held-out annotated slices.
+        silent: Where the generalized teacher has no vote because it was not asked (B, ...), bool.
     """
+    in_question = 1 + (generalized[:, 1:] + specialized[:, 1:]).argmax(1)
+    deserved = reliability.generalized[in_question]
+    generalized = make_less_certain(generalized, deserved)
+    specialized = make_less_certain(specialized, reliability.specialized[in_question])
+
     generalized_entropy = entropy_between_two(generalized)
     specialized_entropy = entropy_between_two(specialized)
-    trust_generalized = torch.ones_like(generalized_entropy, dtype=torch.bool)
-    if reliability is not None:
-        of_vote = reliability[generalized.argmax(1)]
-        generalized_entropy = 1 - of_vote * (1 - generalized_entropy)
-        trust_generalized = of_vote > 0
-    trust_generalized &= generalized_entropy <= threshold
-    if silent is not None:
-        trust_generalized = trust_generalized & ~silent
+    trust_generalized = (generalized_entropy <= threshold) & (deserved > 0) & ~silent
     trust_specialized = specialized_entropy <= threshold
 
     weight = torch.sigmoid(specialized_entropy - generalized_entropy)
     weight = torch.where(trust_generalized & trust_specialized, weight, trust_generalized.float())[:, None]
     fused = weight * generalized + (1 - weight) * specialized
     return PseudoLabel(fused.argmax(1), trust_generalized | trust_specialized)
+
+
+def make_less_certain(probabilities: Tensor, reliability: Tensor) -> Tensor:
+    """Mix class probabilities (B, C, ...) with "anything is possible" as reliability (B, ...) in [0, 1] asks for."""
+    kept = reliability[:, None]
+    return kept * probabilities + (1 - kept) / probabilities.shape[1]
 
 
 def trust_one_teacher(specialized: Tensor, threshold: float) -> PseudoLabel:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,10 +28,13 @@ from uncol.devices import with_memory_fallback
 from uncol.errors import CancelledError, CheckpointError
 from uncol.inference import predict
 from uncol.interpolation import complete_slices
+from uncol.islands import is_in_one_piece
 from uncol.job import Progress, Report, ShouldStop
 from uncol.losses import class_weights
+from uncol.metrics import dice
 from uncol.networks.student import SIZE_MULTIPLE
 from uncol.opinions import GeneralizedOpinions, Prompts
+from uncol.pseudo_labels import Reliability
 from uncol.teachers.embeddings import PromptableStack
 from uncol.teachers.specialized import make_specialized_teacher
 from uncol.training_setup import FineTuneSetup, card_for, student_for
@@ -73,6 +77,7 @@ class Run:
         self.step = 0
         self.stage = 1
         self.batch_size = self.config.optimizer.batch_size
+        self.specialized_reliability = torch.ones(len(setup.structures) + 1)
         self._round = 0
         self._curve = _Curve()
         self.losses: dict[str, float] = {}
@@ -143,8 +148,28 @@ class Run:
         """Leave stage 1: from now on unannotated slices are learned from, too."""
         self._curve.close_point(self.step, self.clock.elapsed_s, self.stage)
         self.stage = 2
-        self.student.train()
+        self.specialized_reliability = self._score_specialized_teacher()
+        self.pool.release_held_out()
         self.clock.start_stage2()
+
+    @property
+    def reliability(self) -> Reliability:
+        """What both teachers reached on held-out annotated slices."""
+        generalized = self.opinions.reliability if self.opinions else torch.zeros(self.card.class_count)
+        return Reliability(generalized, self.specialized_reliability)
+
+    def _score_specialized_teacher(self) -> Tensor:
+        """Return its Dice (C,) on the slices that stage 1 did not see; the mean where a class is in none of them."""
+        scores: list[list[float]] = [[] for _ in range(self.card.class_count)]
+        for address in self.pool.held_out:
+            found = self.specialized_probabilities_at([address]).argmax(1)
+            truth = self.pool.targets([address])
+            for structure in range(1, self.card.class_count):
+                if (truth == structure).any():
+                    scores[structure].append(dice((found == structure).numpy(), (truth == structure).numpy()))
+        measured = [float(np.mean(each)) for each in scores if each]
+        otherwise = float(np.mean(measured)) if measured else 1.0
+        return torch.tensor([float(np.mean(each)) if each else otherwise for each in scores])
 
     def prompt_generalized_teacher(self) -> None:
         """Ask the generalized teacher about every unannotated slice, with fresh boxes."""
@@ -341,21 +366,25 @@ def _finished_card(run: Run) -> ModelCard:
         "data_sha256": run.setup.fingerprint(),
         "seed": run.config.seed,
         "generalized_teacher": run.setup.teacher.name if run.opinions is not None and run.setup.teacher else None,
-        "generalized_reliability": _reliability(run),
+        "generalized_reliability": _by_name(run, run.reliability.generalized),
+        "specialized_reliability": _by_name(run, run.specialized_reliability),
         "versions": {"uncol": __version__, "torch": str(torch.__version__)},
         "curve": run._curve.points,
         "notes": run.notes,
     }
-    return ModelCard(
-        run.card.structures, run.card.plane, run.card.pixel_mm, run.card.slice_mm, run.card.window, run.config, training
+    return replace(run.card, in_one_piece=_which_are_in_one_piece(run), training=training)
+
+
+def _which_are_in_one_piece(run: Run) -> tuple[bool, ...]:
+    annotated = [(stack.native_labels, complete_slices(stack.native_labels)) for stack in run.stacks]
+    return tuple(
+        is_in_one_piece(labels[index] == structure for labels, indices in annotated for index in indices)
+        for structure in range(1, run.card.class_count)
     )
 
 
-def _reliability(run: Run) -> dict[str, float]:
-    if run.opinions is None:
-        return {}
-    values = run.opinions.reliability[1:].tolist()
-    return {each.name: round(value, 3) for each, value in zip(run.card.structures, values, strict=True)}
+def _by_name(run: Run, values: Tensor) -> dict[str, float]:
+    return {each.name: round(value, 3) for each, value in zip(run.card.structures, values[1:].tolist(), strict=True)}
 
 
 def _state_of(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -363,6 +392,7 @@ def _state_of(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors |= {f"specialized.{key}": value for key, value in run.specialized_teacher.state_dict().items()}
     for index, state in run.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
+    tensors["specialized_reliability"] = run.specialized_reliability
     tensors["random.sampling"] = run.generator.get_state()
     tensors["random.torch"] = torch.get_rng_state()
     if run.device.type == "cuda":
@@ -399,6 +429,9 @@ def _load_state(run: Run, tensors: dict[str, Tensor], record: dict[str, Any]) ->
     run.optimizer.load_state_dict({"state": states, "param_groups": run.optimizer.state_dict()["param_groups"]})
     run.step, run.stage, run._round = record["step"], record["stage"], record["round"]
     run.batch_size = record["batch_size"]
+    run.specialized_reliability = tensors["specialized_reliability"]
+    if run.stage > 1:
+        run.pool.release_held_out()
     run.notes = list(record["notes"])
     run._curve = _Curve(**record["curve"])
     if not record["with_generalized_teacher"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from uncol.islands import remove_islands
 from uncol.job import Structure
 from uncol.uncertainty import normalized_entropy
 from uncol.volume import SliceView, Volume
@@ -46,6 +48,7 @@ class SegmentationBuilder:
         self._values = np.array([0, *(each.value for each in structures)], dtype=np.uint8)
         self._labels = np.zeros(image.shape_kji, dtype=np.uint8)
         self._uncertainty = np.zeros(image.shape_kji, dtype=np.float32)
+        self._notes: list[str] = []
         self._label_stack = view.stack_from(self._labels)
         self._uncertainty_stack = view.stack_from(self._uncertainty)
 
@@ -59,8 +62,17 @@ class SegmentationBuilder:
         self._label_stack[index] = labels
         self._uncertainty_stack[index] = 0
 
+    def remove_islands(self, in_one_piece: Sequence[bool]) -> None:
+        """Take islands away from the structures that are known to be in one piece; their uncertainty stays."""
+        chosen = [each.value for each, whole in zip(self._structures, in_one_piece, strict=False) if whole]
+        removed = remove_islands(self._label_stack, chosen)
+        for structure in self._structures:
+            if structure.value in removed:
+                self._notes.append(f'"{structure.name}": islands of {removed[structure.value]} voxels were removed.')
+
     def finish(self, notes: tuple[str, ...] = ()) -> Segmentation:
         """Return the whole segmentation; notes name the structures that were not found."""
+        notes = (*notes, *self._notes)
         whole = Segmentation(
             self._image.with_voxels(self._labels), self._image.with_voxels(self._uncertainty), self._structures, notes
         )

@@ -133,7 +133,7 @@ def label_with_teachers(run: Run, addresses: Sequence[SliceAddress], slices: Ten
     else:
         generalized, asked = run.opinions.about(addresses)
         silent = where_unasked(specialized, asked)
-        fused = fuse_pseudo_labels(generalized, specialized, threshold, run.opinions.reliability, silent)
+        fused = fuse_pseudo_labels(generalized, specialized, threshold, run.reliability, silent)
     pseudo = torch.where(fused.trust_mask, fused.label, UNKNOWN_LABEL).to(torch.uint8)
     known = run.pool.targets(addresses)
     labeled = torch.where(known == UNKNOWN_LABEL, pseudo, known)

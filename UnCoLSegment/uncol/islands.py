@@ -1,0 +1,63 @@
+"""False islands: pieces that lie apart from a structure which is known to be in one piece."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation, generate_binary_structure
+from scipy.ndimage import label as connected_components
+
+_COARSE_SIDE = 128
+"""Pieces are found in slices that are thinned out to at most this many pixels, so that memory stays small."""
+_LARGE_PIECE = 0.2
+"""A piece of at least this part of the largest one is kept: a structure may be cut by the edge of the image."""
+_ONE_PIECE_SHARE = 0.9
+"""Part of a structure's annotated area that the largest piece of each slice holds if it is in one piece."""
+
+
+def is_in_one_piece(masks: Iterable[NDArray[np.bool_]]) -> bool:
+    """Say whether annotated slices (H, W) show a structure in one piece, as an organ, not scattered, as lesions."""
+    largest = total = 0
+    for mask in masks:
+        pieces, _ = connected_components(mask)
+        areas = np.bincount(pieces.ravel())[1:]
+        largest += int(areas.max(initial=0))
+        total += int(areas.sum())
+    return total > 0 and largest >= _ONE_PIECE_SHARE * total
+
+
+def remove_islands(labels: NDArray[np.uint8], values: Sequence[int]) -> dict[int, int]:
+    """Set islands of structures to background, in place.
+
+    An island lies apart from the largest piece of its structure and has less than a fifth of its volume.
+
+    Args:
+        labels: Label stack (S, H, W).
+        values: Label values of structures that are in one piece.
+
+    Returns:
+        How many voxels were removed, by label value; values without islands are left out.
+    """
+    step = -(-max(labels.shape[1:]) // _COARSE_SIDE)
+    removed: dict[int, int] = {}
+    for value in values:
+        kept = _large_pieces(labels[:, ::step, ::step] == value)
+        for labels_slice, kept_slice in zip(labels, kept, strict=True):
+            near = np.repeat(np.repeat(kept_slice, step, 0), step, 1)[: labels.shape[1], : labels.shape[2]]
+            islands = (labels_slice == value) & ~near
+            if islands.any():
+                labels_slice[islands] = 0
+                removed[value] = removed.get(value, 0) + int(islands.sum())
+    return removed
+
+
+def _large_pieces(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    everywhere = generate_binary_structure(3, 3)
+    pieces, _ = connected_components(mask, everywhere)
+    volumes = np.bincount(pieces.ravel())
+    volumes[0] = 0
+    large = volumes >= _LARGE_PIECE * max(1, volumes.max())
+    kept: NDArray[np.bool_] = binary_dilation(large[pieces], everywhere)
+    return kept
