@@ -230,8 +230,8 @@ def test_the_provenance_names_seed_steps_time_device_versions_and_source(html: s
 @pytest.mark.parametrize(
     ("kind", "words"),
     [
-        ("human", "drawn by people"),
-        ("model", "made by another model, not by people"),
+        ("given", "who drew it, and how well, is not known here"),
+        ("none", "nothing here says how accurate the result is"),
         ("generated", "generated together with the image"),
     ],
 )

@@ -44,8 +44,8 @@ class ModelCard:
         slice_mm: Distance between neighboring input slices.
         window: Lowest and highest grey value.
         config: The effective configuration.
-        in_one_piece: For each structure whether its annotated slices show it in one piece; then islands are removed.
         training: Record of the training: slices, hashes, steps, seconds, device, losses, versions.
+        in_one_piece: For each structure whether its annotated slices show it in one piece; then islands are removed.
     """
 
     structures: tuple[Structure, ...]
@@ -54,8 +54,8 @@ class ModelCard:
     slice_mm: float
     window: tuple[float, float]
     config: Config
-    in_one_piece: tuple[bool, ...] = ()
     training: dict[str, Any] = field(default_factory=dict)
+    in_one_piece: tuple[bool, ...] = ()
 
     @property
     def class_count(self) -> int:

@@ -21,8 +21,8 @@ from uncol.volume import UNKNOWN_LABEL, Plane, SliceView, Volume, view_slices
 _RESIZE_BATCH = 32
 _HELD_OUT_STEP = 4
 """One inner annotated slice in four is held out of stage 1, to score both teachers on it."""
-_LEAST_INNER_SLICES = 3
-"""With fewer annotated slices between the first and the last nothing is held out."""
+_LEAST_INNER_SLICES = 2
+"""With fewer annotated slices that hold a structure, the first and the last not counted, nothing is held out."""
 
 Item = TypeVar("Item")
 
@@ -170,6 +170,7 @@ class SlicePool:
             SliceAddress(case, index)
             for case, stack in enumerate(stacks)
             for index in complete_slices(stack.native_labels)[1:-1]
+            if stack.native_labels[index].any()
         ]
         chosen: list[SliceAddress] = []
         for address in inner[1::_HELD_OUT_STEP] if len(inner) >= _LEAST_INNER_SLICES else []:

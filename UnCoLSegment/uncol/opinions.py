@@ -87,7 +87,7 @@ class GeneralizedOpinions:
         self._margin = margin_pixels
         self._structure_count = pool.class_count - 1
         self._shapes = [_shapes_of(each, self._structure_count) for each in stacks]
-        self._interpolation_dice = self._score_interpolation()
+        self.interpolation_dice = self._score_interpolation()
         self.reliability = torch.ones(pool.class_count)
         self.prompts: list[Prompts] = []
         self._cases: list[CaseOpinion] = []
@@ -129,17 +129,24 @@ class GeneralizedOpinions:
             for structure, answer in zip(boxes, answers, strict=True)
         }
 
-    def prompt(self, specialized: Probabilities | None, before_slice: Callable[[], None]) -> None:
+    def prompt(
+        self,
+        specialized: Probabilities | None,
+        before_slice: Callable[[], None],
+        specialized_reliability: Tensor | None = None,
+    ) -> None:
         """Choose a box for every unannotated slice and structure, and ask the teacher.
 
         Args:
             specialized: The specialized teacher; None prompts from interpolated contours only.
             before_slice: Called before every slice, to tell progress and to stop.
+            specialized_reliability: How much of its certainty it deserves (C,); None takes all of it.
         """
+        deserves = torch.ones(self._structure_count + 1) if specialized_reliability is None else specialized_reliability
         self.prompts = [Prompts(np.full((len(s.images), self._structure_count, 4), np.nan, "f4")) for s in self._stacks]
         for address in self._pool.unlabeled:
             before_slice()
-            self.prompts[address.case].boxes[address.index] = self._boxes_for(address, specialized)
+            self.prompts[address.case].boxes[address.index] = self._boxes_for(address, specialized, deserves)
         self.ask(self.prompts, before_slice)
 
     def ask(self, prompts: Sequence[Prompts], before_slice: Callable[[], None]) -> None:
@@ -156,26 +163,35 @@ class GeneralizedOpinions:
         asked = torch.stack([self._cases[each.case].asked[each.index] for each in addresses])
         return with_background(foreground.movedim(1, 0).float() / 255).movedim(0, 1), asked
 
-    def _boxes_for(self, address: SliceAddress, specialized: Probabilities | None) -> NDArray[np.float32]:
+    def _boxes_for(
+        self, address: SliceAddress, specialized: Probabilities | None, deserves: Tensor
+    ) -> NDArray[np.float32]:
         prompted = self._prompted[address.case]
         boxes = np.full((self._structure_count, 4), np.nan, dtype=np.float32)
         learned = specialized([address])[0] if specialized else None
-        certainty = 1 - normalized_entropy(learned[None])[0] if learned is not None else None
         for structure in range(self._structure_count):
             if self.reliability[structure + 1] == 0:
                 continue
             mask = self._shapes[address.case][structure].mask(address.index)
-            if learned is not None and certainty is not None:
-                own = largest_component((learned.argmax(0) == structure + 1).numpy())
-                enough = own.sum() >= _LEAST_MASK_PIXELS
-                if enough and (
-                    mask is None or float(certainty.numpy()[own].mean()) > self._interpolation_dice[structure]
-                ):
-                    rows, columns = self._stacks[address.case].images.shape[1:]
-                    mask = own[:rows, :columns]
+            if learned is not None:
+                own, certainty = self._mask_of(learned, structure, address.case)
+                surer = certainty * float(deserves[structure + 1]) > self.interpolation_dice[structure]
+                mask = own if own.any() and (mask is None or surer) else mask
             if mask is not None and mask.sum() >= _LEAST_MASK_PIXELS:
                 boxes[structure] = self._box(mask, prompted)
         return boxes
+
+    def _mask_of(self, learned: Tensor, structure: int, case: int) -> tuple[NDArray[np.bool_], float]:
+        """Return the specialized teacher's largest piece of a structure (H, W) and how certain it is there, in [0, 1].
+
+        A piece that is too small to prompt anything is none at all.
+        """
+        rows, columns = self._stacks[case].images.shape[1:]
+        own = largest_component((learned.argmax(0) == structure + 1).numpy())[:rows, :columns]
+        if own.sum() < _LEAST_MASK_PIXELS:
+            return np.zeros_like(own), 0.0
+        certainty = 1 - normalized_entropy(learned[None])[0].numpy()[:rows, :columns]
+        return own, float(certainty[own].mean())
 
     def _answer(
         self, case: int, prompted: PromptableStack, prompts: Prompts, before_slice: Callable[[], None]

@@ -74,6 +74,7 @@ class Run:
         self.budget = setup.config.budget
         self.clock = BudgetClock(self.budget)
         self.notes: list[str] = []
+        self.has_begun = False
         self.step = 0
         self.stage = 1
         self.batch_size = self.config.optimizer.batch_size
@@ -159,7 +160,11 @@ class Run:
         return Reliability(generalized, self.specialized_reliability)
 
     def _score_specialized_teacher(self) -> Tensor:
-        """Return its Dice (C,) on the slices that stage 1 did not see; the mean where a class is in none of them."""
+        """Return its Dice (C,) on the slices that stage 1 did not see.
+
+        For a class in none of them: what shape interpolation reaches on left-out annotated slices, which falls with
+        their distance as the student's Dice does.
+        """
         scores: list[list[float]] = [[] for _ in range(self.card.class_count)]
         for address in self.pool.held_out:
             found = self.specialized_probabilities_at([address]).argmax(1)
@@ -167,15 +172,16 @@ class Run:
             for structure in range(1, self.card.class_count):
                 if (truth == structure).any():
                     scores[structure].append(dice((found == structure).numpy(), (truth == structure).numpy()))
-        measured = [float(np.mean(each)) for each in scores if each]
-        otherwise = float(np.mean(measured)) if measured else 1.0
-        return torch.tensor([float(np.mean(each)) if each else otherwise for each in scores])
+        expected = [1.0, *(self.opinions.interpolation_dice if self.opinions else [1.0] * (len(scores) - 1))]
+        return torch.tensor(
+            [float(np.mean(each)) if each else other for each, other in zip(scores, expected, strict=True)]
+        )
 
     def prompt_generalized_teacher(self) -> None:
         """Ask the generalized teacher about every unannotated slice, with fresh boxes."""
         if self.opinions is not None:
             watch = _SliceWatch(self, f"Asking the foundation model (round {self._round + 1})")
-            self.opinions.prompt(self.specialized_probabilities_at, watch)
+            self.opinions.prompt(self.specialized_probabilities_at, watch, self.specialized_reliability)
             if self._round == 0:
                 self.clock.start_stage2()
             self._round += 1
@@ -261,6 +267,8 @@ class Run:
             )
             raise CheckpointError(message)
         _load_state(self, tensors, record)
+        if not self.has_begun:
+            self.begin()
 
     def finish(self) -> Model:
         """Save the model: the specialized teacher, the student's moving average."""
@@ -277,6 +285,7 @@ class Run:
             self._measure_teacher(self.opinions)
         self.clock.start_stage1()
         self.student.train()
+        self.has_begun = True
 
     def _measure_teacher(self, opinions: GeneralizedOpinions) -> None:
         watch = _SliceWatch(self, "Trying the foundation model on annotated slices")
@@ -404,6 +413,7 @@ def _state_of(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
     record = {
         "fingerprint": run.setup.fingerprint(),
         "config": run.config.as_document(),
+        "has_begun": run.has_begun,
         "step": run.step,
         "stage": run.stage,
         "round": run._round,
@@ -427,6 +437,7 @@ def _load_state(run: Run, tensors: dict[str, Tensor], record: dict[str, Any]) ->
         index, _, name = key.partition(".")
         states.setdefault(int(index), {})[name] = value
     run.optimizer.load_state_dict({"state": states, "param_groups": run.optimizer.state_dict()["param_groups"]})
+    run.has_begun = record["has_begun"]
     run.step, run.stage, run._round = record["step"], record["stage"], record["round"]
     run.batch_size = record["batch_size"]
     run.specialized_reliability = tensors["specialized_reliability"]
