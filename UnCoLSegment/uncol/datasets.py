@@ -21,7 +21,7 @@ from uncol.volume import UNKNOWN_LABEL, Plane, SliceView, Volume, view_slices
 _RESIZE_BATCH = 32
 _HELD_OUT_STEP = 4
 """One inner annotated slice in four is held out of stage 1, to score both teachers on it."""
-_LEAST_INNER_SLICES = 2
+_LEAST_INNER_SLICES = 3
 """With fewer annotated slices that hold a structure, the first and the last not counted, nothing is held out."""
 
 Item = TypeVar("Item")

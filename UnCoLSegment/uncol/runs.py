@@ -160,11 +160,7 @@ class Run:
         return Reliability(generalized, self.specialized_reliability)
 
     def _score_specialized_teacher(self) -> Tensor:
-        """Return its Dice (C,) on the slices that stage 1 did not see.
-
-        For a class in none of them: what shape interpolation reaches on left-out annotated slices, which falls with
-        their distance as the student's Dice does.
-        """
+        """Return its Dice (C,) on the slices that stage 1 did not see; their mean for a class in none of them."""
         scores: list[list[float]] = [[] for _ in range(self.card.class_count)]
         for address in self.pool.held_out:
             found = self.specialized_probabilities_at([address]).argmax(1)
@@ -172,10 +168,9 @@ class Run:
             for structure in range(1, self.card.class_count):
                 if (truth == structure).any():
                     scores[structure].append(dice((found == structure).numpy(), (truth == structure).numpy()))
-        expected = [1.0, *(self.opinions.interpolation_dice if self.opinions else [1.0] * (len(scores) - 1))]
-        return torch.tensor(
-            [float(np.mean(each)) if each else other for each, other in zip(scores, expected, strict=True)]
-        )
+        measured = [float(np.mean(each)) for each in scores if each]
+        otherwise = float(np.mean(measured)) if measured else 1.0
+        return torch.tensor([float(np.mean(each)) if each else otherwise for each in scores])
 
     def prompt_generalized_teacher(self) -> None:
         """Ask the generalized teacher about every unannotated slice, with fresh boxes."""
