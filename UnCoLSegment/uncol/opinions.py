@@ -104,15 +104,15 @@ class GeneralizedOpinions:
         for case, stack in enumerate(self._stacks):
             for index in complete_slices(stack.native_labels):
                 is_held_out = SliceAddress(case, index) in self._pool.held_out
-                before_slice()
-                for structure, score in self._try(case, index, interpolated=is_held_out).items():
+                scores_here = self._try(case, index, before_slice, interpolated=is_held_out)
+                for structure, score in scores_here.items():
                     (held_out if is_held_out else with_own_box)[structure].append(score)
         scores = [held or own or [1.0] for held, own in zip(held_out, with_own_box, strict=True)]
         means = torch.tensor([float(np.mean(each)) for each in scores])
         self.reliability[1:] = torch.where(means < _LEAST_RELIABILITY, 0.0, means)
 
-    def _try(self, case: int, index: int, *, interpolated: bool) -> dict[int, float]:
-        """Return the teacher's Dice for each structure in an annotated slice."""
+    def _try(self, case: int, index: int, before_slice: Callable[[], None], *, interpolated: bool) -> dict[int, float]:
+        """Return the teacher's Dice for each structure in an annotated slice; without one it is not asked."""
         boxes, truths = {}, {}
         for structure, shape in enumerate(self._shapes[case]):
             truth = self._stacks[case].native_labels[index] == structure + 1
@@ -121,6 +121,7 @@ class GeneralizedOpinions:
                 boxes[structure], truths[structure] = self._box(mask, self._prompted[case]), truth
         if not boxes:
             return {}
+        before_slice()
         decoded = self._prompted[case].decode(index, np.stack(list(boxes.values()))).probabilities
         rows, columns = self._stacks[case].native_labels.shape[1:]
         answers = resize_image(decoded[None], rows, columns)[0].numpy()
