@@ -1,0 +1,1 @@
+"""The Slicer side of UnCoL: panel, logic, scene and the process in which the engine runs. Needs no torch."""
