@@ -1,0 +1,249 @@
+"""The engine as a child process: real processes, small enough to misbehave on purpose."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from UnCoLSegmentLib.EngineProcess import EngineProcess, engineCommand, engineEnvironment
+
+MODULE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
+PATIENCE_S = 20.0
+
+ECHO = """
+import json, sys
+for line in sys.stdin:
+    request = json.loads(line)
+    print(json.dumps({"id": request["id"], "event": "result", "op": request["op"]}), flush=True)
+    if request["op"] == "shutdown":
+        break
+"""
+DEAF = 'import time; print(\'{"event": "log", "id": null}\', flush=True); time.sleep(600)'
+GARBAGE_BETWEEN = """
+import sys
+print("Downloading: 12%", "[1, 2]", '{"id": 1}', sep="\\n")
+sys.stdout.buffer.write(b"\\xff\\xfe\\n")
+print('{"id": 1, "event": "result"}', flush=True)
+sys.stdin.read()
+"""
+BABBLER = "while True: print('nonsense', flush=True)"
+# A launcher as PythonSlicer is one: it starts the real program, which inherits its pipes, and waits for it.
+LAUNCHER = """
+import subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print('{"id": 1, "event": "result", "child": %d}' % child.pid, flush=True)
+child.wait()
+"""
+
+
+class Heard:
+    """Everything that an engine told, in order."""
+
+    def __init__(self, engine: EngineProcess) -> None:
+        self.engine, self.events, self.ends = engine, [], []
+        engine.received.connect(self.events.append)
+        engine.ended.connect(lambda *end: self.ends.append(end))
+
+    def waitFor(self, condition: Callable[[], Any]) -> None:
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition():
+            assert time.monotonic() < deadline, f"nothing came; heard {self.events} {self.ends}"
+            self.engine.poll()
+            time.sleep(0.005)
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[str], Heard]]:
+    engines = []
+
+    def startProgram(program: str) -> Heard:
+        engine = EngineProcess([sys.executable, "-c", program], engineEnvironment(MODULE_FOLDER))
+        engines.append(engine)
+        heard = Heard(engine)
+        engine.start()
+        return heard
+
+    yield startProgram
+    for engine in engines:
+        engine.stop(0)
+
+
+def isAlive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def waitUntilGone(pid: int) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while isAlive(pid):
+        assert time.monotonic() < deadline, f"process {pid} lives on"
+        time.sleep(0.01)
+
+
+def test_a_start_greets_and_every_answer_carries_its_requests_number(start) -> None:
+    heard = start(ECHO)
+
+    number = heard.engine.request("models", action="list")
+    heard.waitFor(lambda: len(heard.events) == 2)
+
+    assert [(event["id"], event["op"]) for event in heard.events] == [(1, "hello"), (number, "models")]
+
+
+def test_nothing_is_told_before_the_main_thread_polls(start) -> None:
+    heard = start(ECHO)
+
+    time.sleep(0.5)
+
+    assert heard.events == []
+    heard.waitFor(lambda: heard.events)
+
+
+def test_lines_that_are_no_events_are_passed_over(start) -> None:
+    heard = start(GARBAGE_BETWEEN)
+
+    heard.waitFor(lambda: heard.events)
+
+    assert heard.events == [{"id": 1, "event": "result"}]
+    assert heard.engine.isRunning
+
+
+def test_an_engine_that_only_babbles_is_ended_and_its_last_words_are_told(start) -> None:
+    heard = start(BABBLER)
+    pid = heard.engine.processId
+
+    heard.waitFor(lambda: heard.ends)
+
+    assert "200 lines were not messages of the engine" in heard.ends[0][1]
+    assert not heard.engine.isRunning
+    waitUntilGone(pid)
+
+
+def test_a_crash_tells_the_exit_code_and_the_last_words(start) -> None:
+    heard = start("import sys; sys.exit('torch is not here')")
+
+    heard.waitFor(lambda: heard.ends)
+
+    assert heard.ends == [(1, "torch is not here")]
+
+
+def test_after_an_end_the_next_start_gets_a_new_engine(start) -> None:
+    heard = start(ECHO)
+    heard.waitFor(lambda: heard.events)
+    os.kill(heard.engine.processId, 9)
+    heard.waitFor(lambda: heard.ends)
+
+    heard.engine.start()
+    heard.waitFor(lambda: len(heard.events) == 2)
+
+    assert heard.ends == [(-9, "")]
+    assert [event["op"] for event in heard.events] == ["hello", "hello"]
+
+
+def test_a_stop_is_a_shutdown_that_tells_nothing(start) -> None:
+    heard = start(ECHO)
+    pid = heard.engine.processId
+    heard.waitFor(lambda: heard.events)
+
+    heard.engine.stop()
+    heard.engine.poll()
+
+    assert (len(heard.events), heard.ends) == (1, [])
+    assert not heard.engine.isRunning
+    waitUntilGone(pid)
+
+
+def test_an_engine_that_does_not_listen_is_killed(start) -> None:
+    heard = start(DEAF)
+    pid = heard.engine.processId
+    heard.waitFor(lambda: heard.events)
+
+    began = time.monotonic()
+    heard.engine.stop(farewell_s=0.2)
+
+    assert time.monotonic() - began < 2
+    waitUntilGone(pid)
+
+
+def test_a_stop_ends_the_program_behind_a_launcher(start) -> None:
+    heard = start(LAUNCHER)
+    heard.waitFor(lambda: heard.events)
+
+    heard.engine.stop(farewell_s=0.1)
+
+    waitUntilGone(heard.events[0]["child"])
+
+
+def test_a_killed_launcher_takes_its_program_along(start) -> None:
+    heard = start(LAUNCHER)
+    heard.waitFor(lambda: heard.events)
+
+    os.kill(heard.engine.processId, 9)
+    heard.waitFor(lambda: heard.ends)
+
+    assert heard.ends[0][0] == -9
+    waitUntilGone(heard.events[0]["child"])
+
+
+def test_a_request_that_fills_the_pipe_does_not_block(start) -> None:
+    heard = start(DEAF)
+
+    began = time.monotonic()
+    heard.engine.request("models", padding="x" * 10_000_000)
+
+    assert time.monotonic() - began < 1
+
+
+def test_a_request_to_no_engine_is_a_programmers_error() -> None:
+    engine = EngineProcess(["nobody"], {})
+
+    with pytest.raises(RuntimeError, match='The engine is not running, so "models" cannot be asked for'):
+        engine.request("models")
+
+
+def test_a_program_that_is_not_there_is_an_error_at_once() -> None:
+    engine = EngineProcess([str(MODULE_FOLDER / "no-such-python")], {})
+
+    with pytest.raises(OSError, match="no-such-python"):
+        engine.start()
+    assert not engine.isRunning
+
+
+def test_the_worker_runs_with_this_python_outside_of_the_application(monkeypatch) -> None:
+    monkeypatch.setenv("PATH", "")
+
+    assert engineCommand("--cache", "X") == [sys.executable, "-m", "uncol", "worker", "--cache", "X"]
+
+
+def test_the_worker_runs_with_the_applications_python_where_there_is_one(monkeypatch, tmp_path: Path) -> None:
+    python = tmp_path / ("PythonSlicer.exe" if sys.platform == "win32" else "PythonSlicer")
+    python.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    assert engineCommand()[0] == str(python)
+
+
+def test_the_environment_finds_our_packages_first_and_keeps_the_rest() -> None:
+    environment = engineEnvironment(MODULE_FOLDER, {"PYTHONPATH": "others", "HOME": "h"})
+
+    assert environment["PYTHONPATH"] == f"{MODULE_FOLDER}{os.pathsep}others"
+    assert (environment["HOME"], environment["OMP_WAIT_POLICY"]) == ("h", "passive")
+
+
+def test_the_environment_lets_a_foreign_python_find_the_engine() -> None:
+    environment = engineEnvironment(MODULE_FOLDER, {})
+
+    program = "import uncol; print(uncol.__file__)"
+    found = subprocess.run([sys.executable, "-S", "-c", program], env=environment, capture_output=True, check=True)
+
+    assert Path(found.stdout.decode().strip()).parent == MODULE_FOLDER / "uncol"
