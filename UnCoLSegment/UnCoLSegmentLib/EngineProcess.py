@@ -63,6 +63,10 @@ class EngineProcess:
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._lastWords: deque[str] = deque(maxlen=_LAST_WORDS_LINES)
         self._lastId = 0
+        self.greeting: dict[str, Any] | None = None
+        """The worker's answer to `hello`, once it has come."""
+        self.greetingId: int | None = None
+        """Number of that request; None without a worker."""
 
     @property
     def isRunning(self) -> bool:
@@ -96,8 +100,8 @@ class EngineProcess:
         listener = _Listener(process, self._arrived, self._outgoing, self._lastWords)
         for work, arguments in ((listener.listen, ()), (_write, (process.stdin, self._outgoing))):
             threading.Thread(target=work, args=arguments, name="UnCoL engine", daemon=True).start()
-        self._lastId = 0
-        self.request("hello", protocol=PROTOCOL)
+        self._lastId, self.greeting = 0, None
+        self.greetingId = self.request("hello", protocol=PROTOCOL)
 
     def request(self, op: str, **fields: object) -> int:
         """Send a request and return its number, which all events about it carry."""
@@ -121,10 +125,16 @@ class EngineProcess:
                 return
             event = arrived.get()
             if "exitCode" in event:
-                self._process = None
+                self._forget()
                 self.ended.emit(event["exitCode"], "\n".join(self._lastWords))
-            else:
-                self.received.emit(event)
+                return
+            if event["event"] == "result" and event.get("id") == self.greetingId:
+                self.greeting = event
+            self.received.emit(event)
+
+    def _forget(self) -> None:
+        self._process = self.greeting = self.greetingId = None
+        self._arrived = queue.SimpleQueue()
 
     def stop(self, farewell_s: float = _FAREWELL_S) -> None:
         """End the worker and everything it started: ask, wait a moment, then kill. Nothing is told any more."""
@@ -133,7 +143,7 @@ class EngineProcess:
             return
         self.request("shutdown")
         self._outgoing.put(None)
-        self._process, self._arrived = None, queue.SimpleQueue()
+        self._forget()
         with suppress(subprocess.TimeoutExpired):
             process.wait(farewell_s)
         killTree(process)
