@@ -19,10 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from uncol.messages import PROTOCOL, WORKER_ENVIRONMENT
 from UnCoLSegmentLib.Signal import Signal
-
-PROTOCOL = 1
-"""Version of the messages; a worker that speaks another one answers `hello` with an error."""
 
 _LONGEST_LINE = 1 << 24
 _MOST_GARBAGE_LINES = 200
@@ -39,12 +37,7 @@ def engineCommand(*arguments: str) -> list[str]:
 def engineEnvironment(moduleFolder: Path, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the worker's environment: it finds our packages, and its waiting threads sleep instead of spinning."""
     searched = [str(moduleFolder), inherited.get("PYTHONPATH", "")]
-    return {
-        **inherited,
-        "OMP_WAIT_POLICY": "passive",
-        "PYTHONPATH": os.pathsep.join(filter(None, searched)),
-        "PYTHONUTF8": "1",
-    }
+    return {**inherited, **WORKER_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(filter(None, searched))}
 
 
 class EngineProcess:

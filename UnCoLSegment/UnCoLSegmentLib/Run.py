@@ -21,8 +21,9 @@ from uncol.errors import CancelledError, UncolError
 from UnCoLSegmentLib.EngineProcess import EngineProcess
 from UnCoLSegmentLib.Signal import Signal
 
-_CANCEL_PATIENCE_S = 3.0
-"""An engine that has not obeyed a cancel by then is ended; it promises one second."""
+_CANCEL_PATIENCE_S = 20.0
+"""An engine that has not obeyed a cancel by then is ended. It promises one second; a slow disk may keep it from saving
+what it has learned for longer, and that would be lost."""
 
 
 class RunState(Enum):
@@ -87,7 +88,8 @@ class Breath:
     """Let the application draw and react before the next piece of work on the main thread."""
 
 
-Steps = Generator[InThread | Asked | Greeting | Breath, Any, RunResult]
+Waiting = InThread | Asked | Greeting | Breath
+Steps = Generator[Waiting, Any, RunResult]
 Resumption = Callable[[], Any]
 
 
@@ -108,6 +110,7 @@ class Run:
         self._requestId: int | None = None
         self._resumption: Resumption | None = lambda: self._steps.send(None)
         self._reason = ""
+        self._isStarting = False
         self._cancelBefore = 0.0
 
     def advance(self) -> None:
@@ -126,7 +129,9 @@ class Run:
         if self._requestId is None or event.get("id") != self._requestId:
             return
         kind = event["event"]
-        if kind == "result":
+        if kind == "result" and self.isCancelling:
+            self._raise(CancelledError(self._reason))
+        elif kind == "result":
             self._answer(lambda: self._steps.send(event))
         elif kind == "error":
             self._raise(EngineError(_messageOf(event), str(event.get("details") or "")))
@@ -142,7 +147,10 @@ class Run:
         if self.isCancelling:
             self._raise(CancelledError(self._reason))
             return
-        message = _("The engine stopped unexpectedly (exit code {code}). Nothing in the scene was changed; try again.")
+        if self._isStarting:
+            message = _("The engine could not be started (exit code {code}). The details say why; see docs/slicer.md.")
+        else:
+            message = _("The engine stopped unexpectedly (exit code {code}). No annotation was lost; try again.")
         self._raise(EngineError(message.format(code=exitCode), lastWords))
 
     def cancel(self, reason: str) -> None:
@@ -151,7 +159,7 @@ class Run:
             return
         self.isCancelling, self._reason = True, reason
         self._cancelBefore = time.monotonic() + _CANCEL_PATIENCE_S
-        if self._requestId is None or self._requestId == self._engine.greetingId:
+        if self._requestId is None or self._isStarting:
             self._future = None
             self._raise(CancelledError(reason))
         else:
@@ -165,7 +173,7 @@ class Run:
             self.advance()
 
     def _answer(self, resumption: Resumption) -> None:
-        self._requestId, self._resumption = None, resumption
+        self._requestId, self._resumption, self._isStarting = None, resumption, False
 
     def _raise(self, error: UncolError) -> None:
         self._answer(lambda: self._steps.throw(error))
@@ -181,7 +189,7 @@ class Run:
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the run is over and Logic tells the user
             self.error, self.isOver = error, True
 
-    def _waitFor(self, waiting: InThread | Asked | Greeting | Breath) -> None:
+    def _waitFor(self, waiting: Waiting) -> None:
         if isinstance(waiting, InThread):
             self._future = inThread(waiting.work)
         elif isinstance(waiting, Asked):
@@ -192,8 +200,15 @@ class Run:
             greeting = self._engine.greeting
             self._resumption = lambda: self._steps.send(greeting)
         else:
+            self._start()
+
+    def _start(self) -> None:
+        try:
             self._engine.start()
-            self._requestId = self._engine.greetingId
+        except OSError as error:
+            message = _("The engine could not be started ({error}). Install UnCoL again.").format(error=error)
+            raise EngineError(message) from error
+        self._requestId, self._isStarting = self._engine.greetingId, True
 
 
 def inThread(work: Callable[[], Any]) -> Future[Any]:

@@ -1,0 +1,275 @@
+"""What the panel's buttons do: one run at a time, told through signals, and why a run cannot start. No GUI here."""
+
+from __future__ import annotations
+
+import shutil
+from concurrent.futures import Future
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from uncol.errors import CancelledError
+from uncol.job import Progress
+from uncol.model_store import Store
+from uncol.nrrd import read_nrrd
+from uncol.volume import Axis, Volume, view_slices
+from UnCoLSegmentLib import Bridge, Obstacles, Rounds
+from UnCoLSegmentLib.EngineProcess import EngineProcess, engineCommand, engineEnvironment
+from UnCoLSegmentLib.Run import Run, RunState, Steps, inThread, messageAndDetails
+from UnCoLSegmentLib.RunScene import Inputs, RunScene, annotatedSlices, roundsOf, scoresOfNodes
+from UnCoLSegmentLib.RunSteps import RunSteps, Training
+from UnCoLSegmentLib.Signal import Signal
+from UnCoLSegmentLib.SliceSuggestion import SliceScores, Suggestion, scoreAxes, suggest
+
+MODULE_FOLDER = Path(__file__).resolve().parents[1]
+PREVIEW_EVERY_S = 30.0
+
+
+class Logic:
+    """Runs, models and rounds of one panel.
+
+    Args:
+        modelFolder: Where the user's models are kept.
+        engine: The process that computes; None takes the one that comes with this module.
+
+    Signals:
+        stateChanged: The state is another one.
+        progressed: How far the run has come, a `uncol.job.Progress`.
+        finished: The run ended well, a `RunResult`.
+        failed: It did not, or could not start: a sentence for the user, details for a developer.
+        cancelled: It was stopped: a sentence.
+        modelsChanged: The store holds other models, or another one is active.
+        roundScored: The newly annotated slices were scored, a round (see `Rounds`).
+    """
+
+    def __init__(self, modelFolder: Path, engine: EngineProcess | None = None) -> None:
+        self.stateChanged, self.progressed, self.modelsChanged = Signal(), Signal(), Signal()
+        self.finished, self.failed, self.cancelled, self.roundScored = Signal(), Signal(), Signal(), Signal()
+        self.store = Store(modelFolder)
+        self.curve: list[dict[str, float]] = []
+        """Points of the learning curve of the latest fine-tune: `step` and the losses by name."""
+        self.engine = engine or EngineProcess(engineCommand("--models", str(modelFolder)), defaultEnvironment())
+        self.engine.received.connect(self._onReceived)
+        self.engine.ended.connect(self._onEngineEnded)
+        self._state = RunState.IDLE
+        self._run: Run | None = None
+        self._scene: RunScene | None = None
+        self._steps: RunSteps | None = None
+        self._training: Training | None = None
+        self._inputs: Inputs | None = None
+        self._preview: Future[Volume] | None = None
+        self._scores: tuple[object, dict[Axis, SliceScores]] | None = None
+
+    @property
+    def state(self) -> RunState:
+        """Whether a run is under way."""
+        return self._state
+
+    @property
+    def runKind(self) -> str | None:
+        """Return "segment" or "fineTune"; None when idle."""
+        return self._run.kind if self._run else None
+
+    def whyNotSegment(self, parameters: Any) -> str:
+        """Return what is missing for `segment`, as a sentence; "" if nothing is."""
+        return self._whyBusy() or Obstacles.toSegment(parameters, self.store)
+
+    def whyNotFineTune(self, parameters: Any) -> str:
+        """Return what is missing for `fineTune`, as a sentence; "" if nothing is."""
+        return self._whyBusy() or Obstacles.toFineTune(parameters)
+
+    def whyNotResume(self, parameters: Any) -> str:
+        """Return what is missing for `resumeFineTune`, as a sentence; "" if nothing is."""
+        return self._whyBusy() or Obstacles.toResume(parameters, self.store) or Obstacles.toFineTune(parameters)
+
+    def segment(self, parameters: Any) -> None:
+        """Propose a segmentation: from a box, from annotated slices or with a model."""
+
+        def prepare(scene: RunScene, steps: RunSteps) -> Steps:
+            source = parameters.segmentFrom.value
+            if source == "model":
+                inputs = scene.forModel(parameters.modelName)
+            else:
+                inputs = scene.forBox() if source == "box" else scene.forSlices()
+            return steps.segment(inputs)
+
+        self._begin("segment", parameters, self.whyNotSegment(parameters), prepare)
+
+    def fineTune(self, parameters: Any, steps: int | None = None) -> None:
+        """Learn from the annotated slices for some minutes, or for a number of steps; then segment."""
+        budget: dict[str, float] = {"minutes": parameters.minutes} if steps is None else {"steps": steps}
+
+        def prepare(scene: RunScene, runSteps: RunSteps) -> Steps:
+            inputs = scene.forSlices()
+            self._forgetUnfinished(parameters)
+            name = self.store.free_name(inputs.structures[0].name)
+            base = Rounds.baseFor(parameters.modelName, roundsOf(parameters))
+            parameters.runName = name
+            return self._fineTuneSteps(runSteps, inputs, Training(name, base, budget, previewEvery_s=PREVIEW_EVERY_S))
+
+        self._begin("fineTune", parameters, self.whyNotFineTune(parameters), prepare)
+
+    def resumeFineTune(self, parameters: Any, steps: int | None = None) -> None:
+        """Go on with the fine-tune that was stopped; annotations must be those of then."""
+        budget: dict[str, float] = {"minutes": parameters.minutes} if steps is None else {"steps": steps}
+
+        def prepare(scene: RunScene, runSteps: RunSteps) -> Steps:
+            base = str(scene.roundOf(parameters.runName).get("base") or "")
+            training = Training(parameters.runName, base, budget, resume=True, previewEvery_s=PREVIEW_EVERY_S)
+            return self._fineTuneSteps(runSteps, scene.forSlices(), training)
+
+        self._begin("fineTune", parameters, self.whyNotResume(parameters), prepare)
+
+    def cancel(self) -> None:
+        """Stop the run; the signal `cancelled` comes within about a second."""
+        self._cancel(_("Cancelled."))
+
+    def poll(self) -> None:
+        """Go on; the panel's timer calls this every 50 ms. Signals come from here and from nowhere else."""
+        self.engine.poll()
+        self._showPreview()
+        run = self._run
+        if run is None:
+            return
+        run.advance()
+        if run.isOver:
+            self._finish(run)
+
+    def shutdown(self) -> None:
+        """Stop the run and the engine with everything that it started, and tell nobody: the panel is going away."""
+        run, self._run = self._run, None
+        if run is not None:
+            run.abort(_("The module was closed."))
+        if self._scene is not None:
+            self._scene.unwatch()
+        self.engine.stop()
+        self._state = RunState.IDLE
+
+    def suggestSlice(self, parameters: Any) -> Suggestion:
+        """Return the slice to annotate next, in the panel's plane.
+
+        Raises:
+            UncolError: If there is nothing to go by, or no slice is left.
+        """
+        volume, node = parameters.inputVolume, parameters.uncertaintyVolume
+        if self._scores is None or self._scores[0] != _identity(node):
+            labels, uncertainty, structures = scoresOfNodes(node, parameters.proposal, volume)
+            self._keepScores(node, scoreAxes(labels, uncertainty, structures))
+        axis = view_slices(Bridge.snapshotVolume(volume), parameters.plane.value).slice_axis
+        assert self._scores is not None  # kept just now
+        annotated = [row.index for row in annotatedSlices(parameters) if row.axis == axis]
+        return suggest(self._scores[1][axis], axis, annotated)
+
+    def rounds(self, parameters: Any) -> list[Rounds.Round]:
+        """Return the rounds about the panel's volume, the oldest first; see `Rounds` for their fields."""
+        return roundsOf(parameters)
+
+    def _begin(self, kind: str, parameters: Any, obstacle: str, prepare: Any) -> None:
+        if obstacle:
+            self.failed.emit(obstacle, "")
+            return
+        scene = RunScene(parameters, self._keepScores)
+        steps = RunSteps(scene, self.store, self.roundScored, self.modelsChanged)
+        try:
+            self._run = Run(kind, self.engine, prepare(scene, steps))
+        except Exception as error:  # noqa: BLE001 - a click must end in a run or in a sentence
+            self.failed.emit(*messageAndDetails(error))
+            return
+        self._scene, self._steps = scene, steps
+        self._run.happened.connect(self._onHappened)
+        scene.watch(self._cancel)
+        if kind == "fineTune":
+            self.curve = []
+        self._setState(RunState.RUNNING)
+
+    def _fineTuneSteps(self, runSteps: RunSteps, inputs: Inputs, training: Training) -> Steps:
+        self._training, self._inputs = training, inputs
+        return runSteps.fineTune(inputs, training)
+
+    def _cancel(self, reason: str) -> None:
+        if self._run is not None and not self._run.isCancelling:
+            self._run.cancel(reason)
+            self._setState(RunState.CANCELLING)
+
+    def _finish(self, run: Run) -> None:
+        assert self._scene is not None  # set together with the run
+        self._scene.unwatch()
+        self._run = self._scene = self._steps = self._preview = None
+        self._setState(RunState.IDLE)
+        if run.kind == "fineTune":
+            self.modelsChanged.emit()
+        if run.result is not None:
+            self.finished.emit(run.result)
+        elif isinstance(run.error, CancelledError):
+            self.cancelled.emit(self._cancelledText(run))
+        elif run.error is not None:
+            self.failed.emit(*messageAndDetails(run.error))
+
+    def _cancelledText(self, run: Run) -> str:
+        name = self._training.name if run.kind == "fineTune" and self._training else ""
+        if name and Obstacles.hasCheckpoint(self.store, name):
+            return _("{reason} What was learned is saved; Resume goes on from there.").format(reason=run.error)
+        return str(run.error)
+
+    def _setState(self, state: RunState) -> None:
+        if state is not self._state:
+            self._state = state
+            self.stateChanged.emit()
+
+    def _whyBusy(self) -> str:
+        return "" if self._run is None else _("A run is under way. Wait for its end, or cancel it.")
+
+    def _onReceived(self, event: dict[str, Any]) -> None:
+        if self._run is not None:
+            self._run.hear(event)
+
+    def _onEngineEnded(self, exitCode: int | None, lastWords: str) -> None:
+        if self._run is not None:
+            self._run.hearEnd(exitCode, lastWords)
+
+    def _onHappened(self, event: dict[str, Any]) -> None:
+        if event["event"] == "preview" and self._steps is not None and self._steps.folder is not None:
+            self._preview = inThread(partial(read_nrrd, self._steps.folder / event["segmentation"]))
+        if event["event"] != "progress":
+            return
+        losses = event.get("losses") or {}
+        if losses:
+            self.curve.append({"step": event.get("step", 0), **losses})
+        progress = Progress(
+            phase=event.get("phase", ""),
+            fraction=event.get("fraction", 0.0),
+            seconds_left=event.get("seconds_left"),
+            step=event.get("step"),
+            losses=losses,
+        )
+        self.progressed.emit(progress)
+
+    def _showPreview(self) -> None:
+        """Show a preview that has been read; one whose file is gone again is passed over, the next one comes."""
+        if self._preview is None or not self._preview.done():
+            return
+        preview, self._preview = self._preview, None
+        if self._state is RunState.RUNNING and preview.exception() is None and self._scene and self._inputs:
+            name = self._training.name if self._training else ""
+            self._scene.showPreview(preview.result(), self._inputs, name)
+
+    def _keepScores(self, node: Any, scores: dict[Axis, SliceScores]) -> None:
+        self._scores = (_identity(node), scores)
+
+    def _forgetUnfinished(self, parameters: Any) -> None:
+        """Remove what an unfinished run left, because the user starts anew instead of resuming it."""
+        name = parameters.runName
+        if name and not self.store.has(name):
+            inThread(partial(shutil.rmtree, self.store.folder / name, ignore_errors=True))
+
+
+def defaultEnvironment() -> dict[str, str]:
+    """Return the environment in which the worker finds the packages of this module."""
+    return engineEnvironment(MODULE_FOLDER)
+
+
+def _identity(node: Any) -> object:
+    """Return what tells one content of a volume node from another."""
+    return (node.GetID(), node.GetImageData().GetMTime()) if node is not None and node.GetImageData() else None

@@ -1,0 +1,139 @@
+"""Honest numbers: each newly annotated slice is scored against what stood there before, and decides what is better.
+
+A round is a JSON object: `number`, `volume` (node ID), `annotated` (all slices, as "K:12"), `scored` (the new ones
+among them), `dice` (by structure, on the scored slices), `against` (model of the scored proposal, "" for the
+foundation model), `model` (the one that was trained), `base`, `heldOut` (its Dice on slices held out of its first
+stage) and `activated`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from slicer.i18n import tr as _
+
+from uncol.job import Structure
+from uncol.volume import ARRAY_AXIS, UNKNOWN_LABEL
+
+Round = dict[str, Any]
+
+_DECIMALS = 4
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a new model takes the place of the old one, and why, in a sentence."""
+
+    isBetter: bool
+    sentence: str
+
+
+def readRounds(text: str) -> list[Round]:
+    """Return the rounds that a parameter node holds; text that is none of ours counts as no rounds."""
+    try:
+        rounds = json.loads(text or "[]")
+    except ValueError:
+        return []
+    return [each for each in rounds if isinstance(each, dict) and "annotated" in each]
+
+
+def writeRounds(rounds: Sequence[Round]) -> str:
+    """Return the text that `readRounds` reads."""
+    return json.dumps(list(rounds))
+
+
+def ofVolume(rounds: Iterable[Round], volumeId: str) -> list[Round]:
+    """Return the rounds about one volume."""
+    return [each for each in rounds if each.get("volume") == volumeId]
+
+
+def newSlices(annotated: Sequence[str], known: Iterable[str], earlier: Iterable[Round]) -> list[str]:
+    """Return the annotated slices that neither the proposal's maker nor an earlier round has seen."""
+    seen = {*known, *(key for each in earlier for key in each["annotated"])}
+    return [key for key in annotated if key not in seen]
+
+
+def knownTo(model: str, rounds: Iterable[Round]) -> list[str]:
+    """Return the slices of this volume from which a model has learned, itself or as another one's base."""
+    known: dict[str, None] = {}
+    for each in reversed(list(rounds)):
+        if each.get("model") == model:
+            known |= dict.fromkeys(each["annotated"])
+            model = each.get("base") or model
+    return list(known)
+
+
+def baseFor(model: str, rounds: Sequence[Round]) -> str:
+    """Return the model from which a fine-tune starts, or "" for none.
+
+    A model that has learned from this volume is trained anew from where it started: its weights have seen the slices
+    that are to be held out, so that its score on them would not be honest.
+    """
+    return next((str(each.get("base") or "") for each in rounds if each.get("model") == model), model)
+
+
+def scoreSlices(
+    reference: NDArray[np.uint8],
+    structures: Sequence[Structure],
+    prediction: NDArray[np.uint8],
+    predicted: Sequence[Structure],
+    slices: Sequence[str],
+) -> dict[str, float]:
+    """Return the Dice of each structure over the voxels of some slices.
+
+    Args:
+        reference: Annotated labels (K, J, I); voxels that are 255 do not count.
+        structures: Its structures.
+        prediction: What stood there before (K, J, I).
+        predicted: Its structures; those of the same name are compared, a missing one counts as empty.
+        slices: Which slices, as "K:12".
+
+    Returns:
+        Dice in [0, 1] by name; a structure that neither shows is left out.
+    """
+    truths = np.concatenate([_slice(reference, key).ravel() for key in slices])
+    guesses = np.concatenate([_slice(prediction, key).ravel() for key in slices])
+    known = truths != UNKNOWN_LABEL
+    values = {each.name: each.value for each in predicted}
+    scores = {}
+    for structure in structures:
+        truth = (truths == structure.value) & known
+        guess = (guesses == values.get(structure.name, -1)) & known
+        total = np.count_nonzero(truth) + np.count_nonzero(guess)
+        if total:
+            scores[structure.name] = round(2 * np.count_nonzero(truth & guess) / total, _DECIMALS)
+    return scores
+
+
+def measuredOnly(reliability: Mapping[str, float] | None) -> dict[str, float]:
+    """Return a model's Dice on held-out slices; empty if nothing was held out, which the engine says with ones."""
+    scores = dict(reliability or {})
+    return {} if all(value == 1 for value in scores.values()) else scores
+
+
+def judge(new: Mapping[str, float], old: Mapping[str, float]) -> Verdict:
+    """Compare a new model with the active one, by their mean Dice over the structures that both were scored on.
+
+    Args:
+        new: Dice by structure of the new model on slices held out of its first stage.
+        old: Dice by structure of the active model on slices that it had not seen; empty if there is no active model.
+    """
+    common = [name for name in new if name in old]
+    if not common:
+        return Verdict(True, _("There were too few annotated slices for a comparison, so the new model is used."))
+    before, after = (float(np.mean([scores[name] for name in common])) for scores in (old, new))
+    if after > before:
+        sentence = _("Better than before: Dice {after:.2f} on held-out slices, before {before:.2f}.")
+    else:
+        sentence = _("Not better than before - kept the old model (Dice {after:.2f}, before {before:.2f}).")
+    return Verdict(after > before, sentence.format(after=after, before=before))
+
+
+def _slice(array: NDArray[np.uint8], key: str) -> NDArray[np.uint8]:
+    axis, _separator, index = key.partition(":")
+    return np.take(array, int(index), axis=ARRAY_AXIS[axis])

@@ -1,0 +1,250 @@
+"""The scene's side of one run: what it takes out at the start, what it puts in at the end, and when it must stop.
+
+Everything here runs on the main thread.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import vtk
+from slicer.i18n import tr as _
+
+from uncol.errors import DataError
+from uncol.job import Box, Structure
+from uncol.volume import Axis, Volume
+from UnCoLSegmentLib import Bridge, Proposal, Rounds, UncertaintyDisplay
+from UnCoLSegmentLib.Annotations import AnnotatedRow, AnnotatedTable
+from UnCoLSegmentLib.SliceSuggestion import SliceScores
+
+MODEL_ATTRIBUTE = "UnCoL.Model"
+"""On a proposal: name of the model that made it, "" for the foundation model."""
+KNOWN_ATTRIBUTE = "UnCoL.KnownSlices"
+"""On a proposal: JSON list of the annotated slices that its maker has seen."""
+VOLUME_ATTRIBUTE = "UnCoL.Volume"
+"""On a proposal: ID of the volume that it is about."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run takes out of the scene before it starts; arrays are views, nobody writes to them.
+
+    Attributes:
+        image: The volume.
+        device: "auto", "cpu", "cuda" or "mps".
+        labels: Annotated slices, 255 elsewhere; None where the run needs none.
+        structures: What the labels mean.
+        boxes: Boxes round structures.
+        model: Name of the model to segment with; "" for none.
+        annotated: The annotated slices, as "K:12".
+        notes: What the user should know about the snapshot, such as overlapping segments.
+    """
+
+    image: Volume
+    device: str
+    labels: Volume | None = None
+    structures: tuple[Structure, ...] = ()
+    boxes: tuple[Box, ...] = ()
+    model: str = ""
+    annotated: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A result on its way into the scene.
+
+    Attributes:
+        labels: Proposed labels.
+        uncertainty: Normalized entropy in [0, 1].
+        structures: What the labels mean.
+        model: Name of the model that made it, "" for the foundation model.
+        known: Annotated slices that its maker has seen, as "K:12".
+        scores: How unsure each slice is.
+    """
+
+    labels: Volume
+    uncertainty: Volume
+    structures: tuple[Structure, ...]
+    model: str = ""
+    known: tuple[str, ...] = ()
+    scores: dict[Axis, SliceScores] = field(default_factory=dict)
+
+
+class RunScene:
+    """Nodes and parameters of one run.
+
+    Args:
+        parameters: The panel's parameter node, or anything with its attributes.
+        keepScores: Called with each result's uncertainty node and how unsure its slices are.
+    """
+
+    def __init__(self, parameters: Any, keepScores: Callable[[Any, dict[Axis, SliceScores]], None]) -> None:
+        self._parameters, self._keepScores = parameters, keepScores
+        self._volume = parameters.inputVolume
+        self._scene = self._volume.GetScene()
+        self._observations: list[int] = []
+
+    def watch(self, onLost: Callable[[str], None]) -> None:
+        """Call `onLost` with a sentence when the scene is about to close or the volume about to be removed."""
+
+        @vtk.calldata_type(vtk.VTK_OBJECT)
+        def aboutToRemove(_scene: Any, _event: str, node: Any) -> None:
+            if node is self._volume:
+                onLost(_("The volume was removed, so the run was stopped."))
+
+        def aboutToClose(_scene: Any, _event: str) -> None:
+            onLost(_("The scene was closed, so the run was stopped."))
+
+        scene = self._scene
+        self._observations = [
+            scene.AddObserver(scene.NodeAboutToBeRemovedEvent, aboutToRemove),
+            scene.AddObserver(scene.StartCloseEvent, aboutToClose),
+        ]
+
+    def unwatch(self) -> None:
+        """Stop watching."""
+        for observation in self._observations:
+            self._scene.RemoveObserver(observation)
+        self._observations = []
+
+    def forBox(self) -> Inputs:
+        """Take what a run from a box needs."""
+        box = Bridge.boxFromRoi(self._parameters.roi, self._volume, self._nameForBox())
+        return Inputs(self._image(), self._device(), boxes=(box,))
+
+    def forModel(self, model: str) -> Inputs:
+        """Take what a run of a model needs."""
+        return Inputs(self._image(), self._device(), model=model)
+
+    def forSlices(self) -> Inputs:
+        """Take what a run from annotated slices needs, a fine-tune or a first pass.
+
+        Raises:
+            DataError: If no slice is annotated.
+        """
+        parameters = self._parameters
+        table = AnnotatedTable.fromText(parameters.annotatedSlices)
+        labels, structures, _segmentIds, notes = Bridge.labelsFromSegmentation(
+            parameters.segmentation, self._volume, table
+        )
+        return Inputs(
+            self._image(),
+            self._device(),
+            labels=labels,
+            structures=tuple(structures),
+            annotated=tuple(f"{row.axis}:{row.index}" for row in annotatedSlices(parameters)),
+            notes=tuple(notes),
+        )
+
+    def showProposal(self, shown: Shown) -> None:
+        """Put proposed labels into the proposal, which is made if there is none."""
+        parameters = self._parameters
+        node = Proposal.putProposal(
+            shown.labels, list(shown.structures), self._volume, parameters.proposal, like=parameters.segmentation
+        )
+        node.SetAttribute(MODEL_ATTRIBUTE, shown.model)
+        node.SetAttribute(KNOWN_ATTRIBUTE, json.dumps(shown.known))
+        node.SetAttribute(VOLUME_ATTRIBUTE, self._volume.GetID())
+        parameters.proposal = node
+
+    def showPreview(self, labels: Volume, inputs: Inputs, model: str) -> None:
+        """Put what an unfinished model says into the proposal."""
+        self.showProposal(Shown(labels, labels, inputs.structures, model, inputs.annotated))
+
+    def showUncertainty(self, shown: Shown) -> None:
+        """Put an uncertainty map into its volume, which is made if there is none."""
+        parameters = self._parameters
+        name = _("{volume} uncertainty").format(volume=self._volume.GetName())
+        node = Bridge.putUncertainty(shown.uncertainty, self._volume, parameters.uncertaintyVolume, name)
+        UncertaintyDisplay.show(node, parameters.uncertaintyOpacity, parameters.uncertaintyThreshold)
+        parameters.uncertaintyVolume = node
+        self._keepScores(node, shown.scores)
+
+    def proposalLabels(self) -> tuple[Volume, tuple[Structure, ...]]:
+        """Return what the proposal says now."""
+        labels, structures = Bridge.labelsOfAllSegments(self._parameters.proposal, self._volume)
+        return labels, tuple(structures)
+
+    def newRound(self, inputs: Inputs, model: str, base: str) -> Rounds.Round:
+        """Return the entry of a round that begins; `scored` names the slices that the proposal has not seen."""
+        rounds = roundsOf(self._parameters)
+        proposal = self._parameters.proposal
+        stands = proposal is not None and proposal.GetAttribute(VOLUME_ATTRIBUTE) == self._volume.GetID()
+        known = json.loads(proposal.GetAttribute(KNOWN_ATTRIBUTE) or "[]") if stands else []
+        return {
+            "number": len(rounds) + 1,
+            "volume": self._volume.GetID(),
+            "annotated": list(inputs.annotated),
+            "scored": Rounds.newSlices(inputs.annotated, known, rounds) if stands else [],
+            "dice": {},
+            "against": proposal.GetAttribute(MODEL_ATTRIBUTE) or "" if stands else "",
+            "model": model,
+            "base": base,
+        }
+
+    def roundOf(self, model: str) -> Rounds.Round:
+        """Return the round in which a model was trained; an empty one if it is not noted."""
+        return next((each for each in reversed(roundsOf(self._parameters)) if each.get("model") == model), {})
+
+    def noteRound(self, entry: Rounds.Round) -> None:
+        """Add a round, or put it in the place of the one with its model."""
+        others = [
+            each
+            for each in Rounds.readRounds(self._parameters.rounds)
+            if (each.get("volume"), each.get("model")) != (entry.get("volume"), entry.get("model"))
+        ]
+        self._parameters.rounds = Rounds.writeRounds([*others, entry] if entry.get("model") else others)
+
+    def knownTo(self, model: str) -> tuple[str, ...]:
+        """Return the slices of this volume from which a model has learned."""
+        return tuple(Rounds.knownTo(model, roundsOf(self._parameters))) if model else ()
+
+    def takeModel(self, model: str) -> None:
+        """Choose a model in the panel; no run is unfinished any more."""
+        self._parameters.modelName, self._parameters.runName = model, ""
+
+    def _image(self) -> Volume:
+        return Bridge.snapshotVolume(self._volume)
+
+    def _device(self) -> str:
+        return str(self._parameters.device.value)
+
+    def _nameForBox(self) -> str:
+        """Return the segment that the ROI is named after, else the first segment's name, else the ROI's own."""
+        name, segmentation = self._parameters.roi.GetName(), self._parameters.segmentation
+        names = segmentNames(segmentation) if segmentation is not None else []
+        return name if name in names or not names else names[0]
+
+
+def segmentNames(segmentationNode: Any) -> list[str]:
+    """Return the names of a segmentation's segments, in their order."""
+    segmentation = segmentationNode.GetSegmentation()
+    return [segmentation.GetNthSegment(index).GetName() for index in range(segmentation.GetNumberOfSegments())]
+
+
+def annotatedSlices(parameters: Any) -> list[AnnotatedRow]:
+    """Return the rows of a panel's table that are complete."""
+    return [row for row in AnnotatedTable.fromText(parameters.annotatedSlices).rows if row.complete]
+
+
+def roundsOf(parameters: Any) -> list[Rounds.Round]:
+    """Return the rounds about a panel's volume."""
+    if parameters.inputVolume is None:
+        return []
+    return Rounds.ofVolume(Rounds.readRounds(parameters.rounds), parameters.inputVolume.GetID())
+
+
+def scoresOfNodes(uncertaintyNode: Any, proposalNode: Any, volumeNode: Any) -> tuple[Volume, Volume, list[Structure]]:
+    """Return proposal and uncertainty as arrays, to score their slices anew, as after a scene was loaded.
+
+    Raises:
+        DataError: If there is no uncertainty map yet.
+    """
+    if uncertaintyNode is None or proposalNode is None:
+        raise DataError(_("There is no uncertainty map yet. Segment the volume first."))
+    labels, structures = Bridge.labelsOfAllSegments(proposalNode, volumeNode)
+    return labels, Bridge.snapshotVolume(uncertaintyNode), list(structures)

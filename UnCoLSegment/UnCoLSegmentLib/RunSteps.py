@@ -1,0 +1,239 @@
+"""What a run does, step by step: segment a volume, or learn from annotated slices and then segment with the result.
+
+All that touches the scene happens between the yields, on the main thread; files are written and read in threads.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Generator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+from slicer.i18n import tr as _
+
+from uncol.errors import CheckpointError
+from uncol.job import Structure
+from uncol.model_store import Store
+from uncol.nrrd import read_nrrd, write_nrrd
+from uncol.volume import UNKNOWN_LABEL, Volume
+from UnCoLSegmentLib import Rounds
+from UnCoLSegmentLib.Run import Asked, Breath, Greeting, InThread, RunResult, Steps, Waiting, inThread
+from UnCoLSegmentLib.RunScene import Inputs, RunScene, Shown
+from UnCoLSegmentLib.Signal import Signal
+from UnCoLSegmentLib.SliceSuggestion import scoreAxes
+
+IMAGE_FILE, LABELS_FILE = "image.nrrd", "labels.nrrd"
+
+
+@dataclass(frozen=True)
+class Training:
+    """How to learn: into which model, for how long, and whether to go on where an earlier run stopped.
+
+    Attributes:
+        name: Name of the model to make.
+        base: Name of the model to start from; "" for none.
+        budget: `{"minutes": M}` or `{"steps": N}`.
+        resume: Whether to go on with an unfinished run.
+        previewEvery_s: Time between two previews, in s; None for none.
+    """
+
+    name: str
+    base: str
+    budget: dict[str, float]
+    resume: bool = False
+    previewEvery_s: float | None = None
+
+
+class RunSteps:
+    """The steps of the runs of one panel.
+
+    Args:
+        scene: The scene's side of this run.
+        store: The user's models.
+        roundScored: Told each round once its new slices are scored.
+        modelsChanged: Told when a model was made or activated.
+    """
+
+    def __init__(self, scene: RunScene, store: Store, roundScored: Signal, modelsChanged: Signal) -> None:
+        self._scene, self._store = scene, store
+        self._roundScored, self._modelsChanged = roundScored, modelsChanged
+        self.folder: Path | None = None
+        """Where the files of this run are, while it lasts."""
+
+    def segment(self, inputs: Inputs) -> Steps:
+        """Segment one volume and show proposal and uncertainty."""
+        began = time.monotonic()
+        try:
+            folder = yield from self._openFolder()
+            structures = yield InThread(partial(_writeInputs, folder, inputs))
+            report, shown = yield from self._segment(inputs, folder, structures)
+        finally:
+            self._closeFolder()
+        return RunResult(
+            kind="segment",
+            message=_foundText(report),
+            notes=(*inputs.notes, *map(str, report.get("notes", ()))),
+            seconds=time.monotonic() - began,
+            modelName=shown.model,
+            document=report,
+        )
+
+    def fineTune(self, inputs: Inputs, training: Training) -> Steps:
+        """Score the new slices, learn from all annotated ones, keep what is better, and segment with that."""
+        began = time.monotonic()
+        try:
+            folder = yield from self._openFolder()
+            if not training.resume:
+                yield from self._score(inputs, training)
+            structures = yield InThread(partial(_writeInputs, folder, inputs))
+            summary = yield Asked("fine_tune", self._fineTuneFields(inputs, training, folder, structures))
+            verdict = self._decide(training)
+            model = training.name if verdict.isBetter else str(self._store.active)
+            segmenting = replace(inputs, boxes=(), labels=None, model=model)
+            report, _shown = yield from self._segment(segmenting, folder, ())
+        finally:
+            self._closeFolder()
+        return RunResult(
+            kind="fineTune",
+            message=verdict.sentence,
+            notes=(*inputs.notes, *map(str, self._training(training.name).get("notes", ()))),
+            seconds=time.monotonic() - began,
+            modelName=training.name,
+            activated=verdict.isBetter,
+            document={**summary, "report": report},
+        )
+
+    def _openFolder(self) -> Generator[Greeting, Any, Path]:
+        greeting = yield Greeting()
+        self.folder = Path(greeting["job_folder"]) / f"run-{uuid4().hex[:12]}"
+        return self.folder
+
+    def _closeFolder(self) -> None:
+        """Remove the run's files, in a thread: a file that is still being written goes on the second try."""
+        folder, self.folder = self.folder, None
+        if folder is not None:
+            inThread(partial(_removeFolder, folder))
+
+    def _segment(
+        self, inputs: Inputs, folder: Path, structures: tuple[Structure, ...]
+    ) -> Generator[Waiting, Any, tuple[dict[str, Any], Shown]]:
+        fields = self._segmentFields(inputs, folder, structures)
+        event = yield Asked("segment", fields)
+        known = inputs.annotated if inputs.labels is not None else self._scene.knownTo(inputs.model)
+        shown = yield InThread(partial(_readResult, folder, event, inputs, known))
+        self._scene.showProposal(shown)
+        yield Breath()
+        self._scene.showUncertainty(shown)
+        return event["report"], shown
+
+    def _segmentFields(self, inputs: Inputs, folder: Path, structures: tuple[Structure, ...]) -> dict[str, Any]:
+        return {
+            "job": str(folder),
+            "image": IMAGE_FILE,
+            "model": str(self._store.path_of(inputs.model)) if inputs.model else None,
+            "boxes": [
+                {"structure": each.structure, "lower_ijk": list(each.lower_ijk), "upper_ijk": list(each.upper_ijk)}
+                for each in inputs.boxes
+            ],
+            "labels": LABELS_FILE if inputs.labels is not None else None,
+            "structures": _structureFields(structures),
+            "device": inputs.device,
+        }
+
+    def _fineTuneFields(
+        self, inputs: Inputs, training: Training, folder: Path, structures: tuple[Structure, ...]
+    ) -> dict[str, Any]:
+        return {
+            "job": str(folder),
+            "cases": [{"image": IMAGE_FILE, "labels": LABELS_FILE}],
+            "out": str(self._store.folder / training.name),
+            "structures": _structureFields(structures),
+            **training.budget,
+            "seed": 0,
+            "base": str(self._store.path_of(training.base)) if training.base else None,
+            "resume": training.resume,
+            "device": inputs.device,
+            "preview_s": training.previewEvery_s,
+        }
+
+    def _score(self, inputs: Inputs, training: Training) -> Generator[Waiting, Any, None]:
+        """Note the round, with the Dice of the proposal that stands there on the slices it has not seen."""
+        entry = self._scene.newRound(inputs, training.name, training.base)
+        if entry["scored"]:
+            proposal = self._scene.proposalLabels()
+            yield Breath()
+            entry["dice"] = yield InThread(partial(_scoreRound, inputs, proposal, entry["scored"]))
+        self._scene.noteRound(entry)
+        self._roundScored.emit(entry)
+
+    def _decide(self, training: Training) -> Rounds.Verdict:
+        """Activate the new model if there is none yet or if it is better; note that in the round."""
+        active, entry = self._store.active, self._scene.roundOf(training.name)
+        heldOut = Rounds.measuredOnly(self._training(training.name).get("specialized_reliability"))
+        if active is None:
+            verdict = Rounds.Verdict(True, _("This is your first model; it is used from now on."))
+        else:
+            verdict = Rounds.judge(heldOut, self._scoreOfActive(active, entry))
+        if verdict.isBetter:
+            self._store.activate(training.name)
+        self._scene.noteRound({**entry, "heldOut": heldOut, "activated": verdict.isBetter})
+        self._scene.takeModel(str(self._store.active))
+        self._modelsChanged.emit()
+        return verdict
+
+    def _scoreOfActive(self, active: str, entry: Rounds.Round) -> dict[str, float]:
+        if entry.get("dice") and entry.get("against") == active:
+            return dict(entry["dice"])
+        return Rounds.measuredOnly(self._training(active).get("specialized_reliability"))
+
+    def _training(self, name: str) -> dict[str, Any]:
+        with suppress(CheckpointError):
+            return self._store.entry(name).training
+        return {}
+
+
+def _writeInputs(folder: Path, inputs: Inputs) -> tuple[Structure, ...]:
+    """Write image and labels; return the structures that the annotated slices really show."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    write_nrrd(folder / IMAGE_FILE, inputs.image)
+    if inputs.labels is None:
+        return inputs.structures
+    write_nrrd(folder / LABELS_FILE, inputs.labels)
+    present = set(np.unique(inputs.labels.voxels).tolist()) - {0, UNKNOWN_LABEL}
+    return tuple(each for each in inputs.structures if each.value in present)
+
+
+def _readResult(folder: Path, event: dict[str, Any], inputs: Inputs, known: tuple[str, ...]) -> Shown:
+    labels, uncertainty = (read_nrrd(folder / event[name]) for name in ("segmentation", "uncertainty"))
+    structures = tuple(Structure(each["value"], each["name"]) for each in event["report"]["structures"])
+    return Shown(labels, uncertainty, structures, inputs.model, known, scoreAxes(labels, uncertainty, structures))
+
+
+def _scoreRound(inputs: Inputs, proposal: tuple[Volume, tuple[Structure, ...]], scored: list[str]) -> dict[str, float]:
+    assert inputs.labels is not None  # there is no round without annotated slices
+    labels, structures = proposal
+    return Rounds.scoreSlices(inputs.labels.voxels, inputs.structures, labels.voxels, structures, scored)
+
+
+def _structureFields(structures: tuple[Structure, ...]) -> list[dict[str, Any]]:
+    return [{"value": each.value, "name": each.name} for each in structures]
+
+
+def _foundText(report: dict[str, Any]) -> str:
+    found = [each["name"] for each in report["structures"] if each["voxels"]]
+    if not found:
+        return _("Nothing was found. Draw the box tighter, or annotate a few slices and fine-tune.")
+    return _("Proposed: {names}. Check it, then accept what is right.").format(names=", ".join(found))
+
+
+def _removeFolder(folder: Path) -> None:
+    for wait_s in (0.0, 1.0):
+        time.sleep(wait_s)
+        shutil.rmtree(folder, ignore_errors=True)
