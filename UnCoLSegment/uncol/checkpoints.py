@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -22,15 +21,22 @@ from uncol.config import Config
 from uncol.errors import CheckpointError, OutputError, UncolError
 from uncol.io import flush_to_disk
 from uncol.job import Structure
+from uncol.model_files import (
+    COMPLETE,
+    DISCLAIMER,
+    FORMAT,
+    MODEL_FILE,
+    SUMS_FILE,
+    WEIGHTS_FILE,
+    newest,
+    sha256_of,
+    verify_sums,
+)
 from uncol.networks.student import Student2D
 from uncol.volume import Plane
 
-FORMAT = 1
-"""Version of the model folder's format."""
-MODEL_FILE, WEIGHTS_FILE, SUMS_FILE = "model.json", "weights.safetensors", "SHA256SUMS"
 CHECKPOINT_FILE = "checkpoint.safetensors"
-_PARTIAL, _COMPLETE = ".partial-", ".complete"
-DISCLAIMER = "Research use only. Not a medical device."
+_PARTIAL = ".partial-"
 
 
 @dataclass(frozen=True)
@@ -115,7 +121,7 @@ def save_model(model: Model, folder: Path) -> None:
     with _replacing_files(folder) as partial:
         save_file(_contiguous(model.student.state_dict()), partial / WEIGHTS_FILE)
         (partial / MODEL_FILE).write_text(json.dumps(model.card.as_document(), indent=2) + "\n", encoding="utf-8")
-        sums = [f"{_sha256(partial / name)}  {name}\n" for name in (MODEL_FILE, WEIGHTS_FILE)]
+        sums = [f"{sha256_of(partial / name)}  {name}\n" for name in (MODEL_FILE, WEIGHTS_FILE)]
         (partial / SUMS_FILE).write_text("".join(sums), encoding="utf-8")
 
 
@@ -125,17 +131,17 @@ def load_model(folder: Path) -> Model:
     Raises:
         CheckpointError: If it is missing, damaged, or of another format.
     """
-    card_path = _newest(folder, MODEL_FILE)
+    card_path = newest(folder, MODEL_FILE)
     if not card_path.is_file():
         message = f'"{folder}" is not a model folder: it has no {MODEL_FILE}. Name a folder that fine-tuning wrote.'
         raise CheckpointError(message)
-    _verify_sums(folder)
+    verify_sums(folder)
     try:
         document = json.loads(card_path.read_text(encoding="utf-8"))
         _check_format(document["format"], folder)
         card = ModelCard.from_document(document)
         student = build_student(card)
-        weights = load_file(_newest(folder, WEIGHTS_FILE))
+        weights = load_file(newest(folder, WEIGHTS_FILE))
         _check_shapes(weights, student, folder)
         student.load_state_dict(weights, strict=True)
     except CheckpointError:
@@ -194,24 +200,11 @@ def _check_format(found: object, folder: Path) -> None:
         raise CheckpointError(message)
 
 
-def _verify_sums(folder: Path) -> None:
-    try:
-        lines = _newest(folder, SUMS_FILE).read_text(encoding="utf-8").splitlines()
-        sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
-        wrong = [name for name in (MODEL_FILE, WEIGHTS_FILE) if sums.get(name) != _sha256(_newest(folder, name))]
-    except (OSError, ValueError) as error:
-        message = f'Model "{folder}" is incomplete ({error}). Export it again, or choose another model.'
-        raise CheckpointError(message) from error
-    if wrong:
-        message = f'Model "{folder}" is damaged: {wrong[0]} does not match its checksum. Export it again.'
-        raise CheckpointError(message)
-
-
 @contextmanager
 def _replacing_files(folder: Path) -> Iterator[Path]:
     """Give a folder to write into; its files come into force all at once when the block ends.
 
-    They are flushed, then the folder is renamed to `.complete`: from that moment on it is what `_newest`
+    They are flushed, then the folder is renamed to `.complete`: from that moment on it is what `newest`
     finds, file by file, whether or not the files have been moved to their place yet.
     """
     partial = None
@@ -222,7 +215,7 @@ def _replacing_files(folder: Path) -> Iterator[Path]:
         yield partial
         for file in partial.iterdir():
             flush_to_disk(file)
-        partial.rename(folder / _COMPLETE)
+        partial.rename(folder / COMPLETE)
         _finish_interrupted_save(folder)
     except (OSError, SafetensorError) as error:
         raise _unwritable(folder, error) from error
@@ -232,18 +225,13 @@ def _replacing_files(folder: Path) -> Iterator[Path]:
 
 
 def _finish_interrupted_save(folder: Path) -> None:
-    complete = folder / _COMPLETE
+    complete = folder / COMPLETE
     if complete.is_dir():
         for file in complete.iterdir():
             file.replace(folder / file.name)
         complete.rmdir()
     for left_behind in folder.glob(f"{_PARTIAL}*"):
         shutil.rmtree(left_behind, ignore_errors=True)
-
-
-def _newest(folder: Path, name: str) -> Path:
-    complete = folder / _COMPLETE / name
-    return complete if complete.is_file() else folder / name
 
 
 def _check_shapes(weights: Mapping[str, Tensor], student: nn.Module, folder: Path) -> None:
@@ -271,11 +259,6 @@ def _unwritable(folder: Path, error: Exception) -> OutputError:
         f'"{folder}" could not be written ({error}). Free some space there or choose another folder; '
         "nothing half-written was left."
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +29,11 @@ from uncol.job import (
     parse_box,
     parse_structure,
 )
+from uncol.model_commands import ModelsFolder, models_folder
+from uncol.model_commands import commands as models_commands
+from uncol.model_store import Store, find_model
 from uncol.tasks import Surroundings, run_evaluate, run_fine_tune, run_segment, with_choices
+from uncol.worker import WorkerSettings, run_worker
 
 EXIT_BUG, EXIT_USER, EXIT_CANCELLED = 1, 2, 130
 
@@ -39,6 +44,7 @@ app = typer.Typer(
     help="Segment, annotate a few slices, fine-tune on site, see the uncertainty. "
     "Research use only. Not a medical device.",
 )
+app.add_typer(models_commands, name="models")
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout; the result comes last.")]
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
@@ -73,7 +79,8 @@ Parsed = TypeVar("Parsed")
 def segment(
     image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MHA or a DICOM folder.")],
     out: OutFolder,
-    model: Annotated[Path | None, typer.Option(help="Model folder that fine-tuning wrote.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model folder that fine-tuning wrote, or name of a model.")] = None,
+    models: ModelsFolder = None,
     box: Annotated[
         list[str] | None,
         typer.Option(
@@ -92,7 +99,7 @@ def segment(
     job = SegmentJob(
         image=image,
         out=out,
-        model=model,
+        model=None if model is None else find_model(model, Store(models_folder(models))),
         boxes=_parsed(box, parse_box),
         labels=labels,
         annotated_slices=_parsed(annotated_slices, parse_annotated_slices),
@@ -114,7 +121,8 @@ def fine_tune(
     structure: Structures = None,
     minutes: Annotated[float | None, typer.Option(help="Time for everything (5 when nothing is given).")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps instead of minutes: repeatable.")] = None,
-    base: Annotated[Path | None, typer.Option(help="Model to start from.")] = None,
+    base: Annotated[str | None, typer.Option(help="Model to start from: its folder or name.")] = None,
+    models: ModelsFolder = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")] = False,
     seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file with further settings.")] = None,
@@ -130,7 +138,7 @@ def fine_tune(
         unlabeled=tuple(unlabeled or ()),
         annotated_slices=_parsed(annotated_slices, parse_annotated_slices),
         structures=_parsed(structure, parse_structure),
-        base=base,
+        base=None if base is None else find_model(base, Store(models_folder(models))),
         resume=resume,
         device=_device(device),
     )
@@ -229,6 +237,24 @@ def doctor(cache: CacheFolder = None, foundation_weights: WeightsFile = None, as
         return
     rows = [[check["name"], check["state"], check["advice"]] for check in document["checks"]]
     print_table(f"UnCoL {__version__}", ["what", "state", "what to do"], rows)
+
+
+@app.command()
+def worker(
+    models: ModelsFolder = None,
+    cache: CacheFolder = None,
+    jobs: Annotated[Path | None, typer.Option(help="Folder in which the private job folder is made.")] = None,
+    foundation_weights: WeightsFile = None,
+) -> None:
+    """Serve the panel of 3D Slicer: JSON lines on stdin and stdout (docs/worker.md)."""
+    run_worker(
+        WorkerSettings(
+            models=models_folder(models),
+            cache=_cache_folder(cache),
+            jobs=jobs or Path(tempfile.gettempdir()),
+            foundation_weights=foundation_weights,
+        )
+    )
 
 
 def main() -> None:

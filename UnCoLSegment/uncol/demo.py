@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import torch
 
-from uncol.checkpoints import MODEL_FILE, SUMS_FILE, WEIGHTS_FILE, Model
+from uncol.checkpoints import Model
 from uncol.config import Config
 from uncol.datasets import LabeledCase
 from uncol.demo_case import Annotation, DemoCase, DemoJob, annotate, find_case, interpolate_shapes
@@ -24,6 +24,7 @@ from uncol.first_pass import acquisition_plane, segment_from_boxes
 from uncol.inference import segment_with_model
 from uncol.io import check_writable, write_results
 from uncol.job import Progress, Report, Structure
+from uncol.model_files import MODEL_FILE, SUMS_FILE, WEIGHTS_FILE
 from uncol.report import write_report
 from uncol.report_story import Method
 from uncol.sample_data import CT_ABDOMEN, SampleSource

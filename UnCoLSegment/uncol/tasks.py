@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 
 from uncol import __version__
 from uncol.annotations import annotated_structures, annotation_plane, keep_annotated
-from uncol.checkpoints import DISCLAIMER, MODEL_FILE, Model, has_checkpoint, load_model
+from uncol.checkpoints import Model, has_checkpoint, load_model
 from uncol.config import Config
 from uncol.datasets import LabeledCase
 from uncol.devices import select_device
@@ -24,6 +24,8 @@ from uncol.first_pass import segment_from_boxes, segment_from_labels
 from uncol.inference import segment_with_model
 from uncol.io import check_writable, content_hash, read_image, read_labels, read_map, write_results
 from uncol.job import AnnotatedSlices, FineTuneJob, Progress, Report, SegmentJob, ShouldStop, Structure
+from uncol.model_files import DISCLAIMER, MODEL_FILE
+from uncol.preview import Preview, PreviewOrder
 from uncol.segmentation import Segmentation, label_statistics
 from uncol.teachers.embeddings import EmbeddingCache
 from uncol.teachers.generalized import GeneralizedTeacher
@@ -45,12 +47,18 @@ class Surroundings:
         should_stop: Asked whether to stop.
         cache: Folder for the foundation model's embeddings, or None.
         foundation_weights: File with the foundation weights; None takes those of their package.
+        load_model: Gives the model of a folder; a long-lived process keeps the last one.
+        load_teacher: Gives the foundation model for a device and a file; a long-lived process keeps it.
+        preview: What to show while a model is being trained, or None.
     """
 
     report: Report
     should_stop: ShouldStop
     cache: Path | None
     foundation_weights: Path | None = None
+    load_model: Callable[[Path], Model] = field(default=load_model)
+    load_teacher: Callable[[torch.device, Path | None], GeneralizedTeacher] = field(default=load_lite_medsam)
+    preview: PreviewOrder | None = None
 
 
 def run_segment(job: SegmentJob, around: Surroundings) -> Document:
@@ -58,6 +66,22 @@ def run_segment(job: SegmentJob, around: Surroundings) -> Document:
 
     Raises:
         UncolError: If an input cannot be used or the output cannot be written.
+    """
+    result, document = segment_image(job, around)
+    around.report(Progress("Writing the results", 1.0))
+    write_results(
+        job.out,
+        {"segmentation.nii.gz": result.labels, "uncertainty.nii.gz": result.uncertainty},
+        {"report.json": json.dumps(document, indent=2) + "\n"},
+    )
+    return {**document, "out": str(job.out)}
+
+
+def segment_image(job: SegmentJob, around: Surroundings) -> tuple[Segmentation, Document]:
+    """Segment an image; return the segmentation and the report about it, without writing anything.
+
+    Raises:
+        UncolError: If an input cannot be used or results could not be written to the job's folder later.
     """
     started = time.monotonic()
     ways = [job.model is not None, bool(job.boxes), job.labels is not None]
@@ -69,25 +93,27 @@ def run_segment(job: SegmentJob, around: Surroundings) -> Document:
     around.report(Progress("Reading the image", 0.0))
     image = read_image(job.image)
     if job.model is not None:
-        model = load_model(job.model)
+        model = around.load_model(job.model)
         result = segment_with_model(image, model, device, report=around.report, should_stop=around.should_stop)
         source: Document = {"model": job.model.name, "training": _summary(model)}
     else:
-        teacher = load_lite_medsam(device, around.foundation_weights)
+        teacher = around.load_teacher(device, around.foundation_weights)
         result = _segment_without_model(job, image, teacher, around)
         source = {"foundation_model": {"name": teacher.name, "license": WEIGHTS_LICENSE}}
-    document = _segmentation_report(image, result, source, device, time.monotonic() - started)
-    around.report(Progress("Writing the results", 1.0))
-    write_results(
-        job.out,
-        {"segmentation.nii.gz": result.labels, "uncertainty.nii.gz": result.uncertainty},
-        {"report.json": json.dumps(document, indent=2) + "\n"},
-    )
-    return {**document, "out": str(job.out)}
+    return result, _segmentation_report(image, result, source, device, time.monotonic() - started)
 
 
 def run_fine_tune(job: FineTuneJob, config: Config, around: Surroundings) -> Document:
     """Train a model from files, write it, and return its summary.
+
+    Raises:
+        UncolError: If an input cannot be used or the output cannot be written.
+    """
+    return {"out": str(job.out), **_summary(train_model(job, config, around))}
+
+
+def train_model(job: FineTuneJob, config: Config, around: Surroundings) -> Model:
+    """Train a model from files, write it, and return it.
 
     Raises:
         UncolError: If an input cannot be used or the output cannot be written.
@@ -109,11 +135,16 @@ def run_fine_tune(job: FineTuneJob, config: Config, around: Surroundings) -> Doc
         device=device,
         teacher=_teacher_if_any(config, device, around),
         cache=EmbeddingCache(around.cache),
-        base=load_model(job.base) if job.base else None,
+        base=around.load_model(job.base) if job.base else None,
     )
-    model = fine_tune(setup, job.out, resume=job.resume, report=around.report, should_stop=around.should_stop)
+    report = (
+        around.report
+        if around.preview is None
+        else Preview(around.preview, setup, job.out, around.report, around.should_stop)
+    )
+    model = fine_tune(setup, job.out, resume=job.resume, report=report, should_stop=around.should_stop)
     setup.cache.trim()
-    return {"out": str(job.out), **_summary(model)}
+    return model
 
 
 def run_evaluate(
@@ -183,7 +214,7 @@ def _slices_of_case(annotated: Sequence[AnnotatedSlices], number: int) -> list[A
 def _teacher_if_any(config: Config, device: torch.device, around: Surroundings) -> GeneralizedTeacher | None:
     if not config.teachers.generalized:
         return None
-    return load_lite_medsam(device, around.foundation_weights)
+    return around.load_teacher(device, around.foundation_weights)
 
 
 def _check_model_folder(job: FineTuneJob) -> None:

@@ -1,0 +1,45 @@
+"""What a long-lived process keeps loaded between two requests: the foundation model and the last model used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from uncol.checkpoints import Model, load_model
+from uncol.model_files import SUMS_FILE, newest
+from uncol.teachers.generalized import GeneralizedTeacher
+from uncol.teachers.lite_medsam import load_lite_medsam
+
+
+class WarmModels:
+    """Loads as `load_model` and `load_lite_medsam` do, but the same thing only once."""
+
+    def __init__(self) -> None:
+        self._model: tuple[tuple[Path, str], Model] | None = None
+        self._teacher: tuple[tuple[str, Path | None], GeneralizedTeacher] | None = None
+
+    def model(self, folder: Path) -> Model:
+        """Return the model of a folder, from memory when its checksums are those of the last one.
+
+        Raises:
+            CheckpointError: If it cannot be used.
+        """
+        sums = newest(folder, SUMS_FILE)
+        key = (folder, sums.read_text(encoding="utf-8") if sums.is_file() else "")
+        if self._model is None or self._model[0] != key:
+            self._model = None  # its memory is free before the next one needs some
+            self._model = (key, load_model(folder))
+        return self._model[1]
+
+    def teacher(self, device: torch.device, weights: Path | None) -> GeneralizedTeacher:
+        """Return the foundation model on a device.
+
+        Raises:
+            CheckpointError: If it is missing or damaged.
+        """
+        key = (str(device), weights)
+        if self._teacher is None or self._teacher[0] != key:
+            self._teacher = None
+            self._teacher = (key, load_lite_medsam(device, weights))
+        return self._teacher[1]
