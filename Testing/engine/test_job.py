@@ -128,16 +128,23 @@ def test_unreadable_box_is_refused_with_its_form(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "indices",
-    [pytest.param("5,0,0,4,9,9", id="I"), pytest.param("0,5,0,9,4,9", id="J"), pytest.param("0,0,5,9,9,4", id="K")],
+    ("lower", "upper"),
+    [
+        pytest.param((5, 0, 0), (4, 9, 9), id="I"),
+        pytest.param((0, 5, 0), (9, 4, 9), id="J"),
+        pytest.param((0, 0, 5), (9, 9, 4), id="K"),
+    ],
 )
-def test_box_whose_ends_are_swapped_is_refused(indices: str) -> None:
+def test_box_whose_ends_are_swapped_is_refused(lower: tuple[int, int, int], upper: tuple[int, int, int]) -> None:
     message = (
-        f'Box "liver={indices}" is empty: each first index must be at most the second (I0 <= I1, J0 <= J1, K0 <= K1).'
+        'Box of "liver" is empty: each first index must be at most the second (I0 <= I1, J0 <= J1, K0 <= K1), '
+        f"got {lower} and {upper}."
     )
 
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
-        parse_box(f"liver={indices}")
+        Box("liver", lower, upper)
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        parse_box(f"liver={','.join(map(str, (*lower, *upper)))}")
 
 
 @pytest.mark.parametrize(

@@ -45,15 +45,15 @@ class Assignment:
         """Say whether the job was cancelled.
 
         Raises:
-            CancelledError: If its end was told already; there is no point in saving anything then.
+            CancelledError: If there is nothing to save: before the first step, or when the end was told already.
         """
-        if self._has_ended:
+        if self._has_ended or (self._is_cancelled and not self._is_training):
             raise CancelledError(self._cancelled_message())
         return self._is_cancelled
 
     def report(self, progress: Progress) -> None:
         """Tell the progress, but not more often than anybody can see."""
-        self._is_training = self._is_training or bool(progress.step)
+        self._is_training = self._is_training or bool(progress.losses)
         now = time.monotonic()
         if progress.phase == self._last_phase and now - self._last_report < _REPORT_INTERVAL_S:
             return

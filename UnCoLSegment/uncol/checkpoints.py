@@ -22,6 +22,7 @@ from uncol.errors import CheckpointError, OutputError, UncolError
 from uncol.io import flush_to_disk
 from uncol.job import Structure
 from uncol.model_files import (
+    CHECKPOINT_FILE,
     COMPLETE,
     DISCLAIMER,
     FORMAT,
@@ -35,7 +36,6 @@ from uncol.model_files import (
 from uncol.networks.student import Student2D
 from uncol.volume import Plane
 
-CHECKPOINT_FILE = "checkpoint.safetensors"
 _PARTIAL = ".partial-"
 
 

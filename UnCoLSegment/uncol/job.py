@@ -79,6 +79,14 @@ class Box:
     lower_ijk: tuple[int, int, int]
     upper_ijk: tuple[int, int, int]
 
+    def __post_init__(self) -> None:
+        if any(start > stop for start, stop in zip(self.lower_ijk, self.upper_ijk, strict=True)):
+            message = (
+                f'Box of "{self.structure}" is empty: each first index must be at most the second '
+                f"(I0 <= I1, J0 <= J1, K0 <= K1), got {self.lower_ijk} and {self.upper_ijk}."
+            )
+            raise ConfigError(message)
+
 
 @dataclass(frozen=True)
 class AnnotatedSlices:
@@ -115,9 +123,6 @@ def parse_box(text: str) -> Box:
         message = f'Box "{text}" is not readable. Write LABEL=I0,J0,K0,I1,J1,K1 with six whole voxel indices.'
         raise ConfigError(message)
     lower, upper = (indices[0], indices[1], indices[2]), (indices[3], indices[4], indices[5])
-    if any(start > stop for start, stop in zip(lower, upper, strict=True)):
-        message = f'Box "{text}" is empty: each first index must be at most the second (I0 <= I1, J0 <= J1, K0 <= K1).'
-        raise ConfigError(message)
     return Box(name.strip(), lower, upper)
 
 

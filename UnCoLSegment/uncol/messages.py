@@ -96,6 +96,9 @@ class FineTune:
         if not self.cases:
             message = "There is nothing to learn from: annotate at least one slice."
             raise ConfigError(message)
+        if self.seed is not None and not 0 <= self.seed < 2**63:
+            message = f"seed must be a whole number from 0 to 2^63 - 1, got {self.seed}."
+            raise ConfigError(message)
         if self.preview_s is not None and self.preview_s <= 0:
             message = f"preview_s must be above 0, got {self.preview_s:g}. Leave it out for no previews."
             raise ConfigError(message)

@@ -12,6 +12,8 @@ from uncol.errors import CheckpointError
 FORMAT = 1
 """Version of the model folder's format."""
 MODEL_FILE, WEIGHTS_FILE, SUMS_FILE = "model.json", "weights.safetensors", "SHA256SUMS"
+CHECKPOINT_FILE = "checkpoint.safetensors"
+"""The state of a run that is not finished."""
 DISCLAIMER = "Research use only. Not a medical device."
 COMPLETE = ".complete"
 """Subfolder of a model that was written completely, but whose files were not yet moved to their place."""

@@ -23,7 +23,7 @@ from typing import Any
 
 from uncol.errors import CheckpointError, ConfigError, OutputError, UncolError
 from uncol.job import Structure
-from uncol.model_files import MODEL_FILE, newest, read_card, verify_sums
+from uncol.model_files import CHECKPOINT_FILE, MODEL_FILE, newest, read_card, verify_sums
 from uncol.model_zip import pack_model, unpack_model
 
 ACTIVE_FILE = "active.json"
@@ -91,9 +91,17 @@ class Store:
         """Say whether there is a finished model of that name."""
         return is_model_name(name) and newest(self.folder / name, MODEL_FILE).is_file()
 
-    def names(self) -> list[str]:
+    def names(self) -> tuple[str, ...]:
         """Return the names of all finished models."""
-        return sorted(each.name for each in self.folder.glob("*") if self.has(each.name))
+        return tuple(sorted(each.name for each in self.folder.glob("*") if self.has(each.name)))
+
+    def has_unfinished(self, name: str) -> bool:
+        """Say whether an interrupted run of that name can be resumed."""
+        return is_model_name(name) and not self.has(name) and (self.folder / name / CHECKPOINT_FILE).is_file()
+
+    def unfinished(self) -> tuple[str, ...]:
+        """Return the names of all interrupted runs."""
+        return tuple(sorted(each.name for each in self.folder.glob("*") if self.has_unfinished(each.name)))
 
     def entry(self, name: str) -> ModelEntry:
         """Return the line of one model.
@@ -175,12 +183,12 @@ class Store:
         return earlier[-1]
 
     def remove(self, name: str) -> None:
-        """Delete a model; if it was active, none is active afterwards.
+        """Delete a model or an unfinished run; if the model was active, none is active afterwards.
 
         Raises:
             UncolError: If there is no such model or it cannot be deleted; then it is still whole.
         """
-        folder = self.path_of(name)
+        folder = self.folder / name if self.has_unfinished(name) else self.path_of(name)
         active, history = self._read_active()
         with self._private_folder() as private:
             folder.rename(private / name)

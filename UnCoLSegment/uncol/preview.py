@@ -14,10 +14,11 @@ from pathlib import Path
 
 import torch
 
-from uncol.checkpoints import CHECKPOINT_FILE, Model, build_student, load_checkpoint
+from uncol.checkpoints import Model, build_student, load_checkpoint
 from uncol.errors import CancelledError, UncolError
 from uncol.inference import segment_with_model
 from uncol.job import Progress, Report, ShouldStop
+from uncol.model_files import CHECKPOINT_FILE
 from uncol.training_setup import FineTuneSetup, card_for
 from uncol.volume import Volume
 

@@ -121,9 +121,7 @@ class Worker:
 
     def _carry_out(self, assignment: Assignment) -> None:
         try:
-            if assignment.should_stop():
-                assignment.end_as_cancelled()
-                return
+            assignment.should_stop()  # leaves if the job was cancelled while it waited
             result = self._jobs.carry_out(assignment)
         except CancelledError:
             assignment.end_as_cancelled()
@@ -131,6 +129,8 @@ class Worker:
             assignment.end("error", **_explained(error))
         else:
             assignment.end("result", **result)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # the panel's views need it until the next job
 
     def _read(self) -> None:
         for line in self._channel.lines():

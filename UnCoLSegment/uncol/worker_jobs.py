@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from uncol.assignment import Assignment
 from uncol.checkpoints import has_checkpoint
 from uncol.config import Config
-from uncol.errors import CancelledError, ConfigError
+from uncol.errors import ConfigError
 from uncol.job import Case, FineTuneJob, SegmentJob
 from uncol.job_folder import JobFolder, file_of_job
 from uncol.messages import FineTune, ModelAction, Models, Segment
@@ -26,7 +27,6 @@ from uncol.warm import WarmModels
 _log = logging.getLogger(__name__)
 
 SEGMENTATION_FILE, UNCERTAINTY_FILE, PREVIEW_FILE = "segmentation.nrrd", "uncertainty.nrrd", "preview-{}.nrrd"
-_LARGEST_CHECKPOINT_INTERVAL_S = 30.0
 
 
 class Jobs:
@@ -66,9 +66,7 @@ class Jobs:
             device=wanted.device,
         )
         result, report = segment_image(job, self._surroundings(assignment))
-        if assignment.should_stop():
-            message = "Segmentation was cancelled; nothing was written."
-            raise CancelledError(message)
+        assignment.should_stop()  # leaves if the job was cancelled since the last slice
         write_nrrd(folder / SEGMENTATION_FILE, result.labels)
         write_nrrd(folder / UNCERTAINTY_FILE, result.uncertainty)
         return {"segmentation": SEGMENTATION_FILE, "uncertainty": UNCERTAINTY_FILE, "report": report}
@@ -90,7 +88,11 @@ class Jobs:
         around = self._surroundings(assignment)
         if wanted.preview_s is not None:
             around = replace(around, preview=PreviewOrder(wanted.preview_s, _preview_teller(folder, assignment)))
-        model = train_model(job, _configured(wanted), around)
+        try:
+            model = train_model(job, _configured(wanted), around)
+        finally:
+            with suppress(OSError):  # there is something in it, or it was never made
+                job.out.rmdir()
         return {
             "out": str(job.out),
             "model": job.out.name,
@@ -120,8 +122,8 @@ class Jobs:
     def _name_in_store(self, text: str, field: str) -> str:
         if is_model_name(text):
             return text
-        path = Path(text).resolve()
-        if path.parent != self._store.folder.resolve():
+        path = Path(text)
+        if path.parent.resolve() != self._store.folder.resolve():
             message = f'"{field}" must be a model in "{self._store.folder}", got "{text}". Import the model first.'
             raise ConfigError(message)
         return path.name
@@ -150,6 +152,7 @@ def _preview_teller(folder: Path, assignment: Assignment) -> Callable[[Volume], 
         count += 1
         name = PREVIEW_FILE.format(count)  # a new file each time: the last one may be being read
         write_nrrd(folder / name, labels)
+        (folder / PREVIEW_FILE.format(count - 2)).unlink(missing_ok=True)
         assignment.tell("preview", segmentation=name)
 
     return tell
