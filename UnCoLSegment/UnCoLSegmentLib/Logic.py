@@ -18,7 +18,7 @@ from uncol.volume import Axis, Volume, view_slices
 from UnCoLSegmentLib import Bridge, Obstacles, Rounds
 from UnCoLSegmentLib.EngineProcess import EngineProcess, engineCommand, engineEnvironment
 from UnCoLSegmentLib.Run import Run, RunState, Steps, inThread, messageAndDetails
-from UnCoLSegmentLib.RunScene import Inputs, RunScene, annotatedSlices, roundsOf, scoresOfNodes
+from UnCoLSegmentLib.RunScene import Inputs, RunScene, Shown, annotatedSlices, resultInScene, roundsOf
 from UnCoLSegmentLib.RunSteps import RunSteps, Training
 from UnCoLSegmentLib.Signal import Signal
 from UnCoLSegmentLib.SliceSuggestion import SliceScores, Suggestion, scoreAxes, suggest
@@ -60,7 +60,7 @@ class Logic:
         self._training: Training | None = None
         self._inputs: Inputs | None = None
         self._preview: Future[Volume] | None = None
-        self._scores: tuple[object, dict[Axis, SliceScores]] | None = None
+        self._scores: tuple[object, Future[dict[Axis, SliceScores]]] | None = None
 
     @property
     def state(self) -> RunState:
@@ -155,12 +155,10 @@ class Logic:
         """
         volume, node = parameters.inputVolume, parameters.uncertaintyVolume
         if self._scores is None or self._scores[0] != _identity(node):
-            labels, uncertainty, structures = scoresOfNodes(node, parameters.proposal, volume)
-            self._keepScores(node, scoreAxes(labels, uncertainty, structures))
+            self._scores = (_identity(node), inThread(partial(scoreAxes, *resultInScene(parameters))))
         axis = view_slices(Bridge.snapshotVolume(volume), parameters.plane.value).slice_axis
-        assert self._scores is not None  # kept just now
         annotated = [row.index for row in annotatedSlices(parameters) if row.axis == axis]
-        return suggest(self._scores[1][axis], axis, annotated)
+        return suggest(self._scores[1].result()[axis], axis, annotated)
 
     def rounds(self, parameters: Any) -> list[Rounds.Round]:
         """Return the rounds about the panel's volume, the oldest first; see `Rounds` for their fields."""
@@ -170,8 +168,9 @@ class Logic:
         if obstacle:
             self.failed.emit(obstacle, "")
             return
-        scene = RunScene(parameters, self._keepScores)
-        steps = RunSteps(scene, self.store, self.roundScored, self.modelsChanged)
+        scene, resultShown = RunScene(parameters), Signal()
+        resultShown.connect(partial(self._scoreResult, parameters))
+        steps = RunSteps(scene, self.store, self.roundScored, self.modelsChanged, resultShown)
         try:
             self._run = Run(kind, self.engine, prepare(scene, steps))
         except Exception as error:  # noqa: BLE001 - a click must end in a run or in a sentence
@@ -255,8 +254,10 @@ class Logic:
             name = self._training.name if self._training else ""
             self._scene.showPreview(preview.result(), self._inputs, name)
 
-    def _keepScores(self, node: Any, scores: dict[Axis, SliceScores]) -> None:
-        self._scores = (_identity(node), scores)
+    def _scoreResult(self, parameters: Any, shown: Shown) -> None:
+        """Begin to look for the slices to suggest; when the user asks, they have long been found."""
+        work = partial(scoreAxes, shown.labels, shown.uncertainty, shown.structures)
+        self._scores = (_identity(parameters.uncertaintyVolume), inThread(work))
 
     def _forgetUnfinished(self, parameters: Any) -> None:
         """Remove what an unfinished run left, because the user starts anew instead of resuming it."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import vtk
@@ -15,10 +15,9 @@ from slicer.i18n import tr as _
 
 from uncol.errors import DataError
 from uncol.job import Box, Structure
-from uncol.volume import Axis, Volume
+from uncol.volume import Volume
 from UnCoLSegmentLib import Bridge, Proposal, Rounds, UncertaintyDisplay
 from UnCoLSegmentLib.Annotations import AnnotatedRow, AnnotatedTable
-from UnCoLSegmentLib.SliceSuggestion import SliceScores
 
 MODEL_ATTRIBUTE = "UnCoL.Model"
 """On a proposal: name of the model that made it, "" for the foundation model."""
@@ -63,7 +62,6 @@ class Shown:
         structures: What the labels mean.
         model: Name of the model that made it, "" for the foundation model.
         known: Annotated slices that its maker has seen, as "K:12".
-        scores: How unsure each slice is.
     """
 
     labels: Volume
@@ -71,7 +69,6 @@ class Shown:
     structures: tuple[Structure, ...]
     model: str = ""
     known: tuple[str, ...] = ()
-    scores: dict[Axis, SliceScores] = field(default_factory=dict)
 
 
 class RunScene:
@@ -79,11 +76,10 @@ class RunScene:
 
     Args:
         parameters: The panel's parameter node, or anything with its attributes.
-        keepScores: Called with each result's uncertainty node and how unsure its slices are.
     """
 
-    def __init__(self, parameters: Any, keepScores: Callable[[Any, dict[Axis, SliceScores]], None]) -> None:
-        self._parameters, self._keepScores = parameters, keepScores
+    def __init__(self, parameters: Any) -> None:
+        self._parameters = parameters
         self._volume = parameters.inputVolume
         self._scene = self._volume.GetScene()
         self._observations: list[int] = []
@@ -162,7 +158,6 @@ class RunScene:
         node = Bridge.putUncertainty(shown.uncertainty, self._volume, parameters.uncertaintyVolume, name)
         UncertaintyDisplay.show(node, parameters.uncertaintyOpacity, parameters.uncertaintyThreshold)
         parameters.uncertaintyVolume = node
-        self._keepScores(node, shown.scores)
 
     def proposalLabels(self) -> tuple[Volume, tuple[Structure, ...]]:
         """Return what the proposal says now."""
@@ -238,13 +233,13 @@ def roundsOf(parameters: Any) -> list[Rounds.Round]:
     return Rounds.ofVolume(Rounds.readRounds(parameters.rounds), parameters.inputVolume.GetID())
 
 
-def scoresOfNodes(uncertaintyNode: Any, proposalNode: Any, volumeNode: Any) -> tuple[Volume, Volume, list[Structure]]:
-    """Return proposal and uncertainty as arrays, to score their slices anew, as after a scene was loaded.
+def resultInScene(parameters: Any) -> tuple[Volume, Volume, list[Structure]]:
+    """Return proposed labels, uncertainty and structures as they stand in the scene, as after it was loaded.
 
     Raises:
-        DataError: If there is no uncertainty map yet.
+        DataError: If there is no result yet.
     """
-    if uncertaintyNode is None or proposalNode is None:
+    if parameters.uncertaintyVolume is None or parameters.proposal is None:
         raise DataError(_("There is no uncertainty map yet. Segment the volume first."))
-    labels, structures = Bridge.labelsOfAllSegments(proposalNode, volumeNode)
-    return labels, Bridge.snapshotVolume(uncertaintyNode), list(structures)
+    labels, structures = Bridge.labelsOfAllSegments(parameters.proposal, parameters.inputVolume)
+    return labels, Bridge.snapshotVolume(parameters.uncertaintyVolume), structures

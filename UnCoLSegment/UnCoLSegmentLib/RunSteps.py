@@ -27,7 +27,6 @@ from UnCoLSegmentLib import Rounds
 from UnCoLSegmentLib.Run import Asked, Breath, Greeting, InThread, RunResult, Steps, Waiting, inThread
 from UnCoLSegmentLib.RunScene import Inputs, RunScene, Shown
 from UnCoLSegmentLib.Signal import Signal
-from UnCoLSegmentLib.SliceSuggestion import scoreAxes
 
 IMAGE_FILE, LABELS_FILE = "image.nrrd", "labels.nrrd"
 
@@ -59,10 +58,13 @@ class RunSteps:
         store: The user's models.
         roundScored: Told each round once its new slices are scored.
         modelsChanged: Told when a model was made or activated.
+        resultShown: Told each result, a `Shown`, when it is in the scene.
     """
 
-    def __init__(self, scene: RunScene, store: Store, roundScored: Signal, modelsChanged: Signal) -> None:
-        self._scene, self._store = scene, store
+    def __init__(
+        self, scene: RunScene, store: Store, roundScored: Signal, modelsChanged: Signal, resultShown: Signal
+    ) -> None:
+        self._scene, self._store, self._resultShown = scene, store, resultShown
         self._roundScored, self._modelsChanged = roundScored, modelsChanged
         self.folder: Path | None = None
         """Where the files of this run are, while it lasts."""
@@ -131,6 +133,8 @@ class RunSteps:
         self._scene.showProposal(shown)
         yield Breath()
         self._scene.showUncertainty(shown)
+        yield Breath()
+        self._resultShown.emit(shown)
         return event["report"], shown
 
     def _segmentFields(self, inputs: Inputs, folder: Path, structures: tuple[Structure, ...]) -> dict[str, Any]:
@@ -213,7 +217,7 @@ def _writeInputs(folder: Path, inputs: Inputs) -> tuple[Structure, ...]:
 def _readResult(folder: Path, event: dict[str, Any], inputs: Inputs, known: tuple[str, ...]) -> Shown:
     labels, uncertainty = (read_nrrd(folder / event[name]) for name in ("segmentation", "uncertainty"))
     structures = tuple(Structure(each["value"], each["name"]) for each in event["report"]["structures"])
-    return Shown(labels, uncertainty, structures, inputs.model, known, scoreAxes(labels, uncertainty, structures))
+    return Shown(labels, uncertainty, structures, inputs.model, known)
 
 
 def _scoreRound(inputs: Inputs, proposal: tuple[Volume, tuple[Structure, ...]], scored: list[str]) -> dict[str, float]:

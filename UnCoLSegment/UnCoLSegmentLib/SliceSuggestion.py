@@ -7,7 +7,6 @@ have no score; direct neighbors of annotated slices are left to the end, because
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -52,9 +51,10 @@ class SliceScores:
 
 
 def scoreAxes(labels: Volume, uncertainty: Volume, structures: Sequence[Structure]) -> dict[Axis, SliceScores]:
-    """Return the scores of all slices along I, J and K; the arrays are read slice by slice."""
+    """Return the scores of all slices along I, J and K. Only the part near the structures is read."""
+    part = _partNear(labels)
     axes: tuple[Axis, ...] = ("I", "J", "K")
-    return {axis: _scoreAxis(labels, uncertainty, structures, axis) for axis in axes}
+    return {axis: _scoreAxis(labels, uncertainty, structures, axis, part) for axis in axes}
 
 
 def suggest(scores: SliceScores, axis: Axis, annotated: Collection[int]) -> Suggestion:
@@ -80,20 +80,33 @@ def suggest(scores: SliceScores, axis: Axis, annotated: Collection[int]) -> Sugg
     return Suggestion(axis, best, f"{_doubtText(scores, best)} {_distanceText(nearest)}")
 
 
-def _scoreAxis(labels: Volume, uncertainty: Volume, structures: Sequence[Structure], axis: Axis) -> SliceScores:
-    found, doubts = (np.moveaxis(each.voxels, ARRAY_AXIS[axis], 0) for each in (labels, uncertainty))
-    reach = [math.ceil(NEAR_MM / spacing) for spacing in _inPlaneSpacing(labels, axis)]
-    sums, sizes = np.zeros((2, len(structures) + 1, len(found)))
+def _partNear(labels: Volume) -> tuple[slice, slice, slice]:
+    """Return the part of the array (K, J, I) that can be near a structure: `NEAR_MM`, and one slice at least."""
+    found = [np.flatnonzero(labels.voxels.any(axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
+    reach = [max(1, int(NEAR_MM / spacing)) for spacing in reversed(labels.spacing_mm)]
+    ends = [(each[0], each[-1] + 1) if len(each) else (0, 0) for each in found]
+    kept = [slice(max(0, a - width), b + width if b else 0) for (a, b), width in zip(ends, reach, strict=True)]
+    return kept[0], kept[1], kept[2]
+
+
+def _scoreAxis(
+    labels: Volume,
+    uncertainty: Volume,
+    structures: Sequence[Structure],
+    axis: Axis,
+    part: tuple[slice, slice, slice],
+) -> SliceScores:
+    found, doubts = (np.moveaxis(each.voxels[part], ARRAY_AXIS[axis], 0) for each in (labels, uncertainty))
+    reach = [int(NEAR_MM / spacing) for spacing in _inPlaneSpacing(labels, axis)]
+    begin, count = part[ARRAY_AXIS[axis]].start, labels.voxels.shape[ARRAY_AXIS[axis]]
+    sums, sizes = np.zeros((2, len(structures) + 1, count))
     for index in range(len(found)):
         around = found[max(0, index - 1) : index + 2]
-        if not around.any():
-            continue
-        doubt = doubts[index]
         masks = [around > 0, *(around == each.value for each in structures)]
         for row, mask in enumerate(masks):
             near = _widened(mask.any(axis=0), reach)
-            sizes[row, index] = np.count_nonzero(near)
-            sums[row, index] = doubt.sum(where=near, dtype=np.float64)
+            sizes[row, begin + index] = np.count_nonzero(near)
+            sums[row, begin + index] = doubts[index].sum(where=near, dtype=np.float64)
     typical = float(np.median(sizes[0][sizes[0] > 0])) if sizes[0].any() else 1.0
     scores = sums / (sizes + typical)
     return SliceScores(scores[0], {each.name: scores[row + 1] for row, each in enumerate(structures)})

@@ -1,0 +1,132 @@
+"""Honest numbers: which slices are new, what they say about the old proposal, and which model is better."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from uncol.job import Structure
+from UnCoLSegmentLib.Rounds import (
+    baseFor,
+    judge,
+    knownTo,
+    measuredOnly,
+    newSlices,
+    ofVolume,
+    readRounds,
+    scoreSlices,
+    writeRounds,
+)
+
+LIVER, SPLEEN = Structure(1, "liver"), Structure(2, "spleen")
+
+
+def test_rounds_survive_being_written_and_read() -> None:
+    rounds = [{"annotated": ["K:3"], "dice": {"liver": 0.5}}]
+
+    assert readRounds(writeRounds(rounds)) == rounds
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", "[1, 2]", '[{"other": 1}]'])
+def test_text_that_holds_no_rounds_is_no_rounds(text: str) -> None:
+    assert readRounds(text) == []
+
+
+def test_rounds_about_another_volume_do_not_count() -> None:
+    rounds = [{"volume": "A", "annotated": []}, {"volume": "B", "annotated": []}]
+
+    assert ofVolume(rounds, "B") == [rounds[1]]
+
+
+def test_a_slice_is_new_if_neither_the_proposals_maker_nor_a_round_has_seen_it() -> None:
+    earlier = [{"annotated": ["K:2"]}, {"annotated": ["K:2", "K:4"]}]
+
+    assert newSlices(["K:1", "K:2", "K:3", "K:4"], ["K:1"], earlier) == ["K:3"]
+
+
+def test_a_model_knows_the_slices_of_its_round_and_of_its_base() -> None:
+    rounds = [
+        {"model": "first", "base": "", "annotated": ["K:1"]},
+        {"model": "other", "base": "", "annotated": ["K:9"]},
+        {"model": "second", "base": "first", "annotated": ["K:2"]},
+    ]
+
+    assert sorted(knownTo("second", rounds)) == ["K:1", "K:2"]
+    assert knownTo("from another patient", rounds) == []
+
+
+def test_a_model_of_this_volume_is_trained_anew_from_where_it_started() -> None:
+    rounds = [{"model": "second", "base": "first"}, {"model": "own", "base": ""}]
+
+    assert baseFor("second", rounds) == "first"
+    assert baseFor("own", rounds) == ""
+    assert baseFor("from another patient", rounds) == "from another patient"
+    assert baseFor("", rounds) == ""
+
+
+def test_dice_is_counted_over_the_new_slices_by_the_names_of_the_structures() -> None:
+    reference = np.zeros((2, 3, 4), np.uint8)
+    reference[1, 0, :] = 1  # four voxels of liver in K:1
+    reference[1, 1, :2] = 2  # two of spleen
+    reference[0] = 1  # not scored
+    prediction = np.zeros_like(reference)
+    prediction[1, 0, 1:] = 7  # three of them: 2 * 3 / (4 + 3)
+    proposed = [Structure(7, "liver"), Structure(1, "stomach")]
+
+    scores = scoreSlices(reference, [LIVER, SPLEEN], prediction, proposed, ["K:1"])
+
+    assert scores == {"liver": pytest.approx(6 / 7, abs=1e-4), "spleen": 0.0}
+
+
+def test_unknown_voxels_do_not_count() -> None:
+    reference = np.full((1, 2, 2), 255, np.uint8)
+    reference[0, 0] = 1
+    prediction = np.ones_like(reference)
+
+    assert scoreSlices(reference, [LIVER], prediction, [LIVER], ["K:0"]) == {"liver": 1.0}
+
+
+def test_a_structure_that_neither_shows_has_no_score() -> None:
+    empty = np.zeros((1, 2, 2), np.uint8)
+
+    assert scoreSlices(empty, [LIVER], empty, [LIVER], ["K:0"]) == {}
+
+
+@pytest.mark.parametrize("key", ["K:1", "J:2", "I:3"])
+def test_slices_are_counted_along_their_own_axis(key: str) -> None:
+    reference = np.zeros((2, 3, 4), np.uint8)
+    reference[:, :, 3] = 1
+    prediction = np.zeros_like(reference)
+    prediction[0, :2, 3] = 1
+
+    # K:1 holds 3 annotated voxels, J:2 holds 2, none of them proposed; I:3 all 6, of which 2 are proposed
+    expected = {"K:1": 0.0, "J:2": 0.0, "I:3": 2 * 2 / (2 + 6)}
+
+    assert scoreSlices(reference, [LIVER], prediction, [LIVER], [key]) == {"liver": expected[key]}
+
+
+def test_ones_mean_that_nothing_was_held_out() -> None:
+    assert measuredOnly({"liver": 1.0, "spleen": 1.0}) == {}
+    assert measuredOnly({"liver": 1.0, "spleen": 0.9}) == {"liver": 1.0, "spleen": 0.9}
+    assert measuredOnly(None) == {}
+
+
+def test_the_better_model_is_the_one_with_the_higher_mean_over_what_both_were_scored_on() -> None:
+    verdict = judge({"liver": 0.9, "spleen": 0.7, "new": 0.1}, {"liver": 0.8, "spleen": 0.7})
+
+    assert verdict.isBetter
+    assert verdict.sentence == "Better than before: Dice 0.80 on held-out slices, before 0.75."
+
+
+def test_a_model_that_is_as_good_as_the_old_one_does_not_take_its_place() -> None:
+    verdict = judge({"liver": 0.8}, {"liver": 0.8})
+
+    assert not verdict.isBetter
+    assert verdict.sentence == "Not better than before - kept the old model (Dice 0.80, before 0.80)."
+
+
+def test_without_anything_to_compare_the_new_model_is_used_and_the_user_told() -> None:
+    verdict = judge({}, {"liver": 0.8})
+
+    assert verdict.isBetter
+    assert "too few annotated slices" in verdict.sentence
