@@ -4,9 +4,8 @@
 where the code of an extension looks: `slicer.mrmlScene`, `slicer.app`, `slicer.modules`. Below the functions of
 `slicer.util` everything is Slicer's own C++ code.
 
-What the application adds to the `slicer` package in Python (`slicer.i18n` and more) lies in `slicer_parts/`, in our own
-words; importing this module makes it importable. The folder is added after `import slicer`, which would otherwise
-import everything in it at once.
+What the application adds to the `slicer` package in Python (`slicer.i18n` and more) is a matter of `stand_ins`, which
+importing this module makes importable.
 """
 
 from __future__ import annotations
@@ -21,13 +20,8 @@ from typing import Any
 
 import slicer
 import slicer.util
+import stand_ins  # noqa: F401  # makes slicer.i18n and the like importable
 import vtk
-
-PARTS_FOLDER = Path(__file__).resolve().parent / "slicer_parts"
-"""Our stand-ins of the modules that the application adds to the `slicer` package."""
-
-if str(PARTS_FOLDER) not in slicer.__path__:
-    slicer.__path__.append(str(PARTS_FOLDER))
 
 # Colors first: Volumes asks for it. A logic registers its node classes when it gets the scene.
 _MODULE_LOGICS = {

@@ -1,0 +1,175 @@
+"""The voxels of segments: read through the layers in which Slicer keeps them, and written back by Slicer itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+from slicer.i18n import tr as _
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from uncol.errors import DataError
+from UnCoLSegmentLib import Grids
+from UnCoLSegmentLib.Grids import Matrix, Region
+
+BINARY_LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+
+_Logic = slicer.vtkSlicerSegmentationsModuleLogic
+_GEOMETRY_PARAMETER = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Voxels that several segments share, each with a label value of its own.
+
+    Attributes:
+        voxels: Unsigned labels (K, J, I); a view, and only of the part that Slicer keeps.
+        ijkToLocal: From the array's voxel indices to the segmentation's own RAS coordinates.
+        lattice: The same for the grid's own voxel indices, of which the array's are a part.
+        values: Label value by segment ID.
+    """
+
+    voxels: NDArray[Any]
+    ijkToLocal: Matrix
+    lattice: Matrix
+    values: dict[str, int]
+
+    def table(self, codes: dict[str, int], dtype: Any) -> NDArray[Any]:
+        """Return a table that turns the layer's label values into codes by segment ID; everything else becomes 0."""
+        largest = max(int(self.voxels.max(initial=0)), *self.values.values())
+        table = np.zeros(largest + 1, dtype=dtype)
+        for segmentId, value in self.values.items():
+            table[value] = codes.get(segmentId, 0)
+        return table
+
+
+def segmentsOf(segmentationNode: Any) -> dict[str, Any]:
+    """Return the segments by ID, in their order."""
+    segmentation = segmentationNode.GetSegmentation()
+    return {segmentId: segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()}
+
+
+def layersOf(segmentationNode: Any) -> list[Layer]:
+    """Return the layers that hold voxels; a segmentation without label maps (a surface) gets them first.
+
+    Raises:
+        DataError: If a segment cannot be turned into voxels.
+    """
+    _needBinaryLabelmaps(segmentationNode)
+    images: list[Any] = []
+    members: list[dict[str, int]] = []
+    for segmentId, segment in segmentsOf(segmentationNode).items():
+        image = segment.GetRepresentation(BINARY_LABELMAP)
+        if image is None or image.GetPointData().GetScalars() is None:
+            continue
+        if image not in images:
+            images.append(image)
+            members.append({})
+        members[images.index(image)][segmentId] = int(segment.GetLabelValue())
+    layers = [_layerOf(image, values) for image, values in zip(images, members, strict=True)]
+    return [layer for layer in layers if layer.voxels.size]
+
+
+def _needBinaryLabelmaps(segmentationNode: Any) -> None:
+    segmentation = segmentationNode.GetSegmentation()
+    if not segmentation.GetNumberOfSegments() or segmentation.ContainsRepresentation(BINARY_LABELMAP):
+        return
+    if segmentation.GetSourceRepresentationName() == BINARY_LABELMAP:
+        return  # nothing was ever painted
+    if not segmentation.CreateRepresentation(BINARY_LABELMAP):
+        message = _('The segments of "{name}" cannot be turned into voxels. Convert them in the Segmentations module.')
+        raise DataError(message.format(name=segmentationNode.GetName()))
+
+
+def _layerOf(image: Any, values: dict[str, int]) -> Layer:
+    extent = image.GetExtent()
+    shape = tuple(max(0, extent[2 * axis + 1] - extent[2 * axis] + 1) for axis in (2, 1, 0))
+    voxels = vtk_to_numpy(image.GetPointData().GetScalars())
+    voxels = voxels.reshape(shape) if voxels.size == np.prod(shape) else np.zeros((0, 0, 0), dtype=np.uint8)
+    lattice = latticeOf(image)
+    return Layer(_unsigned(voxels), Grids.translated(lattice, extent[::2]), lattice, values)
+
+
+def _unsigned(voxels: NDArray[Any]) -> NDArray[Any]:
+    """Return labels as unsigned whole numbers, as a view where the type allows it; there are no negative labels."""
+    if voxels.dtype.kind == "f":
+        return voxels.astype(np.uint16)
+    return voxels.view(voxels.dtype.str.replace("i", "u")) if voxels.dtype.kind == "i" else voxels
+
+
+def latticeOf(image: Any) -> Matrix:
+    """Return the matrix from an oriented image's voxel indices to its world."""
+    matrix = Grids.asMatrix(np.eye(4))
+    image.GetImageToWorldMatrix(matrix)
+    return Grids.asArray(matrix)
+
+
+def orientedImage(voxels: NDArray[Any], lattice: Matrix, first_ijk: tuple[int, ...]) -> Any:
+    """Return voxels (K, J, I), copied, as an oriented image whose first voxel has the index `first_ijk`."""
+    image = slicer.vtkOrientedImageData()
+    image.SetImageToWorldMatrix(Grids.asMatrix(lattice))
+    sizes = reversed(voxels.shape)
+    image.SetExtent(*(end for first, size in zip(first_ijk, sizes, strict=True) for end in (first, first + size - 1)))
+    scalars = numpy_to_vtk(np.ascontiguousarray(voxels).reshape(-1), deep=True)
+    scalars.SetName("ImageScalars")
+    image.GetPointData().SetScalars(scalars)
+    return image
+
+
+def workingLattice(segmentationNode: Any, segmentId: str) -> Matrix | None:
+    """Return the grid on which a segment is or will be painted, in the segmentation's own RAS coordinates.
+
+    It is the segment's own, else that of another segment, else the reference geometry; None if there is none of these.
+    """
+    layers = layersOf(segmentationNode)
+    own = [layer for layer in layers if segmentId in layer.values]
+    if own or layers:
+        return (own or layers)[0].lattice
+    geometry = segmentationNode.GetSegmentation().GetConversionParameter(_GEOMETRY_PARAMETER)
+    image = slicer.vtkOrientedImageData()
+    if geometry and slicer.vtkSegmentationConverter.DeserializeImageGeometry(geometry, image, False):
+        return latticeOf(image)
+    return None
+
+
+def regionOfSegment(segmentationNode: Any, segmentId: str, lattice: Matrix) -> Region | None:
+    """Return the region of a grid (in the segmentation's own RAS coordinates) that holds all of a segment's voxels."""
+    for layer in layersOf(segmentationNode):
+        if segmentId in layer.values:
+            return Grids.regionOn(np.linalg.inv(lattice) @ layer.ijkToLocal, layer.voxels.shape)
+    return None
+
+
+def maskOfSegment(segmentationNode: Any, segmentId: str, localToIJK: Matrix, region: Region) -> NDArray[np.bool_]:
+    """Return which voxels of a region of a grid belong to a segment.
+
+    Args:
+        segmentationNode: The segmentation.
+        segmentId: One of its segments.
+        localToIJK: From the segmentation's own RAS coordinates to the grid's voxel indices.
+        region: Which voxels of that grid.
+    """
+    for layer in layersOf(segmentationNode):
+        if segmentId in layer.values:
+            matrix = np.linalg.inv(localToIJK @ layer.ijkToLocal)
+            mask: NDArray[np.bool_] = Grids.sample(layer.voxels, matrix, region) == layer.values[segmentId]
+            return mask
+    return np.zeros(Grids.shapeOf(region), dtype=bool)
+
+
+def writeSegment(
+    segmentationNode: Any, segmentId: str, mask: NDArray[np.bool_], lattice: Matrix, region: Region
+) -> None:
+    """Make a mask the whole content of a segment; Slicer gives it a layer of its own where it overlaps others."""
+    filled = Grids.nonzeroRegion(mask.view(np.uint8))
+    if filled is None:
+        _Logic.ClearSegment(segmentationNode, segmentId)
+        return
+    first_ijk = tuple(whole.start + part.start for whole, part in zip(region, filled, strict=True))[::-1]
+    image = orientedImage(mask[filled].view(np.uint8), lattice, first_ijk)
+    if not _Logic.SetBinaryLabelmapToSegment(image, segmentationNode, segmentId, _Logic.MODE_REPLACE):
+        message = f'Slicer refused to write segment "{segmentId}" of "{segmentationNode.GetName()}".'
+        raise RuntimeError(message)
