@@ -17,7 +17,7 @@ from uncol.errors import DataError
 from uncol.job import Box, Structure
 from uncol.volume import Volume
 from UnCoLSegmentLib import Bridge, Proposal, Rounds, UncertaintyDisplay
-from UnCoLSegmentLib.Annotations import AnnotatedRow, AnnotatedTable
+from UnCoLSegmentLib.Annotations import AnnotatedSlice, AnnotatedTable
 
 MODEL_ATTRIBUTE = "UnCoL.Model"
 """On a proposal: name of the model that made it, "" for the foundation model."""
@@ -221,7 +221,7 @@ def segmentNames(segmentationNode: Any) -> list[str]:
     return [segmentation.GetNthSegment(index).GetName() for index in range(segmentation.GetNumberOfSegments())]
 
 
-def annotatedSlices(parameters: Any) -> list[AnnotatedRow]:
+def annotatedSlices(parameters: Any) -> list[AnnotatedSlice]:
     """Return the rows of a panel's table that are complete."""
     return [row for row in AnnotatedTable.fromText(parameters.annotatedSlices).rows if row.complete]
 

@@ -1,0 +1,170 @@
+"""The whole loop, driven as a user would: box, proposal, three annotated slices, fine-tune, proposal, uncertainty.
+
+The module's own test runs it in Slicer, and so do the tests and benchmarks of the project, on their images.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+import slicer.util
+from numpy.typing import NDArray
+
+from UnCoLSegmentLib import Annotations, Bridge
+from UnCoLSegmentLib.Logic import Logic
+from UnCoLSegmentLib.ParameterNode import ParameterNode, SegmentFrom
+from UnCoLSegmentLib.Run import RunResult, RunState
+
+STRUCTURE = "liver"
+
+_POLL_S = 0.05
+_PATIENCE_S = 600.0
+_BOX_MARGIN_VOX = 2
+
+
+@dataclass(frozen=True)
+class Story:
+    """What happened: how each run ended, and how good the proposals were."""
+
+    first: RunResult
+    fineTuned: RunResult
+    diceOfFirst: float
+    diceOfLast: float
+
+
+class LoopDriver:
+    """Does what a user does with one volume.
+
+    Args:
+        logic: What the panel's buttons call.
+        parameters: The panel's parameters.
+        truth: Where the structure is (K, J, I), in the voxels of the volume.
+        idle: Called between two polls, so that an application can draw and react.
+    """
+
+    def __init__(
+        self, logic: Logic, parameters: ParameterNode, truth: NDArray[np.bool_], idle: Callable[[], None] | None = None
+    ) -> None:
+        self.logic, self.parameters, self.truth = logic, parameters, truth
+        self._idle = idle or slicer.app.processEvents
+        self._ended: list[Any] = []
+        logic.finished.connect(self._ended.append)
+        logic.cancelled.connect(lambda message: self._ended.append(AssertionError(f"cancelled: {message}")))
+        logic.failed.connect(lambda message, details: self._ended.append(AssertionError(f"{message}\n{details}")))
+
+    def tellStory(self, slices: Sequence[int], steps: int) -> Story:
+        """Run the whole loop; `slices` are annotated along K."""
+        self.drawBox()
+        first = self.segment(SegmentFrom.BOX)
+        diceOfFirst = self.dice()
+        self.annotate(slices)
+        fineTuned = self.fineTune(steps)
+        return Story(first, fineTuned, diceOfFirst, self.dice())
+
+    def drawBox(self) -> None:
+        """Draw a box round the structure, with a little air."""
+        volume = self.parameters.inputVolume
+        found = np.argwhere(self.truth)[:, ::-1]
+        lower, upper = found.min(axis=0) - 0.5 - _BOX_MARGIN_VOX, found.max(axis=0) + 0.5 + _BOX_MARGIN_VOX
+        corners = np.array([[i, j, k, 1.0] for i in (lower[0], upper[0]) for j in (lower[1], upper[1])
+                            for k in (lower[2], upper[2])])  # fmt: skip
+        points = (corners @ Bridge.snapshotVolume(volume).ijk_to_ras.T)[:, :3]
+        roi = self.parameters.roi or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", STRUCTURE)
+        roi.SetXYZ((points.min(axis=0) + points.max(axis=0)) / 2)
+        roi.SetRadiusXYZ((points.max(axis=0) - points.min(axis=0)) / 2)
+        roi.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
+        self.parameters.roi = roi
+
+    def segment(self, source: SegmentFrom) -> RunResult:
+        """Click Segment and wait."""
+        self.parameters.segmentFrom = source
+        self.logic.segment(self.parameters)
+        return self.wait()
+
+    def annotate(self, slices: Sequence[int]) -> None:
+        """Paint the structure in some slices along K, in the user's own segmentation."""
+        parameters = self.parameters
+        if parameters.segmentation is None:
+            parameters.segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Annotations")
+            parameters.segmentation.CreateDefaultDisplayNodes()
+            parameters.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(parameters.inputVolume)
+            parameters.segmentation.GetSegmentation().AddEmptySegment(STRUCTURE, STRUCTURE)
+        painted = slicer.util.arrayFromSegmentBinaryLabelmap(parameters.segmentation, STRUCTURE, parameters.inputVolume)
+        painted = np.zeros(self.truth.shape, np.uint8) if painted is None else painted.copy()
+        painted[list(slices)] = self.truth[list(slices)]
+        slicer.util.updateSegmentBinaryLabelmapFromArray(
+            painted, parameters.segmentation, STRUCTURE, parameters.inputVolume
+        )
+        table = Annotations.AnnotatedTable.fromText(parameters.annotatedSlices)
+        for index in slices:
+            table = Annotations.markComplete(table, "K", index, True)
+        table = Annotations.detectAnnotated(parameters.segmentation, parameters.proposal, parameters.inputVolume, table)
+        parameters.annotatedSlices = table.toText()
+
+    def fineTune(self, steps: int) -> RunResult:
+        """Click Fine-tune and wait."""
+        self.logic.fineTune(self.parameters, steps=steps)
+        return self.wait()
+
+    def wait(self) -> RunResult:
+        """Poll as the panel's timer does, until the run ends well.
+
+        Raises:
+            AssertionError: If it ends in another way, or never.
+        """
+        deadline = time.monotonic() + _PATIENCE_S
+        while not self._ended:
+            if time.monotonic() > deadline:
+                message = f"The run did not end within {_PATIENCE_S:.0f} s."
+                raise AssertionError(message)
+            self.logic.poll()
+            self._idle()
+            time.sleep(_POLL_S)
+        ended = self._ended.pop()
+        assert self.logic.state is RunState.IDLE
+        if isinstance(ended, AssertionError):
+            raise ended
+        return ended
+
+    def dice(self) -> float:
+        """Return how well the proposal fits the truth, in [0, 1]."""
+        labels, structures = Bridge.labelsOfAllSegments(self.parameters.proposal, self.parameters.inputVolume)
+        values = [each.value for each in structures if each.name == STRUCTURE]
+        found = np.isin(labels.voxels, values)
+        return float(2 * (found & self.truth).sum() / (found.sum() + self.truth.sum()))
+
+
+def runSelfTest(moduleLogic: Any) -> Story:
+    """Run the whole loop on a phantom, in whatever application this is; a finding is an AssertionError."""
+    logic, parameters = moduleLogic.runs, ParameterNode(moduleLogic.getParameterNode())
+    volume, truth = makePhantomVolume()
+    parameters.inputVolume = volume
+    try:
+        story = LoopDriver(logic, parameters, truth).tellStory(slices=[8, 12, 16], steps=20)
+    finally:
+        logic.shutdown()
+    assert story.diceOfFirst > 0.5, f"the box gave Dice {story.diceOfFirst:.2f} only"
+    assert story.fineTuned.activated, story.fineTuned.message
+    assert logic.store.active == story.fineTuned.modelName
+    uncertainty = slicer.util.arrayFromVolume(parameters.uncertaintyVolume)
+    assert uncertainty.shape == truth.shape
+    assert 0 <= uncertainty.min() <= uncertainty.max() <= 1
+    assert parameters.uncertaintyVolume.GetDisplayNode().GetApplyThreshold()
+    return story
+
+
+def makePhantomVolume() -> tuple[Any, NDArray[np.bool_]]:
+    """Put a little CT-like volume into the scene, of oblique geometry; return its node and where the structure is."""
+    random = np.random.default_rng(0)
+    k, j, i = np.meshgrid(*(np.linspace(-1, 1, size) for size in (24, 64, 72)), indexing="ij")
+    truth = (k / 0.7) ** 2 + ((j - 0.1) / 0.45) ** 2 + ((i + 0.2) / 0.4) ** 2 < 1
+    body = (j / 0.9) ** 2 + (i / 0.9) ** 2 < 1
+    voxels = np.where(truth, 120.0, np.where(body, 20.0, -1000.0)) + random.normal(0, 15, truth.shape)
+    ijkToRAS = np.array([[-1.6, 1.2, 0.0, 60.0], [-1.2, -1.6, 0.0, 90.0], [0.0, 0.0, 4.0, -40.0], [0, 0, 0, 1.0]])
+    node = slicer.util.addVolumeFromArray(voxels.astype(np.int16), ijkToRAS=ijkToRAS, name="Phantom")
+    return node, truth
