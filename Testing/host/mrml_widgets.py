@@ -9,18 +9,14 @@ import shiboken6
 import slicer
 import slicer.util
 from PySide6.QtCore import Property, Signal
-from PySide6.QtWidgets import QWidget
 
 
 class qMRMLWidget(qt.QWidget):
-    """Hands its scene to the widgets inside, as the .ui connections of mrmlSceneChanged do in Slicer."""
+    """Tells its scene; the connections in a .ui file hand it to the widgets inside."""
 
     mrmlSceneChanged = Signal(object)
 
     def setMRMLScene(self, scene: Any) -> None:
-        for child in self.findChildren(QWidget):
-            if hasattr(child, "setMRMLScene"):
-                child.setMRMLScene(scene)
         self.mrmlSceneChanged.emit(scene)
 
 

@@ -1,4 +1,4 @@
-"""Stand-in for the plot widget: draws the line plots of a real chart node, so that a learning curve can be looked at."""
+"""Stand-in for the plot widget: draws the lines of a real chart node, so that a learning curve can be looked at."""
 
 from __future__ import annotations
 

@@ -12,12 +12,14 @@ import itertools
 import os
 from collections.abc import Callable
 from typing import Any, ClassVar
+from xml.etree import ElementTree
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets  # the platform is chosen before Qt is loaded
 
 _keys = itertools.count()
+_CONNECTION = ("sender", "signal", "receiver", "slot")
 _PLAIN = {"QApplication", "QGuiApplication", "QCoreApplication", "QObject"}
 _REFUSED = {"Signal", "Slot", "Property"}
 _MODAL = {"QInputDialog", "QMessageBox", "QColorDialog", "QFontDialog"}
@@ -34,7 +36,7 @@ def _connect(self: Any, signature: str, slot: Callable[..., Any]) -> bool:
     limit = None if takesAll else positional
     # PySide6 chooses among overloads by the slot's own number of arguments: give it exactly the signature's.
     calls = (
-        lambda: slot(),
+        lambda: slot(),  # noqa: PLW0108  # a slot with default values would be taken for one with arguments
         lambda a: slot(*(a,)[:limit]),
         lambda a, b: slot(*(a, b)[:limit]),
         lambda a, b, c: slot(*(a, b, c)[:limit]),
@@ -122,10 +124,34 @@ class QUiLoader(QtUiTools.QUiLoader):
 
     widgets: ClassVar[dict[str, type]] = {}
 
+    def load(self, file: QtCore.QIODevice, parent: Any = None) -> Any:
+        """Load a panel; its connections are made here, because Qt does not know the stand-ins' signals by type."""
+        document = ElementTree.fromstring(bytes(file.readAll()))
+        connections = document.find("connections")
+        if connections is not None:
+            document.remove(connections)
+        buffer = QtCore.QBuffer()
+        buffer.setData(ElementTree.tostring(document))
+        buffer.open(QtCore.QIODevice.ReadOnly)
+        widget = super().load(buffer, parent)
+        for connection in connections if connections is not None else ():
+            sender, signal, receiver, slot = (connection.findtext(each) for each in _CONNECTION)
+            source, target = (_named(widget, name) for name in (sender, receiver))
+            getattr(source, signal.partition("(")[0]).connect(getattr(target, slot.partition("(")[0]))
+        return widget
+
     def createWidget(self, className: str, parent: Any = None, name: str = "") -> Any:
         widget = (self.widgets.get(className) or __getattr__(className))(parent)
         widget.setObjectName(name)
         return widget
+
+
+def _named(root: Any, name: str) -> Any:
+    found = root if root.objectName == name else root.findChild(QtWidgets.QWidget, name)
+    if found is None:
+        message = f"The panel connects {name}, which is not in it."
+        raise AttributeError(message)
+    return found
 
 
 def stored(kind: Any, default: Any, changed: str) -> QtCore.Property:

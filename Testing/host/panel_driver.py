@@ -1,0 +1,175 @@
+"""Opens the real panel and works it like a user: mouse, keyboard, eyes, camera."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import mrml_widgets  # noqa: F401  # adds its widgets to slicer
+import plot_widget  # noqa: F401
+import qt
+import segment_editor_widget  # noqa: F401
+from host import Host
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtTest import QTest
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic, ScriptedLoadableModuleWidget
+
+from UnCoLSegmentLib.Logic import Logic
+from UnCoLSegmentLib.Widget import Widget
+
+MODULE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
+PANEL_WIDTH = 400  # pixels, about the application's module panel
+_INDICATOR = 12  # pixels from the left edge of a check box to the middle of its square
+
+SECTIONS = ("inputs", "segment", "annotate", "fineTune", "uncertainty", "models")
+
+
+class UnCoLSegmentWidget(ScriptedLoadableModuleWidget):
+    """As in the module file, with resources from there."""
+
+    def resourcePath(self, filename: str) -> str:
+        return str(MODULE_FOLDER / "Resources" / filename)
+
+
+class UnCoLSegmentLogic(ScriptedLoadableModuleLogic):
+    """As in the module file: keeps the parameter node."""
+
+
+class Panel:
+    """The panel on the scene of a host.
+
+    Args:
+        host: Has the scene.
+        modelFolder: Where the models are.
+        engine: What stands in for the engine's process; None takes the real one.
+    """
+
+    def __init__(self, host: Host, modelFolder: Path, engine: Any = None) -> None:
+        self.host = host
+        self.moduleWidget = UnCoLSegmentWidget()
+        self.logic = Logic(modelFolder, engine)
+        self.widget = Widget(self.moduleWidget, self.logic, UnCoLSegmentLogic())
+        self.window = self.moduleWidget.parent
+        self.widget.setup()
+        self.ui = self.widget.ui
+        self.window.isEntered = True
+        self.widget.enter()
+        self.window.resize(PANEL_WIDTH, 900)
+        self.window.show()
+        self.settle()
+
+    @property
+    def parameters(self) -> Any:
+        return self.widget.parameters
+
+    def close(self) -> None:
+        """What the application does when it unloads a module."""
+        self.widget.exit()
+        self.widget.cleanup()
+        self.window.close()
+        self.window.deleteLater()
+        self.settle()
+
+    def settle(self) -> None:
+        """Let Qt do what is due."""
+        for _ in range(3):
+            qt.application.processEvents()
+
+    def wait(self, isReached: Callable[[], object], timeout_s: float = 10.0) -> None:
+        """Let time pass until something is the case; fail if it does not come."""
+        end = time.monotonic() + timeout_s
+        while not isReached():
+            assert time.monotonic() < end, f"waited {timeout_s} s in vain"
+            QTest.qWait(10)
+
+    def waitForDetection(self) -> None:
+        """Wait until the panel has looked which slices were painted."""
+        self.wait(lambda: not self.widget._detectTimer.active)
+        self.settle()
+
+    def click(self, name: str) -> None:
+        """Click a button with the mouse; it must be visible and enabled, as for a user."""
+        button = getattr(self.ui, name)
+        self.reveal(button)
+        assert button.isVisible(), f"{name} is not visible"
+        assert button.isEnabled(), f"{name} is disabled: {button.toolTip}"
+        if button.isCheckable():
+            QTest.mouseClick(button, Qt.LeftButton, pos=QPoint(_INDICATOR, button.height // 2))
+        else:
+            QTest.mouseClick(button, Qt.LeftButton)
+        self.settle()
+
+    def choose(self, name: str, text: str) -> None:
+        """Choose an entry of a combo box with the keyboard."""
+        box = getattr(self.ui, name)
+        self.reveal(box)
+        box = getattr(box, "_combo", box)
+        index = box.findText(text)
+        assert index >= 0, f"{name} has no entry {text}"
+        box.setFocus()
+        key = Qt.Key_Down if index > box.currentIndex else Qt.Key_Up
+        while box.currentIndex != index:
+            QTest.keyClick(box, key)
+        box.activated.emit(index)
+        self.settle()
+
+    def reveal(self, widget: Any) -> None:
+        """Unfold the section of a widget by clicking its head."""
+        for name in SECTIONS:
+            section = getattr(self.ui, f"{name}CollapsibleButton")
+            if section.isAncestorOf(widget) and section.collapsed:
+                QTest.mouseClick(section, Qt.LeftButton, pos=QPoint(60, 12))
+                self.settle()
+
+    def unfold(self, *names: str) -> None:
+        """Leave these sections open and fold the others, by clicking their heads."""
+        for name in SECTIONS:
+            section = getattr(self.ui, f"{name}CollapsibleButton")
+            if section.collapsed == (name in names):
+                QTest.mouseClick(section, Qt.LeftButton, pos=QPoint(60, 12))
+        self.settle()
+
+    def clickCell(self, tableName: str, row: int, column: int) -> None:
+        """Click a cell of a table; on a check box its square is hit."""
+        table = getattr(self.ui, tableName)
+        self.reveal(table)
+        area = table.visualRect(table.model().index(row, column))
+        isChecked = table.item(row, column).flags() & Qt.ItemIsUserCheckable
+        place = QPoint(area.left() + _INDICATOR, area.center().y()) if isChecked else area.center()
+        QTest.mouseClick(table.viewport(), Qt.LeftButton, pos=place)
+        self.settle()
+
+    def cells(self, tableName: str) -> list[list[str]]:
+        """Return what a table shows; a check box counts as "[x]" or "[ ]"."""
+        table = getattr(self.ui, tableName)
+        return [
+            [_cellText(table.item(row, column)) for column in range(table.columnCount)] for row in range(table.rowCount)
+        ]
+
+    def shown(self, prefix: str) -> str:
+        """Return the message of a section; "" if there is none."""
+        frame = getattr(self.ui, f"{prefix}MessageFrame")
+        return getattr(self.ui, f"{prefix}MessageLabel").text if not frame.isHidden() else ""
+
+    def photograph(self, name: str) -> Path:
+        """Save what the panel looks like, as narrow as in the application and as high as it wants to be."""
+        self.settle()
+        self.window.resize(PANEL_WIDTH, max(self.window.layout().totalHeightForWidth(PANEL_WIDTH), 60))
+        self.settle()
+        self.window.resize(PANEL_WIDTH, max(self.window.layout().totalHeightForWidth(PANEL_WIDTH), 60))
+        self.settle()
+        folder = Path(os.environ.get("UNCOL_SCREENSHOTS") or self.host.folder / "screenshots")
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f"{name}.png"
+        assert self.window.grab().save(str(path)), path
+        assert self.window.width == PANEL_WIDTH, f"the panel needs {self.window.width} pixels"
+        return path
+
+
+def _cellText(item: Any) -> str:
+    if item.flags() & Qt.ItemIsUserCheckable:
+        return "[x]" if item.checkState() == Qt.Checked else "[ ]"
+    return item.text()

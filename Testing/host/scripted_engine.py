@@ -1,0 +1,104 @@
+"""Stands in for the engine's process in panel tests: says what the test wants, when it wants it, with real files.
+
+It fulfills the interface of `EngineProcess`; everything from there on, logic, files and scene, is real.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uncol.nrrd import read_nrrd, write_nrrd
+from UnCoLSegmentLib.Signal import Signal
+
+MODEL_FILES = ("model.json", "weights.safetensors")
+
+
+class ScriptedEngine:
+    """An engine that waits for the test's word.
+
+    Args:
+        folder: Its job folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.received, self.ended = Signal(), Signal()
+        self.folder = folder
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.greeting: dict[str, Any] | None = None
+        self.greetingId: int | None = None
+        self.isRunning = False
+        self._waiting: list[dict[str, Any]] = []
+
+    def start(self) -> None:
+        if self.isRunning:
+            return
+        self.folder.mkdir(exist_ok=True)
+        self.isRunning = True
+        self.greetingId = self.request("hello", protocol=1)
+        self.greeting = {"id": self.greetingId, "event": "result", "job_folder": str(self.folder), "devices": ["cpu"]}
+        self._waiting.append(self.greeting)
+
+    def request(self, op: str, **fields: Any) -> int:
+        self.requests.append((op, fields))
+        return len(self.requests)
+
+    def cancel(self, requestId: int) -> int:
+        return self.request("cancel", target=requestId)
+
+    def poll(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for event in waiting:
+            self.received.emit(event)
+
+    def stop(self, farewell_s: float = 0.0) -> None:
+        self.isRunning, self.greeting, self.greetingId = False, None, None
+
+    def asked(self, op: str) -> dict[str, Any] | None:
+        """Return the fields of the latest request of a kind; None if there was none."""
+        return next((fields for name, fields in reversed(self.requests) if name == op), None)
+
+    def say(self, op: str, event: str, **fields: Any) -> None:
+        """Say something about the latest request of a kind; the panel hears it the next time it asks."""
+        number = max(index for index, (name, _) in enumerate(self.requests, 1) if name == op)
+        self._waiting.append({"id": number, "event": event, **fields})
+
+    def finishSegment(self, voxels: np.ndarray, uncertainty: np.ndarray, names: Sequence[str], *notes: str) -> None:
+        """Answer the latest request to segment with these labels (K, J, I); value 1 is the first name."""
+        folder = Path(self.asked("segment")["job"])
+        image = read_nrrd(folder / self.asked("segment")["image"])
+        write_nrrd(folder / "segmentation.nrrd", image.with_voxels(voxels.astype(np.uint8)))
+        write_nrrd(folder / "uncertainty.nrrd", image.with_voxels(uncertainty.astype(np.float32)))
+        structures = [
+            {"value": value, "name": name, "voxels": int((voxels == value).sum())}
+            for value, name in enumerate(names, 1)
+        ]
+        report = {"structures": structures, "notes": list(notes)}
+        self.say("segment", "result", segmentation="segmentation.nrrd", uncertainty="uncertainty.nrrd", report=report)
+
+    def finishFineTune(self, heldOut: dict[str, float], *notes: str) -> None:
+        """Answer the latest request to learn with a model that scored like this on held-out slices."""
+        fields = self.asked("fine_tune")
+        out = Path(fields["out"])
+        writeModel(out, [each["name"] for each in fields["structures"]], heldOut, *notes)
+        self.say("fine_tune", "result", model=str(out))
+
+
+def writeModel(folder: Path, names: Sequence[str], heldOut: dict[str, float], *notes: str) -> None:
+    """Write the three files of a model, as far as the store looks at them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    training = {"steps": 400, "seconds": 120.0, "specialized_reliability": heldOut, "curve": [], "notes": list(notes)}
+    card = {
+        "format": 1,
+        "structures": [{"value": value, "name": name} for value, name in enumerate(names, 1)],
+        "training": training,
+    }
+    (folder / "model.json").write_text(json.dumps(card))
+    (folder / "weights.safetensors").write_bytes(b"\x02\x00\x00\x00\x00\x00\x00\x00{}")
+    sums = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}" for name in MODEL_FILES]
+    (folder / "SHA256SUMS").write_text("\n".join(sums) + "\n")

@@ -1,0 +1,183 @@
+"""The .ui file, the parameter node and the code name the same things. Only XML and syntax trees: no Qt, no scene."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+MODULE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
+LIBRARY = MODULE_FOLDER / "UnCoLSegmentLib"
+PANEL = ElementTree.parse(MODULE_FOLDER / "Resources" / "UI" / "UnCoLSegment.ui").getroot()
+WIDGETS = {widget.get("name"): widget for widget in PANEL.iter("widget")}
+
+KNOWN_CLASSES = {
+    "QCheckBox",
+    "QComboBox",
+    "QFrame",
+    "QLabel",
+    "QProgressBar",
+    "QPushButton",
+    "QTableWidget",
+    "QToolButton",
+    "QWidget",
+    "ctkCollapsibleButton",
+    "ctkSliderWidget",
+    "qMRMLNodeComboBox",
+    "qMRMLSegmentEditorWidget",
+    "qMRMLWidget",
+}
+SILENT_CLASSES = {"QFrame", "QLabel", "QProgressBar", "QWidget", "qMRMLWidget"}
+SELECTOR_CLASSES = {"qMRMLNodeComboBox", "qMRMLSegmentEditorWidget"}
+FIELDS_WITHOUT_TEXT = {"QComboBox", "QTableWidget", "ctkSliderWidget", "qMRMLNodeComboBox", "qMRMLSegmentEditorWidget"}
+
+
+def test_every_class_in_the_panel_is_known() -> None:
+    assert {widget.get("class") for widget in WIDGETS.values()} <= KNOWN_CLASSES
+
+
+def test_every_class_that_is_not_qts_is_declared_with_its_header() -> None:
+    declared = {each.findtext("class"): each.findtext("header") for each in PANEL.iter("customwidget")}
+
+    used = {widget.get("class") for widget in WIDGETS.values() if not widget.get("class", "").startswith("Q")}
+    assert declared == {name: f"{name}.h" for name in used}
+
+
+def test_every_parameter_named_in_the_panel_is_a_parameter() -> None:
+    named = [text for widget in WIDGETS.values() if (text := _property(widget, "SlicerParameterName"))]
+
+    assert named
+    assert set(named) <= _parameters()
+    assert max(Counter(named).values()) == 1
+
+
+@pytest.mark.parametrize("path", sorted(LIBRARY.glob("*.py")), ids=lambda path: path.stem)
+def test_every_widget_that_the_code_names_exists(path: Path) -> None:
+    assert _widgetsNamedIn(path) <= set(WIDGETS)
+
+
+def test_every_control_does_something() -> None:
+    used = set().union(*(_widgetsNamedIn(path) for path in LIBRARY.glob("*.py")))
+    controls = {
+        name
+        for name, widget in WIDGETS.items()
+        if widget.get("class") not in SILENT_CLASSES | {"ctkCollapsibleButton"}
+        and not _property(widget, "SlicerParameterName")
+    }
+
+    assert controls <= used
+
+
+def test_every_selector_gets_the_scene() -> None:
+    connected = {
+        connection.findtext("receiver")
+        for connection in PANEL.iter("connection")
+        if connection.findtext("signal") == "mrmlSceneChanged(vtkMRMLScene*)"
+        and connection.findtext("slot") == "setMRMLScene(vtkMRMLScene*)"
+    }
+
+    assert connected == {name for name, widget in WIDGETS.items() if widget.get("class") in SELECTOR_CLASSES}
+
+
+def test_every_control_is_reached_with_the_tab_key_in_the_order_of_the_panel() -> None:
+    stops = [stop.text for stop in PANEL.iter("tabstop")]
+
+    assert stops == [name for name, widget in WIDGETS.items() if widget.get("class") not in SILENT_CLASSES]
+
+
+def test_a_screen_reader_has_a_name_for_every_control() -> None:
+    nameless = [
+        name
+        for name, widget in WIDGETS.items()
+        if widget.get("class") in FIELDS_WITHOUT_TEXT and not _property(widget, "accessibleName")
+    ]
+
+    assert nameless == []
+
+
+def test_every_control_explains_itself_in_a_tool_tip_or_gets_one_from_its_section() -> None:
+    enabled = _widgetsGivenToEnable()
+    mute = [
+        name
+        for name, widget in WIDGETS.items()
+        if widget.get("class") not in SILENT_CLASSES | {"qMRMLSegmentEditorWidget"}  # its buttons have their own
+        and not _property(widget, "toolTip")
+        and name not in enabled
+    ]
+
+    assert mute == []
+
+
+def test_no_two_mnemonics_of_different_controls_are_the_same() -> None:
+    letters: dict[str, set[str]] = {}
+    for widget in WIDGETS.values():
+        text = _property(widget, "text")
+        if found := re.search("&(.)", text):
+            letters.setdefault(found[1].lower(), set()).add(text)
+
+    assert {letter: texts for letter, texts in letters.items() if len(texts) > 1} == {}
+    assert not set(letters) & set("fevh"), "File, Edit, View and Help are Slicer's own"
+
+
+def test_every_mnemonic_of_a_label_leads_to_a_control() -> None:
+    for name, widget in WIDGETS.items():
+        if widget.get("class") == "QLabel" and "&" in _property(widget, "text"):
+            assert _property(widget, "buddy") in WIDGETS, name
+
+
+def test_no_widget_has_a_style_of_its_own() -> None:
+    assert [name for name, widget in WIDGETS.items() if _property(widget, "styleSheet")] == []
+    assert not any("setStyleSheet" in path.read_text(encoding="utf-8") for path in LIBRARY.glob("*.py"))
+
+
+def test_the_panel_says_what_it_is_not_for() -> None:
+    assert _property(WIDGETS["researchUseLabel"], "text") == "Research use only. Not a medical device."
+
+
+def _property(widget: ElementTree.Element, name: str) -> str:
+    for each in widget.findall("property"):
+        if each.get("name") == name:
+            return "".join(each.itertext()).strip()
+    return ""
+
+
+def _parameters() -> set[str]:
+    tree = ast.parse((LIBRARY / "ParameterNode.py").read_text(encoding="utf-8"))
+    wrapped = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "ParameterNode")
+    return {node.target.id for node in wrapped.body if isinstance(node, ast.AnnAssign)}  # type: ignore[union-attr]
+
+
+def _widgetsNamedIn(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and (
+            (isinstance(node.value, ast.Attribute) and node.value.attr == "ui")
+            or (isinstance(node.value, ast.Name) and node.value.id == "ui")
+        )
+    }
+
+
+def _widgetsGivenToEnable() -> set[str]:
+    """Return the widgets that stand in the same function as a call of `enable`."""
+    found = set()
+    for path in LIBRARY.glob("*Section.py"):
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(function, ast.FunctionDef) and any(
+                isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "enable"
+                for node in ast.walk(function)
+            ):
+                found |= {
+                    node.attr
+                    for node in ast.walk(function)
+                    if isinstance(node, ast.Attribute)
+                    and isinstance(node.value, ast.Attribute)
+                    and node.value.attr == "ui"
+                }
+    return found

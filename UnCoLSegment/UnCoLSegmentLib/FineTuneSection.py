@@ -1,0 +1,105 @@
+"""The section "Fine-tune": learn from annotated and un-annotated slices, and see how well each round began."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from uncol.job import Progress
+from UnCoLSegmentLib.Buttons import enable
+from UnCoLSegmentLib.LearningCurve import LearningCurve
+from UnCoLSegmentLib.Logic import Logic
+from UnCoLSegmentLib.Message import Message
+from UnCoLSegmentLib.ParameterNode import ParameterNode
+from UnCoLSegmentLib.Rounds import Round
+from UnCoLSegmentLib.Run import RunState
+from UnCoLSegmentLib.RunStatus import RunStatus
+from UnCoLSegmentLib.Tables import fill, fitHeight, setColumns
+
+
+class FineTuneSection:
+    """Starts, stops and resumes learning; shows curve and rounds.
+
+    Args:
+        ui: The panel's widgets by name.
+        logic: What does the work.
+        prepareEngine: Called before a run; installs what is missing, with consent.
+    """
+
+    def __init__(self, ui: Any, logic: Logic, prepareEngine: Callable[[], None]) -> None:
+        self.ui, self._logic, self._prepareEngine = ui, logic, prepareEngine
+        self._parameters: ParameterNode | None = None
+        message = Message(
+            ui.fineTuneMessageFrame, ui.fineTuneMessageIcon, ui.fineTuneMessageLabel, ui.fineTuneMessageDetailsButton
+        )
+        self.status = RunStatus(logic, ui.fineTuneProgress, ui.fineTuneProgressBar, ui.fineTuneProgressLabel, message)
+        self._curve = LearningCurve(ui.curveWidget)
+        setColumns(ui.roundsTable, [_("Round"), _("New slices"), _("Dice of the proposal"), _("New model")])
+        ui.fineTuneButton.connect("clicked(bool)", self._onFineTune)
+        ui.resumeButton.connect("clicked(bool)", self._onResume)
+        ui.cancelFineTuneButton.connect("clicked(bool)", self._onCancel)
+        logic.progressed.connect(self._onProgressed)
+        logic.roundScored.connect(self._onRoundScored)
+
+    def disconnect(self) -> None:
+        """Follow no runs any more."""
+        self.status.disconnect()
+        self._logic.progressed.disconnect(self._onProgressed)
+        self._logic.roundScored.disconnect(self._onRoundScored)
+
+    def update(self, parameters: ParameterNode | None) -> None:
+        """Show the state of parameters and run."""
+        self._parameters = parameters
+        missing = _("Choose the volume to segment.")
+        obstacle = self._logic.whyNotFineTune(parameters) if parameters else missing
+        enable(self.ui.fineTuneButton, obstacle, _("Learn in the background; you can go on working meanwhile"))
+        obstacle = self._logic.whyNotResume(parameters) if parameters else missing
+        enable(self.ui.resumeButton, obstacle, _("Go on with the fine-tuning that was stopped"))
+        isRunning = self._logic.state is RunState.RUNNING and self.status.isMine
+        enable(
+            self.ui.cancelFineTuneButton,
+            "" if isRunning else _("Nothing is being learned."),
+            _("Stop; what was learned is saved and can be resumed"),
+        )
+        self._showRounds(self._logic.rounds(parameters) if parameters else [])
+
+    def forgetScene(self) -> None:
+        """Let go of the nodes of a scene that is being closed."""
+        self._curve.forget()
+
+    def _onFineTune(self) -> None:
+        self.status.start(lambda: self._begin(self._logic.fineTune))
+
+    def _onResume(self) -> None:
+        self.status.start(lambda: self._begin(self._logic.resumeFineTune))
+
+    def _begin(self, run: Callable[[ParameterNode], None]) -> None:
+        assert self._parameters is not None  # without parameters the buttons are disabled
+        self._prepareEngine()
+        run(self._parameters)
+
+    def _onCancel(self) -> None:
+        self._logic.cancel()
+
+    def _onProgressed(self, progress: Progress) -> None:
+        if self.status.isMine and progress.losses:
+            self._curve.show(self._logic.curve)
+
+    def _onRoundScored(self, _round: Round) -> None:
+        self.update(self._parameters)
+
+    def _showRounds(self, rounds: list[Round]) -> None:
+        table: qt.QTableWidget = self.ui.roundsTable
+        table.visible = self.ui.roundsLabel.visible = bool(rounds)
+        fill(table, [_roundTexts(each) for each in rounds])
+        fitHeight(table, 4)
+
+
+def _roundTexts(entry: Round) -> list[str]:
+    dice = entry.get("dice") or {}
+    scores = ", ".join(f"{name} {score:.2f}" for name, score in dice.items())
+    kept = {True: _("in use"), False: _("kept the old one")}.get(entry.get("activated"), _("not finished"))
+    return [str(entry["number"]), str(len(entry.get("scored", ()))), scores or _("no proposal before"), kept]

@@ -1,0 +1,101 @@
+"""What the user chose in the panel, typed, saved with the scene and tied to the widgets of the same name."""
+
+import enum
+from typing import Annotated
+
+from slicer import (
+    vtkMRMLMarkupsROINode,
+    vtkMRMLScalarVolumeNode,
+    vtkMRMLSegmentationNode,
+)
+from slicer.i18n import tr as _
+from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+
+
+class SegmentFrom(enum.Enum):
+    """What a segmentation starts from."""
+
+    BOX = "box"
+    SLICES = "slices"
+    MODEL = "model"
+
+    def label(self) -> str:
+        """Return the text of the entry in the panel."""
+        return {
+            SegmentFrom.BOX: _("Box around the structure"),
+            SegmentFrom.SLICES: _("Annotated slices"),
+            SegmentFrom.MODEL: _("Model"),
+        }[self]
+
+
+class Device(enum.Enum):
+    """What the engine computes on."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
+
+    def label(self) -> str:
+        """Return the text of the entry in the panel."""
+        return {
+            Device.AUTO: _("Automatic"),
+            Device.CPU: _("Processor (CPU)"),
+            Device.CUDA: _("NVIDIA graphics card"),
+            Device.MPS: _("Apple graphics"),
+        }[self]
+
+
+class Plane(enum.Enum):
+    """The plane in which the user annotates."""
+
+    AXIAL = "axial"
+    CORONAL = "coronal"
+    SAGITTAL = "sagittal"
+
+    def label(self) -> str:
+        """Return the text of the entry in the panel."""
+        return {Plane.AXIAL: _("Axial"), Plane.CORONAL: _("Coronal"), Plane.SAGITTAL: _("Sagittal")}[self]
+
+
+@parameterNodeWrapper
+class ParameterNode:
+    """Everything the panel remembers; each attribute is one parameter of the module's node in the scene.
+
+    Attributes:
+        inputVolume: The image to segment.
+        segmentation: The user's own segmentation; the engine never writes to it.
+        proposal: What the engine proposes.
+        uncertaintyVolume: The map that is shown over the volume.
+        roi: The box round the structure.
+        segmentFrom: What a segmentation starts from.
+        modelName: Name of the chosen model in the store; "" for none.
+        device: What the engine computes on.
+        minutes: Time for a fine-tune, in minutes.
+        plane: Plane in which slices are annotated and suggested.
+        annotatedSlices: The table of annotated slices, as text (see `Annotations`).
+        rounds: The rounds of annotating and fine-tuning, as text (see `Rounds`).
+        uncertaintyShown: Whether the map lies over the volume.
+        legendShown: Whether the slice views explain the map's colors.
+        uncertaintyOpacity: Opacity of the map, in [0, 1].
+        uncertaintyThreshold: Smallest uncertainty that is shown, in [0, 1].
+        runName: Folder of an unfinished fine-tune in the store; "" for none.
+    """
+
+    inputVolume: vtkMRMLScalarVolumeNode
+    segmentation: vtkMRMLSegmentationNode
+    proposal: vtkMRMLSegmentationNode
+    uncertaintyVolume: vtkMRMLScalarVolumeNode
+    roi: vtkMRMLMarkupsROINode
+    segmentFrom: SegmentFrom = SegmentFrom.BOX
+    modelName: str = ""
+    device: Device = Device.AUTO
+    minutes: Annotated[float, WithinRange(0.5, 60)] = 5.0
+    plane: Plane = Plane.AXIAL
+    annotatedSlices: str = ""
+    rounds: str = ""
+    uncertaintyShown: bool = True
+    legendShown: bool = True
+    uncertaintyOpacity: Annotated[float, WithinRange(0, 1)] = 0.5
+    uncertaintyThreshold: Annotated[float, WithinRange(0, 1)] = 0.2
+    runName: str = ""

@@ -1,0 +1,71 @@
+"""The table of annotated slices: where each lies, whether it shows a structure, and whether it is complete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import qt
+from slicer.i18n import tr as _
+
+from uncol.volume import Axis
+from UnCoLSegmentLib.Annotations import AnnotatedTable
+from UnCoLSegmentLib.ParameterNode import Plane
+from UnCoLSegmentLib.SliceViews import planeOf, positionText
+from UnCoLSegmentLib.Tables import fill, fitHeight, setColumns
+
+_COMPLETE_COLUMN = 3
+_MOST_ROWS = 6
+
+
+class SlicesTable:
+    """Shows the rows of an `AnnotatedTable`.
+
+    Args:
+        table: The widget.
+        onCompleteChanged: Called with axis, index and the new state when the user ticks a slice.
+        onJump: Called with axis and index when the user wants to see a slice.
+    """
+
+    def __init__(
+        self,
+        table: qt.QTableWidget,
+        onCompleteChanged: Callable[[Axis, int, bool], None],
+        onJump: Callable[[Axis, int], None],
+    ) -> None:
+        self._table, self._onCompleteChanged, self._onJump = table, onCompleteChanged, onJump
+        self._slices: list[tuple[Axis, int]] = []
+        self._shown: object = None
+        setColumns(table, [_("Slice"), _("Position"), _("Structure"), _("Complete")])
+        table.connect("itemChanged(QTableWidgetItem*)", self._onItemChanged)
+        table.connect("itemActivated(QTableWidgetItem*)", self._onItemActivated)
+
+    def show(self, text: str, volumeNode: Any) -> None:
+        """Show the table that a parameter node holds as text, sorted by plane and number."""
+        if (text, volumeNode) == self._shown:
+            return
+        self._shown = (text, volumeNode)
+        rows = AnnotatedTable.fromText(text).rows if volumeNode is not None and volumeNode.GetImageData() else ()
+        rows = sorted(rows, key=lambda row: (row.axis, row.index), reverse=False)
+        self._slices = [(row.axis, row.index) for row in rows]
+        wasBlocked = self._table.blockSignals(True)
+        fill(self._table, [self._texts(volumeNode, row) for row in rows])
+        for number, row in enumerate(rows):
+            item = self._table.item(number, _COMPLETE_COLUMN)
+            item.setFlags(item.flags() | qt.Qt.ItemIsUserCheckable)
+            item.setCheckState(qt.Qt.Checked if row.complete else qt.Qt.Unchecked)
+            item.setToolTip(_("Tick it when everything that belongs to the structures is painted in this slice"))
+        fitHeight(self._table, _MOST_ROWS)
+        self._table.blockSignals(wasBlocked)
+
+    def _texts(self, volumeNode: Any, row: Any) -> list[str]:
+        plane = Plane(planeOf(volumeNode, row.axis).lower()).label()
+        name = _("{plane} {number}").format(plane=plane, number=row.index)
+        return [name, positionText(volumeNode, row.axis, row.index), _("yes") if row.hasStructure else _("none"), ""]
+
+    def _onItemChanged(self, item: qt.QTableWidgetItem) -> None:
+        if item.column() == _COMPLETE_COLUMN:
+            self._onCompleteChanged(*self._slices[item.row()], item.checkState() == qt.Qt.Checked)
+
+    def _onItemActivated(self, item: qt.QTableWidgetItem) -> None:
+        self._onJump(*self._slices[item.row()])
