@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import slicer
+from numpy.typing import NDArray
+
+from UnCoLSegmentLib import Grids, Labelmaps
+from UnCoLSegmentLib.Grids import Matrix, Region
 
 _ROLE = "UnCoL.Baseline"
 
@@ -34,3 +39,22 @@ def needBaseline(segmentation: Any) -> Any:
 def takeAsBaseline(segmentation: Any) -> None:
     """Take all that a segmentation holds now for no painting, as after another program's result was loaded."""
     needBaseline(segmentation).GetSegmentation().DeepCopy(segmentation.GetSegmentation())
+
+
+def read(segmentation: Any, segmentId: str, lattice: Matrix, region: Region) -> NDArray[np.bool_]:
+    """Return which voxels of a region of a grid, in the segmentation's own coordinates, were accepted."""
+    baseline = baselineOf(segmentation)
+    if baseline is None:
+        return np.zeros(Grids.shapeOf(region), dtype=bool)
+    return Labelmaps.maskOfSegment(baseline, segmentId, np.linalg.inv(lattice), region)
+
+
+def write(segmentation: Any, segmentId: str, accepted: NDArray[np.bool_], lattice: Matrix, region: Region) -> None:
+    """Remember what of a region is accepted now; nothing changes outside the region."""
+    baseline = needBaseline(segmentation)
+    whole = Grids.unionOf(region, Labelmaps.regionOfSegment(baseline, segmentId, lattice))
+    assert whole is not None  # it holds the region
+    remembered = Labelmaps.maskOfSegment(baseline, segmentId, np.linalg.inv(lattice), whole)
+    remembered[Grids.relative(region, whole)] = accepted
+    segment = Labelmaps.needSegment(baseline, segmentId, segmentation.GetSegmentation().GetSegment(segmentId))
+    Labelmaps.setOwnVoxels(segment, remembered, lattice, whole)

@@ -28,6 +28,9 @@ from UnCoLSegmentLib.Grids import Matrix, Region
 MOST_STRUCTURES = 254
 """Label values that a structure can have; 0 is background, 255 unknown."""
 
+UNCERTAINTY_ATTRIBUTE = "UnCoL.Uncertainty"
+"""Set on every uncertainty volume."""
+
 _BOX_TOLERANCE_VOX = 1e-4
 """A box that ends this near to a voxel's edge ends there."""
 
@@ -245,7 +248,9 @@ def putUncertainty(volume: Volume, volumeNode: Any, node: Any, name: str) -> Any
     It gets the parent transform of the volume that it is about, and its place below it in the data tree.
     """
     if node is None:
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+        node = slicer.vtkMRMLScalarVolumeNode()
+        node.SetAttribute(UNCERTAINTY_ATTRIBUTE, "1")
+        volumeNode.GetScene().AddNode(node)
         node.CreateDefaultDisplayNodes()
     modified = node.StartModify()
     node.SetName(name)
@@ -253,14 +258,14 @@ def putUncertainty(volume: Volume, volumeNode: Any, node: Any, name: str) -> Any
     node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     node.SetAndObserveImageData(_imageOf(volume.voxels))
     node.EndModify(modified)
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
     hierarchy.SetItemParent(hierarchyItem(node), hierarchyItem(volumeNode))
     return node
 
 
 def hierarchyItem(node: Any) -> int:
     """Return a node's item in the data tree, which is made where the application has not done so yet."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
     item = hierarchy.GetItemByDataNode(node)
     return int(item or hierarchy.CreateItem(hierarchy.GetSceneItemID(), node))
 

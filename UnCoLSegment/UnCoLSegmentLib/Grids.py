@@ -163,7 +163,7 @@ def sample(voxels: NDArray[Any], matrix: Matrix, region: Region) -> NDArray[Any]
         return result
     covered = intersectionOf(region, regionOn(np.linalg.inv(matrix), voxels.shape))
     if not isEmpty(covered):
-        inside = _relative(covered, region)
+        inside = relative(covered, region)
         _copyNearest(voxels, matrix, covered, result[inside])
     return result
 
@@ -185,10 +185,11 @@ def _copyShifted(voxels: NDArray[Any], shift: tuple[int, ...], region: Region, r
     wanted = (k, j, i)
     present = intersectionOf(wanted, wholeRegion(voxels.shape))
     if not isEmpty(present):
-        result[_relative(present, wanted)] = voxels[present]
+        result[relative(present, wanted)] = voxels[present]
 
 
-def _relative(inner: Region, outer: Region) -> Region:
+def relative(inner: Region, outer: Region) -> Region:
+    """Return the first region as slices of an array that holds the second one."""
     k, j, i = (slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True))
     return k, j, i
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+import vtk
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
@@ -135,12 +136,29 @@ def workingLattice(segmentationNode: Any, segmentId: str) -> Matrix | None:
     return None
 
 
+def filledPart(segmentationNode: Any, segmentId: str) -> tuple[NDArray[np.bool_], Matrix, Matrix] | None:
+    """Return the block that holds all voxels of a segment; None if it has none.
+
+    Returns:
+        Which voxels of the block belong to the segment (K, J, I); the matrix from the block's voxel indices to the
+        segmentation's own RAS coordinates; the same for the grid of which the block is a part.
+    """
+    for layer in layersOf(segmentationNode):
+        if segmentId not in layer.values:
+            continue
+        mask = layer.voxels == layer.values[segmentId]
+        region = Grids.nonzeroRegion(mask.view(np.uint8))
+        if region is None:
+            return None
+        first_ijk = (region[2].start, region[1].start, region[0].start)
+        return mask[region], Grids.translated(layer.ijkToLocal, first_ijk), layer.lattice
+    return None
+
+
 def regionOfSegment(segmentationNode: Any, segmentId: str, lattice: Matrix) -> Region | None:
     """Return the region of a grid (in the segmentation's own RAS coordinates) that holds all of a segment's voxels."""
-    for layer in layersOf(segmentationNode):
-        if segmentId in layer.values:
-            return Grids.regionOn(np.linalg.inv(lattice) @ layer.ijkToLocal, layer.voxels.shape)
-    return None
+    found = filledPart(segmentationNode, segmentId)
+    return None if found is None else Grids.regionOn(np.linalg.inv(lattice) @ found[1], found[0].shape)
 
 
 def maskOfSegment(segmentationNode: Any, segmentId: str, localToIJK: Matrix, region: Region) -> NDArray[np.bool_]:
@@ -170,6 +188,71 @@ def writeSegment(
         return
     first_ijk = tuple(whole.start + part.start for whole, part in zip(region, filled, strict=True))[::-1]
     image = orientedImage(mask[filled].view(np.uint8), lattice, first_ijk)
-    if not _Logic.SetBinaryLabelmapToSegment(image, segmentationNode, segmentId, _Logic.MODE_REPLACE):
+    _write(image, segmentationNode, segmentId, _Logic.MODE_REPLACE)
+
+
+def patchSegment(
+    segmentationNode: Any,
+    segmentId: str,
+    now: NDArray[np.bool_],
+    before: NDArray[np.bool_],
+    lattice: Matrix,
+    region: Region,
+) -> None:
+    """Change a segment within a region only, as a brush does; the rest of a large segment is not touched.
+
+    Args:
+        segmentationNode: The segmentation.
+        segmentId: One of its segments.
+        now: What the region shall hold.
+        before: What it holds.
+        lattice: The grid, in the segmentation's own RAS coordinates.
+        region: Which voxels of the grid.
+    """
+    first_ijk = (region[2].start, region[1].start, region[0].start)
+    image = orientedImage(now.view(np.uint8), lattice, first_ijk)
+    steps = ((_Logic.MODE_MERGE_MIN, before & ~now), (_Logic.MODE_MERGE_MAX, now & ~before))
+    for mode, changed in steps:
+        if changed.any():
+            _write(image, segmentationNode, segmentId, mode, list(image.GetExtent()))
+
+
+def _write(image: Any, segmentationNode: Any, segmentId: str, mode: int, *extent: list[int]) -> None:
+    if not _Logic.SetBinaryLabelmapToSegment(image, segmentationNode, segmentId, mode, *extent):
         message = f'Slicer refused to write segment "{segmentId}" of "{segmentationNode.GetName()}".'
         raise RuntimeError(message)
+
+
+def tagOf(segment: Any, tag: str) -> str:
+    """Return the value of a segment's tag, "" if it has none."""
+    value = vtk.reference("")
+    return str(value) if segment.GetTag(tag, value) else ""
+
+
+def copyLook(pattern: Any, segment: Any) -> None:
+    """Give a segment the color and the terminology of another one."""
+    segment.SetColor(pattern.GetColor())
+    tag = slicer.vtkSegment.GetTerminologyEntryTagName()
+    terminology = tagOf(pattern, tag)
+    if terminology:
+        segment.SetTag(tag, terminology)
+
+
+def needSegment(segmentationNode: Any, segmentId: str, pattern: Any) -> Any:
+    """Return a segment; if it is not there it is made, empty and with the name, color and terminology of `pattern`."""
+    segmentation = segmentationNode.GetSegmentation()
+    segment = segmentation.GetSegment(segmentId)
+    if segment is None:
+        segmentation.AddEmptySegment(segmentId, pattern.GetName())
+        segment = segmentation.GetSegment(segmentId)
+        copyLook(pattern, segment)
+    return segment
+
+
+def setOwnVoxels(segment: Any, mask: NDArray[np.bool_], lattice: Matrix, region: Region) -> None:
+    """Give a segment a layer of its own; several times faster than `writeSegment`, which lets segments share one."""
+    filled = Grids.nonzeroRegion(mask.view(np.uint8)) or (slice(0, 0), slice(0, 0), slice(0, 0))
+    first_ijk = tuple(whole.start + part.start for whole, part in zip(region, filled, strict=True))[::-1]
+    segment.RemoveAllRepresentations()
+    segment.AddRepresentation(BINARY_LABELMAP, orientedImage(mask[filled].view(np.uint8), lattice, first_ijk))
+    segment.SetLabelValue(1)
