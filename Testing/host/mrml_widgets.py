@@ -79,7 +79,7 @@ class qMRMLNodeComboBox(qt.QWidget):
             self._refresh()
 
     def _onActivated(self, *_: object) -> None:
-        if self._combo.currentData() == self._CREATE:
+        if self._combo.currentData == self._CREATE:
             node = self.addNode()
             self._refresh()
             self.setCurrentNode(node)
@@ -116,7 +116,7 @@ class qMRMLNodeComboBox(qt.QWidget):
             self._announce()
 
     def _announce(self, *_: object) -> None:
-        if self._combo.currentData() != self._CREATE:
+        if self._combo.currentData != self._CREATE:
             self.currentNodeChanged.emit(self.currentNode())
 
     def currentNode(self) -> Any:
@@ -129,7 +129,7 @@ class qMRMLNodeComboBox(qt.QWidget):
         self._combo.setCurrentIndex(self._combo.findData(nodeId or ""))
 
     def _currentNodeID(self) -> str:
-        data = self._combo.currentData()
+        data = self._combo.currentData
         return "" if data in (None, self._CREATE) else data
 
     currentNodeID = Property(str, _currentNodeID, setCurrentNodeID)

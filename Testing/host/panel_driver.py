@@ -15,27 +15,15 @@ import segment_editor_widget  # noqa: F401
 from host import Host
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
-from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic, ScriptedLoadableModuleWidget
+from PySide6.QtWidgets import QLineEdit
 
-from UnCoLSegmentLib.Logic import Logic
-from UnCoLSegmentLib.Widget import Widget
+import UnCoLSegment
+import UnCoLSegmentLib.Logic
 
-MODULE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
 PANEL_WIDTH = 400  # pixels, about the application's module panel
 _INDICATOR = 12  # pixels from the left edge of a check box to the middle of its square
 
 SECTIONS = ("inputs", "segment", "annotate", "fineTune", "uncertainty", "models")
-
-
-class UnCoLSegmentWidget(ScriptedLoadableModuleWidget):
-    """As in the module file, with resources from there."""
-
-    def resourcePath(self, filename: str) -> str:
-        return str(MODULE_FOLDER / "Resources" / filename)
-
-
-class UnCoLSegmentLogic(ScriptedLoadableModuleLogic):
-    """As in the module file: keeps the parameter node."""
 
 
 class Panel:
@@ -43,20 +31,22 @@ class Panel:
 
     Args:
         host: Has the scene.
-        modelFolder: Where the models are.
         engine: What stands in for the engine's process; None takes the real one.
     """
 
-    def __init__(self, host: Host, modelFolder: Path, engine: Any = None) -> None:
+    def __init__(self, host: Host, engine: Any = None) -> None:
         self.host = host
-        self.moduleWidget = UnCoLSegmentWidget()
-        self.logic = Logic(modelFolder, engine)
-        self.widget = Widget(self.moduleWidget, self.logic, UnCoLSegmentLogic())
+        realProcess = UnCoLSegmentLib.Logic.EngineProcess
+        if engine is not None:
+            UnCoLSegmentLib.Logic.EngineProcess = lambda _command, _environment: engine
+        self.moduleWidget = UnCoLSegment.UnCoLSegmentWidget()
         self.window = self.moduleWidget.parent
-        self.widget.setup()
-        self.ui = self.widget.ui
+        self.moduleWidget.setup()
+        UnCoLSegmentLib.Logic.EngineProcess = realProcess
+        self.widget = self.moduleWidget.panel
+        self.logic, self.ui = self.widget.logic, self.widget.ui
         self.window.isEntered = True
-        self.widget.enter()
+        self.moduleWidget.enter()
         self.window.resize(PANEL_WIDTH, 900)
         self.window.show()
         self.settle()
@@ -67,8 +57,8 @@ class Panel:
 
     def close(self) -> None:
         """What the application does when it unloads a module."""
-        self.widget.exit()
-        self.widget.cleanup()
+        self.moduleWidget.exit()
+        self.moduleWidget.cleanup()
         self.window.close()
         self.window.deleteLater()
         self.settle()
@@ -140,6 +130,21 @@ class Panel:
         isChecked = table.item(row, column).flags() & Qt.ItemIsUserCheckable
         place = QPoint(area.left() + _INDICATOR, area.center().y()) if isChecked else area.center()
         QTest.mouseClick(table.viewport(), Qt.LeftButton, pos=place)
+        self.settle()
+
+    def activateCell(self, tableName: str, row: int, column: int) -> None:
+        """Click a cell of a table and press Enter."""
+        self.clickCell(tableName, row, column)
+        QTest.keyClick(getattr(self.ui, tableName), Qt.Key_Return)
+        self.settle()
+
+    def typeInto(self, tableName: str, text: str) -> None:
+        """Replace the text of the cell that is being edited, and press Enter."""
+        editor = getattr(self.ui, tableName).viewport().findChild(QLineEdit)
+        assert editor is not None, f"no cell of {tableName} is being edited"
+        editor.selectAll()
+        QTest.keyClicks(editor, text)
+        QTest.keyClick(editor, Qt.Key_Return)
         self.settle()
 
     def cells(self, tableName: str) -> list[list[str]]:

@@ -141,7 +141,8 @@ class QUiLoader(QtUiTools.QUiLoader):
         return widget
 
     def createWidget(self, className: str, parent: Any = None, name: str = "") -> Any:
-        widget = (self.widgets.get(className) or __getattr__(className))(parent)
+        make = self.widgets.get(className) or globals().get(className) or __getattr__(className)
+        widget = make(parent)
         widget.setObjectName(name)
         return widget
 

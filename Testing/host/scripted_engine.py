@@ -59,6 +59,12 @@ class ScriptedEngine:
     def stop(self, farewell_s: float = 0.0) -> None:
         self.isRunning, self.greeting, self.greetingId = False, None, None
 
+    def die(self, exitCode: int) -> None:
+        """End as a killed process does."""
+        self.stop()
+        self._waiting.clear()
+        self.ended.emit(exitCode, "Killed")
+
     def asked(self, op: str) -> dict[str, Any] | None:
         """Return the fields of the latest request of a kind; None if there was none."""
         return next((fields for name, fields in reversed(self.requests) if name == op), None)

@@ -28,22 +28,44 @@ def host() -> Iterator[Any]:
 
 
 @pytest.fixture
-def modelFolder(tmp_path: Path) -> Path:
+def modelFolder(host: Any) -> Path:
     """Where the panel under test keeps its models."""
-    return tmp_path / "models"
+    return host.folder / "UnCoL" / "Models"
 
 
 @pytest.fixture
-def openPanel(host: Any, modelFolder: Path) -> Iterator[Callable[..., Any]]:
+def engine(tmp_path: Path) -> Any:
+    """An engine that waits for the test's word."""
+    from scripted_engine import ScriptedEngine
+
+    return ScriptedEngine(tmp_path / "jobs")
+
+
+@pytest.fixture
+def openPanel(host: Any) -> Iterator[Callable[..., Any]]:
     """Return a function that opens the panel, with an engine of the test's choice; it is closed at the end."""
     from panel_driver import Panel
 
     opened: list[Panel] = []
 
     def open_(engine: Any = None) -> Panel:
-        opened.append(Panel(host, modelFolder, engine))
+        opened.append(Panel(host, engine))
         return opened[-1]
 
     yield open_
     for panel in opened:
         panel.close()
+
+
+@pytest.fixture
+def panel(openPanel: Callable[..., Any], engine: Any) -> Any:
+    """The panel with an engine that waits for the test's word."""
+    return openPanel(engine)
+
+
+@pytest.fixture
+def phantom() -> Any:
+    """A small CT with a liver, its labels and a map that is unsure along the liver's border."""
+    from panel_phantom import Phantom
+
+    return Phantom()

@@ -34,7 +34,7 @@ class AnnotateSection:
         self._message = Message(
             ui.annotateMessageFrame, ui.annotateMessageIcon, ui.annotateMessageLabel, ui.annotateMessageDetailsButton
         )
-        self._table = SlicesTable(ui.slicesTable, self._onCompleteChanged, self._onJump)
+        self._table = SlicesTable(ui.slicesTable, ui.slicesHintLabel, self._onCompleteChanged, self._onJump)
         for button, action in (
             (ui.acceptSliceButton, self._acceptSlice),
             (ui.acceptSegmentButton, self._acceptSegment),

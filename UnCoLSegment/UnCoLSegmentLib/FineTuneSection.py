@@ -17,7 +17,7 @@ from UnCoLSegmentLib.ParameterNode import ParameterNode
 from UnCoLSegmentLib.Rounds import Round
 from UnCoLSegmentLib.Run import RunState
 from UnCoLSegmentLib.RunStatus import RunStatus
-from UnCoLSegmentLib.Tables import fill, fitHeight, setColumns
+from UnCoLSegmentLib.Tables import fill, setColumns
 
 
 class FineTuneSection:
@@ -95,7 +95,6 @@ class FineTuneSection:
         table: qt.QTableWidget = self.ui.roundsTable
         table.visible = self.ui.roundsLabel.visible = bool(rounds)
         fill(table, [_roundTexts(each) for each in rounds])
-        fitHeight(table, 4)
 
 
 def _roundTexts(entry: Round) -> list[str]:

@@ -15,9 +15,7 @@ from UnCoLSegmentLib.Buttons import enable
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Message import Message
 from UnCoLSegmentLib.ParameterNode import ParameterNode, SegmentFrom
-from UnCoLSegmentLib.Tables import fill, fitHeight, setColumns
-
-_MOST_ROWS = 6
+from UnCoLSegmentLib.Tables import fill, setColumns
 
 
 class ModelsSection:
@@ -80,8 +78,8 @@ class ModelsSection:
         for row in range(len(self._entries)):
             item = table.item(row, 0)
             item.setFlags(item.flags() | qt.Qt.ItemIsEditable)
-        fitHeight(table, _MOST_ROWS)
         table.blockSignals(wasBlocked)
+        table.visible, self.ui.modelsHintLabel.visible = bool(self._entries), not self._entries
 
     def _fillChoice(self) -> None:
         self.ui.modelComboBox.clear()

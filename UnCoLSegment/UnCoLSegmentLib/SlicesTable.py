@@ -12,10 +12,9 @@ from uncol.volume import Axis
 from UnCoLSegmentLib.Annotations import AnnotatedTable
 from UnCoLSegmentLib.ParameterNode import Plane
 from UnCoLSegmentLib.SliceViews import planeOf, positionText
-from UnCoLSegmentLib.Tables import fill, fitHeight, setColumns
+from UnCoLSegmentLib.Tables import fill, setColumns
 
 _COMPLETE_COLUMN = 3
-_MOST_ROWS = 6
 
 
 class SlicesTable:
@@ -23,6 +22,7 @@ class SlicesTable:
 
     Args:
         table: The widget.
+        hint: What to say while there is nothing to show.
         onCompleteChanged: Called with axis, index and the new state when the user ticks a slice.
         onJump: Called with axis and index when the user wants to see a slice.
     """
@@ -30,10 +30,12 @@ class SlicesTable:
     def __init__(
         self,
         table: qt.QTableWidget,
+        hint: qt.QLabel,
         onCompleteChanged: Callable[[Axis, int, bool], None],
         onJump: Callable[[Axis, int], None],
     ) -> None:
-        self._table, self._onCompleteChanged, self._onJump = table, onCompleteChanged, onJump
+        self._table, self._hint = table, hint
+        self._onCompleteChanged, self._onJump = onCompleteChanged, onJump
         self._slices: list[tuple[Axis, int]] = []
         self._shown: object = None
         setColumns(table, [_("Slice"), _("Position"), _("Structure"), _("Complete")])
@@ -46,7 +48,7 @@ class SlicesTable:
             return
         self._shown = (text, volumeNode)
         rows = AnnotatedTable.fromText(text).rows if volumeNode is not None and volumeNode.GetImageData() else ()
-        rows = sorted(rows, key=lambda row: (row.axis, row.index), reverse=False)
+        rows = sorted(rows, key=lambda row: (row.axis, row.index))
         self._slices = [(row.axis, row.index) for row in rows]
         wasBlocked = self._table.blockSignals(True)
         fill(self._table, [self._texts(volumeNode, row) for row in rows])
@@ -55,8 +57,8 @@ class SlicesTable:
             item.setFlags(item.flags() | qt.Qt.ItemIsUserCheckable)
             item.setCheckState(qt.Qt.Checked if row.complete else qt.Qt.Unchecked)
             item.setToolTip(_("Tick it when everything that belongs to the structures is painted in this slice"))
-        fitHeight(self._table, _MOST_ROWS)
         self._table.blockSignals(wasBlocked)
+        self._table.visible, self._hint.visible = bool(rows), not rows
 
     def _texts(self, volumeNode: Any, row: Any) -> list[str]:
         plane = Plane(planeOf(volumeNode, row.axis).lower()).label()

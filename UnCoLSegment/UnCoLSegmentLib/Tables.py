@@ -1,4 +1,4 @@
-"""What the tables of the panel have in common: plain cells, a height that fits, and no wasted width."""
+"""What the tables of the panel have in common: plain cells and no wasted width."""
 
 from __future__ import annotations
 
@@ -32,11 +32,3 @@ def fill(table: qt.QTableWidget, rows: Sequence[Sequence[str]]) -> None:
     if 0 <= current < len(rows):
         table.setCurrentCell(current, 0)
     table.blockSignals(wasBlocked)
-
-
-def fitHeight(table: qt.QTableWidget, mostRows: int) -> None:
-    """Make a table as high as its rows, up to some; more can be scrolled to."""
-    rowHeight = table.verticalHeader().defaultSectionSize
-    shown = min(max(table.rowCount, 1), mostRows)
-    height = table.horizontalHeader().sizeHint.height() + shown * rowHeight + 2 * table.frameWidth
-    table.setFixedHeight(height)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,16 @@ _POLL_MS = 50
 _DETECT_AFTER_MS = 400
 """So long after the last brush stroke the annotated slices are looked for."""
 
+_SEGMENTATION_EVENTS = (
+    slicer.vtkSegmentation.SegmentAdded,
+    slicer.vtkSegmentation.SegmentRemoved,
+    slicer.vtkSegmentation.SourceRepresentationModified,
+)
+_ROI_EVENTS = (
+    slicer.vtkMRMLMarkupsNode.PointPositionDefinedEvent,
+    slicer.vtkMRMLMarkupsNode.PointPositionUndefinedEvent,
+)
+
 
 class Widget(slicer.util.VTKObservationMixin):
     """What the module's panel shows and does.
@@ -39,7 +50,7 @@ class Widget(slicer.util.VTKObservationMixin):
         self._moduleLogic = moduleLogic or moduleWidget.logic
         self.parameters: ParameterNode | None = None
         self._guiTag: int | None = None
-        self._observedSegmentation: Any = None
+        self._observed: dict[str, Any] = {}
 
     def setup(self) -> None:
         """Build the panel."""
@@ -107,7 +118,7 @@ class Widget(slicer.util.VTKObservationMixin):
     def update(self, _caller: Any = None, _event: Any = None) -> None:
         """Show the state of parameters, scene and run."""
         parameters = self.parameters
-        self._observeSegmentation(parameters.segmentation if parameters else None)
+        self._observeNodes(parameters)
         self.segmentSection.update(parameters)
         self.annotateSection.update(parameters)
         self.fineTuneSection.update(parameters)
@@ -139,23 +150,26 @@ class Widget(slicer.util.VTKObservationMixin):
         if not parameters.modelName and self.logic.store.active:
             parameters.modelName = self.logic.store.active
 
-    def _observeSegmentation(self, node: Any) -> None:
-        if node is self._observedSegmentation:
+    def _observeNodes(self, parameters: ParameterNode | None) -> None:
+        """Follow what happens inside the chosen nodes: the parameter node only tells when others are chosen."""
+        segmentation = parameters.segmentation if parameters else None
+        volume = parameters.inputVolume if parameters else None
+        self._observe("volume", volume, [slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent], self.update)
+        self._observe("roi", parameters.roi if parameters else None, _ROI_EVENTS, self.update)
+        self._observe("segmentation", segmentation, _SEGMENTATION_EVENTS, self._onSegmentationChanged)
+        if segmentation is not None and volume is not None and not segmentation.GetSegmentation().GetNumberOfSegments():
+            segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+
+    def _observe(self, role: str, node: Any, events: Sequence[int], callback: Callable[..., None]) -> None:
+        before = self._observed.get(role)
+        if node is before:
             return
-        events = (
-            slicer.vtkSegmentation.SegmentAdded,
-            slicer.vtkSegmentation.SegmentRemoved,
-            slicer.vtkSegmentation.SourceRepresentationModified,
-        )
         for event in events:
-            if self._observedSegmentation is not None:
-                self.removeObserver(self._observedSegmentation, event, self._onSegmentationChanged)
+            if before is not None:
+                self.removeObserver(before, event, callback)
             if node is not None:
-                self.addObserver(node, event, self._onSegmentationChanged)
-        self._observedSegmentation = node
-        volume = self.parameters.inputVolume if self.parameters else None
-        if node is not None and volume is not None and not node.GetSegmentation().GetNumberOfSegments():
-            node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+                self.addObserver(node, event, callback)
+        self._observed[role] = node
 
     def _onSegmentationChanged(self, _caller: Any, _event: Any) -> None:
         """Segments came, went or were painted: look for annotated slices when the user pauses."""

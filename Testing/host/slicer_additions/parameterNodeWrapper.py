@@ -47,7 +47,7 @@ class Parameter:
 
     def isIn(self, node: slicer.vtkMRMLNode) -> bool:
         if self.isNode:
-            return node.HasNodeReferenceRole(self.name)
+            return True  # no reference is what it is at first
         return node.GetParameter(self.name) != "" or self.name in node.GetParameterNames()
 
     def read(self, node: slicer.vtkMRMLNode) -> Any:

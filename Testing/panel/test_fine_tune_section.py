@@ -1,0 +1,180 @@
+"""Learning: progress, curve, cancel, resume, the honest comparison, and the rounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import slicer
+
+from uncol.model_files import CHECKPOINT_FILE
+
+
+@pytest.fixture
+def annotated(panel: Any, phantom: Any, host: Any) -> Any:
+    """The panel with three annotated slices and no model yet."""
+    volume = phantom.addVolume()
+    phantom.addSliceViews(host)
+    segmentation = phantom.addSegmentation(volume)
+    panel.choose("inputVolumeSelector", "CT abdomen")
+    panel.choose("segmentationSelector", "My segmentation")
+    phantom.paint(segmentation, volume, 6, 12, 18)
+    panel.waitForDetection()
+    return panel
+
+
+@pytest.fixture
+def learning(annotated: Any, engine: Any) -> Any:
+    """The panel while the engine learns."""
+    annotated.click("fineTuneButton")
+    annotated.wait(lambda: engine.asked("fine_tune"))
+    return annotated
+
+
+def learn(panel: Any, engine: Any, phantom: Any, heldOut: float, *, segmentation: Any = None) -> None:
+    """Let the engine finish the fine-tuning under way and segment with the model that is in use then."""
+    count = len(engine.requests)
+    engine.finishFineTune({"background": 0.99, "liver": heldOut})
+    panel.wait(lambda: any(op == "segment" for op, _ in engine.requests[count:]))
+    engine.finishSegment(phantom.liver if segmentation is None else segmentation, phantom.uncertainty, ["liver"])
+    panel.wait(lambda: panel.shown("fineTune"))
+
+
+def reportSteps(engine: Any, *, until: int) -> None:
+    """Report steps with losses that fall."""
+    for step in range(10, until + 1, 10):
+        engine.say(
+            "fine_tune",
+            "progress",
+            phase="Learning from all slices" if step > 100 else "Learning from annotated slices",
+            fraction=step / 200,
+            seconds_left=1.5 * (200 - step),
+            step=step,
+            losses={
+                "supervised": 1.6 * 0.985**step + 0.1,
+                **({"pseudo-label": 0.3 - step / 1000} if step > 100 else {}),
+            },
+        )
+
+
+def test_annotated_slices_enable_fine_tuning(annotated: Any) -> None:
+    assert annotated.ui.fineTuneButton.enabled
+    assert annotated.ui.resumeButton.toolTip == "There is no unfinished fine-tuning to resume."
+    assert annotated.ui.cancelFineTuneButton.toolTip == "Nothing is being learned."
+
+
+def test_the_time_of_the_slider_is_the_budget(annotated: Any, engine: Any) -> None:
+    annotated.ui.minutesSlider.value = 2.5
+
+    annotated.click("fineTuneButton")
+    annotated.wait(lambda: engine.asked("fine_tune"))
+
+    assert engine.asked("fine_tune")["minutes"] == 2.5
+    assert annotated.parameters.minutes == 2.5
+
+
+def test_learning_shows_progress_time_left_and_a_curve_in_a_plot_node(learning: Any, engine: Any) -> None:
+    reportSteps(engine, until=140)
+    learning.wait(lambda: learning.ui.fineTuneProgressBar.value == 70)
+    learning.unfold("fineTune")
+    learning.photograph("10-fine-tuning")
+
+    assert learning.ui.fineTuneProgressLabel.text == "Learning from all slices - 1 min 30 s left"
+    chart = _chart()
+    assert chart.GetNumberOfPlotSeriesNodes() == 2
+    table = chart.GetNthPlotSeriesNode(0).GetTableNode()
+    assert table.GetNumberOfRows() == 14
+    assert table.GetTable().GetColumnByName("step").GetValue(13) == 140
+    assert table.GetTable().GetColumnByName("supervised").GetValue(0) == pytest.approx(1.6 * 0.985**10 + 0.1)
+    plot = learning.ui.curveWidget.findChild(slicer.qMRMLPlotWidget)
+    assert len(plot.curves()["supervised"]) == 14
+    assert len(plot.curves()["pseudo-label"]) == 4
+
+
+def test_progress_of_learning_is_not_shown_as_progress_of_segmenting(learning: Any, engine: Any) -> None:
+    reportSteps(engine, until=10)
+    learning.wait(lambda: learning.ui.fineTuneProgressBar.value == 5)
+
+    assert not learning.ui.segmentProgressBar.isVisible()
+    assert learning.ui.segmentButton.toolTip == "A run is under way. Wait for its end, or cancel it."
+    assert not learning.ui.cancelSegmentButton.enabled
+
+
+def test_a_cancelled_fine_tuning_can_be_resumed(learning: Any, engine: Any) -> None:
+    learning.click("cancelFineTuneButton")
+    learning.unfold("fineTune")
+    learning.photograph("11-fine-tuning-cancelling")
+    out = learning.logic.store.folder / learning.parameters.runName
+    out.mkdir(parents=True)
+    (out / CHECKPOINT_FILE).write_bytes(b"so far")
+    engine.say("fine_tune", "cancelled", resumable=True)
+    learning.wait(lambda: learning.shown("fineTune"))
+    learning.photograph("12-fine-tuning-cancelled")
+    assert learning.shown("fineTune") == "Cancelled. What was learned is saved; Resume goes on from there."
+
+    learning.click("resumeButton")
+    learning.wait(lambda: [op for op, _ in engine.requests].count("fine_tune") == 2)
+
+    assert engine.asked("fine_tune")["resume"] is True
+    assert engine.asked("fine_tune")["out"] == str(out)
+
+
+def test_the_first_model_is_used_and_segments_the_volume(learning: Any, engine: Any, phantom: Any) -> None:
+    reportSteps(engine, until=200)
+    learn(learning, engine, phantom, 0.93)
+    learning.unfold("inputs", "fineTune")
+    learning.photograph("13-fine-tuned")
+
+    assert learning.shown("fineTune").startswith("This is your first model; it is used from now on.")
+    assert learning.logic.store.active == "liver"
+    assert learning.parameters.modelName == "liver"
+    assert learning.ui.modelComboBox.currentText == "liver (in use)"
+    assert learning.parameters.proposal is not None
+    assert learning.cells("roundsTable") == [["1", "3", "no proposal before", "in use"]]
+    assert "liver 0.93" in learning.ui.trustLabel.text
+
+
+def test_a_new_round_is_first_scored_against_the_proposal(learning: Any, engine: Any, phantom: Any) -> None:
+    worse = phantom.liver.copy()
+    worse[:10] = False
+    learn(learning, engine, phantom, 0.93, segmentation=worse)
+    phantom.paint(learning.parameters.segmentation, learning.parameters.inputVolume, 8)
+    learning.waitForDetection()
+
+    learning.click("fineTuneButton")
+    learning.wait(lambda: [op for op, _ in engine.requests].count("fine_tune") == 2)
+
+    # Slice 8 is new; the proposal holds nothing there, so its Dice is 0.
+    assert learning.cells("roundsTable")[1] == ["2", "1", "liver 0.00", "not finished"]
+
+
+def test_a_model_that_is_not_better_is_kept_but_not_used(learning: Any, engine: Any, phantom: Any) -> None:
+    learn(learning, engine, phantom, 0.93)
+    phantom.paint(learning.parameters.segmentation, learning.parameters.inputVolume, 9)
+    learning.waitForDetection()
+    learning.click("fineTuneButton")
+    learning.wait(lambda: [op for op, _ in engine.requests].count("fine_tune") == 2)
+
+    learn(learning, engine, phantom, 0.70)
+    learning.unfold("fineTune", "models")
+    learning.photograph("14-not-better-kept-the-old-model")
+
+    assert learning.shown("fineTune").startswith("Not better than before - kept the old model")
+    assert learning.logic.store.active == "liver"
+    assert learning.cells("roundsTable")[1][3] == "kept the old one"
+    assert [row[:2] for row in learning.cells("modelsTable")] == [["liver", "yes"], ["liver-2", ""]]
+
+
+def test_an_error_while_learning_is_told_in_its_section(learning: Any, engine: Any) -> None:
+    engine.say("fine_tune", "error", kind="user", message="The disk is full. Free some space and try again.")
+    learning.wait(lambda: learning.shown("fineTune"))
+
+    assert learning.shown("fineTune") == "The disk is full. Free some space and try again."
+    assert learning.shown("segment") == ""
+    assert learning.ui.fineTuneButton.enabled
+
+
+def _chart() -> Any:
+    charts = slicer.util.getNodesByClass("vtkMRMLPlotChartNode")
+    assert len(charts) == 1
+    return charts[0]
