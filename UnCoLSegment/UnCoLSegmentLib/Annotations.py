@@ -111,8 +111,8 @@ def detectAnnotated(segmentation: Any, proposal: Any, volumeNode: Any, table: An
     """Return the table as it should be now: with the slices that the user painted, in whatever orientation.
 
     Rows that the user set stay. All others are found anew: the fewest slices that together hold everything that was
-    painted, along one axis, or along several if that takes fewer. A slice that shows exactly what the proposal shows
-    there was copied from it by other means than ours; it is not new painting.
+    painted, along one axis, or along several if that takes fewer. A new one that shows exactly what the proposal shows
+    there was copied from it by other means than ours; that is not painting.
 
     Args:
         segmentation: The user's segmentation.
@@ -124,7 +124,7 @@ def detectAnnotated(segmentation: Any, proposal: Any, volumeNode: Any, table: An
         GeometryError: If a non-linear transform lies between the nodes.
     """
     painting = Painting(segmentation, proposal, volumeNode)
-    painted = [each for each in painting.slices() if not painting.isCopied(*each)]
+    painted = [each for each in painting.slices() if table.find(*each) or not painting.isCopied(*each)]
     found = [AnnotatedSlice(*each, complete=True, hasStructure=painting.hasStructure(*each)) for each in painted]
     kept = [replace(row, hasStructure=painting.hasStructure(row.axis, row.index)) for row in table.rows if row.byUser]
     return AnnotatedTable.of([*found, *kept])

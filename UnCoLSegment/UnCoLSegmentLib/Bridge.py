@@ -147,14 +147,14 @@ class _Wanted:
         toIJK = np.linalg.inv(Grids.ijkToRAS(volumeNode)) @ Grids.matrixBetween(segmentationNode, volumeNode)
         values = {segmentId: value for value, segmentId in enumerate(segments, start=1)}
         self._layers = [
-            (layer.voxels, toIJK @ layer.ijkToLocal, layer.table(values, np.uint8))
+            (layer.voxels, toIJK @ layer.ijkToLocal, layer.recoder(values, np.uint8))
             for layer in Labelmaps.layersOf(segmentationNode)
         ]
 
     def regionOn(self, shape_kji: tuple[int, int, int]) -> Region | None:
         """Return the region of the volume that can hold voxels of a segment."""
         filled: Region | None = None
-        for voxels, matrix, _table in self._layers:
+        for voxels, matrix, _recoded in self._layers:
             filled = Grids.unionOf(filled, Grids.regionOn(matrix, voxels.shape))
         if filled is None:
             return None
@@ -165,8 +165,8 @@ class _Wanted:
         """Return the labels in a region, and how many voxels each pair of overlapping values (low, high) shares."""
         overlaps: Counter[tuple[int, int]] = Counter()
         labels: NDArray[np.uint8] | None = None
-        for voxels, matrix, table in self._layers:
-            found = table[Grids.sample(voxels, np.linalg.inv(matrix), region)]
+        for voxels, matrix, recoded in self._layers:
+            found = recoded(Grids.sample(voxels, np.linalg.inv(matrix), region))
             if labels is None:
                 labels = found
                 continue
@@ -252,6 +252,7 @@ def putUncertainty(volume: Volume, volumeNode: Any, node: Any, name: str) -> Any
         node.SetAttribute(UNCERTAINTY_ATTRIBUTE, "1")
         volumeNode.GetScene().AddNode(node)
         node.CreateDefaultDisplayNodes()
+        node.GetDisplayNode().AutoWindowLevelOff()  # or else all voxels are searched for the best window
     modified = node.StartModify()
     node.SetName(name)
     node.SetIJKToRASMatrix(Grids.asMatrix(volume.ijk_to_ras))

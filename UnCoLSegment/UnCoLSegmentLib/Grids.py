@@ -14,6 +14,7 @@ import slicer
 import vtk
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from uncol.errors import GeometryError
 
@@ -195,15 +196,22 @@ def relative(inner: Region, outer: Region) -> Region:
 
 
 def _copyNearest(voxels: NDArray[Any], matrix: Matrix, region: Region, result: NDArray[Any]) -> None:
-    rows, columns = (np.arange(each.start, each.stop, dtype=np.float64) for each in region[1:])
-    across = [matrix[axis, 0] * columns for axis in (2, 1, 0)]
-    for place, slab in enumerate(range(region[0].start, region[0].stop)):
-        down = [matrix[axis, 1] * rows + matrix[axis, 2] * slab + matrix[axis, 3] + 0.5 for axis in (2, 1, 0)]
-        indices = np.zeros((len(rows), len(columns)), dtype=np.intp)
-        inside = np.ones(indices.shape, dtype=bool)
-        for size, along, per in zip(voxels.shape, across, down, strict=True):
-            index = np.floor(along[None, :] + per[:, None]).astype(np.intp)
-            inside &= (index >= 0) & (index < size)
-            indices = indices * size + index
-        flat = voxels.reshape(-1)
-        result[place][inside] = flat[indices[inside]]
+    """Fill a region by VTK's own resampling, in coordinates that are voxel indices on both sides."""
+    reslice = vtk.vtkImageReslice()
+    reslice.SetInputData(_imageOf(voxels))
+    reslice.SetResliceAxes(asMatrix(matrix))
+    reslice.SetInterpolationModeToNearestNeighbor()
+    reslice.SetOutputOrigin(0, 0, 0)
+    reslice.SetOutputSpacing(1, 1, 1)
+    reslice.SetOutputExtent(*(end for each in reversed(region) for end in (each.start, each.stop - 1)))
+    reslice.Update()
+    found = vtk_to_numpy(reslice.GetOutput().GetPointData().GetScalars())
+    result[...] = found.reshape(shapeOf(region)).view(result.dtype)
+
+
+def _imageOf(voxels: NDArray[Any]) -> Any:
+    image = vtk.vtkImageData()
+    image.SetDimensions(*reversed(voxels.shape))
+    numbers = voxels.view(np.uint8) if voxels.dtype == np.bool_ else voxels
+    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(numbers).reshape(-1)))
+    return image

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ class Painting:
     """
 
     def __init__(self, segmentation: Any, proposal: Any, volumeNode: Any) -> None:
-        codes = _codesOf(segmentation)
+        codes = _Codes.of(segmentation)
         rasToIJK = np.linalg.inv(Grids.ijkToRAS(volumeNode))
         toIJK = rasToIJK @ Grids.matrixBetween(segmentation, volumeNode)
         baseline = Baseline.baselineOf(segmentation)
@@ -67,26 +68,43 @@ class Painting:
 class _Coded:
     """Which segments a voxel of the volume belongs to, as one number: equal numbers, equal segments."""
 
-    def __init__(self, segmentationNode: Any, toIJK: Matrix, codes: Mapping[str, int]) -> None:
+    def __init__(self, segmentationNode: Any, toIJK: Matrix, codes: _Codes) -> None:
         layers = Labelmaps.layersOf(segmentationNode) if segmentationNode is not None else []
-        self._layers = [(layer.voxels, toIJK @ layer.ijkToLocal, layer.table(codes, np.uint16)) for layer in layers]
+        self._dtype = codes.dtype
+        self._layers = [
+            (layer.voxels, toIJK @ layer.ijkToLocal, layer.recoder(codes.bySegment, codes.dtype)) for layer in layers
+        ]
         self.region: Region | None = None
-        for voxels, matrix, _table in self._layers:
+        for voxels, matrix, _recoded in self._layers:
             self.region = Grids.unionOf(self.region, Grids.regionOn(matrix, voxels.shape))
 
-    def read(self, region: Region) -> NDArray[np.uint16]:
+    def read(self, region: Region) -> NDArray[Any]:
         """Return the numbers in a region of the volume's grid; 0 is no segment."""
-        numbers = np.zeros(Grids.shapeOf(region), dtype=np.uint16)
-        for voxels, matrix, table in self._layers:
-            numbers ^= table[Grids.sample(voxels, np.linalg.inv(matrix), region)]
+        numbers = np.zeros(Grids.shapeOf(region), dtype=self._dtype)
+        for voxels, matrix, recoded in self._layers:
+            part = Grids.intersectionOf(region, Grids.regionOn(matrix, voxels.shape))
+            if not Grids.isEmpty(part):
+                here = numbers[Grids.relative(part, region)]
+                here ^= recoded(Grids.sample(voxels, np.linalg.inv(matrix), part))
         return numbers
 
 
-def _codesOf(segmentation: Any) -> dict[str, int]:
-    """Return one number for each segment ID, so spread that sums of several do not meet by chance."""
-    ids = segmentation.GetSegmentation().GetSegmentIDs()
-    numbers = np.random.default_rng(0).choice(np.arange(1, 1 << 16), size=len(ids), replace=False)
-    return dict(zip(ids, numbers.tolist(), strict=True))
+@dataclass(frozen=True)
+class _Codes:
+    """One number for each segment ID, so chosen that the numbers of overlapping segments can be combined by XOR."""
+
+    bySegment: dict[str, int]
+    dtype: type[np.unsignedinteger[Any]]
+
+    @classmethod
+    def of(cls, segmentation: Any) -> _Codes:
+        """Take the label values where all segments share one layer of bytes, as they mostly do: nothing to look up."""
+        layers = Labelmaps.layersOf(segmentation)
+        ids = segmentation.GetSegmentation().GetSegmentIDs()
+        if len(layers) == 1 and layers[0].voxels.dtype == np.uint8 and len(layers[0].values) == len(ids):
+            return cls(layers[0].values, np.uint8)
+        numbers = np.random.default_rng(0).choice(np.arange(1, 1 << 16), size=len(ids), replace=False)
+        return cls(dict(zip(ids, numbers.tolist(), strict=True)), np.uint16)
 
 
 def slicesCovering(changed: NDArray[np.bool_]) -> list[tuple[Axis, int]]:
@@ -96,6 +114,13 @@ def slicesCovering(changed: NDArray[np.bool_]) -> list[tuple[Axis, int]]:
     are those in which the user painted. The mixed answer takes the slice with the most voxels that are left, again
     and again; it is taken only if it needs fewer slices, so that a ball painted in 3D is not cut up criss-cross.
     """
+    filled = Grids.nonzeroRegion(changed.view(np.uint8))
+    if filled is None:
+        return []
+    return [(axis, index + filled[ARRAY_AXIS[axis]].start) for axis, index in _covering(changed[filled])]
+
+
+def _covering(changed: NDArray[np.bool_]) -> list[tuple[Axis, int]]:
     counts = _countsAlong(changed)
     single = min(([(axis, index) for index in np.flatnonzero(counts[axis]).tolist()] for axis in AXES), key=len)
     mixed = _mixedCover(changed, counts, len(single))
@@ -130,5 +155,6 @@ def _canEnd(counts: Mapping[Axis, NDArray[np.int64]], sliceCount: int) -> bool:
 
 
 def _countsAlong(mask: NDArray[np.bool_]) -> dict[Axis, NDArray[np.int64]]:
-    perColumn = mask.sum(axis=0, dtype=np.int64)
-    return {"K": mask.sum(axis=(1, 2), dtype=np.int64), "J": perColumn.sum(axis=1), "I": perColumn.sum(axis=0)}
+    perColumn = mask.view(np.uint8).sum(axis=0, dtype=np.uint16).astype(np.int64)  # a stack is lower than 65536
+    perSlab = np.array([np.count_nonzero(slab) for slab in mask])
+    return {"K": perSlab, "J": perColumn.sum(axis=1), "I": perColumn.sum(axis=0)}

@@ -131,9 +131,7 @@ def _worstRegion(voxels: NDArray[Any], spacing_mm: Sequence[float]) -> tuple[Gri
         np.arange(0, size, max(1, round(REGION_MM / 2 / spacing)))
         for size, spacing in zip(voxels.shape, reversed(spacing_mm), strict=True)
     ]
-    sums = voxels
-    for axis, starts in enumerate(edges):
-        sums = np.add.reduceat(sums, starts, axis=axis)
+    sums = _blockSums(voxels, edges)
     counts = [np.diff([*starts, size]) for starts, size in zip(edges, voxels.shape, strict=True)]
     sums, sizes = _pairSums(sums), [_pairSums(each) for each in counts]
     means = sums / (sizes[0][:, None, None] * sizes[1][:, None] * sizes[2])
@@ -143,6 +141,14 @@ def _worstRegion(voxels: NDArray[Any], spacing_mm: Sequence[float]) -> tuple[Gri
         for starts, size, index in zip(edges, sizes, place, strict=True)
     )
     return (k, j, i), float(means[place])
+
+
+def _blockSums(voxels: NDArray[Any], edges: Sequence[NDArray[np.intp]]) -> NDArray[np.float64]:
+    """Return the sum of each block that begins at one of the edges along K, J and I."""
+    rows, columns = edges[1:]
+    slabs = np.split(voxels, edges[0][1:])  # slab by slab, because all at once the memory is what takes the time
+    sums = [np.add.reduceat(np.add.reduceat(slab.sum(axis=0), rows, axis=0), columns, axis=1) for slab in slabs]
+    return np.array(sums, dtype=np.float64)
 
 
 def _pairSums(blocks: NDArray[Any]) -> NDArray[Any]:
