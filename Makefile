@@ -36,16 +36,16 @@ test: lint test-panel test-scene  ## check everything: style, types, import dire
 # Panel tests replace Slicer's globals, so that each file gets a process of its own.
 test-panel: $(MRML_STAMP)  ## test the panel on Slicer's own MRML, with stand-ins for its Qt side
 	@if ! said=$$($(BIN)/python -c 'import PySide6.QtWidgets' 2>&1); then \
-		echo "SKIPPED: the tests in Testing/panel, because Qt cannot be loaded here:"; \
+		echo "SKIPPED: the tests in Testing/panel and Testing/application, because Qt cannot be loaded here:"; \
 		echo "$$said" | tail -n 1; \
 		echo "On Debian and Ubuntu, install: $(PANEL_LIBRARIES)"; \
-	else for file in Testing/panel/test_*.py; do \
+	else for file in Testing/panel/test_*.py Testing/application; do \
 		QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest "$$file" || exit 1; \
 	done; fi
 
 test-scene: $(MRML_STAMP)  ## test scene, logic and engine process on Slicer's own MRML
 	$(BIN)/python -m pytest Testing/bridge
-	$(BIN)/python -m pytest Testing/application Testing/logic
+	$(BIN)/python -m pytest Testing/logic
 
 test-fast: $(STAMP)  ## run the tests that need no GPU, no shared images and little time
 	$(BIN)/python -m pytest -m "not slow and not gpu and not realdata"

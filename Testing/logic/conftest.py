@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +11,21 @@ from typing import Any
 
 import pytest
 
-HOST_FOLDER = Path(__file__).resolve().parents[1] / "host"
-if str(HOST_FOLDER) not in sys.path:
-    sys.path.append(str(HOST_FOLDER))
+MODULE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
+
+for folder in (Path(__file__).resolve().parents[1] / "host", Path(__file__).resolve().parent):
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
 
 import stand_ins  # noqa: E402, F401  # makes slicer.i18n and the like importable
 from host import Host  # noqa: E402
+from parameters import Parameters  # noqa: E402
+
+from UnCoLSegmentLib.EngineProcess import EngineProcess, engineCommand, engineEnvironment  # noqa: E402
+from UnCoLSegmentLib.Logic import Logic  # noqa: E402
+from UnCoLSegmentLib.Run import RunState  # noqa: E402
+from UnCoLSegmentLib.SelfTest import LoopDriver, makePhantomVolume  # noqa: E402
+from UnCoLSegmentLib.Signal import Signal  # noqa: E402
 
 
 @pytest.fixture
@@ -29,3 +40,42 @@ def host() -> Iterator[Host]:
 def scene(host: Host) -> Any:
     """The scene of `host`."""
     return host.scene
+
+
+@pytest.fixture(scope="session")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineProcess]:
+    """One real worker for all tests, as warm as in a user's session; a test that kills it gets the next one new."""
+    folder = tmp_path_factory.mktemp("engine")
+    environment = {**engineEnvironment(MODULE_FOLDER), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "2")}
+    folders = {name: folder / name for name in ("models", "cache", "jobs")}
+    command = engineCommand(*(each for name, path in folders.items() for each in (f"--{name}", str(path))))
+    engine = EngineProcess(command, environment)
+    engine.folder = folder
+    yield engine
+    engine.stop(0)
+
+
+@pytest.fixture
+def logic(engine: EngineProcess) -> Iterator[Logic]:
+    """The logic of a panel that was just opened; afterwards it is closed and forgotten, the worker stays warm."""
+    engine.received, engine.ended = Signal(), Signal()
+    shutil.rmtree(engine.folder / "models", ignore_errors=True)
+    logic = Logic(engine.folder / "models", engine)
+    yield logic
+    if logic.state is not RunState.IDLE:
+        logic.shutdown()
+
+
+@pytest.fixture
+def jobFolders(engine: EngineProcess) -> Any:
+    """Return a function that lists the folders of runs that still hold files."""
+    return lambda: [path for worker in (engine.folder / "jobs").glob("*") for path in worker.glob("run-*")]
+
+
+@pytest.fixture
+def drive(logic: Logic, scene: Any) -> LoopDriver:
+    """Return the driver of a user with a phantom, a box round its structure and nothing else."""
+    volume, truth = makePhantomVolume()
+    driver = LoopDriver(logic, Parameters(inputVolume=volume), truth, idle=lambda: None)
+    driver.drawBox()
+    return driver

@@ -26,7 +26,10 @@ _LONGEST_LINE = 1 << 24
 _MOST_GARBAGE_LINES = 200
 _LAST_WORDS_LINES = 60
 _EVENTS_PER_POLL = 200
-_FAREWELL_S = 2.0
+_PATIENCE_S = 2.0
+
+FAREWELL_S = 20.0
+"""Time in which a worker that is asked to end has to do so; it needs up to 15 s to save what it has learned."""
 
 
 def engineCommand(*arguments: str) -> list[str]:
@@ -129,17 +132,28 @@ class EngineProcess:
         self._process = self.greeting = self.greetingId = None
         self._arrived = queue.SimpleQueue()
 
-    def stop(self, farewell_s: float = _FAREWELL_S) -> None:
-        """End the worker and everything it started: ask, wait a moment, then kill. Nothing is told any more."""
+    def stop(self, farewell_s: float = FAREWELL_S) -> None:
+        """Ask the worker to end, and kill it with everything it started if it has not done so in time.
+
+        This does not wait: a worker that learns saves that first. Nothing is told any more. When the application
+        quits meanwhile, the worker ends by itself, because its input ends.
+        """
         process = self._process
         if process is None:
             return
         self.request("shutdown")
         self._outgoing.put(None)
         self._forget()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(farewell_s)
-        killTree(process)
+        if farewell_s <= 0:
+            killTree(process)
+            return
+        threading.Thread(target=_endInTime, args=(process, farewell_s), name="UnCoL engine's end", daemon=True).start()
+
+
+def _endInTime(process: subprocess.Popen[bytes], farewell_s: float) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(farewell_s)
+    killTree(process)
 
 
 def killTree(process: subprocess.Popen[bytes]) -> None:
@@ -151,7 +165,7 @@ def killTree(process: subprocess.Popen[bytes]) -> None:
         with suppress(ProcessLookupError, PermissionError):  # macOS answers so for a group of zombies
             os.killpg(process.pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):
-        process.wait(_FAREWELL_S)
+        process.wait(_PATIENCE_S)
 
 
 _OWN_GROUP: dict[str, Any] = (
@@ -189,7 +203,7 @@ class _Listener:
             self._readEvents()
         finally:
             killTree(self._process)
-            errors.join(_FAREWELL_S)
+            errors.join(_PATIENCE_S)
             self._outgoing.put(None)
             self._arrived.put({"exitCode": self._process.returncode})
 

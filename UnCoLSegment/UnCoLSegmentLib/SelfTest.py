@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from UnCoLSegmentLib import Annotations, Bridge
 from UnCoLSegmentLib.Logic import Logic
-from UnCoLSegmentLib.ParameterNode import ParameterNode, SegmentFrom
 from UnCoLSegmentLib.Run import RunResult, RunState
 
 STRUCTURE = "liver"
@@ -42,13 +41,13 @@ class LoopDriver:
 
     Args:
         logic: What the panel's buttons call.
-        parameters: The panel's parameters.
+        parameters: The panel's parameters, a `ParameterNode`.
         truth: Where the structure is (K, J, I), in the voxels of the volume.
         idle: Called between two polls, so that an application can draw and react.
     """
 
     def __init__(
-        self, logic: Logic, parameters: ParameterNode, truth: NDArray[np.bool_], idle: Callable[[], None] | None = None
+        self, logic: Logic, parameters: Any, truth: NDArray[np.bool_], idle: Callable[[], None] | None = None
     ) -> None:
         self.logic, self.parameters, self.truth = logic, parameters, truth
         self._idle = idle or slicer.app.processEvents
@@ -60,29 +59,32 @@ class LoopDriver:
     def tellStory(self, slices: Sequence[int], steps: int) -> Story:
         """Run the whole loop; `slices` are annotated along K."""
         self.drawBox()
-        first = self.segment(SegmentFrom.BOX)
+        first = self.segment("box")
         diceOfFirst = self.dice()
         self.annotate(slices)
         fineTuned = self.fineTune(steps)
         return Story(first, fineTuned, diceOfFirst, self.dice())
 
     def drawBox(self) -> None:
-        """Draw a box round the structure, with a little air."""
+        """Draw a box along the volume's own axes round the structure, with a little air."""
         volume = self.parameters.inputVolume
         found = np.argwhere(self.truth)[:, ::-1]
         lower, upper = found.min(axis=0) - 0.5 - _BOX_MARGIN_VOX, found.max(axis=0) + 0.5 + _BOX_MARGIN_VOX
-        corners = np.array([[i, j, k, 1.0] for i in (lower[0], upper[0]) for j in (lower[1], upper[1])
-                            for k in (lower[2], upper[2])])  # fmt: skip
-        points = (corners @ Bridge.snapshotVolume(volume).ijk_to_ras.T)[:, :3]
+        grid = Bridge.snapshotVolume(volume)
+        boxToRAS = np.eye(4)
+        boxToRAS[:3, :3] = grid.ijk_to_ras[:3, :3] / grid.spacing_mm
+        boxToRAS[:, 3] = grid.ijk_to_ras @ [*(lower + upper) / 2, 1.0]
+        if np.linalg.det(boxToRAS[:3, :3]) < 0:
+            boxToRAS[:3, 2] *= -1  # a box has no handedness, an ROI has
         roi = self.parameters.roi or slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", STRUCTURE)
-        roi.SetXYZ((points.min(axis=0) + points.max(axis=0)) / 2)
-        roi.SetRadiusXYZ((points.max(axis=0) - points.min(axis=0)) / 2)
+        roi.SetAndObserveObjectToNodeMatrix(slicer.util.vtkMatrixFromArray(boxToRAS))
+        roi.SetSize(*((upper - lower) * grid.spacing_mm).tolist())
         roi.SetAndObserveTransformNodeID(volume.GetTransformNodeID())
         self.parameters.roi = roi
 
-    def segment(self, source: SegmentFrom) -> RunResult:
-        """Click Segment and wait."""
-        self.parameters.segmentFrom = source
+    def segment(self, source: str) -> RunResult:
+        """Click Segment and wait; the source is "box", "slices" or "model"."""
+        self.parameters.segmentFrom = type(self.parameters.segmentFrom)(source)
         self.logic.segment(self.parameters)
         return self.wait()
 
@@ -141,11 +143,13 @@ class LoopDriver:
 
 def runSelfTest(moduleLogic: Any) -> Story:
     """Run the whole loop on a phantom, in whatever application this is; a finding is an AssertionError."""
+    from UnCoLSegmentLib.ParameterNode import ParameterNode
+
     logic, parameters = moduleLogic.runs, ParameterNode(moduleLogic.getParameterNode())
     volume, truth = makePhantomVolume()
     parameters.inputVolume = volume
     try:
-        story = LoopDriver(logic, parameters, truth).tellStory(slices=[8, 12, 16], steps=20)
+        story = LoopDriver(logic, parameters, truth).tellStory(slices=[5, 8, 11], steps=20)
     finally:
         logic.shutdown()
     assert story.diceOfFirst > 0.5, f"the box gave Dice {story.diceOfFirst:.2f} only"
@@ -161,7 +165,7 @@ def runSelfTest(moduleLogic: Any) -> Story:
 def makePhantomVolume() -> tuple[Any, NDArray[np.bool_]]:
     """Put a little CT-like volume into the scene, of oblique geometry; return its node and where the structure is."""
     random = np.random.default_rng(0)
-    k, j, i = np.meshgrid(*(np.linspace(-1, 1, size) for size in (24, 64, 72)), indexing="ij")
+    k, j, i = np.meshgrid(*(np.linspace(-1, 1, size) for size in (16, 64, 72)), indexing="ij")
     truth = (k / 0.7) ** 2 + ((j - 0.1) / 0.45) ** 2 + ((i + 0.2) / 0.4) ** 2 < 1
     body = (j / 0.9) ** 2 + (i / 0.9) ** 2 < 1
     voxels = np.where(truth, 120.0, np.where(body, 20.0, -1000.0)) + random.normal(0, 15, truth.shape)

