@@ -51,25 +51,28 @@ def matrixBetween(source: Any, target: Any) -> Matrix:
 
     Args:
         source: Node where the points are given.
-        target: Node where they are wanted; None for the world.
+        target: Node where they are wanted.
 
     Raises:
         GeometryError: If a non-linear transform lies between the two. One that is above both does no harm.
     """
-    targetTransform = target.GetParentTransformNode() if target is not None else None
-    matrix = vtk.vtkMatrix4x4()
-    isLinear = slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(
-        source.GetParentTransformNode(), targetTransform, matrix
-    )
-    if not isLinear:
+    fromHere, toThere = source.GetParentTransformNode(), target.GetParentTransformNode()
+    if not _isLinearBetween(fromHere, toThere):
         raise GeometryError(_nonLinearText(source, target))
+    matrix = vtk.vtkMatrix4x4()
+    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(fromHere, toThere, matrix)
     return asArray(matrix)
 
 
+def _isLinearBetween(first: Any, second: Any) -> bool:
+    """Ask without asking for the matrix, because MRML reports an error where there is none; None is the world."""
+    if first is None or second is None:
+        other = first or second
+        return other is None or bool(other.IsTransformToWorldLinear())
+    return bool(first.IsTransformToNodeLinear(second))
+
+
 def _nonLinearText(source: Any, target: Any) -> str:
-    if target is None:
-        message = _('"{source}" is under a non-linear transform. Harden it in the Transforms module, then try again.')
-        return message.format(source=source.GetName())
     message = _(
         'A non-linear transform lies between "{source}" and "{target}". '
         "Harden it in the Transforms module, or put both under the same transform, then try again."
