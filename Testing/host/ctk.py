@@ -7,7 +7,14 @@ from typing import Any
 import qt
 from PySide6.QtCore import Property, QEvent, QPoint, QRect, QSize, Qt, Signal
 from PySide6.QtGui import QPaintEvent
-from PySide6.QtWidgets import QAbstractButton, QStyle, QStyleOptionButton, QStyleOptionFocusRect, QStylePainter
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QSizePolicy,
+    QStyle,
+    QStyleOptionButton,
+    QStyleOptionFocusRect,
+    QStylePainter,
+)
 
 _HEADER = 26  # pixels
 _ANY_HEIGHT = 16777215  # Qt's QWIDGETSIZE_MAX
@@ -22,19 +29,27 @@ class ctkCollapsibleButton(qt.adopt(QAbstractButton)):
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self.setFocusPolicy(Qt.StrongFocus)
+        self.setSizePolicy(QSizePolicy.MinimumExpanding, QSizePolicy.Preferred)  # contents get the width they want
         self.clicked.connect(self._toggle)
 
     def _toggle(self) -> None:
         self.collapsed = not self.collapsed
 
     def _fold(self) -> None:
+        self._showContents()
+        self.contentsCollapsed.emit(self.collapsed)
+
+    def _showContents(self) -> None:
+        """Show or hide all children, as CTK does: what has to stay hidden belongs one level deeper."""
         for child in self.children():
             if child.isWidgetType():
                 child.setVisible(not self.collapsed)
         self.setMaximumHeight(_HEADER if self.collapsed else _ANY_HEIGHT)
-        self.contentsCollapsed.emit(self.collapsed)
+        self.updateGeometry()
 
     def event(self, event: QEvent) -> bool:
+        if event.type() == QEvent.Polish:  # children may have come after the property was set
+            self._showContents()
         if event.type() in (QEvent.Polish, QEvent.LayoutRequest) and self.layout():
             left, top, right, bottom = self.layout().getContentsMargins()
             if top < _HEADER:

@@ -15,7 +15,7 @@ import segment_editor_widget  # noqa: F401
 from host import Host
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QLineEdit
+from PySide6.QtWidgets import QLineEdit, QWidget
 
 import UnCoLSegment
 import UnCoLSegmentLib.Logic
@@ -170,7 +170,8 @@ class Panel:
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{name}.png"
         assert self.window.grab().save(str(path)), path
-        assert self.window.width == PANEL_WIDTH, f"the panel needs {self.window.width} pixels"
+        widest = max(self.window.findChildren(QWidget), key=lambda each: each.isVisible() and each.sizeHint().width())
+        assert self.window.width == PANEL_WIDTH, f"the panel needs {self.window.width} pixels; {widest} is widest"
         return path
 
 

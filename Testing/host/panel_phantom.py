@@ -15,7 +15,10 @@ _CENTER_IJK, _RADII_IJK = (25, 22, 12), (14, 11, 8)
 
 
 class Phantom:
-    """Arrays (K, J, I): `ct` int16 in HU, `liver` bool, `uncertainty` float32 in [0, 1]."""
+    """Arrays (K, J, I): `ct` int16 in HU, `liver` and `proposed` bool, `uncertainty` float32 in [0, 1].
+
+    What is proposed lies two voxels to the side of the liver.
+    """
 
     def __init__(self) -> None:
         k, j, i = np.ogrid[: SHAPE_KJI[0], : SHAPE_KJI[1], : SHAPE_KJI[2]]
@@ -23,6 +26,7 @@ class Phantom:
         axes = zip((i, j, k), _CENTER_IJK, _RADII_IJK, strict=True)
         distance = np.sqrt(sum(((index - center) / radius) ** 2 for index, center, radius in axes))
         self.liver = distance < 1
+        self.proposed = np.roll(self.liver, 2, axis=2)
         ct = np.where(body, 0.0, -1000.0)
         ct[self.liver] = 90
         self.ct = (ct + np.random.default_rng(0).normal(0, 10, SHAPE_KJI)).astype(np.int16)

@@ -25,7 +25,7 @@ def proposed(panel: Any, phantom: Any, engine: Any, host: Any) -> Any:
     panel.parameters.roi = phantom.addBox()
     panel.click("segmentButton")
     panel.wait(lambda: engine.asked("segment"))
-    engine.finishSegment(phantom.liver, phantom.uncertainty, ["liver"])
+    engine.finishSegment(phantom.proposed, phantom.uncertainty, ["liver"])
     panel.wait(lambda: panel.shown("segment"))
     panel.waitForDetection()
     assert panel.parameters.segmentation is segmentation
@@ -55,7 +55,7 @@ def test_accept_all_takes_the_proposal_over_and_undo_takes_it_back(proposed: Any
 
     proposed.click("acceptAllButton")
     assert proposed.shown("annotate") == "Accepted: liver."
-    assert np.array_equal(liverOf(proposed), phantom.liver)
+    assert np.array_equal(liverOf(proposed), phantom.proposed)
 
     proposed.click("undoAcceptButton")
     assert not liverOf(proposed).any()
@@ -64,7 +64,7 @@ def test_accept_all_takes_the_proposal_over_and_undo_takes_it_back(proposed: Any
 def test_accept_slice_takes_over_the_slice_that_the_view_of_the_plane_shows(proposed: Any, phantom: Any) -> None:
     proposed.click("acceptSliceButton")
 
-    assert np.array_equal(liverOf(proposed)[12], phantom.liver[12])
+    assert np.array_equal(liverOf(proposed)[12], phantom.proposed[12])
     assert not np.delete(liverOf(proposed), 12, axis=0).any()
 
 
@@ -73,7 +73,7 @@ def test_accept_segment_takes_over_the_one_selected_in_the_segment_editor(propos
 
     proposed.click("acceptSegmentButton")
 
-    assert np.array_equal(liverOf(proposed), phantom.liver)
+    assert np.array_equal(liverOf(proposed), phantom.proposed)
 
 
 def test_accepting_without_a_segmentation_makes_one(proposed: Any, phantom: Any) -> None:
@@ -82,7 +82,7 @@ def test_accepting_without_a_segmentation_makes_one(proposed: Any, phantom: Any)
     proposed.click("acceptAllButton")
 
     assert proposed.parameters.segmentation.GetName() == "CT abdomen segmentation"
-    assert np.array_equal(liverOf(proposed), phantom.liver)
+    assert np.array_equal(liverOf(proposed), phantom.proposed)
 
 
 def test_painted_slices_appear_in_the_table_with_plane_and_position(proposed: Any, phantom: Any) -> None:

@@ -145,7 +145,7 @@ def test_a_new_round_is_first_scored_against_the_proposal(learning: Any, engine:
     learning.wait(lambda: [op for op, _ in engine.requests].count("fine_tune") == 2)
 
     # Slice 8 is new; the proposal holds nothing there, so its Dice is 0.
-    assert learning.cells("roundsTable")[1] == ["2", "1", "liver 0.00", "not finished"]
+    assert learning.cells("roundsTable")[1] == ["2", "4", "liver 0.00", "not finished"]
 
 
 def test_a_model_that_is_not_better_is_kept_but_not_used(learning: Any, engine: Any, phantom: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import qt
+import slicer.util
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
@@ -121,7 +122,11 @@ def test_a_name_that_cannot_be_used_is_refused_and_the_old_one_comes_back(stocke
     assert '"My Liver!" is no name for a model' in stocked.shown("models")
 
 
-def test_export_and_import_carry_a_model_over_in_one_file(stocked: Any, dialog: Any, tmp_path: Path) -> None:
+def test_export_and_import_carry_a_model_over_in_one_file(
+    stocked: Any, dialog: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda question: asked.append(question) or True)
     stocked.clickCell("modelsTable", 0, 0)
     dialog.answers.append(str(tmp_path / "for-a-colleague.zip"))
     stocked.click("exportButton")
@@ -129,6 +134,7 @@ def test_export_and_import_carry_a_model_over_in_one_file(stocked: Any, dialog: 
     assert dialog.asked[-1] == ("Export model", "liver.zip", "Models (*.zip)")
 
     stocked.click("removeButton")
+    assert asked == ['Delete the model "liver" from this computer? This cannot be undone.']
     assert names(stocked) == ["liver-2"]
 
     dialog.answers.append(str(tmp_path / "for-a-colleague.zip"))

@@ -37,7 +37,7 @@ class FineTuneSection:
         )
         self.status = RunStatus(logic, ui.fineTuneProgress, ui.fineTuneProgressBar, ui.fineTuneProgressLabel, message)
         self._curve = LearningCurve(ui.curveWidget)
-        setColumns(ui.roundsTable, [_("Round"), _("New slices"), _("Dice of the proposal"), _("New model")])
+        setColumns(ui.roundsTable, [_("Round"), _("Slices"), _("Dice of the proposal"), _("New model")])
         ui.fineTuneButton.connect("clicked(bool)", self._onFineTune)
         ui.resumeButton.connect("clicked(bool)", self._onResume)
         ui.cancelFineTuneButton.connect("clicked(bool)", self._onCancel)
@@ -101,4 +101,4 @@ def _roundTexts(entry: Round) -> list[str]:
     dice = entry.get("dice") or {}
     scores = ", ".join(f"{name} {score:.2f}" for name, score in dice.items())
     kept = {True: _("in use"), False: _("kept the old one")}.get(entry.get("activated"), _("not finished"))
-    return [str(entry["number"]), str(len(entry.get("scored", ()))), scores or _("no proposal before"), kept]
+    return [str(entry["number"]), str(len(entry["annotated"])), scores or _("no proposal before"), kept]

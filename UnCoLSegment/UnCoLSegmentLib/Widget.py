@@ -73,7 +73,7 @@ class Widget(slicer.util.VTKObservationMixin):
         self._pollTimer = _timer(_POLL_MS, self.logic.poll)
         self._pollTimer.start()
         self._detectTimer = _timer(_DETECT_AFTER_MS, self.annotateSection.detect)
-        self._detectTimer.singleShot = True
+        self._detectTimer.setSingleShot(True)
         self._setParameterNode(self._moduleLogic.getParameterNode())
 
     def enter(self) -> None:
