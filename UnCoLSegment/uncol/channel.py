@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator
 from threading import Lock
 from typing import Any
@@ -31,8 +30,9 @@ class Channel:
     def over_standard_streams(cls, line_limit_bytes: int) -> Channel:
         """Take stdin and stdout for the messages alone.
 
-        Whatever else the process, a library or a child of it prints goes to stderr from now on, also what
-        is still in Python's buffer; whatever else reads stdin finds nothing there.
+        Whatever else the process, a library or a child of it prints goes to stderr from now on; whatever
+        else reads stdin finds nothing there. What was printed before, while packages were loaded, is ended
+        by a line break: readers skip lines that are no JSON.
         """
         incoming, outgoing = os.dup(0), os.dup(1)
         nothing = os.open(os.devnull, os.O_RDWR)
@@ -42,7 +42,7 @@ class Channel:
         except OSError:  # started without stderr
             os.dup2(nothing, 1)
         os.close(nothing)
-        sys.stdout.flush()
+        os.write(outgoing, b"\n")
         return cls(incoming, outgoing, line_limit_bytes)
 
     def send(self, document: dict[str, Any]) -> None:

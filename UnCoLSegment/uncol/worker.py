@@ -153,7 +153,7 @@ class Worker:
         elif isinstance(content, Models):
             self._librarian.submit(self._manage_models, request.id, content)
         elif isinstance(content, Cancel):
-            self._tell(request.id, "result", found=self._cancel(content.target))
+            self._cancel(request.id, content.target)
         elif isinstance(content, Hello):
             self._greet(request.id, content)
         else:
@@ -194,14 +194,18 @@ class Worker:
             if self._current is assignment:
                 self._current = None
 
-    def _cancel(self, target: RequestId | None = None) -> bool:
-        """Cancel the job with this id, or any; say whether there was one."""
+    def _cancel(self, request_id: RequestId, target: RequestId) -> None:
+        """Answer at once whether the job is there, then ask it to end."""
+        running = self._running
+        is_found = running is not None and running.id == target
+        self._tell(request_id, "result", found=is_found)
+        if running is not None and is_found:
+            running.cancel()
+
+    @property
+    def _running(self) -> Assignment | None:
         with self._lock:
-            running = self._current
-        if running is None or target not in (None, running.id):
-            return False
-        running.cancel()
-        return True
+            return self._current
 
     def _manage_models(self, request_id: RequestId, wanted: Models) -> None:
         try:
@@ -216,7 +220,8 @@ class Worker:
         while not self._must_end.wait(_LOOK_ROUND_S):
             if self._was_signaled or self._channel.is_broken or os.getppid() != parent:
                 break
-        self._cancel()
+        if (running := self._running) is not None:
+            running.cancel()
         self._waiting.put(None)
         time.sleep(_LAST_GRACE_S)
         self._folder.close()
@@ -229,7 +234,7 @@ class Worker:
         self._channel.send(make_event(request_id, event, **content))
 
     def _tell_log(self, level: str, message: str) -> None:
-        running = self._current
+        running = self._running
         self._tell(running.id if running else None, "log", level=level, message=message)
 
 
