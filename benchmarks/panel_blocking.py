@@ -36,6 +36,7 @@ from UnCoLSegmentLib.SelfTest import LoopDriver  # noqa: E402
 LARGE_KJI = (300, 512, 512)
 LARGE_SPACING_MM = (0.7, 0.7, 1.5)
 SMOOTH_MS = 100.0
+USER_THINKS_S = 5.0
 
 
 class Clock:
@@ -68,11 +69,12 @@ def measure(volume: Any, truth: np.ndarray, steps: int, folder: Path) -> dict[st
     began = time.perf_counter()
     for name in ("segment", "fineTune", "poll", "suggestSlice", "shutdown"):
         setattr(logic, name, clock.timed(name, getattr(logic, name)))
-    for name in ("showProposal", "showUncertainty", "forSlices", "forBox", "proposalLabels"):
+    for name in ("showProposal", "showUncertainty", "forSlices", "forBox", "proposalIn"):
         watch_scene(clock, name)
     driver = LoopDriver(logic, Parameters(inputVolume=volume), truth, idle=lambda: None)
     slices = [int(each) for each in np.quantile(np.flatnonzero(truth.any(axis=(1, 2))), [0.25, 0.5, 0.75])]
     story = driver.tellStory(slices, steps)
+    time.sleep(USER_THINKS_S)
     logic.suggestSlice(driver.parameters)
     logic.shutdown()
     return {
@@ -120,7 +122,7 @@ def main() -> None:
     default = os.environ.get("UNCOL_TEST_DATA") or str(ROOT.parent / "shared" / "data")
     parser.add_argument("--data", type=Path, default=Path(default), help="folder with totalseg_ct")
     parser.add_argument("--out", type=Path, help="JSON file for the numbers")
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=40, help="of the fine-tune")
     parser.add_argument("--size", choices=["small", "large"], help="only one of the two volumes")
     chosen = parser.parse_args()
     volumes: dict[str, Callable[[], tuple[Any, np.ndarray]]] = {}

@@ -10,7 +10,7 @@ from uncol.job import Structure
 from uncol.segmentation import Segmentation
 from uncol.suggestion import suggest_slice
 from uncol.volume import Volume, view_slices
-from UnCoLSegmentLib.SliceSuggestion import SliceScores, scoreAxes, suggest
+from UnCoLSegmentLib.SliceSuggestion import SliceScores, scoreSlices, suggest
 
 LIVER, SPLEEN = Structure(1, "liver"), Structure(2, "spleen")
 
@@ -54,7 +54,7 @@ def test_scores_are_sums_near_the_structure_over_size_plus_typical_size() -> Non
     uncertainty = np.ones((3, 5, 5), np.float32)
     thick = np.diag([10.0, 10.0, 10.0, 1.0])  # 5 mm reach one voxel of 10 mm
 
-    scores = scoreAxes(Volume(labels, thick), Volume(uncertainty, thick), [LIVER])["K"]
+    scores = scoreSlices(Volume(labels, thick), Volume(uncertainty, thick), [LIVER], "K")
 
     # 3 x 3 voxels are near in each of the three slices; typical is 9: 9 / (9 + 9)
     np.testing.assert_allclose(scores.total, [0.5, 0.5, 0.5])
@@ -74,7 +74,7 @@ def test_the_panel_suggests_what_the_engine_would(nasty_volumes, plane: str, ann
         view.stack_from(doubt.voxels)[:] += doubtOfSlices[: len(stack), None, None]
 
         ofEngine = suggest_slice(Segmentation(found, doubt, (LIVER, SPLEEN)), view, annotated)
-        scores = scoreAxes(found, doubt, [LIVER, SPLEEN])
-        ofPanel = suggest(scores[view.slice_axis], view.slice_axis, annotated)
+        scores = scoreSlices(found, doubt, [LIVER, SPLEEN], view.slice_axis)
+        ofPanel = suggest(scores, view.slice_axis, annotated)
 
         assert ofPanel.index == ofEngine.file_index

@@ -10,21 +10,23 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from uncol.errors import CancelledError
+from uncol.errors import CancelledError, DataError
 from uncol.job import Progress
 from uncol.model_store import Store
 from uncol.nrrd import read_nrrd
-from uncol.volume import Axis, Volume, view_slices
+from uncol.volume import Volume, view_slices
 from UnCoLSegmentLib import Bridge, Obstacles, Rounds
 from UnCoLSegmentLib.EngineProcess import EngineProcess, engineCommand, engineEnvironment
 from UnCoLSegmentLib.Run import Run, RunState, Steps, inThread, messageAndDetails
 from UnCoLSegmentLib.RunScene import Inputs, RunScene, Shown, annotatedSlices, resultInScene, roundsOf
 from UnCoLSegmentLib.RunSteps import RunSteps, Training
 from UnCoLSegmentLib.Signal import Signal
-from UnCoLSegmentLib.SliceSuggestion import SliceScores, Suggestion, scoreAxes, suggest
+from UnCoLSegmentLib.SliceSuggestion import SliceScores, Suggestion, scoreSlices, suggest
 
 MODULE_FOLDER = Path(__file__).resolve().parents[1]
 PREVIEW_EVERY_S = 30.0
+SUGGESTION_PATIENCE_S = 0.08
+"""So long a click waits for the comparison of slices, which began when the result came."""
 
 
 class Logic:
@@ -62,7 +64,7 @@ class Logic:
         self._training: Training | None = None
         self._inputs: Inputs | None = None
         self._preview: Future[Volume] | None = None
-        self._scores: tuple[object, Future[dict[Axis, SliceScores]]] | None = None
+        self._scores: tuple[object, Future[SliceScores]] | None = None
 
     @property
     def state(self) -> RunState:
@@ -158,11 +160,16 @@ class Logic:
             UncolError: If there is nothing to go by, or no slice is left.
         """
         volume, node = parameters.inputVolume, parameters.uncertaintyVolume
-        if self._scores is None or self._scores[0] != _identity(node):
-            self._scores = (_identity(node), inThread(partial(scoreAxes, *resultInScene(parameters))))
         axis = view_slices(Bridge.snapshotVolume(volume), parameters.plane.value).slice_axis
+        if self._scores is None or self._scores[0] != (_identity(node), axis):
+            work = partial(scoreSlices, *resultInScene(parameters), axis)
+            self._scores = ((_identity(node), axis), inThread(work))
         annotated = [row.index for row in annotatedSlices(parameters) if row.axis == axis]
-        return suggest(self._scores[1].result()[axis], axis, annotated)
+        try:
+            return suggest(self._scores[1].result(SUGGESTION_PATIENCE_S), axis, annotated)
+        except TimeoutError as error:
+            message = _("The slices are still being compared. Click again in a few seconds.")
+            raise DataError(message) from error
 
     def rounds(self, parameters: Any) -> list[Rounds.Round]:
         """Return the rounds about the panel's volume, the oldest first; see `Rounds` for their fields."""
@@ -260,8 +267,9 @@ class Logic:
 
     def _scoreResult(self, parameters: Any, shown: Shown) -> None:
         """Begin to look for the slices to suggest; when the user asks, they have long been found."""
-        work = partial(scoreAxes, shown.labels, shown.uncertainty, shown.structures)
-        self._scores = (_identity(parameters.uncertaintyVolume), inThread(work))
+        axis = view_slices(shown.labels, parameters.plane.value).slice_axis
+        work = partial(scoreSlices, shown.labels, shown.uncertainty, shown.structures, axis)
+        self._scores = ((_identity(parameters.uncertaintyVolume), axis), inThread(work))
 
     def _forgetUnfinished(self, parameters: Any) -> None:
         """Remove what an unfinished run left, because the user starts anew instead of resuming it."""

@@ -6,7 +6,7 @@ Everything here runs on the main thread.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,10 +159,14 @@ class RunScene:
         UncertaintyDisplay.show(node, parameters.uncertaintyOpacity, parameters.uncertaintyThreshold)
         parameters.uncertaintyVolume = node
 
-    def proposalLabels(self) -> tuple[Volume, tuple[Structure, ...]]:
-        """Return what the proposal says now."""
-        labels, structures = Bridge.labelsOfAllSegments(self._parameters.proposal, self._volume)
-        return labels, tuple(structures)
+    def proposalIn(self, slices: Sequence[str]) -> tuple[Volume, tuple[Structure, ...]]:
+        """Return what the proposal says now in some slices ("K:12"); a structure in none of them is left out."""
+        wanted = [key.split(":") for key in slices]
+        table = AnnotatedTable.of(
+            AnnotatedSlice(axis, int(index), complete=True, hasStructure=True) for axis, index in wanted
+        )
+        found = Bridge.labelsFromSegmentation(self._parameters.proposal, self._volume, table)
+        return found.labels, tuple(found.structures)
 
     def newRound(self, inputs: Inputs, model: str, base: str) -> Rounds.Round:
         """Return the entry of a round that begins; `scored` names the slices that the proposal has not seen."""

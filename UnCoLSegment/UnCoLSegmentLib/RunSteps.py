@@ -171,7 +171,7 @@ class RunSteps:
         """Note the round, with the Dice of the proposal that stands there on the slices it has not seen."""
         entry = self._scene.newRound(inputs, training.name, training.base)
         if entry["scored"]:
-            proposal = self._scene.proposalLabels()
+            proposal = self._scene.proposalIn(entry["scored"])
             yield Breath()
             entry["dice"] = yield InThread(partial(_scoreRound, inputs, proposal, entry["scored"]))
         self._scene.noteRound(entry)

@@ -23,6 +23,8 @@ NEAR_MM = 5.0
 LEAST_DISTANCE = 2
 """Slices to the nearest annotated one where there is a choice."""
 
+_PIXEL_MM = 1.5
+"""Size of a pixel up to which pixels are left out."""
 _MOST_NAMED = 2
 _NAMED_FROM = 0.5
 """Part of the least sure structure's doubt from which a second one is named as well."""
@@ -50,11 +52,30 @@ class SliceScores:
     ofStructure: Mapping[str, NDArray[np.float64]]
 
 
-def scoreAxes(labels: Volume, uncertainty: Volume, structures: Sequence[Structure]) -> dict[Axis, SliceScores]:
-    """Return the scores of all slices along I, J and K. Only the part near the structures is read."""
+def scoreSlices(labels: Volume, uncertainty: Volume, structures: Sequence[Structure], axis: Axis) -> SliceScores:
+    """Return the scores of all slices along one voxel index.
+
+    Only the part near the structures is read, and of fine pixels only every second or third: what is near within
+    5 mm and how sure the model is there on the whole does not need them.
+    """
     part = _partNear(labels)
-    axes: tuple[Axis, ...] = ("I", "J", "K")
-    return {axis: _scoreAxis(labels, uncertainty, structures, axis, part) for axis in axes}
+    found, doubts = (np.moveaxis(each.voxels[part], ARRAY_AXIS[axis], 0) for each in (labels, uncertainty))
+    spacing = _inPlaneSpacing(labels, axis)
+    steps = [max(1, int(_PIXEL_MM / each)) for each in spacing]
+    found, doubts = (each[:, :: steps[0], :: steps[1]] for each in (found, doubts))
+    reach = [int(NEAR_MM / (each * step)) for each, step in zip(spacing, steps, strict=True)]
+    begin, count = part[ARRAY_AXIS[axis]].start, labels.voxels.shape[ARRAY_AXIS[axis]]
+    sums, sizes = np.zeros((2, len(structures) + 1, count))
+    for index in range(len(found)):
+        around = found[max(0, index - 1) : index + 2]
+        masks = [around > 0, *(around == each.value for each in structures)]
+        for row, mask in enumerate(masks):
+            near = _widened(mask.any(axis=0), reach)
+            sizes[row, begin + index] = np.count_nonzero(near)
+            sums[row, begin + index] = doubts[index].sum(where=near, dtype=np.float64)
+    typical = float(np.median(sizes[0][sizes[0] > 0])) if sizes[0].any() else 1.0
+    scores = sums / (sizes + typical)
+    return SliceScores(scores[0], {each.name: scores[row + 1] for row, each in enumerate(structures)})
 
 
 def suggest(scores: SliceScores, axis: Axis, annotated: Collection[int]) -> Suggestion:
@@ -87,29 +108,6 @@ def _partNear(labels: Volume) -> tuple[slice, slice, slice]:
     ends = [(each[0], each[-1] + 1) if len(each) else (0, 0) for each in found]
     kept = [slice(max(0, a - width), b + width if b else 0) for (a, b), width in zip(ends, reach, strict=True)]
     return kept[0], kept[1], kept[2]
-
-
-def _scoreAxis(
-    labels: Volume,
-    uncertainty: Volume,
-    structures: Sequence[Structure],
-    axis: Axis,
-    part: tuple[slice, slice, slice],
-) -> SliceScores:
-    found, doubts = (np.moveaxis(each.voxels[part], ARRAY_AXIS[axis], 0) for each in (labels, uncertainty))
-    reach = [int(NEAR_MM / spacing) for spacing in _inPlaneSpacing(labels, axis)]
-    begin, count = part[ARRAY_AXIS[axis]].start, labels.voxels.shape[ARRAY_AXIS[axis]]
-    sums, sizes = np.zeros((2, len(structures) + 1, count))
-    for index in range(len(found)):
-        around = found[max(0, index - 1) : index + 2]
-        masks = [around > 0, *(around == each.value for each in structures)]
-        for row, mask in enumerate(masks):
-            near = _widened(mask.any(axis=0), reach)
-            sizes[row, begin + index] = np.count_nonzero(near)
-            sums[row, begin + index] = doubts[index].sum(where=near, dtype=np.float64)
-    typical = float(np.median(sizes[0][sizes[0] > 0])) if sizes[0].any() else 1.0
-    scores = sums / (sizes + typical)
-    return SliceScores(scores[0], {each.name: scores[row + 1] for row, each in enumerate(structures)})
 
 
 def _inPlaneSpacing(volume: Volume, axis: Axis) -> list[float]:
