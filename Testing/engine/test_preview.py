@@ -29,6 +29,12 @@ CONFIG = Config(
 AROUND = Surroundings(ignore_progress, never_stop, None)
 
 
+@pytest.fixture(autouse=True)
+def one_thread(seeded: None) -> None:
+    """Let these tiny networks compute on one thread: on a busy machine a second one makes them five times slower."""
+    torch.set_num_threads(1)
+
+
 @pytest.fixture
 def case(tmp_path: Path) -> Case:
     """A bright block of which two slices are annotated."""
@@ -46,6 +52,7 @@ def weights_of(model: Model) -> dict[str, torch.Tensor]:
     return model.student.state_dict()
 
 
+@pytest.mark.slow
 def test_previews_lie_on_the_grid_and_hold_the_structures(case: Case, tmp_path: Path) -> None:
     shown: list[Volume] = []
     order = PreviewOrder(0.6, shown.append)
@@ -58,6 +65,7 @@ def test_previews_lie_on_the_grid_and_hold_the_structures(case: Case, tmp_path: 
     assert np.array_equal(shown[-1].ijk_to_ras, np.diag([-1.0, -1.0, 3.0, 1.0]))
 
 
+@pytest.mark.slow
 def test_a_run_is_the_same_bit_for_bit_with_and_without_previews(case: Case, tmp_path: Path) -> None:
     shown: list[Volume] = []
     order = PreviewOrder(0.5, shown.append)
@@ -69,6 +77,7 @@ def test_a_run_is_the_same_bit_for_bit_with_and_without_previews(case: Case, tmp
     assert all(torch.equal(weights_of(seen)[key], value) for key, value in weights_of(unseen).items())
 
 
+@pytest.mark.slow
 def test_a_preview_that_takes_too_long_is_given_up_with_a_word(
     case: Case, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

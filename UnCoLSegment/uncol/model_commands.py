@@ -94,11 +94,15 @@ def verify(
     names = store.names() if name is None else [name]
     damaged = {each: why for each in names if (why := _damage(store, each)) is not None}
     if as_json:
-        _tell_json(store, verified=[each for each in names if each not in damaged], damaged=damaged)
-    elif not damaged:
-        say(f"{len(names)} model(s) are whole.")
+        whole = [each for each in names if each not in damaged]
+        _tell_json(store, verified=whole, damaged={each: str(why) for each, why in damaged.items()})
     if damaged:
-        raise next(iter(damaged.values()))
+        *others, last = damaged.values()
+        for each in others:
+            say(str(each))
+        raise last
+    if not as_json:
+        say(f"{len(names)} model(s) are whole.")
 
 
 @commands.command("import")
