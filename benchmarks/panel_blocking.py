@@ -71,7 +71,7 @@ def measure(volume: Any, truth: np.ndarray, steps: int, folder: Path) -> dict[st
         setattr(logic, name, clock.timed(name, getattr(logic, name)))
     for name in ("showProposal", "showUncertainty", "forSlices", "forBox", "proposalIn"):
         watch_scene(clock, name)
-    driver = LoopDriver(logic, Parameters(inputVolume=volume), truth, idle=lambda: None)
+    driver = LoopDriver(logic, Parameters(inputVolume=volume), truth, idle=lambda: None, patience_s=3600)
     slices = [int(each) for each in np.quantile(np.flatnonzero(truth.any(axis=(1, 2))), [0.25, 0.5, 0.75])]
     story = driver.tellStory(slices, steps)
     time.sleep(USER_THINKS_S)
@@ -108,7 +108,7 @@ def real_ct(folder: Path) -> tuple[Any, np.ndarray]:
 def large_ct() -> tuple[Any, np.ndarray]:
     """Make a CT of the size of a large clinical one."""
     k, j, i = np.ogrid[tuple(slice(-1, 1, size * 1j) for size in LARGE_KJI)]
-    truth = (k / 0.6) ** 2 + ((j - 0.1) / 0.35) ** 2 + ((i + 0.3) / 0.35) ** 2 < 1
+    truth = (k / 0.25) ** 2 + ((j - 0.1) / 0.35) ** 2 + ((i + 0.3) / 0.35) ** 2 < 1
     body = np.broadcast_to((j / 0.7) ** 2 + (i / 0.9) ** 2 < 1, LARGE_KJI)
     voxels = np.where(truth, 120, np.where(body, 20, -1000)).astype(np.int16)
     voxels += np.random.default_rng(0).integers(-30, 30, voxels.shape, dtype=np.int16)

@@ -22,7 +22,6 @@ from UnCoLSegmentLib.Run import RunResult, RunState
 STRUCTURE = "liver"
 
 _POLL_S = 0.05
-_PATIENCE_S = 600.0
 _BOX_MARGIN_VOX = 2
 
 
@@ -44,11 +43,18 @@ class LoopDriver:
         parameters: The panel's parameters, a `ParameterNode`.
         truth: Where the structure is (K, J, I), in the voxels of the volume.
         idle: Called between two polls, so that an application can draw and react.
+        patience_s: So long a run may take, in s.
     """
 
     def __init__(
-        self, logic: Logic, parameters: Any, truth: NDArray[np.bool_], idle: Callable[[], None] | None = None
+        self,
+        logic: Logic,
+        parameters: Any,
+        truth: NDArray[np.bool_],
+        idle: Callable[[], None] | None = None,
+        patience_s: float = 600.0,
     ) -> None:
+        self._patience_s = patience_s
         self.logic, self.parameters, self.truth = logic, parameters, truth
         self._idle = idle or slicer.app.processEvents
         self._ended: list[Any] = []
@@ -119,10 +125,10 @@ class LoopDriver:
         Raises:
             AssertionError: If it ends in another way, or never.
         """
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + self._patience_s
         while not self._ended:
             if time.monotonic() > deadline:
-                message = f"The run did not end within {_PATIENCE_S:.0f} s."
+                message = f"The run did not end within {self._patience_s:.0f} s."
                 raise AssertionError(message)
             self.logic.poll()
             self._idle()
