@@ -306,6 +306,76 @@ def test_a_resumed_run_goes_on_in_its_folder_and_is_not_scored_again(user: User)
     assert len(user.logic.rounds(user.parameters)) == 1
 
 
+# Several volumes, and nodes that come and go
+
+
+def test_the_results_of_one_patient_stay_when_the_next_one_is_segmented(user: User) -> None:
+    user.segment()
+    first = (user.parameters.proposal, user.parameters.uncertaintyVolume)
+    user.parameters.inputVolume, _truth = makePhantomVolume()
+
+    user.segment()
+
+    second = (user.parameters.proposal, user.parameters.uncertaintyVolume)
+    assert first[0] is not second[0]
+    assert first[1] is not second[1]
+    assert all(node.GetScene() for node in first)
+
+
+def test_a_second_result_about_a_volume_takes_the_place_of_the_first(user: User) -> None:
+    user.segment()
+    first = (user.parameters.proposal, user.parameters.uncertaintyVolume)
+
+    user.segment(np.roll(user.truth, 3, axis=2))
+
+    assert (user.parameters.proposal, user.parameters.uncertaintyVolume) == first
+
+
+def test_a_proposal_of_another_patient_is_not_scored(user: User) -> None:
+    user.segment()
+    user.parameters.inputVolume, _truth = makePhantomVolume()
+    user.driver.annotate([5, 8])
+
+    user.fineTune(heldOut=0.8)
+
+    assert user.logic.rounds(user.parameters)[0]["scored"] == []
+
+
+def test_a_run_is_about_the_volume_with_which_it_began(user: User) -> None:
+    user.driver.annotate([5, 8])
+    first = user.parameters.inputVolume
+    user.logic.fineTune(user.parameters)
+    user.untilAsked("fine_tune")
+
+    user.parameters.inputVolume, _truth = makePhantomVolume()
+    user.engine.finishFineTune({"liver": 0.8})
+    user.untilAsked("segment")
+    user.propose()
+    user.end()
+
+    assert user.parameters.proposal.GetNodeReference("UnCoL.Volume") is first
+    user.parameters.inputVolume = first
+    assert user.logic.rounds(user.parameters)[0]["activated"]
+
+
+def test_removed_segmentation_proposal_and_map_do_not_keep_a_result_from_being_shown(user: User) -> None:
+    user.segment()
+    user.driver.annotate([5, 8])
+    user.logic.fineTune(user.parameters)
+    user.untilAsked("fine_tune")
+    removed = [user.parameters.segmentation, user.parameters.proposal, user.parameters.uncertaintyVolume]
+    for node in removed:
+        slicer.mrmlScene.RemoveNode(node)
+
+    user.engine.finishFineTune({"liver": 0.8})
+    user.untilAsked("segment", 2)
+    user.propose()
+
+    assert user.end()[0] == "finished"
+    for node in (user.parameters.proposal, user.parameters.uncertaintyVolume):
+        assert node.GetScene() is slicer.mrmlScene
+
+
 # On the way
 
 

@@ -23,8 +23,8 @@ MODEL_ATTRIBUTE = "UnCoL.Model"
 """On a proposal: name of the model that made it, "" for the foundation model."""
 KNOWN_ATTRIBUTE = "UnCoL.KnownSlices"
 """On a proposal: JSON list of the annotated slices that its maker has seen."""
-VOLUME_ATTRIBUTE = "UnCoL.Volume"
-"""On a proposal: ID of the volume that it is about."""
+VOLUME_ROLE = "UnCoL.Volume"
+"""Reference of a proposal and of an uncertainty map to the volume that it is about."""
 
 
 @dataclass(frozen=True)
@@ -137,14 +137,13 @@ class RunScene:
         )
 
     def showProposal(self, shown: Shown) -> None:
-        """Put proposed labels into the proposal, which is made if there is none."""
+        """Put proposed labels into the proposal; a new one is made if there is none about this volume."""
         parameters = self._parameters
-        node = Proposal.putProposal(
-            shown.labels, list(shown.structures), self._volume, parameters.proposal, like=parameters.segmentation
-        )
+        like = parameters.segmentation if self._isInScene(parameters.segmentation) else None
+        node = Proposal.putProposal(shown.labels, list(shown.structures), self._volume, self._proposal(), like=like)
         node.SetAttribute(MODEL_ATTRIBUTE, shown.model)
         node.SetAttribute(KNOWN_ATTRIBUTE, json.dumps(shown.known))
-        node.SetAttribute(VOLUME_ATTRIBUTE, self._volume.GetID())
+        node.SetNodeReferenceID(VOLUME_ROLE, self._volume.GetID())
         parameters.proposal = node
 
     def showPreview(self, labels: Volume, inputs: Inputs, model: str) -> None:
@@ -152,10 +151,12 @@ class RunScene:
         self.showProposal(Shown(labels, labels, inputs.structures, model, inputs.annotated))
 
     def showUncertainty(self, shown: Shown) -> None:
-        """Put an uncertainty map into its volume, which is made if there is none."""
+        """Put an uncertainty map into its volume; a new one is made if there is none about the run's volume."""
         parameters = self._parameters
         name = _("{volume} uncertainty").format(volume=self._volume.GetName())
-        node = Bridge.putUncertainty(shown.uncertainty, self._volume, parameters.uncertaintyVolume, name)
+        before = parameters.uncertaintyVolume if self._isAboutVolume(parameters.uncertaintyVolume) else None
+        node = Bridge.putUncertainty(shown.uncertainty, self._volume, before, name)
+        node.SetNodeReferenceID(VOLUME_ROLE, self._volume.GetID())
         UncertaintyDisplay.show(node, parameters.uncertaintyOpacity, parameters.uncertaintyThreshold)
         parameters.uncertaintyVolume = node
 
@@ -170,24 +171,22 @@ class RunScene:
 
     def newRound(self, inputs: Inputs, model: str, base: str) -> Rounds.Round:
         """Return the entry of a round that begins; `scored` names the slices that the proposal has not seen."""
-        rounds = roundsOf(self._parameters)
-        proposal = self._parameters.proposal
-        stands = proposal is not None and proposal.GetAttribute(VOLUME_ATTRIBUTE) == self._volume.GetID()
-        known = json.loads(proposal.GetAttribute(KNOWN_ATTRIBUTE) or "[]") if stands else []
+        rounds, proposal = self._rounds(), self._proposal()
+        known = json.loads(proposal.GetAttribute(KNOWN_ATTRIBUTE) or "[]") if proposal else []
         return {
             "number": len(rounds) + 1,
             "volume": self._volume.GetID(),
             "annotated": list(inputs.annotated),
-            "scored": Rounds.newSlices(inputs.annotated, known, rounds) if stands else [],
+            "scored": Rounds.newSlices(inputs.annotated, known, rounds) if proposal else [],
             "dice": {},
-            "against": proposal.GetAttribute(MODEL_ATTRIBUTE) or "" if stands else "",
+            "against": proposal.GetAttribute(MODEL_ATTRIBUTE) or "" if proposal else "",
             "model": model,
             "base": base,
         }
 
     def roundOf(self, model: str) -> Rounds.Round:
         """Return the round in which a model was trained; an empty one if it is not noted."""
-        return next((each for each in reversed(roundsOf(self._parameters)) if each.get("model") == model), {})
+        return next((each for each in reversed(self._rounds()) if each.get("model") == model), {})
 
     def noteRound(self, entry: Rounds.Round) -> None:
         """Add a round, or put it in the place of the one with its model."""
@@ -200,11 +199,24 @@ class RunScene:
 
     def knownTo(self, model: str) -> tuple[str, ...]:
         """Return the slices of this volume from which a model has learned."""
-        return tuple(Rounds.knownTo(model, roundsOf(self._parameters))) if model else ()
+        return tuple(Rounds.knownTo(model, self._rounds())) if model else ()
 
     def takeModel(self, model: str) -> None:
         """Choose a model in the panel; no run is unfinished any more."""
         self._parameters.modelName, self._parameters.runName = model, ""
+
+    def _rounds(self) -> list[Rounds.Round]:
+        return Rounds.ofVolume(Rounds.readRounds(self._parameters.rounds), self._volume.GetID())
+
+    def _proposal(self) -> Any:
+        """Return the proposal about this run's volume; None if there is none, or the user removed it."""
+        return self._parameters.proposal if self._isAboutVolume(self._parameters.proposal) else None
+
+    def _isAboutVolume(self, node: Any) -> bool:
+        return self._isInScene(node) and node.GetNodeReference(VOLUME_ROLE) is self._volume
+
+    def _isInScene(self, node: Any) -> bool:
+        return node is not None and node.GetScene() is self._scene
 
     def _image(self) -> Volume:
         return Bridge.snapshotVolume(self._volume)
