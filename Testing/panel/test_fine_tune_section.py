@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 import slicer
 
+from uncol.job import Structure
 from uncol.model_files import CHECKPOINT_FILE
+
+LIVER = [Structure(1, "liver")]
 
 
 @pytest.fixture
@@ -36,7 +39,7 @@ def learn(panel: Any, engine: Any, phantom: Any, heldOut: float, *, segmentation
     count = len(engine.requests)
     engine.finishFineTune({"background": 0.99, "liver": heldOut})
     panel.wait(lambda: any(op == "segment" for op, _ in engine.requests[count:]))
-    engine.finishSegment(phantom.liver if segmentation is None else segmentation, phantom.uncertainty, ["liver"])
+    engine.finishSegment(phantom.proposed if segmentation is None else segmentation, phantom.uncertainty, ["liver"])
     panel.wait(lambda: panel.shown("fineTune"))
 
 
@@ -161,7 +164,13 @@ def test_a_model_that_is_not_better_is_kept_but_not_used(learning: Any, engine: 
 
     assert learning.shown("fineTune").startswith("Not better than before - kept the old model")
     assert learning.logic.store.active == "liver"
-    assert learning.cells("roundsTable")[1][3] == "kept the old one"
+    from UnCoLSegmentLib import Rounds
+
+    # Slice 9 is new: the proposal lies two voxels beside the liver there.
+    dice = Rounds.scoreSlices(phantom.liver.astype("uint8"), LIVER, phantom.proposed.astype("uint8"), LIVER, ["K:9"])[
+        "liver"
+    ]
+    assert learning.cells("roundsTable")[1] == ["2", "4", f"liver {dice:.2f}", "kept the old one"]
     assert [row[:2] for row in learning.cells("modelsTable")] == [["liver", "yes"], ["liver-2", ""]]
 
 

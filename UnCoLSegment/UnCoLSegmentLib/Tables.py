@@ -1,10 +1,15 @@
-"""What the tables of the panel have in common: plain cells and no wasted width."""
+"""What the tables of the panel have in common: plain cells, no wasted width, a height that fits."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import qt
+
+_MOST_ROWS = 7
+"""A longer table is scrolled."""
+_HEADER_EXTRA = 8
+"""By how much the head and the frame are higher than a row, in pixels."""
 
 
 def setColumns(table: qt.QTableWidget, titles: Sequence[str]) -> None:
@@ -32,3 +37,7 @@ def fill(table: qt.QTableWidget, rows: Sequence[Sequence[str]]) -> None:
     if 0 <= current < len(rows):
         table.setCurrentCell(current, 0)
     table.blockSignals(wasBlocked)
+    table.resizeRowsToContents()
+    heights = [table.rowHeight(number) for number in range(len(rows))][:_MOST_ROWS]
+    if heights:
+        table.setFixedHeight(sum(heights) + max(heights) + _HEADER_EXTRA)
