@@ -10,6 +10,7 @@ import logging
 import os
 import queue
 import signal
+import sys
 import threading
 import time
 import traceback
@@ -18,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -71,8 +72,8 @@ class WorkerSettings:
     foundation_weights: Path | None = None
 
 
-def run_worker(settings: WorkerSettings) -> int:
-    """Serve until the input ends, the parent dies or a `shutdown` comes; return the exit code.
+def run_worker(settings: WorkerSettings) -> NoReturn:
+    """Serve until the input ends, the parent dies or a `shutdown` comes; then leave with exit code 0.
 
     Raises:
         UncolError: If the job folder cannot be made.
@@ -85,7 +86,8 @@ def run_worker(settings: WorkerSettings) -> int:
         Worker(channel, folder, settings).serve()
     finally:
         folder.close()
-    return 0
+    sys.stderr.flush()
+    os._exit(0)  # the panel is being closed and waits: clearing the memory of torch would take a second longer
 
 
 class Worker:
