@@ -291,40 +291,48 @@ def test_a_disk_that_is_full_for_the_worker_is_a_sentence_and_the_worker_lives_o
 
 
 QUIT = """
-import sys, time
-sys.path[:0] = {paths!r}
+import os, signal, sys, time
+sys.path[:0] = sys.argv[2:]
 import stand_ins
 from host import Host
 from pathlib import Path
 from parameters import Parameters
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.SelfTest import LoopDriver, makePhantomVolume
-host = Host()
-volume, truth = makePhantomVolume()
-logic = Logic(Path({models!r}))
-driver = LoopDriver(logic, Parameters(inputVolume=volume), truth, idle=lambda: None)
-driver.drawBox()
-logic.failed.connect(lambda *reason: sys.exit(str(reason)))
-seen = []
-logic.progressed.connect(seen.append)
-logic.segment(driver.parameters)
-while not seen:
-    logic.poll()
-    time.sleep(0.02)
-print(logic.engine.processId, flush=True)
-{end}
+
+def main():
+    host = Host()
+    volume, truth = makePhantomVolume()
+    logic = Logic(Path(sys.argv[1]))
+    driver = LoopDriver(logic, Parameters(inputVolume=volume), truth, idle=lambda: None)
+    driver.drawBox()
+    seen = []
+    logic.progressed.connect(seen.append)
+    logic.segment(driver.parameters)
+    while not seen:
+        logic.poll()
+        time.sleep(0.02)
+    print(logic.engine.processId, flush=True)
+    END
+
+main()
 """
 
 
 @pytest.mark.parametrize(
-    "end", ["sys.exit()", "import os; os._exit(3)", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"],
-    ids=["quit", "crash", "killed"],
-)  # fmt: skip
+    "end",
+    [
+        pytest.param("sys.exit()", id="quits"),
+        pytest.param("raise AssertionError('a mistake')", id="quits after an error"),
+        pytest.param("os._exit(3)", id="crashes"),
+        pytest.param("os.kill(os.getpid(), signal.SIGKILL)", id="is killed"),
+    ],
+)
 def test_an_application_that_ends_in_mid_run_leaves_no_process(end: str, tmp_path: Path) -> None:
     paths = [str(MODULE_FOLDER), str(MODULE_FOLDER.parent / "Testing" / "host"), str(Path(__file__).parent)]
-    program = QUIT.format(paths=paths, models=str(tmp_path / "models"), end=end)
+    command = [sys.executable, "-c", QUIT.replace("END", end), str(tmp_path / "models"), *paths]
 
-    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=120)
+    ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
     worker = int(ended.stdout.split()[-1])
     waitUntil(lambda: not isAlive(worker), patience_s=25)

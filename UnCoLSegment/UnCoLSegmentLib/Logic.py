@@ -145,11 +145,9 @@ class Logic:
 
     def shutdown(self) -> None:
         """Stop the run and the engine with everything that it started, and tell nobody: the panel is going away."""
-        run, self._run = self._run, None
-        if run is not None:
-            run.abort(_("The module was closed."))
-        if self._scene is not None:
-            self._scene.unwatch()
+        if self._run is not None:
+            self._run.abort(_("The module was closed."))
+            self._putAway()
         self.engine.stop()
         self._state = RunState.IDLE
 
@@ -204,9 +202,7 @@ class Logic:
             self._setState(RunState.CANCELLING)
 
     def _finish(self, run: Run) -> None:
-        assert self._scene is not None  # set together with the run
-        self._scene.unwatch()
-        self._run = self._scene = self._steps = self._preview = None
+        self._putAway()
         self._setState(RunState.IDLE)
         if run.kind == "fineTune":
             self.modelsChanged.emit()
@@ -216,6 +212,14 @@ class Logic:
             self.cancelled.emit(self._cancelledText(run))
         elif run.error is not None:
             self.failed.emit(*messageAndDetails(run.error))
+
+    def _putAway(self) -> None:
+        """Leave nothing of the run behind."""
+        assert self._scene is not None  # set together with the run
+        assert self._steps is not None
+        self._scene.unwatch()
+        self._steps.closeFolder()
+        self._run = self._scene = self._steps = self._preview = None
 
     def _cancelledText(self, run: Run) -> str:
         name = self._training.name if run.kind == "fineTune" and self._training else ""

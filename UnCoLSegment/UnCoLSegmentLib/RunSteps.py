@@ -72,12 +72,9 @@ class RunSteps:
     def segment(self, inputs: Inputs) -> Steps:
         """Segment one volume and show proposal and uncertainty."""
         began = time.monotonic()
-        try:
-            folder = yield from self._openFolder()
-            structures = yield InThread(partial(_writeInputs, folder, inputs))
-            report, shown = yield from self._segment(inputs, folder, structures)
-        finally:
-            self._closeFolder()
+        folder = yield from self._openFolder()
+        structures = yield InThread(partial(_writeInputs, folder, inputs))
+        report, shown = yield from self._segment(inputs, folder, structures)
         return RunResult(
             kind="segment",
             message=_foundText(report),
@@ -90,18 +87,15 @@ class RunSteps:
     def fineTune(self, inputs: Inputs, training: Training) -> Steps:
         """Score the new slices, learn from all annotated ones, keep what is better, and segment with that."""
         began = time.monotonic()
-        try:
-            folder = yield from self._openFolder()
-            if not training.resume:
-                yield from self._score(inputs, training)
-            structures = yield InThread(partial(_writeInputs, folder, inputs))
-            summary = yield Asked("fine_tune", self._fineTuneFields(inputs, training, folder, structures))
-            verdict = self._decide(training)
-            model = training.name if verdict.isBetter else str(self._store.active)
-            segmenting = replace(inputs, boxes=(), labels=None, model=model)
-            report, _shown = yield from self._segment(segmenting, folder, ())
-        finally:
-            self._closeFolder()
+        folder = yield from self._openFolder()
+        if not training.resume:
+            yield from self._score(inputs, training)
+        structures = yield InThread(partial(_writeInputs, folder, inputs))
+        summary = yield Asked("fine_tune", self._fineTuneFields(inputs, training, folder, structures))
+        verdict = self._decide(training)
+        model = training.name if verdict.isBetter else str(self._store.active)
+        segmenting = replace(inputs, boxes=(), labels=None, model=model)
+        report, _shown = yield from self._segment(segmenting, folder, ())
         return RunResult(
             kind="fineTune",
             message=verdict.sentence,
@@ -112,16 +106,19 @@ class RunSteps:
             document={**summary, "report": report},
         )
 
+    def closeFolder(self) -> None:
+        """Remove the run's files, in a thread, once it is over: one that is still being written goes on the second try.
+
+        This is not done by the steps themselves: Python ends forgotten steps while it quits, when no thread can start.
+        """
+        folder, self.folder = self.folder, None
+        if folder is not None:
+            inThread(partial(_removeFolder, folder))
+
     def _openFolder(self) -> Generator[Greeting, Any, Path]:
         greeting = yield Greeting()
         self.folder = Path(greeting["job_folder"]) / f"run-{uuid4().hex[:12]}"
         return self.folder
-
-    def _closeFolder(self) -> None:
-        """Remove the run's files, in a thread: a file that is still being written goes on the second try."""
-        folder, self.folder = self.folder, None
-        if folder is not None:
-            inThread(partial(_removeFolder, folder))
 
     def _segment(
         self, inputs: Inputs, folder: Path, structures: tuple[Structure, ...]
