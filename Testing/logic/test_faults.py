@@ -323,7 +323,7 @@ main()
     "end",
     [
         pytest.param("sys.exit()", id="quits"),
-        pytest.param("raise AssertionError('a mistake')", id="quits after an error"),
+        pytest.param("host.close(); raise AssertionError('a mistake')", id="closes the scene and quits after an error"),
         pytest.param("os._exit(3)", id="crashes"),
         pytest.param("os.kill(os.getpid(), signal.SIGKILL)", id="is killed"),
     ],
