@@ -74,6 +74,10 @@ class qMRMLNodeComboBox(qt.QWidget):
         self.nodeAddedByUser.emit(node)
         return node
 
+    def listedNames(self) -> list[str]:
+        """For tests: the names of the nodes that can be chosen."""
+        return list(self._nodes().values())
+
     def _onScene(self, *_: object) -> None:
         if shiboken6.isValid(self):  # an observer outlives a deleted widget
             self._refresh()

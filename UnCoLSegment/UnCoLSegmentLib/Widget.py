@@ -66,6 +66,8 @@ class Widget(slicer.util.VTKObservationMixin):
         for event, observer in (
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
             (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
+            (slicer.mrmlScene.StartImportEvent, self.onSceneStartImport),
+            (slicer.mrmlScene.EndImportEvent, self.onSceneEndImport),
         ):
             self.addObserver(slicer.mrmlScene, event, observer)
         self.logic.stateChanged.connect(self.update)
@@ -114,6 +116,14 @@ class Widget(slicer.util.VTKObservationMixin):
         """Begin anew with the empty scene, if the user is here."""
         if self._moduleWidget.parent.isEntered:
             self._setParameterNode(self._moduleLogic.getParameterNode())
+
+    def onSceneStartImport(self, _caller: Any = None, _event: Any = None) -> None:
+        """Let the widgets go: while nodes come in, they would take references to nodes still missing for no choice."""
+        self._setParameterNode(None)
+
+    def onSceneEndImport(self, _caller: Any = None, _event: Any = None) -> None:
+        """Show what the user had chosen when the scene was saved."""
+        self.onSceneEndClose()
 
     def update(self, _caller: Any = None, _event: Any = None) -> None:
         """Show the state of parameters, scene and run."""
