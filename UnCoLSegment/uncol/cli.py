@@ -8,6 +8,7 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 from typing import Annotated, Any, TypeVar, cast, get_args
@@ -99,13 +100,15 @@ def segment(
     job = SegmentJob(
         image=image,
         out=out,
-        model=None if model is None else find_model(model, Store(models_folder(models))),
+        model=None if model is None else Path(model),
         boxes=_parsed(box, parse_box),
         labels=labels,
         annotated_slices=_parsed(annotated_slices, parse_annotated_slices),
         structures=_parsed(structure, parse_structure),
         device=_device(device),
     )
+    if model is not None:
+        job = replace(job, model=find_model(model, Store(models_folder(models))))
     document = _with_progress(lambda around: run_segment(job, around), cache, foundation_weights, as_json=as_json)
     _tell_result(document, as_json=as_json)
 

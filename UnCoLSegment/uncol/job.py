@@ -155,6 +155,11 @@ class SegmentJob:
     structures: tuple[Structure, ...] = ()
     device: Device = "auto"
 
+    def __post_init__(self) -> None:
+        if sum([self.model is not None, bool(self.boxes), self.labels is not None]) != 1:
+            message = "Say what to segment with: exactly one of --model, --box or --labels."
+            raise ConfigError(message)
+
 
 @dataclass(frozen=True)
 class Case:

@@ -18,7 +18,7 @@ from uncol.checkpoints import Model, has_checkpoint, load_model
 from uncol.config import Config
 from uncol.datasets import LabeledCase
 from uncol.devices import select_device
-from uncol.errors import CheckpointError, ConfigError, DataError
+from uncol.errors import CheckpointError, DataError
 from uncol.evaluation import evaluate
 from uncol.first_pass import segment_from_boxes, segment_from_labels
 from uncol.inference import segment_with_model
@@ -84,10 +84,6 @@ def segment_image(job: SegmentJob, around: Surroundings) -> tuple[Segmentation, 
         UncolError: If an input cannot be used or results could not be written to the job's folder later.
     """
     started = time.monotonic()
-    ways = [job.model is not None, bool(job.boxes), job.labels is not None]
-    if sum(ways) != 1:
-        message = "Say what to segment with: exactly one of --model, --box or --labels."
-        raise ConfigError(message)
     device = select_device(job.device)
     check_writable(job.out)
     around.report(Progress("Reading the image", 0.0))
