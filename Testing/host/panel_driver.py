@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mrml_widgets  # noqa: F401  # adds its widgets to slicer
+import ctk  # noqa: F401  # these add their widgets to what a .ui file may hold
+import mrml_widgets  # noqa: F401
 import plot_widget  # noqa: F401
 import qt
 import segment_editor_widget  # noqa: F401
