@@ -139,6 +139,16 @@ class Panel:
         QTest.keyClick(getattr(self.ui, tableName), Qt.Key_Return)
         self.settle()
 
+    def typeText(self, name: str, text: str) -> None:
+        """Replace the text of a line by typing, and press Enter."""
+        edit = getattr(self.ui, name)
+        self.reveal(edit)
+        edit.setFocus()
+        edit.selectAll()
+        QTest.keyClicks(edit, text)
+        QTest.keyClick(edit, Qt.Key_Return)
+        self.settle()
+
     def typeInto(self, tableName: str, text: str) -> None:
         """Replace the text of the cell that is being edited, and press Enter."""
         editor = getattr(self.ui, tableName).viewport().findChild(QLineEdit)

@@ -127,6 +127,8 @@ class QUiLoader(QtUiTools.QUiLoader):
     def load(self, file: QtCore.QIODevice, parent: Any = None) -> Any:
         """Load a panel; its connections are made here, because Qt does not know the stand-ins' signals by type."""
         document = ElementTree.fromstring(bytes(file.readAll()))
+        for each in document.iter("widget"):
+            self._classOf(each.get("class"))  # fails before Qt has built a half of the panel
         connections = document.find("connections")
         if connections is not None:
             document.remove(connections)
@@ -141,10 +143,12 @@ class QUiLoader(QtUiTools.QUiLoader):
         return widget
 
     def createWidget(self, className: str, parent: Any = None, name: str = "") -> Any:
-        make = self.widgets.get(className) or globals().get(className) or __getattr__(className)
-        widget = make(parent)
+        widget = self._classOf(className)(parent)
         widget.setObjectName(name)
         return widget
+
+    def _classOf(self, name: str) -> Any:
+        return self.widgets.get(name) or globals().get(name) or __getattr__(name)
 
 
 def _named(root: Any, name: str) -> Any:

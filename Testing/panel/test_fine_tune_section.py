@@ -55,7 +55,7 @@ def reportSteps(engine: Any, *, until: int) -> None:
             step=step,
             losses={
                 "supervised": 1.6 * 0.985**step + 0.1,
-                **({"pseudo-label": 0.3 - step / 1000} if step > 100 else {}),
+                **({"pseudo_label": 0.3 - step / 1000} if step > 100 else {}),
             },
         )
 
@@ -90,8 +90,8 @@ def test_learning_shows_progress_time_left_and_a_curve_in_a_plot_node(learning: 
     assert table.GetTable().GetColumnByName("step").GetValue(13) == 140
     assert table.GetTable().GetColumnByName("supervised").GetValue(0) == pytest.approx(1.6 * 0.985**10 + 0.1)
     plot = learning.ui.curveWidget.findChild(slicer.qMRMLPlotWidget)
-    assert len(plot.curves()["supervised"]) == 14
-    assert len(plot.curves()["pseudo-label"]) == 4
+    assert len(plot.curves()["Annotated slices"]) == 14
+    assert len(plot.curves()["Other slices"]) == 4
 
 
 def test_progress_of_learning_is_not_shown_as_progress_of_segmenting(learning: Any, engine: Any) -> None:

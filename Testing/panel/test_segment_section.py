@@ -67,12 +67,33 @@ def test_draw_makes_a_box_and_lets_the_user_place_it(panel: Any, phantom: Any, h
     panel.click("drawBoxButton")
 
     roi = panel.parameters.roi
-    assert roi.GetName() == "Box"
+    assert roi.GetName() == "structure"
     selection = slicer.mrmlScene.GetNodeByID("vtkMRMLSelectionNodeSingleton")
     assert selection.GetActivePlaceNodeID() == roi.GetID()
     interaction = slicer.mrmlScene.GetNodeByID("vtkMRMLInteractionNodeSingleton")
     assert interaction.GetCurrentInteractionMode() == interaction.Place
     assert panel.ui.segmentButton.toolTip == "The box (ROI) is not placed yet. Draw it round the structure."
+
+
+def test_the_name_of_the_structure_goes_with_the_box_to_the_engine(boxed: Any, engine: Any) -> None:
+    boxed.typeText("structureNameEdit", "left kidney")
+
+    assert boxed.parameters.roi.GetName() == "left kidney"
+    boxed.click("segmentButton")
+    boxed.wait(lambda: engine.asked("segment"))
+    assert engine.asked("segment")["boxes"][0]["structure"] == "left kidney"
+
+
+def test_a_new_box_is_named_after_what_the_user_wrote_or_the_selected_segment(panel: Any, phantom: Any) -> None:
+    volume = phantom.addVolume()
+    phantom.addSegmentation(volume, "spleen")
+    panel.choose("inputVolumeSelector", "CT abdomen")
+    panel.choose("segmentationSelector", "My segmentation")
+
+    panel.click("drawBoxButton")
+
+    assert panel.parameters.roi.GetName() == "spleen"
+    assert panel.ui.structureNameEdit.text == "spleen"
 
 
 def test_a_box_round_the_structure_enables_segment(boxed: Any) -> None:
@@ -126,6 +147,7 @@ def test_cancel_shows_that_it_is_under_way_and_then_that_nothing_was_changed(run
 def test_a_result_becomes_a_proposal_with_an_uncertainty_map(running: Any, engine: Any, phantom: Any) -> None:
     engine.finishSegment(phantom.liver, phantom.uncertainty, ["liver"])
     running.wait(lambda: running.shown("segment"))
+    assert not running.ui.segmentMessageDetailsButton.isVisible()
     running.unfold("inputs", "segment", "uncertainty")
     running.photograph("07-result-with-uncertainty")
 
@@ -135,6 +157,19 @@ def test_a_result_becomes_a_proposal_with_an_uncertainty_map(running: Any, engin
     assert abs(shown - phantom.uncertainty).max() < 1e-6
     assert running.ui.uncertaintySelector.currentNode() is running.parameters.uncertaintyVolume
     assert running.ui.jumpToWorstButton.enabled
+
+
+def test_notes_about_a_result_stand_behind_a_button(
+    running: Any, engine: Any, phantom: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    engine.finishSegment(phantom.liver, phantom.uncertainty, ["liver"], "The box was cut off.", "A note.")
+    running.wait(lambda: running.shown("segment"))
+    assert running.ui.segmentMessageDetailsButton.text == "Notes (2)"
+
+    running.click("segmentMessageDetailsButton")
+
+    assert "The box was cut off." in caplog.text
 
 
 def test_an_error_of_the_user_is_one_sentence_without_details(running: Any, engine: Any) -> None:

@@ -20,6 +20,7 @@ KNOWN_CLASSES = {
     "QComboBox",
     "QFrame",
     "QLabel",
+    "QLineEdit",
     "QProgressBar",
     "QPushButton",
     "QTableWidget",
@@ -33,7 +34,14 @@ KNOWN_CLASSES = {
 }
 SILENT_CLASSES = {"QFrame", "QLabel", "QProgressBar", "QWidget", "qMRMLWidget"}
 SELECTOR_CLASSES = {"qMRMLNodeComboBox", "qMRMLSegmentEditorWidget"}
-FIELDS_WITHOUT_TEXT = {"QComboBox", "QTableWidget", "ctkSliderWidget", "qMRMLNodeComboBox", "qMRMLSegmentEditorWidget"}
+FIELDS_WITHOUT_TEXT = {
+    "QComboBox",
+    "QLineEdit",
+    "QTableWidget",
+    "ctkSliderWidget",
+    "qMRMLNodeComboBox",
+    "qMRMLSegmentEditorWidget",
+}
 
 
 def test_every_class_in_the_panel_is_known() -> None:
@@ -152,15 +160,15 @@ def _parameters() -> set[str]:
 
 
 def _widgetsNamedIn(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return _widgetsNamedBelow(ast.parse(path.read_text(encoding="utf-8")))
+
+
+def _widgetsNamedBelow(tree: ast.AST) -> set[str]:
+    """Return X of every `ui.X` and `self.ui.X`."""
     return {
         node.attr
         for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
-        and (
-            (isinstance(node.value, ast.Attribute) and node.value.attr == "ui")
-            or (isinstance(node.value, ast.Name) and node.value.id == "ui")
-        )
+        if isinstance(node, ast.Attribute) and "ui" in (getattr(node.value, "attr", ""), getattr(node.value, "id", ""))
     }
 
 
@@ -169,15 +177,11 @@ def _widgetsGivenToEnable() -> set[str]:
     found = set()
     for path in LIBRARY.glob("*Section.py"):
         for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(function, ast.FunctionDef) and any(
-                isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "enable"
-                for node in ast.walk(function)
-            ):
-                found |= {
-                    node.attr
-                    for node in ast.walk(function)
-                    if isinstance(node, ast.Attribute)
-                    and isinstance(node.value, ast.Attribute)
-                    and node.value.attr == "ui"
-                }
+            if isinstance(function, ast.FunctionDef) and _calls(function, "enable"):
+                found |= _widgetsNamedBelow(function)
     return found
+
+
+def _calls(function: ast.FunctionDef, name: str) -> bool:
+    called = [node.func for node in ast.walk(function) if isinstance(node, ast.Call)]
+    return any(getattr(each, "id", "") == name for each in called)

@@ -82,7 +82,7 @@ class LearningCurve:
     def _nameSeries(self, names: Sequence[str]) -> None:
         chart = self.chartNode
         for number in range(chart.GetNumberOfPlotSeriesNodes(), len(names)):
-            series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", names[number])
+            series = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", lossTitle(names[number]))
             series.SetAndObserveTableNodeID(self.tableNode.GetID())
             series.SetPlotType(series.PlotTypeScatter)
             series.SetMarkerStyle(series.MarkerStyleNone)
@@ -91,5 +91,11 @@ class LearningCurve:
             chart.AddAndObservePlotSeriesNodeID(series.GetID())
         for number, name in enumerate(names):
             series = chart.GetNthPlotSeriesNode(number)
-            series.SetName(name)
+            series.SetName(lossTitle(name))
             series.SetYColumnName(name)
+
+
+def lossTitle(name: str) -> str:
+    """Return what a loss of the engine is called on the screen: by the slices that it is about."""
+    titles = {"supervised": _("Annotated slices"), "pseudo_label": _("Other slices")}
+    return titles.get(name, name)

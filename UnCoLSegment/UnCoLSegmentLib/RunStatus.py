@@ -78,7 +78,7 @@ class RunStatus:
 
     def _onFinished(self, result: RunResult) -> None:
         if self._end():
-            self._message.showInformation("\n".join((result.message, *result.notes)))
+            self._message.showInformation(result.message, result.notes)
 
     def _onFailed(self, message: str, details: str) -> None:
         if self._end():

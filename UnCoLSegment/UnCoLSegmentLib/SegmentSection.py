@@ -35,19 +35,12 @@ class SegmentSection:
         ui.segmentButton.connect("clicked(bool)", self._onSegment)
         ui.cancelSegmentButton.connect("clicked(bool)", self._onCancel)
         ui.drawBoxButton.connect("clicked(bool)", self._onDrawBox)
+        ui.structureNameEdit.connect("editingFinished()", self._onNamed)
 
     def update(self, parameters: ParameterNode | None) -> None:
         """Show the state of parameters and run."""
         self._parameters = parameters
-        isBox = parameters is not None and parameters.segmentFrom is SegmentFrom.BOX
-        for widget in (self.ui.roiLabel, self.ui.roiSelector, self.ui.drawBoxButton):
-            widget.visible = isBox
-        volume = parameters.inputVolume if parameters else None
-        enable(
-            self.ui.drawBoxButton,
-            "" if volume else _("Choose the volume to segment."),
-            _("Draw a box in a slice view: click two opposite corners, then pull its faces to the structure"),
-        )
+        self._showBoxControls(parameters)
         obstacle = self._logic.whyNotSegment(parameters) if parameters else _("Choose the volume to segment.")
         enable(self.ui.segmentButton, obstacle, _("Propose a segmentation of the whole volume"))
         isRunning = self._logic.state is RunState.RUNNING and self.status.isMine
@@ -56,6 +49,33 @@ class SegmentSection:
             "" if isRunning else _("Nothing is being segmented."),
             _("Stop; nothing in the scene is changed"),
         )
+
+    def _showBoxControls(self, parameters: ParameterNode | None) -> None:
+        ui = self.ui
+        isBox = parameters is not None and parameters.segmentFrom is SegmentFrom.BOX
+        for widget in (ui.roiLabel, ui.roiSelector, ui.drawBoxButton, ui.structureNameLabel, ui.structureNameEdit):
+            widget.visible = isBox
+        missing = "" if parameters and parameters.inputVolume else _("Choose the volume to segment.")
+        enable(
+            ui.drawBoxButton,
+            missing,
+            _("Draw a box in a slice view: click two opposite corners, then pull its faces to the structure"),
+        )
+        enable(ui.structureNameEdit, missing, _("What is in the box; its segment gets this name"))
+        if parameters is not None and parameters.roi is not None and not ui.structureNameEdit.hasFocus():
+            ui.structureNameEdit.text = parameters.roi.GetName()
+
+    def _onNamed(self) -> None:
+        """The box carries the structure's name, so that it is seen in the views and saved with the scene."""
+        name, roi = self.ui.structureNameEdit.text.strip(), self._parameters.roi if self._parameters else None
+        if roi is not None and name and name != roi.GetName():
+            roi.SetName(name)
+
+    def _nameForNewBox(self) -> str:
+        """Return what the user wrote, else the selected segment's name."""
+        own = self._parameters.segmentation if self._parameters else None
+        segment = own.GetSegmentation().GetSegment(self.ui.segmentEditor.currentSegmentID()) if own else None
+        return self.ui.structureNameEdit.text.strip() or (segment.GetName() if segment else _("structure"))
 
     def _onSegment(self) -> None:
         self.status.start(self._begin)
@@ -72,8 +92,7 @@ class SegmentSection:
         parameters = self._parameters
         assert parameters is not None  # without parameters the button is disabled
         if parameters.roi is None:
-            name = slicer.mrmlScene.GenerateUniqueName(_("Box"))
-            roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", name)
+            roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", self._nameForNewBox())
             roi.CreateDefaultDisplayNodes()
             roi.GetDisplayNode().SetFillVisibility(False)
             parameters.roi = roi
