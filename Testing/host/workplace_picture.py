@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import slicer.util
 from numpy.typing import NDArray
+from PIL import Image
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QImage, QPainter, QPixmap
 from slice_view import SliceView
@@ -15,6 +16,8 @@ from slice_view import SliceView
 from UnCoLSegmentLib import Grids
 
 _GAP = 6  # pixels
+_COLOR_COUNT = 256
+"""As many as a small file holds; Qt has no palette made for the picture."""
 
 
 def saveWorkplace(panel: Path, views: list[SliceView], segmentation: Any, volume: Any, path: Path) -> None:
@@ -41,7 +44,9 @@ def saveWorkplace(panel: Path, views: list[SliceView], segmentation: Any, volume
         painter.drawImage(left.width() + _GAP, top, picture)
         top += picture.height() + _GAP
     painter.end()
-    assert whole.save(str(path)), path
+    converted = whole.convertToFormat(QImage.Format_RGB888)  # kept, because its memory goes with it
+    pixels = np.array(converted.constBits()).reshape(height, -1)[:, : 3 * width]
+    Image.fromarray(pixels.reshape(height, width, 3)).quantize(_COLOR_COUNT).save(path, optimize=True)
 
 
 def panelColor(panel: QPixmap) -> Any:

@@ -89,7 +89,7 @@ def test_a_user_gets_from_a_box_to_a_model_of_their_own_without_leaving_the_pane
     assert panel.shown("uncertainty").startswith("Least sure here: ")
     panel.unfold("inputs", "fineTune", "uncertainty")
     picture = panel.photograph("17-after-a-round")
-    saveWorkplace(picture, views, panel.parameters.proposal, volume, picture.with_name("18-panel-and-slice-views.png"))
+    saveWorkplace(picture, views, panel.parameters.proposal, volume, picture.with_name("overview.png"))
     assert panel.host.errors == []
 
 

@@ -18,6 +18,7 @@ def boxed(panel: Any, phantom: Any) -> Any:
     """The panel with a volume and a box round the liver."""
     phantom.addVolume()
     panel.choose("inputVolumeSelector", "CT abdomen")
+    panel.typeText("structureNameEdit", "liver")
     panel.click("drawBoxButton")
     phantom.placeBox(panel.parameters.roi)
     panel.settle()

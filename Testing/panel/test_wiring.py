@@ -12,6 +12,8 @@ import pytest
 
 MODULE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
 LIBRARY = MODULE_FOLDER / "UnCoLSegmentLib"
+SCREENSHOTS = MODULE_FOLDER.parent / "Resources" / "Screenshots"
+MOST_BYTES = 150_000
 PANEL = ElementTree.parse(MODULE_FOLDER / "Resources" / "UI" / "UnCoLSegment.ui").getroot()
 WIDGETS = {widget.get("name"): widget for widget in PANEL.iter("widget")}
 
@@ -144,6 +146,16 @@ def test_no_widget_has_a_style_of_its_own() -> None:
 
 def test_the_panel_says_what_it_is_not_for() -> None:
     assert _property(WIDGETS["researchUseLabel"], "text") == "Research use only. Not a medical device."
+
+
+def test_the_repository_has_a_small_picture_of_every_state() -> None:
+    tests = "".join(path.read_text(encoding="utf-8") for path in Path(__file__).parent.glob("test_*_*.py"))
+    photographed = set(re.findall(r"""(?:photograph|with_name)\("([a-z0-9-]+)(?:[.]png)?"\)""", tests))
+    pictures = {path.stem: path.stat().st_size for path in SCREENSHOTS.glob("*.png")}
+
+    assert photographed
+    assert set(pictures) == photographed
+    assert {name: size for name, size in pictures.items() if size > MOST_BYTES} == {}
 
 
 def _property(widget: ElementTree.Element, name: str) -> str:
