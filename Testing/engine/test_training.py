@@ -201,7 +201,7 @@ def test_the_specialized_teachers_reliability_is_its_dice_on_the_held_out_slice(
     run.start_stage2()
 
     expected = 2 * float((found & truth).sum()) / float(found.sum() + truth.sum())
-    assert float(run.reliability.specialized[1]) == pytest.approx(expected)
+    assert float(run.specialized_reliability[1]) == pytest.approx(expected)
 
 
 @pytest.mark.slow

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
+from uncol.datasets import class_indices
 from uncol.errors import CancelledError, DataError
-from uncol.interpolation import ShapeInterpolation, complete_slices
 from uncol.job import Box, Progress, Report, ShouldStop, Structure, ignore_progress, never_stop
-from uncol.prompts import PixelBox, box_of_mask, box_overlap, grow_box, mask_of_box, scale_box
+from uncol.prompts import PixelBox, box_of_mask, box_overlap, scale_box
+from uncol.propagation import ask, carry, margin_of
 from uncol.segmentation import Segmentation, SegmentationBuilder, with_background
 from uncol.teachers.embeddings import EmbeddingCache, PromptableStack
 from uncol.teachers.generalized import GeneralizedTeacher
 from uncol.transforms import choose_window, resize_image
 from uncol.volume import Plane, SliceView, Volume, view_slices
+from uncol.votes import CaseVotes, SourceDice
 
 _SEED_CANDIDATES = 9
 """Slices in which a 3D box is tried; the surest one starts."""
-_INSIDE = 0.5
-"""Probability from which a pixel belongs to the structure."""
-_LOWEST_QUALITY = 0.5
-"""Predicted IoU below which the structure has ended."""
-_LOWEST_CONFIDENCE = 0.65
-"""Mean probability inside the mask below which the structure has ended."""
-_LARGEST_GREY_STEP = 2.0
-"""Difference of mean grey value to the start, in standard deviations there, beyond which it has ended."""
-_STEEPEST_SIDE = 1.0
-"""How far a contour may move outwards from slice to slice, as a part of the slice distance."""
-_LEAST_MARGIN_PIXELS = 2.0
+_CONTOUR_MARGIN_PIXELS = 1.0
+"""How far the box of an interpolated contour reaches beyond it, in the teacher's frame."""
 
 SliceProbability = dict[int, NDArray[np.uint8]]
 """One structure's probability in each slice where it is, 0 ... 255, in the teacher's frame (h, w)."""
@@ -43,12 +37,10 @@ class _Scene:
 
     view: SliceView
     prompted: PromptableStack
-    limits: PixelBox
 
     @property
     def margin_pixels(self) -> float:
-        reach_mm = _STEEPEST_SIDE * self.view.spacing_mm[0]
-        return max(_LEAST_MARGIN_PIXELS, reach_mm / self.prompted.frame.pixel_mm)
+        return margin_of(self.prompted, self.view.spacing_mm[0])
 
 
 def acquisition_plane(image: Volume) -> Plane:
@@ -102,8 +94,8 @@ def segment_from_labels(
 ) -> Segmentation:
     """Segment between and beyond a few annotated slices, which stay as they are.
 
-    Between annotated slices the prompts come from shape-based interpolation of their contours;
-    beyond the first and the last, each mask prompts the next slice until the structure ends.
+    Every structure is carried from its annotated slices both ways, and between them the teacher is asked with
+    interpolated contours; all that counts as it does on annotated slices themselves (`votes`).
 
     Raises:
         DataError: If no slice is completely annotated.
@@ -111,20 +103,33 @@ def segment_from_labels(
     """
     scene = _look_at(image, plane, window or choose_window(image.voxels, labels.voxels), teacher, cache)
     label_stack = scene.view.stack_from(labels.voxels)
-    annotated = complete_slices(label_stack)
-    if not annotated:
+    classes = class_indices(label_stack, structures)
+    votes = CaseVotes(scene.prompted, classes, scene.view.spacing_mm, len(structures), _CONTOUR_MARGIN_PIXELS)
+    if not votes.annotated:
         message = "No slice is completely annotated. Annotate at least one whole slice, or give a box instead."
         raise DataError(message)
-    found = []
-    for number, structure in enumerate(structures):
-        shape = ShapeInterpolation.of_structure(label_stack, annotated, structure.value, scene.view.spacing_mm[1:])
-        watch = _Watch(
-            f"Segmenting {structure.name}", number, len(structures), len(scene.prompted), report, should_stop
-        )
-        found.append(_segment_between(scene, shape, watch) | _segment_beyond(scene, shape, watch))
-    wanted = [each.value for each in structures]
-    known = {index: np.where(np.isin(label_stack[index], wanted), label_stack[index], 0) for index in annotated}
-    return _assemble(image, scene, tuple(structures), found, known)
+    watch = _Watch("Carrying annotated slices on", 0, 1, 3 * len(structures) * len(classes), report, should_stop)
+    votes.carry_from_annotated(watch)
+    dice_of = SourceDice.of_scores(*votes.score(watch))
+    watch.start("Asking between annotated slices", len(classes))
+    builder = SegmentationBuilder(image, scene.view, tuple(structures))
+    values = np.array([0, *(each.value for each in structures)], dtype=np.uint8)
+    for index in range(len(classes)):
+        watch()
+        if index in votes.annotated:
+            builder.put_known(index, values[classes[index]])
+            continue
+        _ask_with_contours(votes, index, len(structures))
+        probabilities, _ = votes.votes_on(index, dice_of)
+        builder.put(index, with_background(_to_native(scene, probabilities)))
+    return builder.finish()
+
+
+def _ask_with_contours(votes: CaseVotes, index: int, structure_count: int) -> None:
+    for structure in range(structure_count):
+        contour = votes.contour(index, structure)
+        if contour is not None:
+            votes.ask_with_mask(index, structure, contour)
 
 
 @dataclass
@@ -138,8 +143,12 @@ class _Watch:
     report: Report
     should_stop: ShouldStop
     done: int = 0
+    time_is_up: bool = False
 
-    def next_slice(self) -> None:
+    def start(self, phase: str, slices: int) -> None:
+        self.phase, self.slices, self.done = phase, slices, 0
+
+    def __call__(self) -> None:
         if self.should_stop():
             message = "Segmentation was cancelled; nothing was written."
             raise CancelledError(message)
@@ -153,7 +162,7 @@ def _look_at(
 ) -> _Scene:
     view = view_slices(image, plane)
     prompted = PromptableStack(view.stack_from(image.voxels), view.spacing_mm[1:], window, teacher, cache)
-    return _Scene(view, prompted, np.array([0, 0, prompted.frame.rows, prompted.frame.columns], dtype=np.float32))
+    return _Scene(view, prompted)
 
 
 def _check_inside(box: Box, image: Volume) -> None:
@@ -179,107 +188,21 @@ def _box_in_scene(box: Box, image: Volume, scene: _Scene) -> tuple[range, PixelB
     return range(int(slices[0]), int(slices[-1]) + 1), scaled
 
 
-@dataclass(frozen=True)
-class _Answer:
-    probability: NDArray[np.float32]
-    mask: NDArray[np.bool_]
-    quality: float
-    confidence: float
-    grey_mean: float
-    grey_deviation: float
-
-
-def _ask(scene: _Scene, index: int, box: PixelBox, limits: PixelBox) -> _Answer | None:
-    decoded = scene.prompted.decode(index, box[None])
-    inside = mask_of_box(limits, scene.prompted.frame.rows, scene.prompted.frame.columns)
-    probability = np.where(inside, decoded.probabilities[0].numpy(), 0).astype(np.float32)
-    mask = probability > _INSIDE
-    if not mask.any():
-        return None
-    grey = scene.prompted.image(index).numpy()[mask]
-    return _Answer(
-        probability,
-        mask,
-        float(decoded.quality[0]),
-        float(probability[mask].mean()),
-        float(grey.mean()),
-        float(grey.std()),
-    )
-
-
 def _segment_in_box(scene: _Scene, slices: range, limits: PixelBox, watch: _Watch) -> SliceProbability:
     best_index, best, best_score = -1, None, -1.0
     for index in np.unique(np.linspace(slices[0], slices[-1], _SEED_CANDIDATES + 2).round().astype(int)[1:-1]):
-        watch.next_slice()
-        answer = _ask(scene, int(index), limits, limits)
+        watch()
+        answer = ask(scene.prompted, int(index), limits, limits)
         score = 0.0 if answer is None else answer.quality * box_overlap(box_of_mask(answer.mask), limits)
         if answer is not None and score > best_score:
             best_index, best, best_score = int(index), answer, score
     if best is None:
         return {}
     found = {best_index: _as_bytes(best.probability)}
-    found |= _follow(scene, best, range(best_index + 1, slices.stop), limits, watch)
-    return found | _follow(scene, best, range(best_index - 1, slices.start - 1, -1), limits, watch)
-
-
-def _follow(scene: _Scene, start: _Answer, indices: Iterable[int], limits: PixelBox, watch: _Watch) -> SliceProbability:
-    found: SliceProbability = {}
-    previous = start
-    for index in indices:
-        watch.next_slice()
-        box = grow_box(box_of_mask(previous.mask), scene.margin_pixels, limits)
-        answer = _ask(scene, index, box, limits)
-        if answer is None or _has_ended(answer, previous, start):
-            break
-        found[index] = _as_bytes(answer.probability)
-        previous = answer
-    return found
-
-
-def _has_ended(answer: _Answer, previous: _Answer, start: _Answer) -> bool:
-    return (
-        answer.quality < _LOWEST_QUALITY
-        or answer.confidence < _LOWEST_CONFIDENCE
-        or not (answer.mask & previous.mask).any()
-        or abs(answer.grey_mean - start.grey_mean) > _LARGEST_GREY_STEP * max(start.grey_deviation, 0.02)
-    )
-
-
-def _segment_between(scene: _Scene, shape: ShapeInterpolation, watch: _Watch) -> SliceProbability:
-    found: SliceProbability = {}
-    for index in range(len(scene.prompted)):
-        mask = shape.mask(index)
-        watch.next_slice()
-        if mask is None:
-            continue
-        box = _box_in_frame(scene, mask)
-        answer = _ask(scene, index, box, grow_box(box, scene.margin_pixels, scene.limits))
-        if answer is not None:
+    for way in (range(best_index + 1, slices.stop), range(best_index - 1, slices.start - 1, -1)):
+        for index, answer in carry(scene.prompted, best, way, limits, scene.margin_pixels, watch):
             found[index] = _as_bytes(answer.probability)
     return found
-
-
-def _segment_beyond(scene: _Scene, shape: ShapeInterpolation, watch: _Watch) -> SliceProbability:
-    found: SliceProbability = {}
-    annotated = shape.annotated_slices
-    ends = (
-        (annotated[0], range(annotated[0] - 1, -1, -1)),
-        (annotated[-1], range(annotated[-1] + 1, len(scene.prompted))),
-    )
-    for index, beyond in ends:
-        mask = shape.mask(index)
-        if mask is None:
-            continue
-        start = _ask(scene, index, _box_in_frame(scene, mask), scene.limits)
-        if start is not None:
-            found |= _follow(scene, start, beyond, scene.limits, watch)
-    return found
-
-
-def _box_in_frame(scene: _Scene, mask: NDArray[np.bool_]) -> PixelBox:
-    frame = scene.prompted.frame
-    box = scale_box(box_of_mask(mask), frame.rows / mask.shape[0], frame.columns / mask.shape[1])
-    return grow_box(box, 1.0, scene.limits)
 
 
 def _as_bytes(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -287,20 +210,18 @@ def _as_bytes(probability: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 
 def _assemble(
-    image: Volume,
-    scene: _Scene,
-    structures: tuple[Structure, ...],
-    found: Sequence[SliceProbability],
-    known: dict[int, NDArray[np.uint8]] | None = None,
+    image: Volume, scene: _Scene, structures: tuple[Structure, ...], found: Sequence[SliceProbability]
 ) -> Segmentation:
     builder = SegmentationBuilder(image, scene.view, structures)
     frame = scene.prompted.frame
     nothing = np.zeros((frame.rows, frame.columns), dtype=np.uint8)
     for index in range(len(scene.prompted)):
-        if known and index in known:
-            builder.put_known(index, known[index])
-        elif any(index in each for each in found):
+        if any(index in each for each in found):
             low = torch.from_numpy(np.stack([each.get(index, nothing) for each in found])).float() / 255
-            native = resize_image(low[None], scene.prompted.rows, scene.prompted.columns)[0].clamp(0, 1)
-            builder.put(index, with_background(native))
+            builder.put(index, with_background(_to_native(scene, low)))
     return builder.finish()
+
+
+def _to_native(scene: _Scene, probabilities: Tensor) -> Tensor:
+    """Bring probabilities (N, h, w) from the teacher's frame to the slice's own pixels (N, H, W)."""
+    return resize_image(probabilities[None], scene.prompted.rows, scene.prompted.columns)[0].clamp(0, 1)

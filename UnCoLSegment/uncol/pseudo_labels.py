@@ -60,8 +60,8 @@ class Reliability:
     """How far each teacher deserves its certainty, for every class.
 
     Attributes:
-        generalized: Dice (C,) of the foundation teacher on held-out annotated slices; 0 takes its vote away.
-        specialized: The same (C,) of the moving average. Background stands first and is not looked at.
+        generalized: Dice (B, C) that the foundation teacher deserves on each slice; 0 takes its vote away.
+        specialized: The same (B, C) of the moving average. Background stands first and is not looked at.
     """
 
     generalized: Tensor
@@ -82,13 +82,14 @@ def fuse_pseudo_labels(
         generalized: Class probabilities of the foundation teacher (B, C, ...).
         specialized: Class probabilities of the moving average (B, C, ...).
         threshold: Entropy between two classes up to which a teacher is trusted, in [0, 1].
-        reliability: What both teachers reached on held-out annotated slices.
+        reliability: What both teachers deserve on each slice, from what they reached on annotated ones.
         silent: Where the generalized teacher has no vote because it was not asked (B, ...), bool.
     """
     in_question = 1 + (generalized[:, 1:] + specialized[:, 1:]).argmax(1)
-    deserved = reliability.generalized[in_question]
+    slices = torch.arange(len(in_question)).view(-1, *[1] * (in_question.ndim - 1))
+    deserved = reliability.generalized[slices, in_question]
     generalized = make_less_certain(generalized, deserved)
-    specialized = make_less_certain(specialized, reliability.specialized[in_question])
+    specialized = make_less_certain(specialized, reliability.specialized[slices, in_question])
 
     generalized_entropy = entropy_between_two(generalized)
     specialized_entropy = entropy_between_two(specialized)
@@ -99,6 +100,19 @@ def fuse_pseudo_labels(
     weight = torch.where(trust_generalized & trust_specialized, weight, trust_generalized.float())[:, None]
     fused = weight * generalized + (1 - weight) * specialized
     return PseudoLabel(fused.argmax(1), trust_generalized | trust_specialized)
+
+
+def fall_with_distance(reliability: Tensor, gaps: Tensor) -> Tensor:
+    """Return what a teacher deserves on each slice: 1 at an annotated one, falling linearly to what it reached far off.
+
+    Args:
+        reliability: Dice (C,) at the distance of one gap between annotated slices.
+        gaps: Distance (B,) of each slice to the nearest annotated one, in gaps, at most 1.
+
+    Returns:
+        (B, C), in [0, 1].
+    """
+    return 1 - (1 - reliability) * gaps[:, None]
 
 
 def make_less_certain(probabilities: Tensor, reliability: Tensor) -> Tensor:

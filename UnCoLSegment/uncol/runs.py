@@ -33,15 +33,16 @@ from uncol.job import Progress, Report, ShouldStop
 from uncol.losses import class_weights
 from uncol.metrics import dice
 from uncol.networks.student import SIZE_MULTIPLE
-from uncol.opinions import GeneralizedOpinions, Prompts
-from uncol.pseudo_labels import Reliability
+from uncol.opinions import GeneralizedOpinions
 from uncol.teachers.embeddings import PromptableStack
 from uncol.teachers.specialized import make_specialized_teacher
 from uncol.training_setup import FineTuneSetup, card_for, student_for
 
 _CURVE_POINTS = 100
+_CARRY_PART = 0.3
+"""Part of a time budget after which annotated slices are not carried on further."""
 _LARGEST_TEACHER_PART = 0.45
-"""Part of a time budget that asking the generalized teacher may take; beyond it the run goes without."""
+"""Part of a time budget that all asking of the generalized teacher may take."""
 _REPORT_INTERVAL_S = 0.5
 
 
@@ -80,6 +81,7 @@ class Run:
         self.batch_size = self.config.optimizer.batch_size
         self.specialized_reliability = torch.ones(len(setup.structures) + 1)
         self._round = 0
+        self._teacher_s = 0.0
         self._curve = _Curve()
         self.losses: dict[str, float] = {}
         self._last_report = self._last_checkpoint = time.monotonic()
@@ -153,14 +155,11 @@ class Run:
         self.pool.release_held_out()
         self.clock.start_stage2()
 
-    @property
-    def reliability(self) -> Reliability:
-        """What both teachers reached on held-out annotated slices."""
-        generalized = self.opinions.reliability if self.opinions else torch.zeros(self.card.class_count)
-        return Reliability(generalized, self.specialized_reliability)
-
     def _score_specialized_teacher(self) -> Tensor:
-        """Return its Dice (C,) on the slices that stage 1 did not see; their mean for a class in none of them."""
+        """Return its Dice (C,) on the slices that stage 1 did not see; their mean for a class in none of them.
+
+        Where no slice was held out nobody knows, and it is taken to be as good as the generalized teacher.
+        """
         scores: list[list[float]] = [[] for _ in range(self.card.class_count)]
         for address in self.pool.held_out:
             found = self.specialized_probabilities_at([address]).argmax(1)
@@ -169,14 +168,18 @@ class Run:
                 if (truth == structure).any():
                     scores[structure].append(dice((found == structure).numpy(), (truth == structure).numpy()))
         measured = [float(np.mean(each)) for each in scores if each]
-        otherwise = float(np.mean(measured)) if measured else 1.0
+        if not measured:
+            return torch.ones(self.card.class_count) if self.opinions is None else self.opinions.reliability
+        otherwise = float(np.mean(measured))
         return torch.tensor([float(np.mean(each)) if each else otherwise for each in scores])
 
     def prompt_generalized_teacher(self) -> None:
         """Ask the generalized teacher about every unannotated slice, with fresh boxes."""
         if self.opinions is not None:
-            watch = _SliceWatch(self, f"Asking the foundation model (round {self._round + 1})")
+            phase = f"Asking the foundation model (round {self._round + 1})"
+            watch = _SliceWatch(self, phase, len(self.pool.unlabeled), self._teacher_seconds_left())
             self.opinions.prompt(self.specialized_probabilities_at, watch, self.specialized_reliability)
+            self._note_teacher_time(watch, "between annotated slices")
             if self._round == 0:
                 self.clock.start_stage2()
             self._round += 1
@@ -275,24 +278,36 @@ class Run:
         return model
 
     def begin(self) -> None:
-        """Measure the generalized teacher on annotated slices, then start counting stage 1."""
+        """Let the generalized teacher carry annotated slices on, then start counting stage 1."""
         if self.opinions is not None:
-            self._measure_teacher(self.opinions)
+            self._carry_annotated(self.opinions)
         self.clock.start_stage1()
         self.student.train()
         self.has_begun = True
 
-    def _measure_teacher(self, opinions: GeneralizedOpinions) -> None:
-        watch = _SliceWatch(self, "Trying the foundation model on annotated slices")
-        opinions.measure_reliability(watch)
-        self.clock.expected_teacher_s = watch.seconds_per_slice * len(self.pool.unlabeled)
+    def _carry_annotated(self, opinions: GeneralizedOpinions) -> None:
+        structures = len(self.card.structures)
+        calls = 2 * structures * sum(len(each.images) for each in self.stacks)
         total = self.clock.total_s
-        if total is not None and self.clock.expected_teacher_s > _LARGEST_TEACHER_PART * total:
+        limit = None if total is None else _CARRY_PART * total - self.clock.elapsed_s
+        watch = _SliceWatch(self, "Carrying annotated slices on with the foundation model", calls, limit)
+        opinions.carry_and_score(watch)
+        self._note_teacher_time(watch, "carried from annotated slices")
+        if total is not None:
+            left = opinions.slices_to_ask * structures * watch.seconds_to_answer
+            self.clock.expected_teacher_s = min(left, self._teacher_seconds_left() or 0.0)
+
+    def _teacher_seconds_left(self) -> float | None:
+        total = self.clock.total_s
+        return None if total is None else max(0.0, _LARGEST_TEACHER_PART * total - self._teacher_s)
+
+    def _note_teacher_time(self, watch: _SliceWatch, what: str) -> None:
+        self._teacher_s += watch.elapsed_s
+        if watch.time_is_up:
             self.notes.append(
-                f"There was no time to ask the foundation model about {len(self.pool.unlabeled)} slices "
-                f"(about {self.clock.expected_teacher_s:.0f} s); the moving average taught alone. Give more minutes."
+                f"There was no time for everything that the foundation model is asked {what}; where it was not asked, "
+                "the moving average taught alone. Give more minutes."
             )
-            self.opinions, self.clock.expected_teacher_s = None, 0.0
 
     def _opinions_of(self, stacks: Sequence[SliceStack]) -> GeneralizedOpinions | None:
         teacher = self.setup.teacher
@@ -317,20 +332,31 @@ class Run:
 
 
 class _SliceWatch:
-    """Called before every slice that the generalized teacher is asked about."""
+    """Called before every slice that the generalized teacher is asked about (`votes.Watch`)."""
 
-    def __init__(self, run: Run, phase: str) -> None:
-        self._run, self._phase = run, phase
-        self._started = time.monotonic()
-        self._count = 0
+    def __init__(self, run: Run, phase: str, calls: int, limit_s: float | None) -> None:
+        self._run, self._phase, self._calls, self._limit_s = run, phase, calls, limit_s
+        self._started = self._last = time.monotonic()
+        self._pauses: list[float] = []
 
     def __call__(self) -> None:
-        self._count += 1
-        self._run.check_stop(self._phase, min(1.0, self._count / (2 * max(1, len(self._run.pool.unlabeled)))))
+        now = time.monotonic()
+        self._pauses.append(now - self._last)
+        self._last = now
+        self._run.check_stop(self._phase, min(1.0, len(self._pauses) / max(1, self._calls)))
 
     @property
-    def seconds_per_slice(self) -> float:
-        return (time.monotonic() - self._started) / max(1, self._count)
+    def time_is_up(self) -> bool:
+        return self._limit_s is not None and self.elapsed_s > self._limit_s
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._started
+
+    @property
+    def seconds_to_answer(self) -> float:
+        """Time for one answer about a slice that is encoded already: most of the quick half of all calls were so."""
+        return float(np.percentile(self._pauses, 25)) if self._pauses else 0.0
 
 
 def begin_run(setup: FineTuneSetup, out: Path, report: Report, should_stop: ShouldStop) -> Run:
@@ -370,7 +396,7 @@ def _finished_card(run: Run) -> ModelCard:
         "data_sha256": run.setup.fingerprint(),
         "seed": run.config.seed,
         "generalized_teacher": run.setup.teacher.name if run.opinions is not None and run.setup.teacher else None,
-        "generalized_reliability": _by_name(run, run.reliability.generalized),
+        "generalized_reliability": None if run.opinions is None else _by_name(run, run.opinions.reliability),
         "specialized_reliability": _by_name(run, run.specialized_reliability),
         "versions": {"uncol": __version__, "torch": str(torch.__version__)},
         "curve": run._curve.points,
@@ -401,10 +427,8 @@ def _state_of(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors["random.torch"] = torch.get_rng_state()
     if run.device.type == "cuda":
         tensors["random.cuda"] = torch.cuda.get_rng_state(run.device)
-    if run.opinions is not None:
-        tensors["opinions.reliability"] = run.opinions.reliability
-        for case, prompts in enumerate(run.opinions.prompts):
-            tensors[f"opinions.prompts.{case}"] = torch.from_numpy(prompts.boxes)
+    if run.opinions is not None and run.has_begun:
+        tensors |= {f"opinions.{key}": value for key, value in run.opinions.state().items()}
     record = {
         "fingerprint": run.setup.fingerprint(),
         "config": run.config.as_document(),
@@ -417,7 +441,7 @@ def _state_of(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "stage1_began_s": run.clock.stage1_began_s,
         "stage2_began_s": run.clock.stage2_began_s,
         "expected_teacher_s": run.clock.expected_teacher_s,
-        "with_generalized_teacher": run.opinions is not None,
+        "teacher_s": run._teacher_s,
         "curve": {"points": run._curve.points, "sums": run._curve.sums, "count": run._curve.count},
         "notes": run.notes,
     }
@@ -440,16 +464,13 @@ def _load_state(run: Run, tensors: dict[str, Tensor], record: dict[str, Any]) ->
         run.pool.release_held_out()
     run.notes = list(record["notes"])
     run._curve = _Curve(**record["curve"])
-    if not record["with_generalized_teacher"]:
-        run.opinions = None
-    if run.opinions is not None:
-        run.opinions.reliability = tensors["opinions.reliability"]
-        boxes = _part(tensors, "opinions.prompts.")
-        prompts = [Prompts(boxes[case].numpy()) for case in sorted(boxes, key=int)]
-        if prompts:
-            run.opinions.ask(prompts, _SliceWatch(run, "Restoring the foundation model's answers"))
+    if run.opinions is not None and run.has_begun:
+        run.opinions.load_state(_part(tensors, "opinions."))
+        if run._round:
+            run.opinions.count_votes()
     run.clock = BudgetClock(run.budget, record["elapsed_s"], record["stage1_began_s"], record["stage2_began_s"])
     run.clock.expected_teacher_s = record["expected_teacher_s"]
+    run._teacher_s = record["teacher_s"]
     run.student.train()
     run.generator.set_state(tensors["random.sampling"])
     torch.set_rng_state(tensors["random.torch"])

@@ -24,7 +24,14 @@ from uncol.datasets import SliceAddress
 from uncol.devices import autocast
 from uncol.job import Report, ShouldStop, ignore_progress, never_stop
 from uncol.losses import known_region, region_loss
-from uncol.pseudo_labels import fuse_pseudo_labels, trust_one_teacher, trust_threshold, where_unasked
+from uncol.pseudo_labels import (
+    Reliability,
+    fall_with_distance,
+    fuse_pseudo_labels,
+    trust_one_teacher,
+    trust_threshold,
+    where_unasked,
+)
 from uncol.runs import Run, begin_run, finish_run, resume_run
 from uncol.teachers.specialized import update_specialized_teacher
 from uncol.training_setup import FineTuneSetup
@@ -131,9 +138,11 @@ def label_with_teachers(run: Run, addresses: Sequence[SliceAddress], slices: Ten
     if run.opinions is None:
         fused = trust_one_teacher(specialized, threshold)
     else:
-        generalized, asked = run.opinions.about(addresses)
-        silent = where_unasked(specialized, asked)
-        fused = fuse_pseudo_labels(generalized, specialized, threshold, run.reliability, silent)
+        opinion = run.opinions.about(addresses)
+        deserved = fall_with_distance(run.specialized_reliability, run.opinions.gaps_to(addresses))
+        reliability = Reliability(opinion.reliability, deserved)
+        silent = where_unasked(specialized, opinion.asked)
+        fused = fuse_pseudo_labels(opinion.probabilities, specialized, threshold, reliability, silent)
     pseudo = torch.where(fused.trust_mask, fused.label, UNKNOWN_LABEL).to(torch.uint8)
     known = run.pool.targets(addresses)
     labeled = torch.where(known == UNKNOWN_LABEL, pseudo, known)

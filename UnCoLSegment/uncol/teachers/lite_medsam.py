@@ -137,8 +137,10 @@ def _fold_batch_norms(network: nn.Module) -> None:
     """Fold every frozen batch norm into the convolution before it: the same numbers, a quarter less time on a CPU."""
     for module in network.modules():
         for name, child in module.named_children():
-            if type(child).__name__ == "Conv2d_BN":  # TinyViT's pair of `c` and `bn`
-                setattr(module, name, fuse_conv_bn_eval(child.c, child.bn))
+            pair = dict(child.named_children())
+            convolution, norm = pair.get("c"), pair.get("bn")  # TinyViT's Conv2d_BN
+            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(module, name, fuse_conv_bn_eval(convolution, norm))
 
 
 @contextmanager
