@@ -10,6 +10,7 @@ from uncol.pseudo_labels import (
     PseudoLabel,
     Reliability,
     entropy_between_two,
+    fall_with_distance,
     fuse_pseudo_labels,
     make_less_certain,
     trust_one_teacher,
@@ -39,8 +40,8 @@ def fuse(
     """Fuse with teachers that are fully reliable and were asked everywhere, unless said otherwise."""
     ones = torch.ones(generalized.shape[1])
     deserved = Reliability(
-        ones if reliability is None else reliability,
-        ones if specialized_reliability is None else specialized_reliability,
+        (ones if reliability is None else reliability).expand(len(generalized), -1),
+        (ones if specialized_reliability is None else specialized_reliability).expand(len(generalized), -1),
     )
     nowhere = torch.zeros_like(generalized[:, 0], dtype=torch.bool)
     return fuse_pseudo_labels(generalized, specialized, threshold, deserved, nowhere if silent is None else silent)
@@ -170,6 +171,21 @@ class TestReliability:
         fused = fuse(certain, DOUBTFUL, threshold=1.0, reliability=torch.tensor([1.0, 0.0]))
 
         assert fused.label.item() == DOUBTFUL.argmax(1).item()
+
+
+    def test_every_slice_of_a_batch_has_its_own(self) -> None:
+        yes, no = voxel(0.0, 1.0).expand(2, 2, 1, 1), voxel(1.0, 0.0).expand(2, 2, 1, 1)
+
+        fused = fuse(yes, no, 1.0, reliability=torch.tensor([[1.0, 0.9], [1.0, 1.0]]),
+                     specialized_reliability=torch.tensor([[1.0, 1.0], [1.0, 0.9]]))  # fmt: skip
+
+        assert fused.label.flatten().tolist() == [0, 1]
+
+    def test_it_falls_with_the_distance_to_the_nearest_annotated_slice(self) -> None:
+        # 1 - (1 - 0.6) * 0.5 = 0.8
+        deserved = fall_with_distance(torch.tensor([1.0, 0.6]), torch.tensor([0.0, 0.5, 1.0]))
+
+        assert deserved.flatten().tolist() == pytest.approx([1, 1, 1, 0.8, 1, 0.6])
 
 
 class TestSilence:
