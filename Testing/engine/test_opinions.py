@@ -1,4 +1,4 @@
-"""Tests of the generalized teacher's part: where it is asked, with which box, and what its answers are worth."""
+"""Tests of the generalized teacher's part: where it is asked, with which box, and what it says to the student."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from uncol.teachers.embeddings import EmbeddingCache, PromptableStack
 from uncol.teachers.generalized import Decoded
 from uncol.transforms import SliceFrame, frame_with_longest_side
 from uncol.volume import UNKNOWN_LABEL, SliceView
+from uncol.votes import SourceDice
 
 SIDE = 32  # rows and columns of a slice, 1 mm each
 TEACHER_SIDE = 64  # the teacher sees two pixels for each of them
@@ -25,14 +26,23 @@ SQUARE = np.s_[8:16, 10:18]
 SQUARE_BOX = [15, 19, 33, 37]
 
 
+class RecordedStack(PromptableStack):
+    """Slices that note which boxes are asked about in which slice."""
+
+    def __init__(self, stack: np.ndarray, teacher: ThresholdTeacher) -> None:
+        super().__init__(stack, (1.0, 1.0), (0.0, 1.0), teacher, EmbeddingCache(None))
+        self.asked: dict[int, list[list[float]]] = {}
+
+    def decode(self, index: int, boxes: np.ndarray) -> Decoded:
+        self.asked.setdefault(index, []).extend(boxes.tolist())
+        return super().decode(index, boxes)
+
+
 class ThresholdTeacher:
     """A generalized teacher that finds whatever is brighter than half of the window inside a box."""
 
     name = "threshold"
     identity = "threshold-1"
-
-    def __init__(self) -> None:
-        self.boxes_asked = 0
 
     def frame_of(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> SliceFrame:
         return frame_with_longest_side(rows, columns, spacing_mm, TEACHER_SIDE)
@@ -41,7 +51,6 @@ class ThresholdTeacher:
         return image[None].half()
 
     def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
-        self.boxes_asked += len(boxes)
         inside = [torch.from_numpy(mask_of_box(box, frame.rows, frame.columns)) for box in boxes.numpy()]
         return Decoded((torch.stack(inside) & (embedding > 0.5)).float(), torch.ones(len(boxes)))
 
@@ -72,28 +81,43 @@ def specialist_seeing(classes: np.ndarray, certainty_of_vote: float = 0.999) -> 
     return answer
 
 
+class CountingWatch:
+    """Counts the slices that it is told of, and stops before the one with a number."""
+
+    time_is_up = False
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.count, self._stop_at = 0, stop_at
+
+    def __call__(self) -> None:
+        self.count += 1
+        if self.count == self._stop_at:
+            raise InterruptedError
+
+
 class Scene:
     """Stacks of label maps and images (S, H, W) with everything that is built on them."""
 
     def __init__(self, *cases: tuple[Sequence[np.ndarray], Sequence[np.ndarray]], class_count: int = 3) -> None:
-        self.teacher = ThresholdTeacher()
-        stacks, prompted = [], []
+        stacks, self.prompted = [], []
         for labels, images in cases:
             native = np.stack(labels)
             grey = np.stack(images).astype(np.float32)
             stacks.append(SliceStack(AXIAL, torch.from_numpy(grey), torch.from_numpy(native), native))
-            prompted.append(PromptableStack(grey, (1.0, 1.0), (0.0, 1.0), self.teacher, EmbeddingCache(None)))
+            self.prompted.append(RecordedStack(grey, ThresholdTeacher()))
         self.pool = SlicePool(stacks, class_count, 1, 16)
-        self.opinions = GeneralizedOpinions(self.pool, stacks, prompted, margin_pixels=1.0)
-        self.watched = 0
+        self.opinions = GeneralizedOpinions(self.pool, stacks, self.prompted, margin_pixels=1.0)
 
-    def watch(self) -> None:
-        self.watched += 1
+    def carry(self) -> Scene:
+        """Carry and score before the boxes are counted."""
+        self.opinions.carry_and_score(CountingWatch())
+        return self
 
-    def prompt(self, specialized: Callable[..., Tensor] | None = None) -> np.ndarray:
-        """Prompt and return the boxes (S, C - 1, 4) of the first case."""
-        self.opinions.prompt(specialized, self.watch)
-        return self.opinions.prompts[0].boxes
+    def prompt(self, specialized: Callable[..., Tensor] | None = None) -> dict[int, list[list[float]]]:
+        """Prompt and return the boxes asked by slice of the first case."""
+        self.prompted[0].asked = {}
+        self.opinions.prompt(specialized, CountingWatch())
+        return self.prompted[0].asked
 
 
 def one_case(*labels: np.ndarray, image: np.ndarray = BRIGHT, class_count: int = 3) -> Scene:
@@ -102,34 +126,17 @@ def one_case(*labels: np.ndarray, image: np.ndarray = BRIGHT, class_count: int =
 
 class TestBoxesFromContours:
     def test_an_unannotated_slice_is_asked_with_the_interpolated_contours_box(self) -> None:
-        boxes = one_case(ANNOTATED, UNKNOWN, ANNOTATED).prompt()
+        # twice the pixels 8 ... 16 and 10 ... 18, and a margin of 1; annotated slices are not asked
+        assert one_case(ANNOTATED, UNKNOWN, ANNOTATED).prompt() == {1: [SQUARE_BOX]}
 
-        # twice the pixels 8 ... 16 and 10 ... 18, and a margin of 1
-        assert boxes[1, 0].tolist() == SQUARE_BOX
-
-    def test_annotated_slices_are_not_asked(self) -> None:
-        scene = one_case(ANNOTATED, UNKNOWN, ANNOTATED)
-        scene.prompt()
-
-        assert scene.opinions.prompts[0].asked.tolist() == [[False, False], [True, False], [False, False]]
-
-    def test_a_structure_that_was_not_annotated_is_not_asked_about(self) -> None:
-        boxes = one_case(ANNOTATED, UNKNOWN, ANNOTATED).prompt()
-
-        assert np.isnan(boxes[1, 1]).all()
-
-    def test_beyond_the_annotated_slices_nothing_is_asked(self) -> None:
-        boxes = one_case(UNKNOWN, ANNOTATED, UNKNOWN, ANNOTATED, UNKNOWN).prompt()
-
-        assert np.isnan(boxes[[0, 4]]).all()
+    def test_beyond_the_annotated_slices_no_contour_is_expected(self) -> None:
+        assert set(one_case(UNKNOWN, ANNOTATED, UNKNOWN, ANNOTATED, UNKNOWN).prompt()) == {2}
 
     def test_a_box_stops_at_the_edge_of_the_slice(self) -> None:
         corner = slice_with((np.s_[0:8, 24:32], 1))
 
-        boxes = one_case(corner, UNKNOWN, corner).prompt()
-
         # rows 0 ... 16 and columns 48 ... 64; above and on the right there is no room for the margin
-        assert boxes[1, 0].tolist() == [0, 47, 17, 64]
+        assert one_case(corner, UNKNOWN, corner).prompt() == {1: [[0, 47, 17, 64]]}
 
     @pytest.mark.parametrize(
         ("size", "asked"),
@@ -141,25 +148,23 @@ class TestBoxesFromContours:
     def test_a_tiny_contour_prompts_nothing(self, size: tuple[slice, slice], *, asked: bool) -> None:
         small = slice_with((size, 1))
 
-        scene = one_case(small, UNKNOWN, small)
-        scene.prompt()
-
-        assert scene.opinions.prompts[0].asked[1, 0] == asked
+        assert bool(one_case(small, UNKNOWN, small).prompt()) == asked
 
     def test_a_slice_annotated_in_part_is_asked(self) -> None:
         partly = ANNOTATED.copy()
         partly[0, 0] = UNKNOWN_LABEL
 
-        boxes = one_case(ANNOTATED, partly, ANNOTATED).prompt()
-
-        assert boxes[1, 0].tolist() == SQUARE_BOX
+        assert one_case(ANNOTATED, partly, ANNOTATED).prompt() == {1: [SQUARE_BOX]}
 
     def test_every_structure_gets_its_own_box(self) -> None:
         both = slice_with((SQUARE, 1), (np.s_[20:30, 2:6], 2))
 
-        boxes = one_case(both, UNKNOWN, both).prompt()
+        assert one_case(both, UNKNOWN, both).prompt() == {1: [SQUARE_BOX, [39, 3, 61, 13]]}
 
-        assert boxes[1].tolist() == [SQUARE_BOX, [39, 3, 61, 13]]
+    def test_what_waits_to_be_asked_is_counted_in_slices(self) -> None:
+        both = slice_with((SQUARE, 1), (np.s_[20:30, 2:6], 2))
+
+        assert one_case(UNKNOWN, both, UNKNOWN, both).opinions.slices_to_ask == 1
 
 
 class TestBoxesFromTheSpecializedTeacher:
@@ -170,254 +175,155 @@ class TestBoxesFromTheSpecializedTeacher:
     @staticmethod
     def well_interpolated() -> Scene:
         """Slice 2 lies where slices 0 and 4 say: interpolation reaches Dice 1 there."""
-        return one_case(ANNOTATED, UNKNOWN, ANNOTATED, UNKNOWN, ANNOTATED)
+        return one_case(ANNOTATED, UNKNOWN, ANNOTATED, UNKNOWN, ANNOTATED).carry()
 
     @staticmethod
     def badly_interpolated() -> Scene:
         """Slice 2 lies elsewhere than slices 0 and 4: interpolation reaches Dice 0 there."""
         moved = slice_with((np.s_[22:30, 20:28], 1))
-        return one_case(ANNOTATED, UNKNOWN, moved, UNKNOWN, ANNOTATED)
+        return one_case(ANNOTATED, UNKNOWN, moved, UNKNOWN, ANNOTATED).carry()
 
     def test_a_sure_specialist_overrules_contours_that_interpolate_badly(self) -> None:
-        boxes = self.badly_interpolated().prompt(specialist_seeing(self.ELSEWHERE))
-
-        assert boxes[1, 0].tolist() == self.ELSEWHERE_BOX
+        assert self.badly_interpolated().prompt(specialist_seeing(self.ELSEWHERE))[1] == [self.ELSEWHERE_BOX]
 
     def test_contours_that_interpolate_well_are_kept(self) -> None:
-        boxes = self.well_interpolated().prompt(specialist_seeing(self.ELSEWHERE))
-
-        assert boxes[1, 0].tolist() == SQUARE_BOX
+        assert self.well_interpolated().prompt(specialist_seeing(self.ELSEWHERE))[1] == [SQUARE_BOX]
 
     def test_it_counts_how_sure_the_specialist_is_where_it_sees_the_structure(self) -> None:
         # Dice of the interpolation: slice 2 is the left half of what slices 0 and 4 say, 2 * 32 / (32 + 64) = 2/3.
         half = slice_with((np.s_[8:16, 10:14], 1))
-        scene = one_case(ANNOTATED, UNKNOWN, half, UNKNOWN, ANNOTATED)
-        contour = scene.prompt()[1, 0].copy()
+        scene = one_case(ANNOTATED, UNKNOWN, half, UNKNOWN, ANNOTATED).carry()
+        contour = scene.prompt()[1]
         # Certainty 1 - H/ln 3 of (0.9, 0.05, 0.05): H = 0.9 * 0.105361 + 0.1 * 2.995732 = 0.394398, 0.641: below 2/3
-        doubtful = scene.prompt(specialist_seeing(self.ELSEWHERE, 0.9))[1, 0].copy()
+        assert scene.prompt(specialist_seeing(self.ELSEWHERE, 0.9))[1] == contour
         # ... and of (0.96, 0.02, 0.02): H = 0.96 * 0.040822 + 0.04 * 3.912023 = 0.195670, 0.822: above
-        sure = scene.prompt(specialist_seeing(self.ELSEWHERE, 0.96))[1, 0]
-
-        assert doubtful.tolist() == contour.tolist()
-        assert sure.tolist() == self.ELSEWHERE_BOX
+        assert scene.prompt(specialist_seeing(self.ELSEWHERE, 0.96))[1] == [self.ELSEWHERE_BOX]
 
     def test_only_its_largest_part_is_prompted(self) -> None:
         in_parts = slice_with((np.s_[20:28, 4:14], 1), (np.s_[2:5, 25:30], 1))
 
-        boxes = self.badly_interpolated().prompt(specialist_seeing(in_parts))
-
-        assert boxes[1, 0].tolist() == self.ELSEWHERE_BOX
+        assert self.badly_interpolated().prompt(specialist_seeing(in_parts))[1] == [self.ELSEWHERE_BOX]
 
     def test_it_finds_the_structure_beyond_the_annotated_slices(self) -> None:
         scene = one_case(ANNOTATED, ANNOTATED, UNKNOWN)
 
-        assert scene.prompt(specialist_seeing(self.ELSEWHERE))[2, 0].tolist() == self.ELSEWHERE_BOX
+        assert scene.prompt(specialist_seeing(self.ELSEWHERE)) == {2: [self.ELSEWHERE_BOX]}
 
     def test_where_it_sees_nothing_the_contour_is_kept(self) -> None:
-        boxes = one_case(ANNOTATED, UNKNOWN, ANNOTATED).prompt(specialist_seeing(EMPTY))
-
-        assert boxes[1, 0].tolist() == SQUARE_BOX
+        assert one_case(ANNOTATED, UNKNOWN, ANNOTATED).prompt(specialist_seeing(EMPTY)) == {1: [SQUARE_BOX]}
 
     def test_a_few_stray_pixels_do_not_shut_out_the_contour(self) -> None:
-        # Only two annotated slices: how well interpolation does cannot be measured. Four pixels prompt nothing.
         stray = slice_with((np.s_[2:4, 2:4], 1))
 
-        boxes = one_case(ANNOTATED, UNKNOWN, ANNOTATED).prompt(specialist_seeing(stray))
-
-        assert boxes[1, 0].tolist() == SQUARE_BOX
-
-    def test_a_second_round_replaces_the_first(self) -> None:
-        scene = self.badly_interpolated()
-        scene.prompt(specialist_seeing(slice_with((np.s_[2:12, 2:12], 1))))
-
-        assert scene.prompt(specialist_seeing(self.ELSEWHERE))[1, 0].tolist() == self.ELSEWHERE_BOX
+        assert one_case(ANNOTATED, UNKNOWN, ANNOTATED).prompt(specialist_seeing(stray)) == {1: [SQUARE_BOX]}
 
 
-class TestAnswers:
+class TestOpinion:
     ADDRESS = SliceAddress(0, 1)
 
-    def test_an_answer_becomes_class_probabilities_with_background(self) -> None:
+    def test_votes_become_class_probabilities_with_background(self) -> None:
         scene = one_case(ANNOTATED, UNKNOWN, ANNOTATED)
         scene.prompt()
 
-        probabilities, asked = scene.opinions.about([self.ADDRESS])
+        opinion = scene.opinions.about([self.ADDRESS])
 
-        assert probabilities.shape == (1, 3, SIDE, SIDE)
-        assert asked.tolist() == [[True, False]]
-        # the teacher sees exactly the bright square
-        np.testing.assert_array_equal(probabilities[0].argmax(0), ANNOTATED)
-        torch.testing.assert_close(probabilities.sum(1), torch.ones(1, SIDE, SIDE))
+        assert opinion.probabilities.shape == (1, 3, SIDE, SIDE)
+        assert opinion.asked[0, 0]
+        np.testing.assert_array_equal(opinion.probabilities[0].argmax(0), ANNOTATED)
+        torch.testing.assert_close(opinion.probabilities.sum(1), torch.ones(1, SIDE, SIDE))
 
-    def test_inside_it_is_certain_and_far_outside_it_is_certain_background(self) -> None:
-        scene = one_case(ANNOTATED, UNKNOWN, ANNOTATED)
-        scene.prompt()
-
-        probabilities, _ = scene.opinions.about([self.ADDRESS])
-
-        assert probabilities[0, :, 12, 14].tolist() == [0, 1, 0]
-        assert probabilities[0, :, 25, 25].tolist() == [1, 0, 0]
-
-    def test_what_lies_outside_the_box_is_not_found(self) -> None:
-        everything_bright = np.ones((SIDE, SIDE), dtype=np.float32)
-        scene = one_case(ANNOTATED, UNKNOWN, ANNOTATED, image=everything_bright)
-        scene.prompt()
-
-        probabilities, _ = scene.opinions.about([self.ADDRESS])
-
-        # the box reaches one teacher's pixel, half a pixel of the slice, beyond the square
-        found = probabilities[0, 1] > 0.5
-        assert found[SQUARE].all()
-        assert not found[:7].any()
-        assert not found[17:].any()
-
-    def test_a_slice_that_was_not_asked_about_is_background_and_says_so(self) -> None:
+    def test_a_slice_that_nobody_votes_on_is_background_and_says_so(self) -> None:
         scene = one_case(ANNOTATED, UNKNOWN)
         scene.prompt()
 
-        probabilities, asked = scene.opinions.about([self.ADDRESS])
+        opinion = scene.opinions.about([self.ADDRESS])
 
-        assert not asked.any()
-        assert (probabilities[0, 0] == 1).all()
-        assert not probabilities[0, 1:].any()
+        assert not opinion.asked.any()
+        assert (opinion.probabilities[0, 0] == 1).all()
+        assert opinion.reliability.tolist() == [[1, 0, 0]]
 
-    def test_two_structures_that_claim_one_voxel_share_it(self) -> None:
-        both = slice_with((SQUARE, 1), (np.s_[16:24, 10:18], 2))
-        inside = np.ones((SIDE, SIDE), dtype=np.float32)
-        scene = one_case(both, UNKNOWN, both, image=inside)
+    def test_beyond_the_last_annotated_slice_a_carried_structure_is_voted_on(self) -> None:
+        scene = one_case(ANNOTATED, UNKNOWN).carry()
         scene.prompt()
 
-        probabilities, _ = scene.opinions.about([self.ADDRESS])
+        opinion = scene.opinions.about([self.ADDRESS])
 
-        # both boxes reach half a pixel over their common border between rows 15 and 16
-        border = probabilities[0, :, 15:17, 14]
-        assert (border[1] > 0).all()
-        assert (border[2] > 0).all()
-        torch.testing.assert_close(border.sum(0), torch.ones(2))
+        assert opinion.asked.tolist() == [[True, False]]
+        np.testing.assert_array_equal(opinion.probabilities[0].argmax(0), ANNOTATED)
+
+    def test_below_a_dice_of_one_half_there_is_no_vote(self) -> None:
+        scene = one_case(ANNOTATED, UNKNOWN, ANNOTATED)
+        scene.opinions.source_dice = SourceDice(np.full((2, 4), 0.49, "f4"), np.full((2, 4), 0.49, "f4"))
+        scene.prompt()
+
+        opinion = scene.opinions.about([self.ADDRESS])
+
+        assert not opinion.asked.any()
+        assert opinion.reliability[0, 1:].tolist() == [0, 0]
 
     def test_a_batch_is_answered_in_the_order_of_its_addresses(self) -> None:
         dark = np.zeros((SIDE, SIDE), dtype=np.float32)
         scene = Scene(([ANNOTATED, UNKNOWN, UNKNOWN, ANNOTATED], [BRIGHT, BRIGHT, dark, BRIGHT]))
         scene.prompt()
 
-        batch, _ = scene.opinions.about([SliceAddress(0, 2), SliceAddress(0, 1), SliceAddress(0, 2)])
+        batch = scene.opinions.about([SliceAddress(0, 2), SliceAddress(0, 1), SliceAddress(0, 2)]).probabilities
 
-        assert (batch[:, 1] > 0.5).sum((1, 2)).tolist() == [0, 64, 0]
+        # In the dark slice the teacher says no and the contour yes, each as loud as the other: 0.5 inside.
+        assert batch[:, 1, 12, 14].tolist() == pytest.approx([0.5, 1, 0.5], abs=0.01)
 
     def test_cases_keep_apart_and_smaller_ones_are_padded_with_background(self) -> None:
         small, unknown = slice_with((np.s_[2:10, 2:10], 1), rows=16, columns=16), UNKNOWN[:16, :16]
-        small_bright = small.astype(np.float32)
         scene = Scene(
             ([ANNOTATED, UNKNOWN, ANNOTATED], [BRIGHT] * 3),
-            ([small, unknown, small], [small_bright] * 3),
+            ([small, unknown, small], [small.astype(np.float32)] * 3),
         )
         scene.prompt()
 
-        probabilities, _ = scene.opinions.about([SliceAddress(1, 1), SliceAddress(0, 1)])
+        probabilities = scene.opinions.about([SliceAddress(1, 1), SliceAddress(0, 1)]).probabilities
 
         expected = np.zeros((SIDE, SIDE))
         expected[2:10, 2:10] = 1
         np.testing.assert_array_equal(probabilities[0].argmax(0), expected)
         np.testing.assert_array_equal(probabilities[1].argmax(0), ANNOTATED)
 
-    def test_kept_boxes_bring_back_the_same_answers(self) -> None:
-        first, resumed = (one_case(ANNOTATED, UNKNOWN, ANNOTATED) for _ in range(2))
-        first.prompt()
+    def test_a_kept_state_brings_back_the_same_opinion_without_asking(self) -> None:
+        first, resumed = (one_case(ANNOTATED, UNKNOWN, ANNOTATED, UNKNOWN) for _ in range(2))
+        first.carry().prompt()
 
-        resumed.opinions.ask(first.opinions.prompts, resumed.watch)
+        resumed.opinions.load_state(first.opinions.state())
+        resumed.opinions.count_votes()
 
-        before, after = (each.opinions.about([self.ADDRESS]) for each in (first, resumed))
-        assert torch.equal(before[0], after[0])
-        assert torch.equal(before[1], after[1])
+        for index in (1, 3):
+            before, after = (each.opinions.about([SliceAddress(0, index)]) for each in (first, resumed))
+            assert torch.equal(before.probabilities, after.probabilities)
+            assert torch.equal(before.reliability, after.reliability)
+        assert resumed.prompted[0].asked == {}
 
-    def test_the_teacher_is_asked_once_for_each_box(self) -> None:
-        scene = one_case(ANNOTATED, UNKNOWN, UNKNOWN, ANNOTATED)
-        scene.prompt()
+    def test_the_distance_to_the_nearest_annotated_slice_is_told_in_gaps(self) -> None:
+        scene = one_case(ANNOTATED, UNKNOWN, UNKNOWN, UNKNOWN, ANNOTATED)
 
-        assert scene.teacher.boxes_asked == 2
+        gaps = scene.opinions.gaps_to([SliceAddress(0, index) for index in range(5)])
 
-
-class TestReliability:
-    def test_a_class_is_worth_the_dice_that_the_teacher_reaches_on_its_annotated_slices(self) -> None:
-        # bright are the left 6 of the square's 8 columns: 2 * 48 / (48 + 64) = 0.857143
-        image = (slice_with((np.s_[8:16, 10:16], 1)) == 1).astype(np.float32)
-        scene = one_case(ANNOTATED, UNKNOWN, ANNOTATED, image=image, class_count=2)
-
-        scene.opinions.measure_reliability(scene.watch)
-
-        assert scene.opinions.reliability.tolist() == pytest.approx([1, 0.857143], abs=1e-6)
-
-    def test_it_is_the_mean_over_slices(self) -> None:
-        half = (slice_with((np.s_[8:16, 10:14], 1)) == 1).astype(np.float32)
-        scene = Scene(([ANNOTATED, ANNOTATED], [BRIGHT, half]), class_count=2)
-
-        scene.opinions.measure_reliability(scene.watch)
-
-        # 1 and 2 * 32 / (32 + 64) = 2/3
-        assert scene.opinions.reliability[1].item() == pytest.approx(5 / 6, abs=1e-6)
-
-    def test_every_class_is_scored_on_its_own(self) -> None:
-        # structure 2 is dark: the teacher finds nothing of it
-        both = slice_with((SQUARE, 1), (np.s_[20:30, 2:6], 2))
-        scene = one_case(both, UNKNOWN, both)
-
-        scene.opinions.measure_reliability(scene.watch)
-
-        assert scene.opinions.reliability.tolist() == [1, 1, 0]
-
-    def test_a_class_below_one_half_gets_no_vote_and_is_not_asked_about(self) -> None:
-        # bright are 2 of 8 columns: 2 * 16 / (16 + 64) = 0.4
-        image = (slice_with((np.s_[8:16, 10:12], 1)) == 1).astype(np.float32)
-        scene = one_case(ANNOTATED, UNKNOWN, ANNOTATED, image=image, class_count=2)
-        scene.opinions.measure_reliability(scene.watch)
-
-        boxes = scene.prompt()
-
-        assert scene.opinions.reliability[1] == 0
-        assert np.isnan(boxes).all()
-
-    def test_a_class_that_could_not_be_tried_is_believed(self) -> None:
-        tiny = slice_with((np.s_[8:9, 10:13], 1))
-        scene = one_case(tiny, UNKNOWN, class_count=2)
-
-        scene.opinions.measure_reliability(scene.watch)
-
-        assert scene.opinions.reliability.tolist() == [1, 1]
-        assert scene.teacher.boxes_asked == 0
-
-    def test_background_is_always_believed(self) -> None:
-        scene = one_case(ANNOTATED, UNKNOWN, image=np.zeros((SIDE, SIDE), dtype=np.float32))
-
-        scene.opinions.measure_reliability(scene.watch)
-
-        assert scene.opinions.reliability[0] == 1
+        assert gaps.tolist() == [0, 0.25, 0.5, 0.25, 0]
 
 
-class TestWatching:
-    def test_every_slice_is_announced_before_the_teacher_is_asked(self) -> None:
-        scene = one_case(ANNOTATED, UNKNOWN, UNKNOWN, ANNOTATED)
+def test_reliability_is_what_the_best_source_reaches_far_from_annotated_slices() -> None:
+    # The image shows the square everywhere, so that carrying reaches 1; structure 2 is dark: nothing is ever found,
+    # but its contour lies where the neighbors say.
+    both = slice_with((SQUARE, 1), (np.s_[20:30, 2:6], 2))
+    scene = one_case(both, UNKNOWN, both, UNKNOWN, both).carry()
 
-        scene.opinions.measure_reliability(scene.watch)
-        measured = scene.watched
-        scene.prompt()
+    assert scene.opinions.reliability.tolist() == [1, 1, 1]
+    assert scene.opinions.source_dice.far[1].tolist() == [0, 0, 0, 1]
 
-        assert measured == 2
-        assert scene.watched - measured >= 2
 
-    def test_the_work_can_be_stopped_between_slices(self) -> None:
-        scene = one_case(ANNOTATED, *[UNKNOWN] * 8, ANNOTATED)
-        calls = 0
+def test_the_work_can_be_stopped_between_slices() -> None:
+    scene = one_case(ANNOTATED, *[UNKNOWN] * 8, ANNOTATED)
 
-        def stop_at_the_tenth() -> None:
-            nonlocal calls
-            calls += 1
-            if calls == 10:
-                raise InterruptedError
+    with pytest.raises(InterruptedError):
+        scene.opinions.prompt(None, CountingWatch(stop_at=4))
 
-        with pytest.raises(InterruptedError):
-            scene.opinions.prompt(None, stop_at_the_tenth)
-
-        # eight slices get their boxes first; the tenth call stands before the second question
-        assert scene.teacher.boxes_asked == 1
+    assert len(scene.prompted[0].asked) == 3
 
 
 class TestLargestComponent:

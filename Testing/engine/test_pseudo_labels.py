@@ -172,7 +172,6 @@ class TestReliability:
 
         assert fused.label.item() == DOUBTFUL.argmax(1).item()
 
-
     def test_every_slice_of_a_batch_has_its_own(self) -> None:
         yes, no = voxel(0.0, 1.0).expand(2, 2, 1, 1), voxel(1.0, 0.0).expand(2, 2, 1, 1)
 
