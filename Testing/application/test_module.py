@@ -59,7 +59,8 @@ class ModuleTest(unittest.TestCase):
         self.assertEqual((SegmentFrom.SLICES, 7.5), (restored.segmentFrom, restored.minutes))
 
     @unittest.skipUnless(
-        hasattr(getattr(slicer, "modules", None), "uncolsegment"), "needs the application with its window, where the panel is"
+        hasattr(getattr(slicer, "modules", None), "uncolsegment"),
+        "needs the application with its window, where the panel is",
     )
     def test_the_panel_opens_and_loads_again_without_anything_heavy(self) -> None:
         loadedBefore = [name for name in HEAVY if name in sys.modules]

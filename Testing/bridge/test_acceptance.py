@@ -68,7 +68,7 @@ def test_all_segments_are_taken_over(volume) -> None:
     summary = Proposal.acceptAll(propose(volume, user), user)
 
     for structure in STRUCTURES:
-        assert np.array_equal(maskOf(user, structure.name, volume), LABELS == structure.value)
+        assert np.array_equal(maskOf(user, structure.name, volume), structure.value == LABELS)
     assert summary.changed == ("spleen", "liver", "tumor")
 
 

@@ -39,7 +39,9 @@ def slicesOf(table: AnnotatedTable) -> list[str]:
     return [f"{row.axis}:{row.index}" for row in table.rows]
 
 
-@pytest.mark.parametrize("painted", [["K:4"], ["J:9"], ["I:11"], ["K:3", "K:5"], ["J:6", "J:9", "J:12"], ["K:4", "I:8"]])
+@pytest.mark.parametrize(
+    "painted", [["K:4"], ["J:9"], ["I:11"], ["K:3", "K:5"], ["J:6", "J:9", "J:12"], ["K:4", "I:8"]]
+)
 def test_a_slice_is_found_in_the_orientation_in_which_it_was_painted(volume, painted: list[str]) -> None:
     mask = np.logical_or.reduce([disc(name[0], int(name[2:])) for name in painted])
     segmentation = addSegmentation({"spleen": mask}, volume)
@@ -65,7 +67,9 @@ def test_a_ball_painted_in_3d_is_cut_along_one_axis(volume) -> None:
 
 
 def test_painting_in_two_segments_is_found_in_both(volume) -> None:
-    segmentation = addSegmentation({"spleen": disc("K", 3), "tumor": disc("K", 3) & disc("I", 11) | disc("K", 6)}, volume)
+    segmentation = addSegmentation(
+        {"spleen": disc("K", 3), "tumor": disc("K", 3) & disc("I", 11) | disc("K", 6)}, volume
+    )
 
     assert slicesOf(detectAnnotated(segmentation, None, volume, EMPTY)) == ["K:3", "K:6"]
 
@@ -117,7 +121,7 @@ def accepted(volume):
 
 
 def geometryOf(volume) -> np.ndarray:
-    from UnCoLSegmentLib import Grids  # noqa: PLC0415
+    from UnCoLSegmentLib import Grids
 
     return Grids.ijkToRAS(volume)
 
