@@ -224,6 +224,9 @@ def patchSegment(
         lattice: The grid, in the segmentation's own RAS coordinates.
         region: Which voxels of the grid.
     """
+    if filledPart(segmentationNode, segmentId) is None:
+        writeSegment(segmentationNode, segmentId, now, lattice, region)  # merging loses what overlaps others here
+        return
     value = int(segmentationNode.GetSegmentation().GetSegment(segmentId).GetLabelValue())
     steps = ((_Logic.MODE_MERGE_MIN, before & ~now), (_Logic.MODE_MERGE_MAX, now & ~before))
     for mode, changed in steps:
