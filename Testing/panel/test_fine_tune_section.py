@@ -171,6 +171,8 @@ def test_a_model_that_is_not_better_is_kept_but_not_used(learning: Any, engine: 
         "liver"
     ]
     assert learning.cells("roundsTable")[1] == ["2", "4", f"liver {dice:.2f}", "kept the old one"]
+    # The phantom's map is unsure along the true contour, where the proposal errs.
+    assert "for round 2 showed what the map was worth" in learning.ui.trustLabel.text
     assert [row[:2] for row in learning.cells("modelsTable")] == [["liver", "yes"], ["liver-2", ""]]
 
 

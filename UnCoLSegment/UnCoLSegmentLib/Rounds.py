@@ -1,9 +1,9 @@
 """Honest numbers: each newly annotated slice is scored against what stood there before, and decides what is better.
 
 A round is a JSON object: `number`, `volume` (node ID), `annotated` (all slices, as "K:12"), `scored` (the new ones
-among them), `dice` (by structure, on the scored slices), `against` (model of the scored proposal, "" for the
-foundation model), `model` (the one that was trained), `base`, `heldOut` (its Dice on slices held out of its first
-stage) and `activated`.
+among them), `dice` (by structure, on the scored slices), `errorAuroc` (how well the proposal's uncertainty map found
+errors there; None where that cannot be said), `against` (model of the scored proposal, "" for the foundation model),
+`model` (the one that was trained), `base`, `heldOut` (its Dice on slices held out of its first stage) and `activated`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
+from uncol.error_detection import BAND_MM, Floats, error_detection_auroc, label_boundary, within_distance
 from uncol.job import Structure
 from uncol.volume import ARRAY_AXIS, UNKNOWN_LABEL
 
@@ -108,6 +109,47 @@ def scoreSlices(
         if total:
             scores[structure.name] = round(2 * np.count_nonzero(truth & guess) / total, _DECIMALS)
     return scores
+
+
+def errorAuroc(
+    reference: NDArray[np.uint8],
+    structures: Sequence[Structure],
+    prediction: NDArray[np.uint8],
+    predicted: Sequence[Structure],
+    uncertainty: Floats,
+    slices: Sequence[str],
+    spacing_kji_mm: Sequence[float],
+) -> float | None:
+    """Return the chance that a wrong voxel of some slices is more uncertain than a right one.
+
+    Only voxels within 5 mm of a predicted or annotated contour of their slice count, as in `uncol evaluate`.
+
+    Args:
+        reference: Annotated labels (K, J, I); voxels that are 255 do not count.
+        structures: Its structures.
+        prediction: What stood there before (K, J, I).
+        predicted: Its structures; one that the annotation lacks counts as background.
+        uncertainty: The map that came with it (K, J, I).
+        slices: Which slices, as "K:12".
+        spacing_kji_mm: Voxel spacing along K, J and I.
+
+    Returns:
+        In [0, 1], 0.5 is chance; None where there are no errors, or nothing but errors.
+    """
+    values = {each.name: each.value for each in structures}
+    inReference = np.zeros(256, dtype=np.uint8)
+    for structure in predicted:
+        inReference[structure.value] = values.get(structure.name, 0)
+    doubts, errors = [], []
+    for key in slices:
+        truth, doubt, guess = (_slice(each, key) for each in (reference, uncertainty, inReference[prediction]))
+        known = truth != UNKNOWN_LABEL
+        spacing = np.delete(spacing_kji_mm, ARRAY_AXIS[key[0]]).tolist()
+        band = within_distance(label_boundary(truth, known) | label_boundary(guess), spacing, BAND_MM) & known
+        doubts.append(doubt[band])
+        errors.append((truth != guess)[band])
+    auroc = error_detection_auroc(np.concatenate(doubts), np.concatenate(errors))
+    return None if auroc is None else round(auroc, _DECIMALS)
 
 
 def measuredOnly(reliability: Mapping[str, float] | None) -> dict[str, float]:

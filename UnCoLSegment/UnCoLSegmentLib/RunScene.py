@@ -20,7 +20,7 @@ from UnCoLSegmentLib import Bridge, Proposal, Rounds, UncertaintyDisplay
 from UnCoLSegmentLib.Annotations import AnnotatedSlice, AnnotatedTable
 
 MODEL_ATTRIBUTE = "UnCoL.Model"
-"""On a proposal: name of the model that made it, "" for the foundation model."""
+"""On a proposal and on its map: name of the model that made it, "" for the foundation model."""
 KNOWN_ATTRIBUTE = "UnCoL.KnownSlices"
 """On a proposal: JSON list of the annotated slices that its maker has seen."""
 VOLUME_ROLE = "UnCoL.Volume"
@@ -108,8 +108,9 @@ class RunScene:
         self._observations = []
 
     def forBox(self) -> Inputs:
-        """Take what a run from a box needs."""
-        box = Bridge.boxFromRoi(self._parameters.roi, self._volume, self._nameForBox())
+        """Take what a run from a box needs; the box carries the structure's name."""
+        roi = self._parameters.roi
+        box = Bridge.boxFromRoi(roi, self._volume, roi.GetName())
         return Inputs(self._image(), self._device(), boxes=(box,))
 
     def forModel(self, model: str) -> Inputs:
@@ -156,6 +157,7 @@ class RunScene:
         name = _("{volume} uncertainty").format(volume=self._volume.GetName())
         before = parameters.uncertaintyVolume if self._isAboutVolume(parameters.uncertaintyVolume) else None
         node = Bridge.putUncertainty(shown.uncertainty, self._volume, before, name)
+        node.SetAttribute(MODEL_ATTRIBUTE, shown.model)
         node.SetNodeReferenceID(VOLUME_ROLE, self._volume.GetID())
         UncertaintyDisplay.show(node, parameters.uncertaintyOpacity, parameters.uncertaintyThreshold)
         parameters.uncertaintyVolume = node
@@ -169,6 +171,14 @@ class RunScene:
         found = Bridge.labelsFromSegmentation(self._parameters.proposal, self._volume, table)
         return found.labels, tuple(found.structures)
 
+    def uncertaintyOfProposal(self) -> Volume | None:
+        """Return the map that came with the proposal; None if there is none, or it is another model's."""
+        proposal, node = self._proposal(), self._parameters.uncertaintyVolume
+        if proposal is None or not self._isAboutVolume(node):
+            return None
+        isSameModel = node.GetAttribute(MODEL_ATTRIBUTE) == proposal.GetAttribute(MODEL_ATTRIBUTE)
+        return Bridge.snapshotVolume(node) if isSameModel else None
+
     def newRound(self, inputs: Inputs, model: str, base: str) -> Rounds.Round:
         """Return the entry of a round that begins; `scored` names the slices that the proposal has not seen."""
         rounds, proposal = self._rounds(), self._proposal()
@@ -179,6 +189,7 @@ class RunScene:
             "annotated": list(inputs.annotated),
             "scored": Rounds.newSlices(inputs.annotated, known, rounds) if proposal else [],
             "dice": {},
+            "errorAuroc": None,
             "against": proposal.GetAttribute(MODEL_ATTRIBUTE) or "" if proposal else "",
             "model": model,
             "base": base,
@@ -223,12 +234,6 @@ class RunScene:
 
     def _device(self) -> str:
         return str(self._parameters.device.value)
-
-    def _nameForBox(self) -> str:
-        """Return the segment that the ROI is named after, else the first segment's name, else the ROI's own."""
-        name, segmentation = self._parameters.roi.GetName(), self._parameters.segmentation
-        names = segmentNames(segmentation) if segmentation is not None else []
-        return name if name in names or not names else names[0]
 
 
 def segmentNames(segmentationNode: Any) -> list[str]:

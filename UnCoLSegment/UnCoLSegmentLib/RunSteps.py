@@ -165,12 +165,13 @@ class RunSteps:
         }
 
     def _score(self, inputs: Inputs, training: Training) -> Generator[Waiting, Any, None]:
-        """Note the round, with the Dice of the proposal that stands there on the slices it has not seen."""
+        """Note the round, with what the proposal there and its map are worth on slices that they have not seen."""
         entry = self._scene.newRound(inputs, training.name, training.base)
         if entry["scored"]:
             proposal = self._scene.proposalIn(entry["scored"])
             yield Breath()
-            entry["dice"] = yield InThread(partial(_scoreRound, inputs, proposal, entry["scored"]))
+            uncertainty = self._scene.uncertaintyOfProposal()
+            entry |= yield InThread(partial(_scoreRound, inputs, proposal, uncertainty, entry["scored"]))
         self._scene.noteRound(entry)
         self._roundScored.emit(entry)
 
@@ -217,10 +218,17 @@ def _readResult(folder: Path, event: dict[str, Any], inputs: Inputs, known: tupl
     return Shown(labels, uncertainty, structures, inputs.model, known)
 
 
-def _scoreRound(inputs: Inputs, proposal: tuple[Volume, tuple[Structure, ...]], scored: list[str]) -> dict[str, float]:
+def _scoreRound(
+    inputs: Inputs, proposal: tuple[Volume, tuple[Structure, ...]], uncertainty: Volume | None, scored: list[str]
+) -> Rounds.Round:
+    """Return the entries `dice` and `errorAuroc` of a round."""
     assert inputs.labels is not None  # there is no round without annotated slices
     labels, structures = proposal
-    return Rounds.scoreSlices(inputs.labels.voxels, inputs.structures, labels.voxels, structures, scored)
+    compared = (inputs.labels.voxels, inputs.structures, labels.voxels, structures)
+    auroc = None
+    if uncertainty is not None:
+        auroc = Rounds.errorAuroc(*compared, uncertainty.voxels, scored, labels.spacing_mm[::-1])
+    return {"dice": Rounds.scoreSlices(*compared, scored), "errorAuroc": auroc}
 
 
 def _structureFields(structures: tuple[Structure, ...]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import slicer
@@ -12,6 +13,7 @@ from UnCoLSegmentLib.Buttons import enable
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Message import Message
 from UnCoLSegmentLib.ParameterNode import ParameterNode
+from UnCoLSegmentLib.Rounds import Round
 from UnCoLSegmentLib.RunScene import MODEL_ATTRIBUTE
 from UnCoLSegmentLib.SliceViews import compositeNodes, sliceNodes
 
@@ -95,11 +97,28 @@ def trustText(parameters: ParameterNode, logic: Logic) -> str:
     """Return how far proposal and map can be trusted, as measured; "" while there is no map."""
     if parameters.uncertaintyVolume is None or parameters.proposal is None:
         return ""
+    rounds = logic.rounds(parameters)
+    return " ".join(filter(None, [_modelTrust(parameters, logic, rounds), _mapTrust(rounds)]))
+
+
+def _modelTrust(parameters: ParameterNode, logic: Logic, rounds: Sequence[Round]) -> str:
     name = parameters.proposal.GetAttribute(MODEL_ATTRIBUTE) or ""
     if not name or not logic.store.has(name):
         return _("Not measured: nobody has annotated a slice of this proposal yet.")
-    heldOut = next((each.get("heldOut") for each in logic.rounds(parameters) if each.get("model") == name), None)
+    heldOut = next((each.get("heldOut") for each in rounds if each.get("model") == name), None)
     if not heldOut:
         return _("Not measured: too few annotated slices to hold some out.")
     scores = ", ".join(f"{structure} {score:.2f}" for structure, score in heldOut.items())
     return _("Measured on annotated slices that the model had not seen (Dice): {scores}.").format(scores=scores)
+
+
+def _mapTrust(rounds: Sequence[Round]) -> str:
+    """Return how well the last map that met newly annotated slices had found the errors there."""
+    last = next((each for each in reversed(rounds) if each.get("errorAuroc") is not None), None)
+    if last is None:
+        return ""
+    text = _(
+        "Slices newly annotated for round {number} showed what the map was worth: a wrong voxel near a contour was "
+        "less sure than a right one in {percent:.0f} of 100 cases (50 is chance)."
+    )
+    return text.format(number=last["number"], percent=100 * last["errorAuroc"])

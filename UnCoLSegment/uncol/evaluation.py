@@ -9,23 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uncol.error_detection import BAND_MM, Floats, Mask, error_detection_auroc, label_boundary, within_distance
 from uncol.errors import DataError, GeometryError
 from uncol.job import AnnotatedSlices, Structure
-from uncol.metrics import (
-    Floats,
-    Mask,
-    MaskScores,
-    error_detection_auroc,
-    expected_calibration_error,
-    label_boundary,
-    least_confidence,
-    score_masks,
-    within_distance,
-)
+from uncol.metrics import MaskScores, expected_calibration_error, least_confidence, score_masks
 from uncol.volume import ARRAY_AXIS, UNKNOWN_LABEL, Axis, Volume
-
-BAND_MM = 5.0
-"""Uncertainty is judged this near to a boundary; elsewhere the easy background would flatter it."""
 
 _UNCERTAINTY_ROUNDING = 1e-3
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uncol.error_detection import within_distance
 from uncol.errors import DataError
 from uncol.job import Structure
-from uncol.metrics import within_distance
 from uncol.segmentation import Segmentation
 from uncol.volume import SliceView
 

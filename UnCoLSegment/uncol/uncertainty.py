@@ -12,7 +12,7 @@ def normalized_entropy(probabilities: Tensor) -> Tensor:
     """Return each voxel's predictive entropy as a fraction of the largest possible.
 
     It says how undecided the probabilities are, not how often they are wrong: see
-    `uncol.metrics.error_detection_auroc` for that.
+    `uncol.error_detection.error_detection_auroc` for that.
 
     Args:
         probabilities: Softmax output (B, C, ...) with any spatial axes, C >= 2, in [0, 1], summing to 1 over C.
