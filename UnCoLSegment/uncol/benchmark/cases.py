@@ -1,0 +1,176 @@
+"""The images and label maps of a benchmark, brought to one scale and one set of label values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uncol.benchmark.protocol import Benchmark
+from uncol.benchmark.splits import splits_of
+from uncol.datasets import LabeledCase
+from uncol.errors import DataError
+from uncol.io import read_image, read_labels
+from uncol.job import Structure
+from uncol.metrics import Mask
+from uncol.volume import UNKNOWN_LABEL, Volume
+
+_ENDING = ".nii.gz"
+_PERCENTILES = (0.5, 99.5)
+"""Grey values of an MR volume that become 0 and 1; the same habit as nnU-Net's clipping."""
+
+
+@dataclass(frozen=True)
+class Cases:
+    """What one run may see. References of test cases are not in it.
+
+    Attributes:
+        benchmark: Where they come from.
+        structures: What to segment, with label values 1, 2, 3, ...
+        labeled: Image and label map of each labeled case by its name; 255 is unknown.
+        unlabeled: Images without labels by their names.
+        test: Images to segment by their names.
+    """
+
+    benchmark: Benchmark
+    structures: tuple[Structure, ...]
+    labeled: Mapping[str, LabeledCase]
+    unlabeled: Mapping[str, Volume]
+    test: Mapping[str, Volume]
+
+
+class CaseReader:
+    """Reads the cases of one benchmark, each file once.
+
+    Args:
+        benchmark: What to read.
+        data: Folder that holds the benchmark's folder.
+
+    Raises:
+        DataError: If the splits or a file that they name are missing.
+    """
+
+    def __init__(self, benchmark: Benchmark, data: Path) -> None:
+        self.benchmark, self.splits = benchmark, splits_of(benchmark, data)
+        self._folder = data / benchmark.folder
+        self._image, self._labels = cache(self._read_image), cache(self._read_labels)
+        for case_id in self._case_ids((*self.splits.train, *self.splits.test)):
+            self._check_files(case_id)
+
+    def cases(self, labeled: int) -> Cases:
+        """Return what a run with a number of labeled subjects may see.
+
+        With slices, `labeled` says every how manieth slice of the volume is annotated.
+
+        Raises:
+            ConfigError: If there is no list of so many.
+            DataError: If an image or label map cannot be used.
+        """
+        subjects = self.splits.labeled_subjects(labeled)
+        if self.benchmark.supervision == "slices":
+            known = {self.benchmark.volume: self._case_of_slices(labeled)}
+            rest = []
+        else:
+            known = {each: LabeledCase(self._image(each), self._labels(each)) for each in self._case_ids(subjects)}
+            rest = [subject for subject in self.splits.train if subject not in subjects]
+        structures = self.benchmark.learned_structures
+        check_all_labeled(known, structures)
+        unlabeled = {each: self._image(each) for each in self._case_ids(rest)}
+        test = {each: self._image(each) for each in self._case_ids(self.splits.test)}
+        return Cases(self.benchmark, structures, known, unlabeled, test)
+
+    def reference(self, case_id: str) -> Volume:
+        """Return the label map that a test case is scored by, with label values 1, 2, 3, ..."""
+        return self._labels(case_id)
+
+    def scored(self, case_id: str, labeled: int) -> Mask | None:
+        """Return the voxels (K, J, I) of a test case that nobody annotated; None is all of them."""
+        if self.benchmark.supervision == "cases":
+            return None
+        mask = np.ones(self._labels(case_id).shape_kji, dtype=np.bool_)
+        mask[::labeled] = False
+        return mask
+
+    def _case_of_slices(self, every: int) -> LabeledCase:
+        labels = self._labels(self.benchmark.volume)
+        known = np.full_like(labels.voxels, UNKNOWN_LABEL)
+        known[::every] = labels.voxels[::every]
+        return LabeledCase(self._image(self.benchmark.volume), labels.with_voxels(known))
+
+    def _case_ids(self, subjects: Iterable[str]) -> list[str]:
+        return [case_id for subject in subjects for case_id in self.splits.case_ids[subject]]
+
+    def _check_files(self, case_id: str) -> None:
+        for kind, folder in (("image", "images"), ("label map", "labels")):
+            path = self._folder / folder / f"{case_id}{_ENDING}"
+            if not path.exists():
+                message = f'Case "{case_id}" has no {kind}: there is no "{path}". Add the file or correct the splits.'
+                raise DataError(message)
+
+    def _read_image(self, case_id: str) -> Volume:
+        image = read_image(self._folder / "images" / f"{case_id}{_ENDING}")
+        return image if self.benchmark.modality == "CT" else image.with_voxels(scale_by_itself(image.voxels))
+
+    def _read_labels(self, case_id: str) -> Volume:
+        labels = read_labels(self._folder / "labels" / f"{case_id}{_ENDING}", self._image(case_id), case_id)
+        if self.benchmark.supervision == "slices":
+            return labels.with_voxels(select_structures(labels.voxels, self.benchmark.structures))
+        check_values(labels.voxels, len(self.benchmark.structures), case_id)
+        return labels
+
+
+def scale_by_itself(voxels: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Return grey values (K, J, I) in [0, 1]: 0 and 1 are the 0.5th and 99.5th percentile of the volume.
+
+    Where these are alike (nearly all is background), the smallest and largest grey value take their place.
+    """
+    numbers = voxels.astype(np.float32)
+    low, high = np.percentile(numbers, _PERCENTILES)
+    if low == high:
+        low, high = numbers.min(), numbers.max()
+    return np.clip((numbers - low) / (high - low), 0, 1).astype(np.float32)
+
+
+def select_structures(voxels: NDArray[np.uint8], structures: tuple[Structure, ...]) -> NDArray[np.uint8]:
+    """Return labels (K, J, I) with the structures as 1, 2, 3, ... and everything else as background."""
+    new_values = np.zeros(UNKNOWN_LABEL + 1, dtype=np.uint8)
+    new_values[UNKNOWN_LABEL] = UNKNOWN_LABEL
+    for value, structure in enumerate(structures, start=1):
+        new_values[structure.value] = value
+    return new_values[voxels]
+
+
+def check_values(voxels: NDArray[np.uint8], structure_count: int, case_id: str) -> None:
+    """Make sure that labels (K, J, I) are 0, 1, ... up to the number of structures, or 255.
+
+    Raises:
+        DataError: If there is another value.
+    """
+    values = [value for value in np.unique(voxels).tolist() if value != UNKNOWN_LABEL]
+    if values and values[-1] > structure_count:
+        wanted = " to ".join(map(str, (0, structure_count)))
+        message = (
+            f'Labels of case "{case_id}" are not consecutive: they are {", ".join(map(str, values))}, '
+            f"where {wanted} are expected. Renumber the label map."
+        )
+        raise DataError(message)
+
+
+def check_all_labeled(labeled: Mapping[str, LabeledCase], structures: tuple[Structure, ...]) -> None:
+    """Make sure that every structure is labeled somewhere.
+
+    Raises:
+        DataError: If one is not.
+    """
+    values = sorted({value for case in labeled.values() for value in np.unique(case.labels.voxels).tolist()})
+    for structure in structures:
+        if structure.value not in values:
+            message = (
+                f'Labels are not consecutive: no labeled case holds label {structure.value}, "{structure.name}"; they '
+                f"hold {', '.join(str(value) for value in values if value != UNKNOWN_LABEL)}. Check the label maps."
+            )
+            raise DataError(message)

@@ -1,0 +1,127 @@
+"""Which cases are trained on, which are labeled and which are tested, read from `splits.json` and checked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from uncol.benchmark.protocol import Benchmark
+from uncol.errors import ConfigError, DataError
+
+SPLITS_FILE = "splits.json"
+_LABELED = "labeled_"
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Subjects by their use.
+
+    Attributes:
+        train: Subjects that may be trained on; all but the labeled ones are the unlabeled pool. With slices: none.
+        test: Subjects that are scored and serve nothing else.
+        labeled: For each label count the labeled subjects, all of them in `train`.
+        case_ids: For each subject its images: file names without ending.
+    """
+
+    train: tuple[str, ...]
+    test: tuple[str, ...]
+    labeled: Mapping[int, tuple[str, ...]]
+    case_ids: Mapping[str, tuple[str, ...]]
+
+    def labeled_subjects(self, count: int) -> tuple[str, ...]:
+        """Return the labeled subjects of a count; the number of training subjects itself stands for all.
+
+        Raises:
+            ConfigError: If there is no list of so many.
+        """
+        counts = {**self.labeled, len(self.train): self.train} if self.train else self.labeled
+        if count not in counts:
+            message = (
+                f"There is no list for {count} labeled cases, only for {', '.join(map(str, sorted(counts)))}. "
+                "Give one of these with --labeled."
+            )
+            raise ConfigError(message)
+        return counts[count]
+
+    def subject_of(self, case_id: str) -> str:
+        """Return whose image a case is."""
+        return next(subject for subject, ids in self.case_ids.items() if case_id in ids)
+
+
+def splits_of(benchmark: Benchmark, data: Path) -> Splits:
+    """Return the splits of a benchmark: from its file, or of its one volume, whose slices are split.
+
+    Raises:
+        DataError: If the file is missing, unreadable or contradicts itself.
+    """
+    if benchmark.supervision == "slices":
+        only = (benchmark.volume,)
+        every = dict.fromkeys(benchmark.labeled_counts, only)
+        return Splits(train=(), test=only, labeled=every, case_ids={benchmark.volume: only})
+    return read_splits(data / benchmark.folder / SPLITS_FILE)
+
+
+def read_splits(path: Path) -> Splits:
+    """Read a `splits.json`.
+
+    It holds the lists `train`, `test` and `labeled_N`, and optionally `frames`: for each subject its images.
+
+    Raises:
+        DataError: If the file is missing, unreadable or contradicts itself.
+    """
+    if not path.exists():
+        message = f'The splits are missing: there is no "{path}". Give the folder that holds "{path.parent.name}".'
+        raise DataError(message)
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _unusable(path, "cannot be read as JSON") from error
+    if not isinstance(document, dict):
+        raise _unusable(path, "holds no JSON object")
+    train, test = _names(document, "train", path), _names(document, "test", path)
+    labeled = {
+        int(key.removeprefix(_LABELED)): _names(document, key, path)
+        for key in document
+        if key.removeprefix(_LABELED).isdecimal() and key.startswith(_LABELED)
+    }
+    splits = Splits(train=train, test=test, labeled=labeled, case_ids=_case_ids(document, (*train, *test), path))
+    _check(splits, path)
+    return splits
+
+
+def _case_ids(document: dict[str, Any], subjects: tuple[str, ...], path: Path) -> dict[str, tuple[str, ...]]:
+    if "frames" not in document:
+        return {subject: (subject,) for subject in subjects}
+    frames = document["frames"]
+    missing = [subject for subject in subjects if not isinstance(frames, dict) or subject not in frames]
+    if missing:
+        raise _unusable(path, f'names no images of "{missing[0]}" in its "frames"')
+    return {subject: _names(frames, subject, path) for subject in subjects}
+
+
+def _check(splits: Splits, path: Path) -> None:
+    both = sorted(set(splits.train) & set(splits.test))
+    if both:
+        raise _unusable(path, f'lists "{both[0]}" in train and in test')
+    if not splits.labeled:
+        raise _unusable(path, f'has no list "{_LABELED}N"')
+    for count, subjects in splits.labeled.items():
+        strangers = sorted(set(subjects) - set(splits.train))
+        if strangers:
+            raise _unusable(path, f'lists "{strangers[0]}" in {_LABELED}{count} but not in train')
+        if len(set(subjects)) != count:
+            raise _unusable(path, f"has too few labeled cases: {_LABELED}{count} lists {len(set(subjects))}")
+
+
+def _names(document: dict[str, Any], key: str, path: Path) -> tuple[str, ...]:
+    names = document.get(key)
+    if not isinstance(names, list) or not names or not all(isinstance(each, str) for each in names):
+        raise _unusable(path, f'needs a list "{key}" of names that is not empty')
+    return tuple(names)
+
+
+def _unusable(path: Path, why: str) -> DataError:
+    return DataError(f'"{path}" {why}. Correct the file, or copy the data folder again.')
