@@ -1,0 +1,171 @@
+"""Dual-path distillation: the student's side encoder learns to see what the generalized teacher sees.
+
+Visual path: the teacher's intermediate maps, projected to the width of the student's tokens, and the tokens after
+some layers of the side encoder. Semantic path: the teacher's image tokens after the prompts, aligned to the width of
+the student's prior, and that prior. Both compare by plain mean squared error; the teacher itself never learns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+_LARGEST_WEIGHT = 0.1
+"""Lambda at full weight (method, section 6.1)."""
+_STEEPNESS = 5.0
+_FULL_WEIGHT_AT = 0.5
+"""Part of stage 1 after which lambda is at its full weight: step 7,500 of 15,000 (method, section 4)."""
+
+
+def distillation_weight(progress: float) -> float:
+    """Return the weight of both paths in stage 1: `0.1 exp(-5 (1 - min(2 t/T, 1))^2)`.
+
+    In stage 2 the visual path has the constant weight 0.1, which is this function's value from t/T = 1/2 on.
+
+    Args:
+        progress: t/T of stage 1, in [0, 1].
+
+    Source:
+        Method, section 4 (UnCoL, IEEE TMI 2026, doi:10.1109/TMI.2026.3664940), in parts of the budget.
+    """
+    ramp = min(progress / _FULL_WEIGHT_AT, 1.0)
+    return _LARGEST_WEIGHT * math.exp(-_STEEPNESS * (1 - ramp) ** 2)
+
+
+class Projector(nn.Module):
+    """Brings the teacher's maps to the width and the grid of the student's tokens, maps of one width alike.
+
+    Args:
+        map_widths: Channels of each of the teacher's maps, shallow first.
+        token_dim: Width of the student's tokens.
+        dims: 2 for slices, 3 for volumes.
+
+    Source:
+        Method, section 2: one 1x1 convolution for all maps, without bias in 3D; average pooling to the grid.
+    """
+
+    def __init__(self, map_widths: Sequence[int], token_dim: int, dims: int) -> None:
+        super().__init__()
+        self.map_widths = tuple(map_widths)
+        self.by_width = nn.ModuleDict(
+            {str(width): _pointwise(width, token_dim, dims) for width in sorted(set(map_widths))}
+        )
+
+    def forward(self, teacher_maps: Sequence[Tensor], grid: Sequence[int]) -> list[Tensor]:
+        """Return maps (B, token_dim, *grid) from the teacher's (B, width, ...) on any grid."""
+        if _channels(teacher_maps) != self.map_widths:
+            message = f"The projector is for maps of {self.map_widths} channels, got {_channels(teacher_maps)}."
+            raise ValueError(message)
+        # a pointwise convolution and an average may change places; on the small grid it costs less
+        return [self.by_width[str(each.shape[1])](pool_to_grid(each, grid)) for each in teacher_maps]
+
+
+class SemanticAligner(nn.Module):
+    """Brings the teacher's tokens after the prompts, class by class, to the width and the grid of the prior.
+
+    Args:
+        token_width: Channels of the teacher's tokens.
+        structure_count: Classes without background; each has been asked for on its own.
+        prior_channels: Channels of the student's prior.
+        dims: 2 for slices, 3 for volumes.
+
+    Source:
+        Method, section 2: the classes' tokens one after the other, a 1x1 convolution, without bias in 3D.
+    """
+
+    def __init__(self, token_width: int, structure_count: int, prior_channels: int, dims: int) -> None:
+        super().__init__()
+        self.align = _pointwise(token_width * structure_count, prior_channels, dims)
+
+    def forward(self, tokens: Tensor, grid: Sequence[int]) -> Tensor:
+        """Return the knowledge (B, prior_channels, *grid) in tokens (B, structures, token_width, ...).
+
+        The tokens of a structure that the teacher was not asked for are 0, so that they say nothing.
+        """
+        return self.align(pool_to_grid(tokens.flatten(1, 2), grid))
+
+
+def visual_loss(projector: Projector, teacher_maps: Sequence[Tensor], token_maps: Sequence[Tensor]) -> Tensor:
+    """Return the mean squared error between projected teacher maps and student tokens, averaged over the maps.
+
+    The maps meet the layers before the last: two maps layers 1 and 2 of 0 ... 3, three maps 0, 1 and 2.
+
+    Args:
+        projector: Learns with the student.
+        teacher_maps: The generalized teacher's maps (B, width, ...), shallow first; they get no gradient.
+        token_maps: The student's tokens after each layer (B, token_dim, ...).
+
+    Raises:
+        ValueError: If there are as many maps as layers, or more, or if their widths are not the projector's.
+
+    Source:
+        Method, section 2 (UnCoL, IEEE TMI 2026, doi:10.1109/TMI.2026.3664940).
+    """
+    first = len(token_maps) - 1 - len(teacher_maps)
+    if first < 0 or not teacher_maps:
+        message = f"{len(token_maps)} layers can learn from 1 to {len(token_maps) - 1} maps, got {len(teacher_maps)}."
+        raise ValueError(message)
+    students = token_maps[first:-1]
+    projected = projector([each.detach() for each in teacher_maps], students[0].shape[2:])
+    losses = [functional.mse_loss(mine, theirs) for mine, theirs in zip(students, projected, strict=True)]
+    return torch.stack(losses).mean()
+
+
+def semantic_loss(prior: Tensor, knowledge: Tensor, *, attached_target: bool = False) -> Tensor:
+    """Return the mean squared error between the student's prior and the teacher's aligned tokens.
+
+    The target is detached: the aligner learns from the segmentation, through the knowledge that the student is
+    given, and not by shrinking towards the prior. The released code detaches neither side (method, section 7,
+    row 15).
+
+    Args:
+        prior: What the student knows without a prompt (B, prior_channels, ...).
+        knowledge: Output of `SemanticAligner`, of the same shape.
+        attached_target: Let the loss teach the aligner as well (ablation `attached-semantic-target`).
+    """
+    return functional.mse_loss(prior, knowledge if attached_target else knowledge.detach())
+
+
+def pool_to_grid(features: Tensor, grid: Sequence[int]) -> Tensor:
+    """Average features (B, C, ...) over the voxels of a coarser grid; on a finer one they are repeated."""
+    pool = functional.adaptive_avg_pool2d if len(grid) == 2 else functional.adaptive_avg_pool3d
+    pooled: Tensor = pool(features.float(), tuple(grid))
+    return pooled
+
+
+def stack_slice_maps(maps: Mapping[int, Tensor], slice_count: int, grid: Sequence[int]) -> Tensor:
+    """Make a volume's map of what a 2D teacher saw in its slices.
+
+    Each map is averaged over the rows and columns of the grid, slices that the teacher was not asked about are
+    interpolated between their neighbors (the first and the last one asked continue to the ends), and the stack is
+    averaged along the slices. Maps of different classes are stacked one by one: a slice without the class has zeros.
+
+    Args:
+        maps: Map (C, h, w) of each slice that the teacher was asked about, by the slice's index along D.
+        slice_count: Slices of the volume, D.
+        grid: The student's grid (d, h, w).
+
+    Returns:
+        The map (C, d, h, w), float32.
+    """
+    asked = torch.tensor(sorted(maps))
+    planes = torch.cat([pool_to_grid(maps[index][None], grid[1:]) for index in asked.tolist()])  # (asked, C, h, w)
+    slices = torch.arange(slice_count)
+    after = torch.searchsorted(asked, slices).clamp(max=len(asked) - 1)
+    before = (torch.searchsorted(asked, slices, right=True) - 1).clamp(min=0)
+    gap = (asked[after] - asked[before]).clamp(min=1)
+    part = ((slices - asked[before]) / gap).clamp(0, 1).to(planes.device)[:, None, None, None]
+    volume = torch.lerp(planes[before], planes[after], part).transpose(0, 1)  # (C, D, h, w)
+    return pool_to_grid(volume[None], grid)[0]
+
+
+def _pointwise(before: int, after: int, dims: int) -> nn.Module:
+    return nn.Conv2d(before, after, kernel_size=1) if dims == 2 else nn.Conv3d(before, after, kernel_size=1, bias=False)
+
+
+def _channels(maps: Sequence[Tensor]) -> tuple[int, ...]:
+    return tuple(each.shape[1] for each in maps)
