@@ -1,1 +1,1 @@
-"""The benchmark: every method on the same cases with the same budget, resumable, with intervals over cases and seeds."""
+"""The benchmark: all methods on the same cases with the same budget, resumable, with intervals over cases and seeds."""

@@ -80,8 +80,13 @@ class CaseReader:
         structures = self.benchmark.learned_structures
         check_all_labeled(known, structures)
         unlabeled = {each: self._image(each) for each in self._case_ids(rest)}
-        test = {each: self._image(each) for each in self._case_ids(self.splits.test)}
+        test = {each: self._image(each) for each in self.test_case_ids}
         return Cases(self.benchmark, structures, known, unlabeled, test)
+
+    @property
+    def test_case_ids(self) -> list[str]:
+        """Names of all test cases."""
+        return self._case_ids(self.splits.test)
 
     def reference(self, case_id: str) -> Volume:
         """Return the label map that a test case is scored by, with label values 1, 2, 3, ..."""

@@ -66,7 +66,7 @@ def score_predictions(
             message = f'Case "{case_id}" was segmented twice.'
             raise ValueError(message)
         scores[case_id] = score_case(case_id, prediction, reader, labeled)
-    wanted = [case_id for subject in reader.splits.test for case_id in reader.splits.case_ids[subject]]
+    wanted = reader.test_case_ids
     if sorted(scores) != sorted(wanted):
         message = f"The test cases are {sorted(wanted)}, but {sorted(scores)} were segmented."
         raise ValueError(message)

@@ -1,0 +1,130 @@
+"""The comparisons as Markdown, with ties and losses as plain as wins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from uncol.benchmark.comparison import Comparison, Row
+from uncol.benchmark.protocol import SUPERVISED_ALL, UNCOL, Benchmark
+from uncol.benchmark.statistics import Interval
+
+_BETTER, _TIED, _WORSE = "better", "tie", "worse"
+
+
+def verdict(advantage: Interval) -> str:
+    """Say whether UnCoL is better or worse than a method; where the interval holds 0, they cannot be told apart."""
+    if advantage.low > 0:
+        return _BETTER
+    return _WORSE if advantage.high < 0 else _TIED
+
+
+def markdown(comparison: Comparison) -> str:
+    """Return one comparison as a section of Markdown: a heading, the table, and what it says in sentences."""
+    benchmark = comparison.benchmark
+    header = [
+        "method",
+        "labeled" if benchmark.supervision == "cases" else "annotated",
+        "Dice [95 %]",
+        *(each.name for each in benchmark.structures),
+        *(["HD95 (mm)"] if benchmark.spacing_known else []),
+        "UnCoL minus this [95 %]",
+        "UnCoL is",
+        "seeds",
+        "steps",
+        "seconds",
+    ]
+    lines = [
+        f"## {benchmark.name}, {comparison.steps} steps",
+        "",
+        _line(header),
+        _line(["---", *(["---:"] * (len(header) - 1))]),
+        *(_line(_cells(row, benchmark)) for rows in comparison.groups.values() for row in rows),
+        "",
+        *_notes(comparison),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _cells(row: Row, benchmark: Benchmark) -> list[str]:
+    method = f"**{row.method}**" if row.method == UNCOL else row.method
+    advantage = row.advantage
+    return [
+        method,
+        _labeled(row, benchmark),
+        _interval(row.dice),
+        *(f"{row.dice_by_structure[each.name]:.3f}" for each in benchmark.structures),
+        *([_distance(row)] if benchmark.spacing_known else []),
+        "-" if advantage is None else _interval(advantage, sign="+"),
+        "-" if advantage is None else verdict(advantage),
+        str(len(row.seeds)),
+        str(row.training_steps),
+        f"{row.seconds:.0f}",
+    ]
+
+
+def _labeled(row: Row, benchmark: Benchmark) -> str:
+    if row.method == SUPERVISED_ALL:
+        return f"all {row.labeled}"
+    return label_count_text(row.labeled, benchmark)
+
+
+def label_count_text(count: int, benchmark: Benchmark) -> str:
+    """Return a label count in words: a number of subjects, or every how manieth slice."""
+    return f"{count}" if benchmark.supervision == "cases" else f"1 in {count}"
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    benchmark = comparison.benchmark
+    subjects = "the slices that nobody annotated" if benchmark.supervision == "slices" else "the test set"
+    noun = "subject" if comparison.subject_count == 1 else "subjects"
+    notes = [
+        f"Dice is the mean over structures, {comparison.subject_count} {noun} and seeds, on {subjects}; intervals are "
+        "95 % bootstrap intervals over subjects and seeds, differences are paired by subject and seed.",
+        *(note for count, rows in comparison.groups.items() for note in _outcome(count, rows, benchmark)),
+    ]
+    if comparison.subject_count == 1:
+        notes.append("With one subject the intervals show the spread of the seeds alone.")
+    if benchmark.spacing_known:
+        notes.append("HD95 is the mean where it is defined; in brackets: how often it is not, because a mask is empty.")
+    else:
+        notes.append("There are no distances: the spacing of these files is not known.")
+    if comparison.left_out:
+        notes.append(f"{comparison.left_out} run(s) with older settings are left out.")
+    notes.append(f"Machine: {'; '.join(comparison.machines)}.")
+    return [f"- {note}" for note in notes]
+
+
+def _outcome(count: int, rows: Sequence[Row], benchmark: Benchmark) -> list[str]:
+    compared = [row for row in rows if row.advantage is not None]
+    where = f"At {label_count_text(count, benchmark)} {'labeled' if benchmark.supervision == 'cases' else 'slices'}"
+    parts = []
+    for outcome, words in ((_BETTER, "better than"), (_TIED, "not told apart from"), (_WORSE, "worse than")):
+        names = [row.method for row in compared if row.advantage is not None and verdict(row.advantage) == outcome]
+        if names:
+            parts.append(f"{words} {', '.join(names)}")
+    share = _share_of_full_supervision(rows)
+    return [
+        *([f"{where}, UnCoL is {'; '.join(parts)}."] if parts else []),
+        *([f"{where}, UnCoL reaches {share:.1%} of the mean Dice of {SUPERVISED_ALL}."] if share is not None else []),
+    ]
+
+
+def _share_of_full_supervision(rows: Sequence[Row]) -> float | None:
+    means = {row.method: row.dice.mean for row in rows}
+    if UNCOL not in means or not means.get(SUPERVISED_ALL):
+        return None
+    return means[UNCOL] / means[SUPERVISED_ALL]
+
+
+def _distance(row: Row) -> str:
+    mean = "undefined" if row.hd95_mm is None else f"{row.hd95_mm:.2f}"
+    return f"{mean} ({row.undefined_distances} of {row.distances})" if row.undefined_distances else mean
+
+
+def _interval(interval: Interval, sign: str = "") -> str:
+    return f"{interval.mean:{sign}.3f} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,85 @@
+"""What can be done with annotated slices without any training: the bars that training has to clear."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from uncol.annotations import annotation_plane
+from uncol.benchmark.cases import Cases
+from uncol.benchmark.protocol import FROZEN_TEACHER, SHAPE_INTERPOLATION, Benchmark
+from uncol.benchmark.runs import RunSpec, TrainedRun, Trainer
+from uncol.datasets import LabeledCase
+from uncol.demo_case import Annotation, interpolate_shapes
+from uncol.devices import select_device
+from uncol.first_pass import segment_from_labels
+from uncol.interpolation import complete_slices
+from uncol.job import AnnotatedSlices, Report, ShouldStop
+from uncol.teachers.embeddings import EmbeddingCache
+from uncol.teachers.lite_medsam import load_lite_medsam
+from uncol.volume import Volume, view_slices
+
+Segment = Callable[[LabeledCase], Volume]
+
+
+def untrained(benchmark: Benchmark, method: str, cache: Path | None, weights: Path | None) -> Trainer | None:
+    """Return who carries out a method that trains nothing; None for every other method.
+
+    Args:
+        benchmark: Where it is compared; only single annotated slices can be interpolated.
+        method: Name of the method.
+        cache: Folder for the foundation model's embeddings, or None.
+        weights: File with the foundation weights; None takes those of their package.
+    """
+    if benchmark.supervision != "slices":
+        return None
+    if method == SHAPE_INTERPOLATION:
+        return interpolate
+    if method != FROZEN_TEACHER:
+        return None
+
+    def ask(spec: RunSpec, cases: Cases, _folder: Path, report: Report, should_stop: ShouldStop) -> TrainedRun:
+        device = select_device(spec.device)
+        teacher = load_lite_medsam(device, weights)
+
+        def segment(case: LabeledCase) -> Volume:
+            return segment_from_labels(
+                case.image,
+                case.labels,
+                cases.structures,
+                teacher,
+                EmbeddingCache(cache),
+                plane=annotation_plane([case], [_annotated(case)]),
+                report=report,
+                should_stop=should_stop,
+            ).labels
+
+        return _without_training(cases, segment)
+
+    return ask
+
+
+def interpolate(_spec: RunSpec, cases: Cases, _folder: Path, _report: Report, _should_stop: ShouldStop) -> TrainedRun:
+    """Interpolate the annotated contours between slices, without looking at the image."""
+
+    def segment(case: LabeledCase) -> Volume:
+        slices = _annotated(case)
+        view = view_slices(case.image, annotation_plane([case], [slices]))
+        return interpolate_shapes(Annotation(slices, case.labels, cases.structures, ()), view)
+
+    return _without_training(cases, segment)
+
+
+def _without_training(cases: Cases, segment: Segment) -> TrainedRun:
+    started = time.monotonic()
+    found = {case_id: segment(case) for case_id, case in cases.labeled.items()}
+
+    def predictions() -> Iterator[tuple[str, Volume]]:
+        yield from found.items()
+
+    return TrainedRun(predictions(), {"steps": 0, "seconds": round(time.monotonic() - started, 1), "curve": []})
+
+
+def _annotated(case: LabeledCase) -> AnnotatedSlices:
+    return AnnotatedSlices("K", tuple(complete_slices(case.labels.voxels)))
