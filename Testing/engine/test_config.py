@@ -165,8 +165,8 @@ OUT_OF_RANGE = [
     ("budget", {"minutes": 5.0, "steps": 20}, "Give either --minutes or --steps, got (5.0, 20)."),
     ("budget", {"minutes": 0}, "--minutes must be above 0, got 0.0."),
     ("budget", {"minutes": None, "steps": -20}, "--steps must be above 0, got -20."),
-    ("budget", {"stage1_part": 0.0}, "budget.stage1_part must be in (0, 1], got 0.0."),
-    ("budget", {"stage1_part": 1.5}, "budget.stage1_part must be in (0, 1], got 1.5."),
+    ("budget", {"stage1_part": -0.5}, "budget.stage1_part must be in [0, 1], got -0.5."),
+    ("budget", {"stage1_part": 1.5}, "budget.stage1_part must be in [0, 1], got 1.5."),
 ]
 
 

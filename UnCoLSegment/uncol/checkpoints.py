@@ -33,7 +33,7 @@ from uncol.model_files import (
     sha256_of,
     verify_sums,
 )
-from uncol.networks.student import Student2D
+from uncol.networks.student import Student2D, Student3D
 from uncol.volume import Plane
 
 _PARTIAL = ".partial-"
@@ -47,7 +47,7 @@ class ModelCard:
         structures: Label values and names, in the order of the output channels after background.
         plane: Anatomical plane of the slices.
         pixel_mm: Side of a pixel in the student's frame.
-        slice_mm: Distance between neighboring input slices.
+        slice_mm: Distance between neighboring input slices; in 3D between the slices of the student's frame.
         window: Lowest and highest grey value.
         config: The effective configuration.
         training: Record of the training: slices, hashes, steps, seconds, device, losses, versions.
@@ -107,8 +107,10 @@ class Model:
     student: nn.Module
 
 
-def build_student(card: ModelCard) -> Student2D:
+def build_student(card: ModelCard) -> nn.Module:
     """Return an untrained student of the card's size."""
+    if card.config.student.dims == 3:
+        return Student3D(card.config.student, card.class_count)
     return Student2D(card.config.student, card.config.data.neighbor_count, card.class_count)
 
 

@@ -89,9 +89,12 @@ class BudgetClock:
 
     @property
     def _stage1_steps(self) -> int:
-        return max(1, round((self._budget.steps or 0) * self._budget.stage1_part))
+        least = 1 if self._budget.stage1_part else 0
+        return max(least, round((self._budget.steps or 0) * self._budget.stage1_part))
 
     def _stage1_fraction(self, step: int) -> float:
+        if not self._budget.stage1_part:
+            return 1.0
         if self._budget.steps is not None:
             return step / self._stage1_steps
         available = self._seconds - self.stage1_began_s - self.expected_teacher_s

@@ -9,6 +9,7 @@ from types import UnionType
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from uncol.errors import ConfigError
+from uncol.methods import find_method
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,10 @@ class DataConfig:
     """Lowest and highest grey value (HU in CT); None chooses it from the image."""
     mirror: bool = False
     """Mirror slices left-right in training; wrong wherever left and right are told apart."""
+    voxel_mm: float | None = None
+    """Side of a voxel of the 3D student, in mm (thicker slices stay); None takes the image's finest spacing."""
+    patch_vox: tuple[int, int, int] = (48, 96, 96)
+    """Slices, rows and columns that the 3D student sees at once; multiples of 16."""
 
     def __post_init__(self) -> None:
         _require(self.max_side_vox >= 32, "data.max_side_vox must be at least 32", self.max_side_vox)
@@ -34,18 +39,27 @@ class DataConfig:
         if self.window is not None:
             rising = len(self.window) == 2 and self.window[0] < self.window[1]
             _require(rising, "data.window must be LOW HIGH with LOW < HIGH", self.window)
+        _require(self.voxel_mm is None or self.voxel_mm > 0, "data.voxel_mm must be above 0", self.voxel_mm)
+        _require(
+            len(self.patch_vox) == 3 and all(each > 0 and each % 16 == 0 for each in self.patch_vox),
+            "data.patch_vox needs three multiples of 16",
+            self.patch_vox,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudentConfig:
     """Size of the student."""
 
+    dims: int = 2
+    """2: slices with their neighbors; 3: volumes, for cases that are annotated as a whole."""
     channels: tuple[int, ...] = (16, 32, 64, 96, 128)
-    """Feature channels of the U-Net, from full resolution down."""
+    """Feature channels of the U-Net: in 2D from full, in 3D from half resolution down."""
     dropout: float = 0.0
     """Part of the features that is dropped in training."""
 
     def __post_init__(self) -> None:
+        _require(self.dims in (2, 3), "student.dims must be 2 or 3", self.dims)
         _require(
             len(self.channels) == 5 and min(self.channels) > 0,
             "student.channels needs five positive numbers",
@@ -70,6 +84,8 @@ class TeacherConfig:
     """How often in stage 2 the generalized teacher is prompted anew; the paper's code does it every step."""
     box_margin_vox: float = 3.0
     """How far a prompt box reaches beyond the mask it comes from, in the teacher's 256-pixel frame."""
+    most_slices_asked: int | None = None
+    """Unannotated slices that the generalized teacher is asked about, drawn at random; None asks about all."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.ema_decay < 1, "teachers.ema_decay must be in [0, 1)", self.ema_decay)
@@ -79,6 +95,11 @@ class TeacherConfig:
             (self.threshold_start, self.threshold_end),
         )
         _require(self.prompt_rounds >= 1, "teachers.prompt_rounds must be at least 1", self.prompt_rounds)
+        _require(
+            self.most_slices_asked is None or self.most_slices_asked >= 1,
+            "teachers.most_slices_asked must be at least 1",
+            self.most_slices_asked,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +114,8 @@ class LossConfig:
     """Part of the steps of stage 1 and of stage 2 in which slices are mixed; the paper's code mixes in every step."""
     copy_paste_side: float = 2 / 3
     """Side of the pasted box as a part of the slice's side (method, section 4)."""
+    consistency_weight: float = 0.1
+    """Largest weight of agreement with the moving average, in Mean Teacher and UA-MT (the latter's paper)."""
 
     def __post_init__(self) -> None:
         _require(
@@ -105,6 +128,9 @@ class LossConfig:
             self.copy_paste_probability,
         )
         _require(0 < self.copy_paste_side < 1, "losses.copy_paste_side must be in (0, 1)", self.copy_paste_side)
+        _require(
+            self.consistency_weight >= 0, "losses.consistency_weight must not be negative", self.consistency_weight
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +172,7 @@ class BudgetConfig:
         )
         _require(self.minutes is None or self.minutes > 0, "--minutes must be above 0", self.minutes)
         _require(self.steps is None or self.steps > 0, "--steps must be above 0", self.steps)
-        _require(0 < self.stage1_part <= 1, "budget.stage1_part must be in (0, 1]", self.stage1_part)
+        _require(0 <= self.stage1_part <= 1, "budget.stage1_part must be in [0, 1]", self.stage1_part)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,12 +180,17 @@ class Config:
     """The effective configuration of a fine-tuning run; it is stored with the model."""
 
     seed: int = 0
+    method: str = "uncol"
+    """How unannotated images are learned from: a name in `methods.METHODS`."""
     data: DataConfig = field(default_factory=DataConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
     teachers: TeacherConfig = field(default_factory=TeacherConfig)
     losses: LossConfig = field(default_factory=LossConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
+
+    def __post_init__(self) -> None:
+        find_method(self.method)
 
     def as_document(self) -> dict[str, Any]:
         """Return the configuration as a JSON object."""

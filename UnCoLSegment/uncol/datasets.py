@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -94,6 +94,63 @@ class SliceAddress:
     index: int
 
 
+@dataclass(frozen=True)
+class SliceCut:
+    """A part of one slice of one case, in the student's pixels."""
+
+    case: int
+    index: int
+    rows: slice
+    columns: slice
+
+
+class Pool(Protocol):
+    """What training draws from: slices (`SlicePool`) or patches of volumes (`volume_pool.VolumePool`), by address.
+
+    Attributes:
+        size: Rows and columns, or slices, rows and columns, of everything that is drawn.
+        voxel_counts: Annotated voxels of each class (C,), background first.
+        unlabeled: Addresses with unknown voxels.
+        held_out: Annotated addresses that stage 1 does not draw, to score both teachers on.
+        slice_size: Rows and columns of a whole slice in the student's frame; `SliceCut` counts in them.
+        unlabeled_slices: Slices with unknown voxels, about which a generalized teacher can be asked.
+    """
+
+    size: tuple[int, ...]
+    voxel_counts: Tensor
+    unlabeled: list[Any]
+    held_out: list[Any]
+    slice_size: tuple[int, int]
+    unlabeled_slices: list[SliceAddress]
+
+    def draw_labeled(self, count: int, generator: torch.Generator) -> list[Any]:
+        """Draw addresses with annotated voxels; rare structures come as often as large ones."""
+
+    def draw_unlabeled(self, count: int, generator: torch.Generator) -> list[Any]:
+        """Draw addresses with unknown voxels."""
+
+    def release_held_out(self) -> None:
+        """From now on what was held out is drawn like everything else that is annotated."""
+
+    def inputs(self, addresses: Sequence[Any]) -> Tensor:
+        """Return the student's inputs (B, N, ...)."""
+
+    def targets(self, addresses: Sequence[Any]) -> Tensor:
+        """Return label maps (B, ...), uint8, 255 where unknown."""
+
+    def inside(self, addresses: Sequence[Any]) -> Tensor:
+        """Return where there is an image and not padding (B, ...), bool."""
+
+    def slices_of(self, addresses: Sequence[Any]) -> list[SliceCut]:
+        """Return the image's own slices that lie in what was drawn, in the order of `as_slices`."""
+
+    def as_slices(self, maps: Tensor) -> Tensor:
+        """Return maps (B, C, ...) as those of their slices (S, C, H, W)."""
+
+    def from_slices(self, labels: Tensor) -> Tensor:
+        """Return labels (S, H, W) of slices as those (B, ...) of what was drawn."""
+
+
 class SlicePool:
     """All slices of all cases, drawn by what is known about them.
 
@@ -112,11 +169,11 @@ class SlicePool:
         self._reach = neighbor_count // 2
         rows = _round_up(max(each.images.shape[1] for each in stacks), multiple)
         columns = _round_up(max(each.images.shape[2] for each in stacks), multiple)
-        self.rows_columns = (rows, columns)
+        self.size = self.slice_size = (rows, columns)
         self._sizes = [(each.images.shape[1], each.images.shape[2]) for each in stacks]
         self.images = [_padded(each.images, rows, columns) for each in stacks]
         self.labels = [_padded_labels(each.labels, rows, columns) for each in stacks]
-        self.voxel_counts = sum((_count_classes(each.labels, class_count) for each in stacks), torch.zeros(class_count))
+        self.voxel_counts = sum((count_classes(each.labels, class_count) for each in stacks), torch.zeros(class_count))
         self._by_class = self._addresses_by_class()
         self.held_out = self._choose_held_out(stacks)
         self.unlabeled = [
@@ -125,6 +182,7 @@ class SlicePool:
             for index, labels in enumerate(stack.labels)
             if (labels == UNKNOWN_LABEL).any()
         ]
+        self.unlabeled_slices = self.unlabeled
         if not any(self._by_class[1:]):
             message = "No structure is annotated: the annotated slices hold background only. Annotate a structure."
             raise DataError(message)
@@ -134,7 +192,7 @@ class SlicePool:
         withheld = set(self.held_out)
         free = [[each for each in addresses if each not in withheld] for addresses in self._by_class]
         present = [addresses for addresses in free if addresses]
-        return [_one_of(_one_of(present, generator), generator) for _ in range(count)]
+        return [one_of(one_of(present, generator), generator) for _ in range(count)]
 
     def release_held_out(self) -> None:
         """From now on the held-out slices are drawn like all other annotated ones."""
@@ -142,7 +200,7 @@ class SlicePool:
 
     def draw_unlabeled(self, count: int, generator: torch.Generator) -> list[SliceAddress]:
         """Draw slices with unknown voxels, all alike."""
-        return [_one_of(self.unlabeled, generator) for _ in range(count)]
+        return [one_of(self.unlabeled, generator) for _ in range(count)]
 
     def inputs(self, addresses: Sequence[SliceAddress]) -> Tensor:
         """Return slices with their neighbors (B, neighbors, H, W); beyond the ends the last slice is repeated."""
@@ -154,11 +212,23 @@ class SlicePool:
 
     def inside(self, addresses: Sequence[SliceAddress]) -> Tensor:
         """Return where a slice is itself and not padding (B, H, W), bool."""
-        inside = torch.zeros(len(addresses), *self.rows_columns, dtype=torch.bool)
+        inside = torch.zeros(len(addresses), *self.size, dtype=torch.bool)
         for row, address in zip(inside, addresses, strict=True):
             rows, columns = self._sizes[address.case]
             row[:rows, :columns] = True
         return inside
+
+    def slices_of(self, addresses: Sequence[SliceAddress]) -> list[SliceCut]:
+        """Return the slices themselves, whole."""
+        return [SliceCut(each.case, each.index, slice(None), slice(None)) for each in addresses]
+
+    def as_slices(self, maps: Tensor) -> Tensor:
+        """Return maps (B, C, H, W) as they are."""
+        return maps
+
+    def from_slices(self, labels: Tensor) -> Tensor:
+        """Return labels (B, H, W) as they are."""
+        return labels
 
     def _with_neighbors(self, address: SliceAddress) -> Tensor:
         images = self.images[address.case]
@@ -203,9 +273,11 @@ def _padded_labels(labels: Tensor, rows: int, columns: int) -> Tensor:
     return functional.pad(labels, missing, value=UNKNOWN_LABEL)
 
 
-def _count_classes(labels: Tensor, class_count: int) -> Tensor:
+def count_classes(labels: Tensor, class_count: int) -> Tensor:
+    """Return how many voxels of each class (C,) a label map of any shape holds; unknown ones do not count."""
     return torch.bincount(labels[labels != UNKNOWN_LABEL].long(), minlength=class_count).float()
 
 
-def _one_of(items: Sequence[Item], generator: torch.Generator) -> Item:
+def one_of(items: Sequence[Item], generator: torch.Generator) -> Item:
+    """Draw one item."""
     return items[int(torch.randint(len(items), (1,), generator=generator))]

@@ -1,28 +1,33 @@
 """Segment a volume with a trained student: labels and uncertainty on the volume's own grid.
 
-The student takes no prompt and needs no foundation model. The volume is streamed: slices are
-prepared, predicted and written batch by batch, so memory does not grow with their number.
+The student takes no prompt and needs no foundation model. With a 2D student the volume is streamed: slices are
+prepared, predicted and written batch by batch, so memory does not grow with their number. A 3D student predicts
+overlapping windows of the volume in its own, often coarser, voxels; the result is written slice by slice.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from uncol.checkpoints import Model, ModelCard
-from uncol.devices import autocast, with_memory_fallback
+from uncol.devices import with_memory_fallback
 from uncol.errors import CancelledError
 from uncol.job import Progress, Report, ShouldStop, ignore_progress, never_stop
-from uncol.networks.student import SIZE_MULTIPLE
+from uncol.prediction import memory_format, predict, predict_volume, window_count
 from uncol.segmentation import Segmentation, SegmentationBuilder
-from uncol.transforms import SliceFrame, apply_window, pad_to_multiple, resize_image
+from uncol.transforms import SliceFrame, apply_window, resize_image
 from uncol.volume import SliceView, Volume, view_slices
+from uncol.volume_pool import in_student_frame
 
 _SLICES_AT_ONCE = {"cpu": 4, "mps": 8, "cuda": 32}
+_WINDOWS_AT_ONCE = {"cpu": 1, "mps": 2, "cuda": 8}
 
 
 def segment_with_model(
@@ -42,30 +47,55 @@ def segment_with_model(
     builder = SegmentationBuilder(image, view, model.card.structures)
     notes: list[str] = []
 
-    def predict_all(place: torch.device, slices_at_once: int) -> None:
-        student = model.student.to(place).to(memory_format=torch.channels_last)
-        inputs = SliceInputs(image, view, model.card)
-        for indices in _batches(len(inputs), slices_at_once):
-            if should_stop():
-                message = "Segmentation was cancelled; nothing was written."
-                raise CancelledError(message)
-            for index, probabilities in zip(indices, predict(student, inputs.of(indices), place), strict=True):
-                builder.put(index, inputs.to_native(probabilities))
-            report(Progress("Segmenting", (indices[-1] + 1) / len(inputs)))
-
-    with_memory_fallback(predict_all, device, _SLICES_AT_ONCE[device.type], notes.append)
+    work = _Work(image, view, model, builder, report, should_stop)
+    if model.card.config.student.dims == 3:
+        with_memory_fallback(work.by_windows, device, _WINDOWS_AT_ONCE[device.type], notes.append)
+    else:
+        with_memory_fallback(work.by_slices, device, _SLICES_AT_ONCE[device.type], notes.append)
     builder.remove_islands(model.card.in_one_piece)
     return builder.finish(tuple(notes))
 
 
-@torch.no_grad()
-def predict(student: nn.Module, slices: Tensor, device: torch.device) -> Tensor:
-    """Return class probabilities (B, C, H, W), float32 on the CPU, for slices (B, neighbors, H, W) of any size."""
-    rows, columns = slices.shape[-2:]
-    padded = pad_to_multiple(slices, SIZE_MULTIPLE).to(device, memory_format=torch.channels_last)
-    with autocast(device):
-        logits = student(padded)
-    return logits[..., :rows, :columns].float().softmax(1).cpu()
+@dataclass(frozen=True)
+class _Work:
+    image: Volume
+    view: SliceView
+    model: Model
+    builder: SegmentationBuilder
+    report: Report
+    should_stop: ShouldStop
+
+    def by_slices(self, place: torch.device, slices_at_once: int) -> None:
+        student = self.model.student.to(place).to(memory_format=memory_format(2))
+        inputs = SliceInputs(self.image, self.view, self.model.card)
+        for indices in _batches(len(inputs), slices_at_once):
+            self._check_stop()
+            for index, probabilities in zip(indices, predict(student, inputs.of(indices), place), strict=True):
+                self.builder.put(index, inputs.to_native(probabilities))
+            self.report(Progress("Segmenting", (indices[-1] + 1) / len(inputs)))
+
+    def by_windows(self, place: torch.device, windows_at_once: int) -> None:
+        card = self.model.card
+        grey = torch.from_numpy(np.ascontiguousarray(self.view.stack_from(self.image.voxels), dtype=np.float32))
+        prepared = in_student_frame(grey, self.view.spacing_mm, (card.slice_mm, card.pixel_mm), card.window)
+        patch = card.config.data.patch_vox
+        windows, done = window_count(prepared.shape, patch), count(step=windows_at_once)
+
+        def watch() -> None:
+            self._check_stop()
+            self.report(Progress("Segmenting", min(1.0, next(done) / windows)))
+
+        student = self.model.student.to(place)
+        whole = predict_volume(
+            student, prepared[None, None], patch, place, windows_at_once=windows_at_once, before_windows=watch
+        )
+        for index in range(len(grey)):
+            self.builder.put(index, _native_slice(whole, index, grey.shape))
+
+    def _check_stop(self) -> None:
+        if self.should_stop():
+            message = "Segmentation was cancelled; nothing was written."
+            raise CancelledError(message)
 
 
 class SliceInputs:
@@ -101,8 +131,7 @@ class SliceInputs:
 
     def to_native(self, probabilities: Tensor) -> Tensor:
         """Bring class probabilities (C, h, w) from the student's frame to the slice's own pixels (C, H, W)."""
-        native = resize_image(probabilities[None], self._rows, self._columns)[0].clamp_(0, 1)
-        return native / native.sum(0, keepdim=True)
+        return _resized(probabilities, self._rows, self._columns)
 
     def _at(self, position: float) -> Tensor:
         inside = min(max(position, 0.0), float(self._last))
@@ -120,6 +149,21 @@ class SliceInputs:
             while len(self._prepared) > self._kept:
                 self._prepared.popitem(last=False)
         return self._prepared[index]
+
+
+def _native_slice(whole: Tensor, index: int, shape: torch.Size) -> Tensor:
+    """Return class probabilities (C, H, W) of one slice of an image (S, H, W) from those of its volume (C, D, h, w)."""
+    slices, rows, columns = shape
+    depth = whole.shape[1]
+    position = min(max((index + 0.5) * depth / slices - 0.5, 0.0), depth - 1.0)
+    lower = int(position)
+    between = torch.lerp(whole[:, lower], whole[:, min(lower + 1, depth - 1)], position - lower)
+    return _resized(between, rows, columns)
+
+
+def _resized(probabilities: Tensor, rows: int, columns: int) -> Tensor:
+    native = resize_image(probabilities[None], rows, columns)[0].clamp_(0, 1)
+    return native / native.sum(0, keepdim=True)
 
 
 def _batches(count: int, size: int) -> Iterator[range]:

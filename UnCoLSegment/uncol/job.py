@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from uncol.errors import ConfigError
+from uncol.methods import find_method
 from uncol.volume import Axis
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+StudentChoice = Literal["2d", "3d", "auto"]
+"""Slices with neighbors, patches of volumes, or what suits the annotation."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,14 @@ def parse_annotated_slices(text: str) -> AnnotatedSlices:
     return AnnotatedSlices(letter, indices, case)  # type: ignore[arg-type]  # checked to be I, J or K above
 
 
+def parse_student(text: str) -> StudentChoice:
+    """Read `2d`, `3d` or `auto`."""
+    if text not in get_args(StudentChoice):
+        message = f'Student "{text}" is unknown. Choose one of {", ".join(get_args(StudentChoice))}.'
+        raise ConfigError(message)
+    return cast(StudentChoice, text)
+
+
 @dataclass(frozen=True)
 class SegmentJob:
     """Segment one image, with a model or, without one, from boxes or annotated slices."""
@@ -171,7 +182,10 @@ class Case:
 
 @dataclass(frozen=True)
 class FineTuneJob:
-    """Train a model from annotated slices and everything that nobody annotated."""
+    """Train a model from annotated slices and everything that nobody annotated.
+
+    `method` and `student` left out are those of the configuration.
+    """
 
     cases: tuple[Case, ...]
     out: Path
@@ -179,5 +193,11 @@ class FineTuneJob:
     annotated_slices: tuple[AnnotatedSlices, ...] = ()
     structures: tuple[Structure, ...] = ()
     base: Path | None = None
+    method: str | None = None
+    student: StudentChoice | None = None
     resume: bool = False
     device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        if self.method is not None:
+            find_method(self.method)

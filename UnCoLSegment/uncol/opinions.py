@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import label as connected_components
 from torch import Tensor
 
-from uncol.datasets import SliceAddress, SlicePool, SliceStack
+from uncol.datasets import Pool, SliceAddress, SliceStack
 from uncol.segmentation import with_background
 from uncol.teachers.embeddings import PromptableStack
 from uncol.transforms import resize_image
@@ -53,17 +54,23 @@ class GeneralizedOpinions:
         stacks: The same cases with their annotated contours.
         prompted: For every case its slices as the foundation teacher sees them.
         margin_pixels: How far a box reaches beyond its mask, in the teacher's frame.
+        most_slices: About how many unannotated slices it is asked, drawn at random; None asks about all.
+        least_reliability: Dice below which a structure has no vote.
     """
 
     def __init__(
         self,
-        pool: SlicePool,
+        pool: Pool,
         stacks: Sequence[SliceStack],
         prompted: Sequence[PromptableStack],
         margin_pixels: float,
+        most_slices: int | None = None,
+        least_reliability: float = _LEAST_RELIABILITY,
     ) -> None:
         self._pool, self._stacks = pool, stacks
-        self._structure_count = pool.class_count - 1
+        self._structure_count = len(pool.voxel_counts) - 1
+        self._least_reliability = least_reliability
+        self.slices = _some_of(pool.unlabeled_slices, most_slices)
         self.cases = [
             CaseVotes(slices, each.native_labels, each.view.spacing_mm, self._structure_count, margin_pixels)
             for slices, each in zip(prompted, stacks, strict=True)
@@ -96,7 +103,7 @@ class GeneralizedOpinions:
         structures = range(self._structure_count)
         return sum(
             any(self.cases[each.case].contour(each.index, structure) is not None for structure in structures)
-            for each in self._pool.unlabeled
+            for each in self.slices
         )
 
     def prompt(
@@ -110,7 +117,7 @@ class GeneralizedOpinions:
             specialized_reliability: How much of its certainty it deserves (C,); None takes all of it.
         """
         deserves = torch.ones(self._structure_count + 1) if specialized_reliability is None else specialized_reliability
-        for address in self._pool.unlabeled:
+        for address in self.slices:
             watch()
             if watch.time_is_up:
                 break
@@ -122,9 +129,9 @@ class GeneralizedOpinions:
         self._probabilities, self._deserved = [], []
         for case, stack in zip(self.cases, self._stacks, strict=True):
             rows, columns = stack.images.shape[1:]
-            shape = (len(stack.images), self._structure_count, *self._pool.rows_columns)
+            shape = (len(stack.native_labels), self._structure_count, *self._pool.slice_size)
             probabilities, deserved = torch.zeros(shape, dtype=torch.uint8), torch.zeros(shape[:2])
-            for index in range(len(stack.images)):
+            for index in range(len(stack.native_labels)):
                 votes, deserved[index] = case.votes_on(index, self.source_dice)
                 if deserved[index].any():
                     resized = resize_image(votes[None], rows, columns)[0].clamp(0, 1)
@@ -132,21 +139,25 @@ class GeneralizedOpinions:
             self._probabilities.append(probabilities)
             self._deserved.append(deserved)
 
-    def about(self, addresses: Sequence[SliceAddress]) -> Opinion:
-        """Return the opinion on some slices; below a Dice of 0.5 a structure has no vote."""
-        foreground = torch.stack([self._probabilities[each.case][each.index] for each in addresses])
-        deserved = torch.stack([self._deserved[each.case][each.index] for each in addresses])
-        asked = deserved >= _LEAST_RELIABILITY
+    def about(self, addresses: Sequence[Any]) -> Opinion:
+        """Return the opinion on some slices, or on all slices of some patches, one after the other.
+
+        Below a Dice of 0.5 a structure has no vote.
+        """
+        cuts = self._pool.slices_of(addresses)
+        foreground = torch.stack([self._probabilities[it.case][it.index][:, it.rows, it.columns] for it in cuts])
+        deserved = torch.stack([self._deserved[it.case][it.index] for it in cuts])
+        asked = deserved >= self._least_reliability
         believed = foreground.float() / 255 * asked[:, :, None, None]
         return Opinion(
             with_background(believed.movedim(1, 0)).movedim(0, 1),
             asked,
-            torch.cat([torch.ones(len(addresses), 1), deserved * asked], 1),
+            torch.cat([torch.ones(len(cuts), 1), deserved * asked], 1),
         )
 
-    def gaps_to(self, addresses: Sequence[SliceAddress]) -> Tensor:
-        """Return how far the nearest annotated slice is (B,), as a part of the gap between two of them, at most 1."""
-        return torch.tensor([self.cases[each.case].gaps_to(each.index) for each in addresses])
+    def gaps_to(self, addresses: Sequence[Any]) -> Tensor:
+        """Return how far the nearest annotated slice is (S,), as a part of the gap between two of them, at most 1."""
+        return torch.tensor([self.cases[it.case].gaps_to(it.index) for it in self._pool.slices_of(addresses)])
 
     def state(self) -> dict[str, Tensor]:
         """Return every vote and what the sources are worth, as tensors by name."""
@@ -187,8 +198,16 @@ class GeneralizedOpinions:
         return own, float(certainty[own].mean())
 
 
+def _some_of(slices: Sequence[SliceAddress], most: int | None) -> list[SliceAddress]:
+    """Draw slices, the same ones in every run: their embeddings are then found in the cache."""
+    if most is None or len(slices) <= most:
+        return list(slices)
+    chosen = torch.randperm(len(slices), generator=torch.Generator().manual_seed(0))[:most]
+    return [slices[index] for index in sorted(chosen.tolist())]
+
+
 def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the largest connected part of a mask (H, W)."""
+    """Return the largest connected part of a mask (H, W) or (D, H, W)."""
     parts, count = connected_components(mask)
     if count <= 1:
         return mask

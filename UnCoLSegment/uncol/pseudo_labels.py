@@ -15,6 +15,15 @@ _SIGNS_OF_A_STRUCTURE = 0.1
 """Probability from which the specialized teacher is taken to see signs of a structure."""
 
 
+def ramp_up(progress: float) -> float:
+    """Return `exp(-5 (1 - t/T)^2)`: 0.0067 at the start, 1 at the end, steep in between.
+
+    Args:
+        progress: t/T, in [0, 1].
+    """
+    return math.exp(-_RAMP_STEEPNESS * (1 - progress) ** 2)
+
+
 def trust_threshold(progress: float, start: float, end: float) -> float:
     """Return the entropy up to which a teacher is trusted.
 
@@ -25,7 +34,7 @@ def trust_threshold(progress: float, start: float, end: float) -> float:
         start: Asymptote at the beginning.
         end: Threshold at the end.
     """
-    return start + (end - start) * math.exp(-_RAMP_STEEPNESS * (1 - progress) ** 2)
+    return start + (end - start) * ramp_up(progress)
 
 
 def entropy_between_two(probabilities: Tensor) -> Tensor:
@@ -124,6 +133,24 @@ def make_less_certain(probabilities: Tensor, reliability: Tensor) -> Tensor:
 def trust_one_teacher(specialized: Tensor, threshold: float) -> PseudoLabel:
     """Take the specialized teacher's word (B, C, ...) where its entropy is at most the threshold."""
     return PseudoLabel(specialized.argmax(1), entropy_between_two(specialized) <= threshold)
+
+
+def trust_generalized_teacher(
+    generalized: Tensor, threshold: float, reliability: Tensor, silent: Tensor
+) -> PseudoLabel:
+    """Take the generalized teacher's word alone, where it has a vote and is as certain as it has earned.
+
+    Args:
+        generalized: Class probabilities (B, C, ...).
+        threshold: Entropy between two classes up to which it is trusted, in [0, 1].
+        reliability: Dice (B, C) that it deserves; background stands first and is not looked at.
+        silent: Where it has no vote because it was not asked (B, ...), bool.
+    """
+    in_question = 1 + generalized[:, 1:].argmax(1)
+    slices = torch.arange(len(in_question)).view(-1, *[1] * (in_question.ndim - 1))
+    deserved = reliability[slices, in_question]
+    entropy = entropy_between_two(make_less_certain(generalized, deserved))
+    return PseudoLabel(generalized.argmax(1), (entropy <= threshold) & (deserved > 0) & ~silent)
 
 
 def where_unasked(specialized: Tensor, asked: Tensor) -> Tensor:

@@ -23,20 +23,22 @@ from uncol.checkpoints import (
     save_model,
 )
 from uncol.clock import BudgetClock
-from uncol.datasets import SliceAddress, SlicePool, SliceStack, stack_case
+from uncol.config import BudgetConfig
+from uncol.datasets import SliceAddress, SliceStack
 from uncol.devices import with_memory_fallback
 from uncol.errors import CancelledError, CheckpointError
-from uncol.inference import predict
 from uncol.interpolation import complete_slices
 from uncol.islands import is_in_one_piece
 from uncol.job import Progress, Report, ShouldStop
 from uncol.losses import class_weights
+from uncol.methods import METHODS
 from uncol.metrics import dice
-from uncol.networks.student import SIZE_MULTIPLE
 from uncol.opinions import GeneralizedOpinions
+from uncol.prediction import memory_format, predict, predict_volume
 from uncol.teachers.embeddings import PromptableStack
 from uncol.teachers.specialized import make_specialized_teacher
-from uncol.training_setup import FineTuneSetup, card_for, student_for
+from uncol.training_setup import FineTuneSetup, card_for, frame_cases, student_for
+from uncol.volume_pool import VolumePool, native_slice
 
 _CURVE_POINTS = 100
 _CARRY_PART = 0.3
@@ -44,6 +46,8 @@ _CARRY_PART = 0.3
 _LARGEST_TEACHER_PART = 0.45
 """Part of a time budget that all asking of the generalized teacher may take."""
 _REPORT_INTERVAL_S = 0.5
+_UNGATED_RELIABILITY = 1e-6
+"""Dice from which a vote counts in the method without gating: every one."""
 
 
 @dataclass
@@ -72,7 +76,9 @@ class Run:
     def __init__(self, setup: FineTuneSetup, out: Path, report: Report, should_stop: ShouldStop) -> None:
         self.setup, self.config, self.device, self.out = setup, setup.config, setup.device, out
         self._report, self._should_stop = report, should_stop
-        self.budget = setup.config.budget
+        self.method = METHODS[setup.config.method]
+        self.memory_format = memory_format(setup.config.student.dims)
+        self.budget = _budget_of(setup)
         self.clock = BudgetClock(self.budget)
         self.notes: list[str] = []
         self.has_begun = False
@@ -88,20 +94,18 @@ class Run:
 
         self._say("Preparing slices")
         self.card = card_for(setup)
-        self.stacks = [
-            stack_case(case, setup.structures, setup.plane, self.card.pixel_mm, self.card.window)
-            for case in setup.all_cases()
-        ]
-        self.pool = SlicePool(self.stacks, self.card.class_count, self.config.data.neighbor_count, SIZE_MULTIPLE)
+        self.stacks, self.pool = frame_cases(setup, self.card)
         if not self.pool.unlabeled:
             self.budget = replace(self.budget, stage1_part=1.0)
             self.clock = BudgetClock(self.budget, self.clock.elapsed_s)
+        if not self.pool.unlabeled or not self.method.scores_teachers:
+            self.pool.release_held_out()
         self._first_weights = class_weights(self.pool.voxel_counts, self.config.losses.class_weight_cap).to(self.device)
 
         torch.manual_seed(self.config.seed)
         self.generator = torch.Generator().manual_seed(self.config.seed)
         student = student_for(setup, self.card)
-        self.student: nn.Module = student.to(self.device).to(memory_format=torch.channels_last)
+        self.student: nn.Module = student.to(self.device).to(memory_format=self.memory_format)
         self.specialized_teacher = make_specialized_teacher(self.student)
         self.optimizer = torch.optim.AdamW(
             self.student.parameters(),
@@ -177,19 +181,20 @@ class Run:
         """Ask the generalized teacher about every unannotated slice, with fresh boxes."""
         if self.opinions is not None:
             phase = f"Asking the foundation model (round {self._round + 1})"
-            watch = _SliceWatch(self, phase, len(self.pool.unlabeled), self._teacher_seconds_left())
-            self.opinions.prompt(self.specialized_probabilities_at, watch, self.specialized_reliability)
+            watch = _SliceWatch(self, phase, len(self.opinions.slices), self._teacher_seconds_left())
+            specialized = _SpecializedSlices(self)
+            self.opinions.prompt(specialized, watch, self.specialized_reliability)
             self._note_teacher_time(watch, "between annotated slices")
             if self._round == 0:
                 self.clock.start_stage2()
             self._round += 1
 
     def specialized_probabilities(self, slices: Tensor) -> Tensor:
-        """Return the specialized teacher's class probabilities (B, C, H, W) for slices with neighbors."""
+        """Return the specialized teacher's class probabilities (B, C, ...) for the student's inputs (B, N, ...)."""
         return predict(self.specialized_teacher, slices, self.device)
 
-    def specialized_probabilities_at(self, addresses: Sequence[SliceAddress]) -> Tensor:
-        """Return the specialized teacher's class probabilities (B, C, H, W) for slices by address."""
+    def specialized_probabilities_at(self, addresses: Sequence[Any]) -> Tensor:
+        """Return the specialized teacher's class probabilities (B, C, ...) by address."""
         return self.specialized_probabilities(self.pool.inputs(addresses))
 
     def within_memory(self, take_step: Callable[[Run], None]) -> None:
@@ -264,6 +269,12 @@ class Run:
                 "Resume with the same ones, or start anew in another folder."
             )
             raise CheckpointError(message)
+        if record["config"].get("method", self.config.method) != self.config.method:
+            message = (
+                f'The checkpoint in "{self.out}" was written by method "{record["config"]["method"]}", not by '
+                f'"{self.config.method}". Resume with the same one, or start anew in another folder.'
+            )
+            raise CheckpointError(message)
         _load_state(self, tensors, record)
         if not self.has_begun:
             self.begin()
@@ -311,7 +322,8 @@ class Run:
 
     def _opinions_of(self, stacks: Sequence[SliceStack]) -> GeneralizedOpinions | None:
         teacher = self.setup.teacher
-        if teacher is None or not self.config.teachers.generalized or not self.pool.unlabeled:
+        wanted = self.config.teachers.generalized and self.method.generalized
+        if teacher is None or not wanted or not self.pool.unlabeled:
             return None
         prompted = [
             PromptableStack(
@@ -323,12 +335,40 @@ class Run:
             )
             for case, each in zip(self.setup.all_cases(), stacks, strict=True)
         ]
-        return GeneralizedOpinions(self.pool, stacks, prompted, self.config.teachers.box_margin_vox)
+        settings = self.config.teachers
+        gate = {} if self.method.gating else {"least_reliability": _UNGATED_RELIABILITY}
+        return GeneralizedOpinions(
+            self.pool, stacks, prompted, settings.box_margin_vox, settings.most_slices_asked, **gate
+        )
 
     def _say(self, phase: str, fraction: float | None = None) -> None:
         self._last_report = time.monotonic()
         done = self.fraction if fraction is None else fraction
         self._report(Progress(phase, done, self.clock.seconds_left(self.step), self.step, self.losses))
+
+
+class _SpecializedSlices:
+    """The specialized teacher's class probabilities of single slices; in 3D a whole volume is predicted and kept."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._case: int | None = None
+        self._volume = torch.empty(0)
+
+    def __call__(self, addresses: Sequence[SliceAddress]) -> Tensor:
+        """Return class probabilities (B, C, H, W) in the student's frame."""
+        if isinstance(self._run.pool, VolumePool):
+            return torch.stack([self._of(each, self._run.pool) for each in addresses])
+        return self._run.specialized_probabilities_at(addresses)
+
+    def _of(self, address: SliceAddress, pool: VolumePool) -> Tensor:
+        run = self._run
+        if address.case != self._case:
+            patch = run.config.data.patch_vox
+            self._volume = predict_volume(run.specialized_teacher, pool.whole(address.case), patch, run.device)
+            self._case = address.case
+        depth, native_depth = self._volume.shape[1], len(run.stacks[address.case].native_labels)
+        return self._volume[:, native_slice(address.index, native_depth, depth)]
 
 
 class _SliceWatch:
@@ -357,6 +397,11 @@ class _SliceWatch:
     def seconds_to_answer(self) -> float:
         """Time for one answer about a slice that is encoded already: most of the quick half of all calls were so."""
         return float(np.percentile(self._pauses, 25)) if self._pauses else 0.0
+
+
+def _budget_of(setup: FineTuneSetup) -> BudgetConfig:
+    part = METHODS[setup.config.method].stage1_part
+    return setup.config.budget if part is None else replace(setup.config.budget, stage1_part=part)
 
 
 def begin_run(setup: FineTuneSetup, out: Path, report: Report, should_stop: ShouldStop) -> Run:
@@ -392,7 +437,8 @@ def _finished_card(run: Run) -> ModelCard:
         "device": run.device.type,
         "threads": torch.get_num_threads(),
         "annotated_slices": [len(complete_slices(each.native_labels)) for each in run.stacks],
-        "slices": [len(each) for each in run.pool.images],
+        "slices": [len(each.native_labels) for each in run.stacks],
+        "method": run.config.method,
         "data_sha256": run.setup.fingerprint(),
         "seed": run.config.seed,
         "generalized_teacher": run.setup.teacher.name if run.opinions is not None and run.setup.teacher else None,

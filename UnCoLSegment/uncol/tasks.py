@@ -18,12 +18,13 @@ from uncol.checkpoints import Model, has_checkpoint, load_model
 from uncol.config import Config
 from uncol.datasets import LabeledCase
 from uncol.devices import select_device
-from uncol.errors import CheckpointError, DataError
+from uncol.errors import CheckpointError, ConfigError, DataError
 from uncol.evaluation import evaluate
 from uncol.first_pass import segment_from_boxes, segment_from_labels
 from uncol.inference import segment_with_model
 from uncol.io import check_writable, content_hash, read_image, read_labels, read_map, write_results
 from uncol.job import AnnotatedSlices, FineTuneJob, Progress, Report, SegmentJob, ShouldStop, Structure
+from uncol.methods import find_method
 from uncol.model_files import DISCLAIMER, MODEL_FILE
 from uncol.preview import Preview, PreviewOrder
 from uncol.segmentation import Segmentation, label_statistics
@@ -32,7 +33,7 @@ from uncol.teachers.generalized import GeneralizedTeacher
 from uncol.teachers.lite_medsam import WEIGHTS_LICENSE, load_lite_medsam
 from uncol.training import fine_tune
 from uncol.training_setup import FineTuneSetup
-from uncol.volume import Volume
+from uncol.volume import UNKNOWN_LABEL, Volume
 
 Document = dict[str, Any]
 """A JSON object."""
@@ -122,6 +123,7 @@ def train_model(job: FineTuneJob, config: Config, around: Surroundings) -> Model
         _read_case(case.image, case.labels, _slices_of_case(job.annotated_slices, number))
         for number, case in enumerate(job.cases, start=1)
     ]
+    config = with_job_choices(config, job, cases)
     setup = FineTuneSetup(
         cases=cases,
         unlabeled=[read_image(path) for path in job.unlabeled],
@@ -208,7 +210,7 @@ def _slices_of_case(annotated: Sequence[AnnotatedSlices], number: int) -> list[A
 
 
 def _teacher_if_any(config: Config, device: torch.device, around: Surroundings) -> GeneralizedTeacher | None:
-    if not config.teachers.generalized:
+    if not (config.teachers.generalized and find_method(config.method).generalized):
         return None
     return around.load_teacher(device, around.foundation_weights)
 
@@ -277,3 +279,21 @@ def with_choices(config: Config, *, minutes: float | None, steps: int | None, se
     if minutes is not None or steps is not None:
         config = replace(config, budget=replace(config.budget, minutes=minutes, steps=steps))
     return config if seed is None else replace(config, seed=seed)
+
+
+def with_job_choices(config: Config, job: FineTuneJob, cases: Sequence[LabeledCase]) -> Config:
+    """Return the configuration with the job's method and student; `auto` is 3D where all cases are annotated whole.
+
+    Raises:
+        ConfigError: If there is no such method, or it is one for benchmarks only.
+    """
+    if job.method is not None:
+        config = replace(config, method=job.method)
+    if find_method(config.method).is_for_benchmarks:
+        message = f'Method "{config.method}" makes no model of its own. Use it in `uncol benchmark`, or "supervised".'
+        raise ConfigError(message)
+    if job.student is None:
+        return config
+    whole = all(not (each.labels.voxels == UNKNOWN_LABEL).any() for each in cases)
+    dims = {"2d": 2, "3d": 3, "auto": 3 if whole else 2}[job.student]
+    return replace(config, student=replace(config.student, dims=dims))

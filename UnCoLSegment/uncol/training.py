@@ -12,22 +12,33 @@ Source:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from uncol.augmentation import Pose, change_grey_values, draw_copy_paste_mask, draw_pose
+from uncol.augmentation import Pose
+from uncol.baselines import label_with_largest_component, learn_to_agree
+from uncol.batches import (
+    change_at_random,
+    complete_labels,
+    draw_annotated,
+    draw_common_pose,
+    draw_mask,
+    loss_where,
+    predict,
+)
 from uncol.checkpoints import Model
-from uncol.datasets import SliceAddress
-from uncol.devices import autocast
 from uncol.job import Report, ShouldStop, ignore_progress, never_stop
-from uncol.losses import known_region, region_loss
+from uncol.methods import Labeler, Lesson
 from uncol.pseudo_labels import (
+    PseudoLabel,
     Reliability,
     fall_with_distance,
     fuse_pseudo_labels,
+    trust_generalized_teacher,
     trust_one_teacher,
     trust_threshold,
     where_unasked,
@@ -76,7 +87,7 @@ def fine_tune(
 
 def take_step(run: Run) -> None:
     """Compute the loss of the stage and move the student's weights by it."""
-    loss = learn_from_annotated(run) if run.stage == 1 else learn_from_both(run)
+    loss = learn_from_annotated(run) if run.stage == 1 else _LESSONS[run.method.lesson](run)
     optimize(run, loss)
 
 
@@ -117,71 +128,35 @@ def learn_from_both(run: Run) -> Tensor:
     return supervised_loss + run.config.losses.pseudo_label_weight * pseudo_label_loss
 
 
-def draw_annotated(run: Run, pose: Pose) -> tuple[Tensor, Tensor]:
-    """Draw annotated slices with neighbors (B, N, H, W) and their labels (B, H, W), moved and changed at random."""
-    addresses = run.pool.draw_labeled(len(pose.matrices), run.generator)
-    return change_at_random(run, pose, run.pool.inputs(addresses), run.pool.targets(addresses))
-
-
 def draw_pseudo_labeled(run: Run, pose: Pose) -> tuple[Tensor, Tensor]:
     """Draw unannotated slices, let the teachers label them as they are, then move and change them at random."""
     addresses = run.pool.draw_unlabeled(len(pose.matrices), run.generator)
     slices = run.pool.inputs(addresses)
-    return change_at_random(run, pose, slices, label_with_teachers(run, addresses, slices))
+    return change_at_random(run, pose, slices, _LABELERS[run.method.labeler](run, addresses, slices))
 
 
-def label_with_teachers(run: Run, addresses: Sequence[SliceAddress], slices: Tensor) -> Tensor:
+def label_with_teachers(run: Run, addresses: Sequence[Any], slices: Tensor) -> Tensor:
     """Fuse both teachers' votes to class indices (B, H, W); 255 where both doubt, annotated voxels as annotated."""
-    teachers = run.config.teachers
+    fused = fuse_votes(run, addresses, run.pool.as_slices(run.specialized_probabilities(slices)))
+    pseudo = torch.where(fused.trust_mask, fused.label, UNKNOWN_LABEL)
+    return complete_labels(run, addresses, run.pool.from_slices(pseudo))
+
+
+def fuse_votes(run: Run, addresses: Sequence[Any], specialized: Tensor) -> PseudoLabel:
+    """Let the surer teacher win voxel by voxel, slice by slice: (S, C, H, W) of the specialized one to (S, H, W)."""
+    teachers, method = run.config.teachers, run.method
     threshold = trust_threshold(run.stage2_fraction, teachers.threshold_start, teachers.threshold_end)
-    specialized = run.specialized_probabilities(slices)
+    if not method.gating:
+        threshold = 1.0
     if run.opinions is None:
-        fused = trust_one_teacher(specialized, threshold)
-    else:
-        opinion = run.opinions.about(addresses)
-        deserved = fall_with_distance(run.specialized_reliability, run.opinions.gaps_to(addresses))
-        reliability = Reliability(opinion.reliability, deserved)
-        silent = where_unasked(specialized, opinion.asked)
-        fused = fuse_pseudo_labels(opinion.probabilities, specialized, threshold, reliability, silent)
-    pseudo = torch.where(fused.trust_mask, fused.label, UNKNOWN_LABEL).to(torch.uint8)
-    known = run.pool.targets(addresses)
-    labeled = torch.where(known == UNKNOWN_LABEL, pseudo, known)
-    return torch.where(run.pool.inside(addresses), labeled, UNKNOWN_LABEL)
-
-
-def draw_common_pose(run: Run, count: int) -> Pose:
-    """Draw poses for `count` slices; slices that are mixed share one, so that anatomy stays in place."""
-    rows, columns = run.pool.rows_columns
-    return draw_pose(count, rows, columns, run.generator, mirror=run.config.data.mirror)
-
-
-def change_at_random(run: Run, pose: Pose, slices: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Move slices and labels alike, change grey values, and bring both to the device."""
-    changed = change_grey_values(pose.move_images(slices), run.generator)
-    return changed.to(run.device, memory_format=torch.channels_last), pose.move_labels(labels).to(run.device)
-
-
-def draw_mask(run: Run) -> Tensor:
-    """Draw the copy-paste mask (H, W) of the step; in a part of the steps nothing is pasted."""
-    rows, columns = run.pool.rows_columns
-    losses = run.config.losses
-    probability = losses.copy_paste_probability[run.stage - 1]
-    if float(torch.rand(1, generator=run.generator)) >= probability:
-        return torch.ones(rows, columns, dtype=torch.bool, device=run.device)
-    return draw_copy_paste_mask(rows, columns, losses.copy_paste_side, run.generator).to(run.device)
-
-
-def predict(run: Run, slices: Tensor) -> Tensor:
-    """Return the student's logits (B, C, H, W), float32."""
-    with autocast(run.device, training=True):
-        logits: Tensor = run.student(slices)
-    return logits.float()
-
-
-def loss_where(run: Run, logits: Tensor, labels: Tensor, region: Tensor) -> Tensor:
-    """Return Dice + cross-entropy where labels are known inside one part of a mixed slice."""
-    target, known = known_region(labels, UNKNOWN_LABEL)
-    return region_loss(logits, target, known & region, run.class_weights)
+        return trust_one_teacher(specialized, threshold)
+    opinion = run.opinions.about(addresses)
+    silent = where_unasked(specialized, opinion.asked)
+    if not method.specialized:
+        return trust_generalized_teacher(opinion.probabilities, threshold, opinion.reliability, silent)
+    deserved = fall_with_distance(run.specialized_reliability, run.opinions.gaps_to(addresses))
+    reliability = Reliability(opinion.reliability, deserved)
+    return fuse_pseudo_labels(opinion.probabilities, specialized, threshold, reliability, silent)
 
 
 def optimize(run: Run, loss: Tensor) -> None:
@@ -193,3 +168,12 @@ def optimize(run: Run, loss: Tensor) -> None:
     loss.backward()
     torch.nn.utils.clip_grad_norm_(run.student.parameters(), settings.gradient_clip)
     run.optimizer.step()
+
+
+_LESSONS: dict[Lesson, Callable[[Run], Tensor]] = {"pseudo-labels": learn_from_both, "agreement": learn_to_agree}
+"""What stage 2 learns from unannotated images."""
+_LABELERS: dict[Labeler, Callable[[Run, Sequence[Any], Tensor], Tensor]] = {
+    "both-teachers": label_with_teachers,
+    "largest-component": label_with_largest_component,
+}
+"""Who writes pseudo-labels."""

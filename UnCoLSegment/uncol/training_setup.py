@@ -12,13 +12,15 @@ from torch import nn
 
 from uncol.checkpoints import Model, ModelCard, build_student
 from uncol.config import Config
-from uncol.datasets import LabeledCase, finest_pixel_mm
+from uncol.datasets import LabeledCase, Pool, SlicePool, SliceStack, finest_pixel_mm, stack_case
+from uncol.errors import ConfigError
 from uncol.job import Structure
-from uncol.networks.student import Student2D
+from uncol.networks.student import SIZE_MULTIPLE
 from uncol.teachers.embeddings import EmbeddingCache
 from uncol.teachers.generalized import GeneralizedTeacher
 from uncol.transforms import choose_window
-from uncol.volume import UNKNOWN_LABEL, Plane, Volume, view_slices
+from uncol.volume import UNKNOWN_LABEL, Plane, SliceView, Volume, view_slices
+from uncol.volume_pool import VolumePool, stack_volume
 
 
 @dataclass(frozen=True)
@@ -69,21 +71,48 @@ def card_for(setup: FineTuneSetup) -> ModelCard:
     """Return the card of the model to be trained: structures, plane, pixel, slice distance and window."""
     if setup.base is not None:
         base = setup.base.card
+        if base.config.student.dims != setup.config.student.dims:
+            message = (
+                f"The base model's student is {base.config.student.dims}D, this run's is {setup.config.student.dims}D. "
+                "Choose another base model, or the same --student."
+            )
+            raise ConfigError(message)
         return ModelCard(setup.structures, base.plane, base.pixel_mm, base.slice_mm, base.window, setup.config)
     case = setup.cases[0]
     view = view_slices(case.image, setup.plane)
     _, rows, columns = view.stack_from(case.image.voxels).shape
+    slice_mm, pixel_mm = view.spacing_mm[0], finest_pixel_mm(view, rows, columns, setup.config.data.max_side_vox)
+    if setup.config.student.dims == 3:
+        slice_mm, pixel_mm = _voxel_mm(view, setup.config.data.voxel_mm)
     return ModelCard(
         structures=setup.structures,
         plane=setup.plane,
-        pixel_mm=finest_pixel_mm(view, rows, columns, setup.config.data.max_side_vox),
-        slice_mm=view.spacing_mm[0],
+        pixel_mm=pixel_mm,
+        slice_mm=slice_mm,
         window=setup.config.data.window or choose_window(case.image.voxels, case.labels.voxels),
         config=setup.config,
     )
 
 
-def student_for(setup: FineTuneSetup, card: ModelCard) -> Student2D:
+def _voxel_mm(view: SliceView, wanted: float | None) -> tuple[float, float]:
+    """Return the distance between slices and the pixel of a 3D student: alike, unless the slices are thicker."""
+    pixel_mm = wanted or min(view.spacing_mm)
+    return max(pixel_mm, view.spacing_mm[0]), pixel_mm
+
+
+def frame_cases(setup: FineTuneSetup, card: ModelCard) -> tuple[list[SliceStack], Pool]:
+    """Bring all cases into the student's frame, and return what training draws from."""
+    if card.config.student.dims == 3:
+        voxel_mm = (card.slice_mm, card.pixel_mm)
+        volumes = [
+            stack_volume(each, setup.structures, setup.plane, voxel_mm, card.window) for each in setup.all_cases()
+        ]
+        return volumes, VolumePool(volumes, card.class_count, card.config.data.patch_vox)
+    stacks = [stack_case(each, setup.structures, setup.plane, card.pixel_mm, card.window) for each in setup.all_cases()]
+    return stacks, SlicePool(stacks, card.class_count, card.config.data.neighbor_count, SIZE_MULTIPLE)
+
+
+def student_for(setup: FineTuneSetup, card: ModelCard) -> nn.Module:
     """Return the student with its first weights: random ones, or those of the base model where they fit."""
     student = build_student(card)
     if setup.base is not None:
@@ -93,5 +122,5 @@ def student_for(setup: FineTuneSetup, card: ModelCard) -> Student2D:
 
 def _copy_fitting_weights(base: nn.Module, student: nn.Module) -> None:
     own = student.state_dict()
-    fitting = {key: value for key, value in base.state_dict().items() if own[key].shape == value.shape}
+    fitting = {key: value for key, value in base.state_dict().items() if key in own and own[key].shape == value.shape}
     student.load_state_dict(own | fitting)

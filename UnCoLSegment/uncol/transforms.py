@@ -95,7 +95,12 @@ def resize_labels(labels: Tensor, rows: int, columns: int) -> Tensor:
     return functional.interpolate(labels[:, None], (rows, columns), mode="nearest-exact")[:, 0]
 
 
+def resize_depth(stack: Tensor, depth: int) -> Tensor:
+    """Resize a stack (S, H, W) linearly to another number of slices, with a low-pass filter where some are lost."""
+    return resize_image(stack.flatten(1)[None, None], depth, stack[0].numel())[0, 0].unflatten(1, stack.shape[1:])
+
+
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
-    """Pad images (B, C, H, W) at the bottom and the right by repeating the edge."""
-    rows, columns = image.shape[-2:]
-    return functional.pad(image, (0, -columns % multiple, 0, -rows % multiple), mode="replicate")
+    """Pad images (B, C, H, W) or (B, C, D, H, W) at the end of each axis by repeating the edge."""
+    missing = [part for size in reversed(image.shape[2:]) for part in (0, -size % multiple)]
+    return functional.pad(image, missing, mode="replicate")

@@ -1,14 +1,15 @@
-"""The 2D student with neighboring slices: a prompt-free U-Net."""
+"""The students, prompt-free U-Nets: in 2D over a slice with its neighbors, in 3D over a patch of a volume."""
 
 from __future__ import annotations
 
-from monai.networks.nets import BasicUNet
+from monai.networks.nets import BasicUNet, UNet
 from torch import Tensor, nn
 
 from uncol.config import StudentConfig
 
 SIZE_MULTIPLE = 16
-"""Rows and columns of the input must be multiples of this: four times halved."""
+"""Every side of the input must be a multiple of this: four times halved."""
+_HALVINGS = 4
 
 
 class Student2D(nn.Module):
@@ -36,6 +37,33 @@ class Student2D(nn.Module):
     def forward(self, slices: Tensor) -> Tensor:
         """Return logits (B, C, H, W) for slices (B, neighbors, H, W); H and W are multiples of 16."""
         logits: Tensor = self.unet(slices)
+        return logits
+
+
+class Student3D(nn.Module):
+    """A residual U-Net over one patch, whose features begin at half of the resolution: fast enough for a CPU.
+
+    Args:
+        config: Feature channels, from half resolution down, and dropout.
+        class_count: Output channels, background first.
+    """
+
+    def __init__(self, config: StudentConfig, class_count: int) -> None:
+        super().__init__()
+        self.unet = UNet(
+            spatial_dims=3,
+            in_channels=1,
+            out_channels=class_count,
+            channels=config.channels,
+            strides=(2,) * _HALVINGS,
+            num_res_units=1,
+            norm=("instance", {"affine": True}),
+            dropout=config.dropout,
+        )
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Return logits (B, C, D, H, W) for patches (B, 1, D, H, W); D, H and W are multiples of 16."""
+        logits: Tensor = self.unet(patches)
         return logits
 
 

@@ -1,0 +1,238 @@
+"""Every method by name: it is found, it learns what it may see, and its golden run is the same bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from uncol.annotations import keep_annotated
+from uncol.batches import draw_mask
+from uncol.checkpoints import Model
+from uncol.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
+from uncol.datasets import LabeledCase
+from uncol.errors import CancelledError, CheckpointError, ConfigError
+from uncol.job import AnnotatedSlices, Structure
+from uncol.methods import METHODS, find_method
+from uncol.prompts import mask_of_box
+from uncol.runs import Run, begin_run
+from uncol.teachers.embeddings import EmbeddingCache
+from uncol.teachers.generalized import Decoded
+from uncol.training import fine_tune, label_with_teachers
+from uncol.training_setup import FineTuneSetup
+from uncol.transforms import SliceFrame, frame_with_longest_side
+from uncol.volume import UNKNOWN_LABEL, Volume
+
+CPU = torch.device("cpu")
+BALL = Structure(3, "ball")
+SLICES, ROWS, COLUMNS = 12, 24, 32
+
+
+class ThresholdTeacher:
+    """A generalized teacher that finds whatever is brighter than half of the window inside a box."""
+
+    name = "threshold"
+    identity = "threshold-1"
+
+    def frame_of(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> SliceFrame:
+        return frame_with_longest_side(rows, columns, spacing_mm, COLUMNS)
+
+    def encode(self, image: Tensor) -> Tensor:
+        return image[None].half()
+
+    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
+        inside = [torch.from_numpy(mask_of_box(box, frame.rows, frame.columns)) for box in boxes.numpy()]
+        return Decoded((torch.stack(inside) & (embedding > 0.5)).float(), torch.ones(len(boxes)))
+
+
+def ball_case(seed: int) -> LabeledCase:
+    """A bright ball in noise at another place for each seed, label 3, everything annotated."""
+    random = np.random.default_rng(seed)
+    k, j, i = np.mgrid[0:SLICES, 0:ROWS, 0:COLUMNS]
+    row, column = random.uniform(10, 14), random.uniform(12, 20)
+    inside = ((k - 6) * 2.0) ** 2 + (j - row) ** 2 + (i - column) ** 2 < 8**2
+    grey = np.where(inside, 120, 20) + random.normal(0, 10, inside.shape)
+    ijk_to_ras = np.diag([-1.0, -1.0, 2.0, 1.0])
+    return LabeledCase(Volume(grey.astype(np.int16), ijk_to_ras), Volume((inside * 3).astype(np.uint8), ijk_to_ras))
+
+
+@pytest.fixture(scope="module")
+def make_setup() -> Callable[..., FineTuneSetup]:
+    """Sparse slices for the 2D student; whole volumes and unlabeled ones for the 3D student."""
+
+    def make(method: str, *, dims: int = 2, steps: int = 20, seed: int = 0) -> FineTuneSetup:
+        first = ball_case(0)
+        sparse = LabeledCase(first.image, keep_annotated(first.labels, [AnnotatedSlices("K", (0, 3, 6, 9, 11))], "a"))
+        return FineTuneSetup(
+            cases=[sparse] if dims == 2 else [first, ball_case(1)],
+            unlabeled=[] if dims == 2 else [ball_case(2).image],
+            structures=(BALL,),
+            plane="axial",
+            config=Config(
+                seed=seed,
+                method=method,
+                data=DataConfig(patch_vox=(16, 16, 32), neighbor_count=3),
+                student=StudentConfig(dims=dims, channels=(4, 4, 4, 4, 4)),
+                optimizer=OptimizerConfig(batch_size=2),
+                budget=BudgetConfig(steps=steps, minutes=None),
+            ),
+            device=CPU,
+            teacher=ThresholdTeacher(),
+            cache=EmbeddingCache(None),
+        )
+
+    return make
+
+
+def begin(setup: FineTuneSetup, folder: Path) -> Run:
+    return begin_run(setup, folder, lambda _: None, lambda: False)
+
+
+def assert_bit_equal(first: Model, second: Model) -> None:
+    for name, tensor in first.student.state_dict().items():
+        assert torch.equal(tensor, second.student.state_dict()[name]), name
+
+
+def test_an_unknown_method_is_refused_with_the_known_ones():
+    with pytest.raises(ConfigError, match=r'There is no method "magic"\. Choose one of supervised, mean-teacher, '):
+        find_method("magic")
+
+
+def test_a_configuration_with_an_unknown_method_is_refused():
+    with pytest.raises(ConfigError, match=r'There is no method "magic"'):
+        Config.from_document({"method": "magic"})
+
+
+def test_the_methods_stand_in_the_order_of_the_tables():
+    assert list(METHODS) == [
+        "supervised",
+        "mean-teacher",
+        "ua-mt",
+        "bcp",
+        "frozen-teacher",
+        "uncol-without-generalized",
+        "uncol-without-specialized",
+        "uncol-without-gating",
+        "uncol",
+        "supervised-all",
+    ]
+
+
+GOLDEN = [
+    *(pytest.param(name, 2, id=f"{name} in 2D") for name, each in METHODS.items() if not each.is_for_benchmarks),
+    *(pytest.param(name, 3, id=f"{name} in 3D") for name in ("supervised", "ua-mt", "bcp", "uncol")),
+]
+
+
+@pytest.mark.parametrize(("method", "dims"), GOLDEN)
+def test_the_golden_run_of_a_method_is_the_same_bit_for_bit(make_setup, tmp_path: Path, method: str, dims: int):
+    torch.set_num_threads(1)
+
+    first, second = (fine_tune(make_setup(method, dims=dims), tmp_path / name) for name in ("first", "second"))
+
+    assert first.card.training["method"] == method
+    assert first.card.training["steps"] == 20
+    assert_bit_equal(first, second)
+
+
+def test_a_3d_run_that_was_stopped_and_resumed_equals_one_that_was_not(make_setup, tmp_path: Path):
+    torch.set_num_threads(1)
+    straight = fine_tune(make_setup("uncol", dims=3), tmp_path / "straight")
+    answers = iter([False] * 45 + [True])
+
+    with pytest.raises(CancelledError, match=r"after 1\d steps"):
+        fine_tune(make_setup("uncol", dims=3), tmp_path / "stopped", should_stop=lambda: next(answers))
+    resumed = fine_tune(make_setup("uncol", dims=3), tmp_path / "stopped", resume=True)
+
+    assert_bit_equal(straight, resumed)
+
+
+def test_a_run_is_resumed_by_the_method_that_began_it(make_setup, tmp_path: Path):
+    with pytest.raises(CancelledError):
+        fine_tune(make_setup("bcp"), tmp_path / "model", should_stop=lambda: True)
+
+    with pytest.raises(CheckpointError, match=r'written by method "bcp", not by "ua-mt"\. Resume with the same one'):
+        fine_tune(make_setup("ua-mt"), tmp_path / "model", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("method", "stages"),
+    [("supervised", {1}), ("frozen-teacher", {1}), ("mean-teacher", {2}), ("ua-mt", {2}), ("bcp", {1, 2})],
+)
+def test_a_method_goes_through_its_stages(make_setup, tmp_path: Path, method: str, stages: set[int]):
+    curve = fine_tune(make_setup(method), tmp_path / "model").card.training["curve"]
+
+    assert {each["stage"] for each in curve} == stages
+
+
+@pytest.mark.parametrize(
+    ("method", "asks"),
+    [("supervised", False), ("bcp", False), ("uncol-without-generalized", False), ("uncol", True)],
+)
+def test_only_methods_with_a_generalized_teacher_ask_it(make_setup, tmp_path: Path, method: str, asks: bool):
+    assert (begin(make_setup(method), tmp_path).opinions is not None) == asks
+
+
+@pytest.mark.parametrize("method", ["supervised", "bcp", "mean-teacher"])
+def test_methods_that_score_no_teacher_hold_nothing_out(make_setup, tmp_path: Path, method: str):
+    assert begin(make_setup(method), tmp_path / method).pool.held_out == []
+    assert begin(make_setup("uncol"), tmp_path / "uncol").pool.held_out != []
+
+
+def test_the_labels_of_every_method_keep_annotated_voxels(make_setup, tmp_path: Path):
+    run = begin(make_setup("uncol"), tmp_path)
+    run.start_stage2()
+    run.prompt_generalized_teacher()
+    addresses = run.pool.draw_labeled(4, run.generator)
+
+    labels = label_with_teachers(run, addresses, run.pool.inputs(addresses))
+
+    known = run.pool.targets(addresses)
+    assert torch.equal(labels[known != UNKNOWN_LABEL], known[known != UNKNOWN_LABEL])
+
+
+def doubting(run: Run) -> Run:
+    """Let the specialized teacher be torn between both classes everywhere."""
+    for parameter in run.specialized_teacher.parameters():
+        parameter.zero_()
+    return run
+
+
+def labels_of_the_middle(run: Run) -> Tensor:
+    """What the teachers write into an unannotated slice through the ball."""
+    run.start_stage2()
+    run.prompt_generalized_teacher()
+    address = next(each for each in run.pool.unlabeled if each.index == 5)
+    return label_with_teachers(run, [address], run.pool.inputs([address]))[0, :ROWS, :COLUMNS]
+
+
+def test_without_gating_every_voxel_has_a_label(make_setup, tmp_path: Path):
+    ungated = labels_of_the_middle(doubting(begin(make_setup("uncol-without-gating"), tmp_path)))
+
+    assert not (ungated == UNKNOWN_LABEL).any()
+
+
+def test_a_doubting_specialized_teacher_alone_labels_nothing_while_the_gate_is_narrow(make_setup, tmp_path: Path):
+    labels = labels_of_the_middle(doubting(begin(make_setup("uncol-without-generalized"), tmp_path)))
+
+    assert (labels == UNKNOWN_LABEL).all()
+
+
+def test_without_the_specialized_teacher_the_generalized_one_alone_finds_the_ball(make_setup, tmp_path: Path):
+    labels = labels_of_the_middle(doubting(begin(make_setup("uncol-without-specialized"), tmp_path)))
+
+    truth = torch.from_numpy(ball_case(0).labels.voxels[5] == 3)
+    found = labels == 1
+    assert float(2 * (found & truth).sum() / (found.sum() + truth.sum())) > 0.9
+
+
+def test_bcp_mixes_in_every_step_of_both_stages(make_setup, tmp_path: Path):
+    run = begin(make_setup("bcp"), tmp_path)
+
+    assert not any(draw_mask(run).all() for _ in range(20))
+    run.start_stage2()
+    assert not any(draw_mask(run).all() for _ in range(20))

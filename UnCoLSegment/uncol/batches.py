@@ -1,0 +1,68 @@
+"""What every method draws, predicts and measures in a step, in 2D (slices) and in 3D (patches of volumes).
+
+Shapes below write the 2D case; in 3D, images are (B, 1, D, H, W) and labels (B, D, H, W).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from uncol.augmentation import Pose, change_grey_values, draw_box_mask, draw_pose, draw_pose_3d
+from uncol.devices import autocast
+from uncol.losses import known_region, region_loss
+from uncol.runs import Run
+from uncol.volume import UNKNOWN_LABEL
+
+
+def draw_annotated(run: Run, pose: Pose) -> tuple[Tensor, Tensor]:
+    """Draw annotated slices with neighbors (B, N, H, W) and their labels (B, H, W), moved and changed at random."""
+    addresses = run.pool.draw_labeled(len(pose.matrices), run.generator)
+    return change_at_random(run, pose, run.pool.inputs(addresses), run.pool.targets(addresses))
+
+
+def draw_common_pose(run: Run, count: int) -> Pose:
+    """Draw poses for `count` slices; slices that are mixed share one, so that anatomy stays in place."""
+    mirror = run.config.data.mirror
+    if len(run.pool.size) == 3:
+        return draw_pose_3d(count, run.pool.size, run.generator, mirror=mirror)
+    rows, columns = run.pool.size
+    return draw_pose(count, rows, columns, run.generator, mirror=mirror)
+
+
+def change_at_random(run: Run, pose: Pose, slices: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Move slices and labels alike, change grey values, and bring both to the device."""
+    changed = change_grey_values(pose.move_images(slices), run.generator)
+    return changed.to(run.device, memory_format=run.memory_format), pose.move_labels(labels).to(run.device)
+
+
+def draw_mask(run: Run) -> Tensor:
+    """Draw the copy-paste mask (H, W) of the step; in a part of the steps nothing is pasted."""
+    losses = run.config.losses
+    probability = 1.0 if run.method.always_mixes else losses.copy_paste_probability[run.stage - 1]
+    if float(torch.rand(1, generator=run.generator)) >= probability:
+        return torch.ones(run.pool.size, dtype=torch.bool, device=run.device)
+    return draw_box_mask(run.pool.size, losses.copy_paste_side, run.generator).to(run.device)
+
+
+def predict(run: Run, slices: Tensor) -> Tensor:
+    """Return the student's logits (B, C, H, W), float32."""
+    with autocast(run.device, training=True):
+        logits: Tensor = run.student(slices)
+    return logits.float()
+
+
+def loss_where(run: Run, logits: Tensor, labels: Tensor, region: Tensor) -> Tensor:
+    """Return Dice + cross-entropy where labels are known inside one part of a mixed slice."""
+    target, known = known_region(labels, UNKNOWN_LABEL)
+    return region_loss(logits, target, known & region, run.class_weights)
+
+
+def complete_labels(run: Run, addresses: Sequence[Any], pseudo_labels: Tensor) -> Tensor:
+    """Return pseudo-labels (B, H, W) with annotated voxels as they were annotated, and padding unknown."""
+    known = run.pool.targets(addresses)
+    labeled = torch.where(known == UNKNOWN_LABEL, pseudo_labels.to(torch.uint8), known)
+    return torch.where(run.pool.inside(addresses), labeled, UNKNOWN_LABEL)
