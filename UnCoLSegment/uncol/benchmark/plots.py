@@ -1,105 +1,72 @@
-"""The comparisons as pictures: Dice against the number of labels, and how the methods learn."""
+"""What the methods are worth: Dice against the number of labels, and all methods side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from io import BytesIO
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from uncol.benchmark.comparison import Comparison, Row
+from uncol.benchmark.plot_style import FONT_PT, INK, STYLES, dress, make_figure, png_of
 from uncol.benchmark.protocol import SUPERVISED_ALL, UNCOL, Benchmark
 from uncol.benchmark.tables import label_count_text
 
-
-@dataclass(frozen=True)
-class Style:
-    """How a method is drawn."""
-
-    color: str
-    marker: str
-    line: str = "-"
-
-
-STYLES = {
-    "shape-interpolation": Style("#8A8A8A", "x", ":"),
-    "supervised": Style("#4D4D4D", "s", "--"),
-    "mean-teacher": Style("#B8860B", "v"),
-    "ua-mt": Style("#D55E00", "^"),
-    "bcp": Style("#009E73", "D"),
-    "frozen-teacher": Style("#56A0D3", "P", ":"),
-    "uncol-without-generalized": Style("#CC79A7", "<", "--"),
-    "uncol-without-specialized": Style("#A65E8C", ">", "-."),
-    "uncol-without-gating": Style("#7B3F6B", "h", ":"),
-    UNCOL: Style("#0072B2", "o"),
-    SUPERVISED_ALL: Style("#000000", "*", ":"),
-}
-"""Colors after Okabe and Ito, which color-blind readers can tell apart; markers and lines differ as well."""
-
-_INK, _AXIS, _GRID = "#1d2733", "#9aa5b1", "#dfe4ea"
-_FONT_PT, _DPI = 11.5, 120
+_WIDTH_IN, _HEIGHT_IN = 6.6, 4.8
 _LABEL_GAP = 0.055
 """Least distance between two names beside a plot, as a part of its height."""
-_SMOOTHED_PART = 0.05
-_CURVE_POINTS = 200
-_NO_LOSS = {"step", "seconds", "stage"}
+_NAME_PLACE = 1.05
+_ERROR_SHIFT = 0.014
+"""Sideways distance between the points of two methods, as a part of the distance between two label counts."""
 
 
 def dice_png(comparison: Comparison) -> bytes:
-    """Draw the mean Dice against the number of labels, and all methods at the count where all are compared."""
-    figure, (lines, rows) = _figure(2)
-    counts = _in_order_of_labels(comparison)
-    for place, method in enumerate(comparison.benchmark.methods):
-        points = [
-            (counts.index(count), row)
-            for count in counts
-            for row in comparison.groups[count]
-            if row.method == method and method != SUPERVISED_ALL
-        ]
-        if points:
-            _draw_line(lines, method, points, 0.012 * (place - len(STYLES) / 2))
-    _draw_full_supervision(lines, comparison)
-    lines.set_xticks(range(len(counts)), [label_count_text(count, comparison.benchmark) for count in counts])
-    lines.set_xlim(-0.35, len(counts) - 0.65)
-    _label(lines, "Mean Dice, 95 % intervals", _label_axis(comparison.benchmark), "Dice")
-    _name_ends(lines)
-    count = _fullest_count(comparison)
-    _draw_rows(rows, comparison.groups[count])
-    _label(rows, f"At {label_count_text(count, comparison.benchmark)}", "Dice", "")
-    return _png(figure)
-
-
-def learning_png(comparison: Comparison) -> bytes | None:
-    """Draw each loss against the steps, mean over the seeds, at the count where all are compared; None without any."""
-    rows = [row for row in comparison.groups[_fullest_count(comparison)] if any(row.curves)]
-    names = list(dict.fromkeys(name for row in rows for curve in row.curves for point in curve for name in point))
-    losses = [name for name in names if name not in _NO_LOSS]
-    if not losses:
-        return None
-    figure, panels = _figure(len(losses))
-    for axes, loss in zip(panels, losses, strict=True):
-        for row in rows:
-            _draw_curve(axes, row.method, _mean_curve(row.curves, loss))
-        _label(axes, f"Loss: {loss.replace('_', ' ')}", "Training step", "")
-        axes.set_yscale("log")
+    """Draw all methods where all are compared, and those that were run at several label counts against these."""
+    counts = in_order_of_labels(comparison)
+    lines = {method: found for method in STYLES if len(found := _line_of(comparison, method, counts)) > 1}
+    figure = make_figure(_WIDTH_IN * (2 if lines else 1), _HEIGHT_IN)
+    panels = figure.subplots(1, 2 if lines else 1, squeeze=False).ravel()
+    count = fullest_count(comparison)
+    _draw_rows(panels[-1], comparison.groups[count])
+    text = label_count_text(count, comparison.benchmark)
+    dress(panels[-1], f"{comparison.benchmark.name}, {text}: mean Dice, 95 % intervals", "Dice", "")
+    panels[-1].grid(visible=False, axis="y")
+    if lines:
+        axes = panels[0]
+        for place, (method, found) in enumerate(lines.items()):
+            _draw_line(axes, method, found, _ERROR_SHIFT * (place - (len(lines) - 1) / 2))
+        _draw_full_supervision(axes, comparison)
+        axes.set_xticks(range(len(counts)), [str(count) for count in _tick_texts(counts, comparison.benchmark)])
+        axes.set_xlim(-0.25, len(counts) - 0.75)
+        dress(axes, f"{comparison.benchmark.name}: Dice against labels", _label_axis(comparison.benchmark), "Dice")
+        figure.draw_without_rendering()
         _name_ends(axes)
-    return _png(figure)
+    return png_of(figure)
 
 
-def _in_order_of_labels(comparison: Comparison) -> list[int]:
+def in_order_of_labels(comparison: Comparison) -> list[int]:
     """Return the label counts from few labels to many; 1 slice in 16 is fewer than 1 in 4."""
     return sorted(comparison.groups, reverse=comparison.benchmark.supervision == "slices")
 
 
-def _fullest_count(comparison: Comparison) -> int:
+def fullest_count(comparison: Comparison) -> int:
+    """Return the label count at which all methods are compared; where it is missing, that with most methods."""
     must = comparison.benchmark.must_count
     return must if must in comparison.groups else max(comparison.groups, key=lambda each: len(comparison.groups[each]))
+
+
+def _line_of(comparison: Comparison, method: str, counts: Sequence[int]) -> list[tuple[int, Row]]:
+    """Return the rows of a method with the places of their label counts; what does not depend on them has none."""
+    return [
+        (place, row)
+        for place, count in enumerate(counts)
+        for row in comparison.groups[count]
+        if row.method == method != SUPERVISED_ALL
+    ]
+
+
+def _tick_texts(counts: Sequence[int], benchmark: Benchmark) -> list[str]:
+    return [f"{count}" if benchmark.supervision == "cases" else f"1 in {count}" for count in counts]
 
 
 def _label_axis(benchmark: Benchmark) -> str:
@@ -148,57 +115,36 @@ def _draw_rows(axes: Axes, rows: Sequence[Row]) -> None:
             (7, 0),
             textcoords="offset points",
             va="center",
-            fontsize=10,
-            color=_INK,
+            fontsize=FONT_PT - 1.5,
+            color=INK,
         )
     axes.set_yticks(range(len(rows)), [row.method for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.margins(x=0.14)
-    axes.grid(visible=False, axis="y")
-
-
-def _mean_curve(
-    curves: Sequence[Sequence[Mapping[str, Any]]], loss: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return steps and the mean over the runs of a loss, from the first step at which all have it to the last."""
-    pairs = [np.array([(point["step"], point[loss]) for point in curve if loss in point]) for curve in curves]
-    found = [each for each in pairs if len(each)]
-    if not found:
-        return np.empty(0), np.empty(0)
-    steps = np.linspace(max(each[0, 0] for each in found), min(each[-1, 0] for each in found), _CURVE_POINTS)
-    values = np.mean([np.interp(steps, each[:, 0], each[:, 1]) for each in found], axis=0)
-    width = max(1, round(_CURVE_POINTS * _SMOOTHED_PART))
-    padded = np.pad(values, (width // 2, width - 1 - width // 2), mode="edge")
-    return steps, np.convolve(padded, np.full(width, 1 / width), "valid")
-
-
-def _draw_curve(axes: Axes, method: str, curve: tuple[NDArray[np.float64], NDArray[np.float64]]) -> None:
-    style, (steps, values) = STYLES[method], curve
-    if len(steps):
-        width = 2.6 if method == UNCOL else 1.5
-        axes.plot(steps, values, color=style.color, linestyle=style.line, linewidth=width, label=method)
 
 
 def _name_ends(axes: Axes) -> None:
     """Write each line's name beside its right end instead of a legend; names that would overlap are spread."""
-    axes.figure.canvas.draw()
     to_axes = axes.transData + axes.transAxes.inverted()
     ends = []
     for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
         line = handle[0] if isinstance(handle, tuple) else handle
-        is_level = name == SUPERVISED_ALL and len(line.get_xdata()) == 2
-        x, y = line.get_xdata()[-1], line.get_ydata()[-1]
-        ends.append(
-            (float(to_axes.transform((x, y))[1]), 1.0 if is_level else float(to_axes.transform((x, y))[0]), name)
-        )
+        x, y = to_axes.transform((line.get_xdata()[-1], line.get_ydata()[-1]))
+        ends.append((float(y), 1.0 if name == SUPERVISED_ALL else float(x), name))
     ends.sort()
-    heights = _spread([height for height, _, _ in ends])
-    for (height, x, name), shown in zip(ends, heights, strict=True):
+    for (height, place, name), shown in zip(ends, _spread([height for height, _, _ in ends]), strict=True):
         axes.annotate(
-            name, (x, height), (1.03, shown), xycoords="axes fraction", textcoords="axes fraction", va="center",
-            fontsize=10, color=STYLES[name].color, fontweight="bold" if name == UNCOL else "normal",
-            arrowprops={"arrowstyle": "-", "color": STYLES[name].color, "linewidth": 0.6, "alpha": 0.5},
-        )  # fmt: skip
+            name,
+            (place, height),
+            (_NAME_PLACE, shown),
+            xycoords="axes fraction",
+            textcoords="axes fraction",
+            va="center",
+            fontsize=FONT_PT - 1.5,
+            color=STYLES[name].color,
+            fontweight="bold" if name == UNCOL else "normal",
+            arrowprops={"arrowstyle": "-", "color": STYLES[name].color, "alpha": 0.5, "relpos": (0, 0.5), "shrinkA": 0},
+        )
 
 
 def _spread(heights: Sequence[float]) -> list[float]:
@@ -211,28 +157,3 @@ def _spread(heights: Sequence[float]) -> list[float]:
         above = shown[place + 1] - _LABEL_GAP if place + 1 < len(shown) else shown[place] - excess
         shown[place] = min(shown[place], above)
     return shown
-
-
-def _figure(panel_count: int) -> tuple[Figure, list[Axes]]:
-    figure = Figure(figsize=(6.4 * panel_count, 4.8), dpi=_DPI, facecolor="white", layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = [figure.add_subplot(1, panel_count, place + 1) for place in range(panel_count)]
-    for axes in panels:
-        axes.grid(color=_GRID, linewidth=0.9)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        axes.spines[["left", "bottom"]].set_color(_AXIS)
-        axes.tick_params(labelsize=_FONT_PT, colors=_INK)
-    return figure, panels
-
-
-def _label(axes: Axes, title: str, x_label: str, y_label: str) -> None:
-    axes.set_title(title, loc="left", fontsize=_FONT_PT + 1, color=_INK)
-    axes.set_xlabel(x_label, fontsize=_FONT_PT, color=_INK)
-    axes.set_ylabel(y_label, fontsize=_FONT_PT, color=_INK)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = BytesIO()
-    figure.savefig(buffer, format="png", facecolor=figure.get_facecolor(), metadata={"Software": None})
-    return buffer.getvalue()

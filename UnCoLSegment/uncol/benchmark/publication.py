@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from uncol.benchmark.comparison import Comparison, compare
-from uncol.benchmark.plots import dice_png, learning_png
+from uncol.benchmark.learning_plot import learning_png
+from uncol.benchmark.plots import dice_png, fullest_count
 from uncol.benchmark.protocol import BENCHMARKS
 from uncol.benchmark.runs import RunResult, RunStore
 from uncol.benchmark.tables import markdown
@@ -45,7 +46,7 @@ def _one_run_a_line(results: Sequence[RunResult]) -> str:
 
 def _pictures(comparison: Comparison) -> dict[str, bytes]:
     name = f"{comparison.benchmark.name}-{comparison.steps}-steps"
-    learning = learning_png(comparison)
+    learning = learning_png(comparison, fullest_count(comparison))
     return {
         f"{name}-dice.png": dice_png(comparison),
         **({} if learning is None else {f"{name}-learning.png": learning}),

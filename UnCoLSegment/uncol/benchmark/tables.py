@@ -66,12 +66,12 @@ def _cells(row: Row, benchmark: Benchmark) -> list[str]:
 def _labeled(row: Row, benchmark: Benchmark) -> str:
     if row.method == SUPERVISED_ALL:
         return f"all {row.labeled}"
-    return label_count_text(row.labeled, benchmark)
+    return f"{row.labeled}" if benchmark.supervision == "cases" else f"1 in {row.labeled}"
 
 
 def label_count_text(count: int, benchmark: Benchmark) -> str:
     """Return a label count in words: a number of subjects, or every how manieth slice."""
-    return f"{count}" if benchmark.supervision == "cases" else f"1 in {count}"
+    return f"{count} labeled" if benchmark.supervision == "cases" else f"1 slice in {count}"
 
 
 def _notes(comparison: Comparison) -> list[str]:
@@ -97,7 +97,7 @@ def _notes(comparison: Comparison) -> list[str]:
 
 def _outcome(count: int, rows: Sequence[Row], benchmark: Benchmark) -> list[str]:
     compared = [row for row in rows if row.advantage is not None]
-    where = f"At {label_count_text(count, benchmark)} {'labeled' if benchmark.supervision == 'cases' else 'slices'}"
+    where = f"With {label_count_text(count, benchmark)}"
     parts = []
     for outcome, words in ((_BETTER, "better than"), (_TIED, "not told apart from"), (_WORSE, "worse than")):
         names = [row.method for row in compared if row.advantage is not None and verdict(row.advantage) == outcome]
@@ -106,7 +106,11 @@ def _outcome(count: int, rows: Sequence[Row], benchmark: Benchmark) -> list[str]
     share = _share_of_full_supervision(rows)
     return [
         *([f"{where}, UnCoL is {'; '.join(parts)}."] if parts else []),
-        *([f"{where}, UnCoL reaches {share:.1%} of the mean Dice of {SUPERVISED_ALL}."] if share is not None else []),
+        *(
+            [f"{where}, UnCoL reaches {100 * share:.1f} % of the mean Dice of {SUPERVISED_ALL}."]
+            if share is not None
+            else []
+        ),
     ]
 
 

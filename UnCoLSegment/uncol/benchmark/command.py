@@ -1,0 +1,122 @@
+"""`uncol benchmark`: the command that compares the methods."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from uncol.benchmark.execution import TrainerFor
+from uncol.benchmark.plan import DEFAULT_SEEDS, Choice
+from uncol.benchmark.protocol import BENCHMARKS, METHODS, SUITES
+from uncol.benchmark.publication import TABLES_FILE
+from uncol.benchmark.runs import RunSpec, Trainer
+from uncol.benchmark.session import BenchmarkJob, run_benchmark, work
+from uncol.benchmark.settings import config_document
+from uncol.benchmark.trainer import train
+from uncol.benchmark.untrained import untrained
+from uncol.command_options import CacheFolder, DeviceChoice, JsonFlag, WeightsFile, cache_folder, parse_device
+from uncol.console import ProgressDisplay, print_json, say
+from uncol.errors import ConfigError
+from uncol.job import ShouldStop
+
+
+def benchmark_command(should_stop: ShouldStop) -> Callable[..., None]:
+    """Return the command; it stops when `should_stop` says so."""
+
+    def benchmark(
+        name: Annotated[str, typer.Argument(metavar="NAME", help=f"{', '.join(SUITES)}.")],
+        data: Annotated[Path, typer.Option(help="Folder that holds the benchmark's folder with its splits.json.")],
+        out: Annotated[Path, typer.Option(help="Folder for the results; the same folder goes on where it was.")],
+        methods: Annotated[
+            str | None, typer.Option(metavar="A,B,...", help=f"What to compare: {', '.join(METHODS)}.")
+        ] = None,
+        labeled: Annotated[
+            list[str] | None,
+            typer.Option(metavar="N", help="Labeled cases, or every n-th slice; repeatable, or as N1,N2,..."),
+        ] = None,
+        seeds: Annotated[int, typer.Option(help="How many seeds.")] = DEFAULT_SEEDS,
+        steps: Annotated[int | None, typer.Option(help="Training steps of a run.")] = None,
+        jobs: Annotated[int, typer.Option(help="Processes of one thread each, side by side.")] = 1,
+        device: DeviceChoice = "auto",
+        cache: CacheFolder = None,
+        foundation_weights: WeightsFile = None,
+        as_json: JsonFlag = False,
+        runs_only: Annotated[bool, typer.Option("--runs-only", hidden=True, help="One of several processes.")] = False,
+    ) -> None:
+        """Compare UnCoL with its baselines on test images: a table with intervals, and pictures."""
+        choice = Choice(
+            methods=tuple(_parts(methods)),
+            labeled=tuple(_whole_number(part) for text in labeled or () for part in _parts(text)),
+            seeds=seeds,
+            steps=steps,
+            device=parse_device(device),
+        )
+        _check_jobs(jobs)
+        command = _worker_command(name, data, out, choice, cache, foundation_weights)
+        job = BenchmarkJob(
+            name=name,
+            data=data,
+            out=out,
+            choice=choice,
+            worker_commands=[command] * jobs if jobs > 1 else [],
+        )
+        trainer_for = _trainer_for(cache_folder(cache), foundation_weights)
+        with ProgressDisplay(as_json=as_json) as display:
+            carry_out = work if runs_only else run_benchmark
+            document = carry_out(job, trainer_for, config_document, display, should_stop)
+        if as_json:
+            print_json({"event": "result", **document})
+            return
+        for note in document["notes"]:
+            say(note)
+        say(f"Done: {document['finished']} of {document['planned']} runs. The table is in {out / TABLES_FILE}")
+
+    return benchmark
+
+
+def _trainer_for(cache: Path, weights: Path | None) -> TrainerFor:
+    def choose(spec: RunSpec) -> Trainer:
+        without_training = untrained(BENCHMARKS[spec.benchmark], spec.method, cache, weights)
+        return without_training or partial(train, cache=cache, foundation_weights=weights)
+
+    return choose
+
+
+def _worker_command(
+    name: str, data: Path, out: Path, choice: Choice, cache: Path | None, weights: Path | None
+) -> tuple[str, ...]:
+    options = {
+        "--data": data,
+        "--out": out,
+        "--methods": ",".join(choice.methods) or None,
+        "--labeled": ",".join(map(str, choice.labeled)) or None,
+        "--seeds": choice.seeds,
+        "--steps": choice.steps,
+        "--device": choice.device,
+        "--cache": cache,
+        "--foundation-weights": weights,
+    }
+    given = [part for option, value in options.items() if value is not None for part in (option, str(value))]
+    return (sys.executable, "-m", "uncol", "benchmark", name, *given, "--runs-only", "--json")
+
+
+def _parts(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _whole_number(text: str) -> int:
+    if not text.isdecimal():
+        message = f'--labeled "{text}" is no number of labeled cases. Give whole numbers, as in --labeled 4,8.'
+        raise ConfigError(message)
+    return int(text)
+
+
+def _check_jobs(jobs: int) -> None:
+    if jobs < 1:
+        message = f"--jobs must be at least 1, got {jobs}."
+        raise ConfigError(message)
