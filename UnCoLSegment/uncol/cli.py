@@ -29,6 +29,7 @@ from uncol.job import (
     parse_annotated_slices,
     parse_box,
     parse_structure,
+    parse_student,
 )
 from uncol.model_commands import ModelsFolder, models_folder
 from uncol.model_commands import commands as models_commands
@@ -124,6 +125,10 @@ def fine_tune(
     structure: Structures = None,
     minutes: Annotated[float | None, typer.Option(help="Time for everything (5 when nothing is given).")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps instead of minutes: repeatable.")] = None,
+    student: Annotated[str | None, typer.Option(help="2d, 3d, or auto: 3d where whole volumes are annotated.")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="uncol (the default), supervised, mean-teacher, ua-mt, bcp, ...")
+    ] = None,
     base: Annotated[str | None, typer.Option(help="Model to start from: its folder or name.")] = None,
     models: ModelsFolder = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")] = False,
@@ -142,6 +147,8 @@ def fine_tune(
         annotated_slices=_parsed(annotated_slices, parse_annotated_slices),
         structures=_parsed(structure, parse_structure),
         base=None if base is None else find_model(base, Store(models_folder(models))),
+        method=method,
+        student=None if student is None else parse_student(student),
         resume=resume,
         device=_device(device),
     )
