@@ -16,7 +16,7 @@ from uncol.errors import CheckpointError
 from uncol.metrics import dice
 from uncol.prompts import box_of_mask, scale_box
 from uncol.teachers.embeddings import EmbeddingCache, PromptableStack
-from uncol.teachers.generalized import GeneralizedTeacher
+from uncol.teachers.generalized import EncodedSlice, FeatureTeacher, GeneralizedTeacher
 from uncol.teachers.lite_medsam import WEIGHTS_SHA256, LiteMedSAM, load_lite_medsam
 from uncol.transforms import resize_image
 
@@ -51,6 +51,12 @@ def stack(teacher: LiteMedSAM, disk: np.ndarray) -> PromptableStack:
 def box(stack: PromptableStack, disk: np.ndarray) -> np.ndarray:
     """The disk's box in the teacher's frame."""
     return scale_box(box_of_mask(disk), stack.frame.rows / ROWS, stack.frame.columns / COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def encoded(teacher: LiteMedSAM, stack: PromptableStack) -> EncodedSlice:
+    as_protocol: FeatureTeacher = teacher
+    return as_protocol.encode_with_maps(stack.image(0))
 
 
 class TestNetwork:
@@ -192,3 +198,41 @@ class TestAnswers:
 
     def test_answers_carry_no_gradient(self, stack: PromptableStack, box: np.ndarray) -> None:
         assert not stack.decode(0, box[None]).probabilities.requires_grad
+
+
+class TestFeatures:
+    def test_the_embedding_is_the_same_with_and_without_maps(
+        self, encoded: EncodedSlice, stack: PromptableStack
+    ) -> None:
+        # float16's rounding; the two may have been computed on different numbers of threads
+        torch.testing.assert_close(encoded.embedding, stack.embedding(0), rtol=0, atol=0.002)
+
+    def test_maps_of_the_last_two_stages_cover_the_slice_without_its_padding(
+        self, encoded: EncodedSlice, teacher: LiteMedSAM
+    ) -> None:
+        # 191 of 256 columns touch 48 of 64
+        assert [tuple(each.shape) for each in encoded.maps] == [(320, 64, 48)] * 2
+        assert teacher.map_widths == (320, 320)
+        assert all(each.dtype == torch.float16 and each.isfinite().all() for each in encoded.maps)
+
+    def test_maps_lie_as_the_slice_lies(self, encoded: EncodedSlice, disk: np.ndarray) -> None:
+        in_map = resize_image(torch.from_numpy(disk).float()[None, None], 64, 48)[0, 0] > 0.5
+        last = encoded.maps[1].float()
+
+        # what one channel sees in the disk differs from what it sees beside it
+        contrast = (last[:, in_map].mean(1) - last[:, ~in_map].mean(1)).abs() / last.flatten(1).std(1)
+        assert contrast.max() > 2
+
+    def test_each_box_has_tokens_of_its_own(
+        self, encoded: EncodedSlice, teacher: LiteMedSAM, stack: PromptableStack, box: np.ndarray
+    ) -> None:
+        boxes = torch.from_numpy(np.stack([box, box + 40]))
+
+        tokens = teacher.decode_tokens(encoded.embedding, boxes, stack.frame)
+
+        assert tokens.shape == (2, teacher.token_width, 64, 48)
+        assert tokens.isfinite().all()
+        assert not torch.equal(tokens[0], tokens[1])
+
+    def test_looking_inside_leaves_no_trace(self, encoded: EncodedSlice, teacher: LiteMedSAM) -> None:
+        assert not any(module._forward_hooks for module in teacher._network.modules())

