@@ -11,19 +11,35 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
-from typing import Annotated, Any, TypeVar, cast, get_args
+from typing import Annotated, Any
 
 import typer
 
 from uncol import __version__
+from uncol.command_options import (
+    EXIT_BUG,
+    EXIT_CANCELLED,
+    EXIT_USER,
+    AnnotatedChoice,
+    CacheFolder,
+    DeviceChoice,
+    JsonFlag,
+    OutFolder,
+    SliceChoice,
+    Structures,
+    WeightsFile,
+    cache_folder,
+    join_cases,
+    parse_case,
+    parse_device,
+    parsed,
+)
 from uncol.config import Config, read_config
-from uncol.console import ProgressDisplay, print_json, print_table, say
+from uncol.console import ProgressDisplay, print_evaluation, print_json, print_table, say
 from uncol.demo import DemoJob, run_demo
 from uncol.doctor import examine
-from uncol.errors import CancelledError, ConfigError, UncolError
+from uncol.errors import CancelledError, UncolError
 from uncol.job import (
-    Case,
-    Device,
     FineTuneJob,
     SegmentJob,
     parse_annotated_slices,
@@ -37,8 +53,6 @@ from uncol.model_store import Store, find_model
 from uncol.tasks import Surroundings, run_evaluate, run_fine_tune, run_segment, with_choices
 from uncol.worker import WorkerSettings, run_worker
 
-EXIT_BUG, EXIT_USER, EXIT_CANCELLED = 1, 2, 130
-
 app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
@@ -48,33 +62,7 @@ app = typer.Typer(
 )
 app.add_typer(models_commands, name="models")
 
-JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout; the result comes last.")]
-OutFolder = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
-DeviceChoice = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
-Structures = Annotated[
-    list[str] | None, typer.Option("--structure", metavar="NAME=VALUE", help="Structure in the label map; repeatable.")
-]
-SliceChoice = list[str] | None
-AnnotatedChoice = Annotated[
-    SliceChoice,
-    typer.Option(
-        "--annotated-slices",
-        metavar="[CASE@]AXIS:N1,N2,...",
-        help="Slices of the label map that count as annotated, e.g. K:0,8,16; repeatable.",
-    ),
-]
-CacheFolder = Annotated[
-    Path | None, typer.Option("--cache", help="Folder for the foundation model's embeddings of your slices.")
-]
-WeightsFile = Annotated[
-    Path | None, typer.Option("--foundation-weights", help="LiteMedSAM weights; else those of the installed package.")
-]
-
-_SCORES = ("dice", "hd95_mm", "asd_mm")
-_BETWEEN_PATHS = "\x1f"
-"""The unit separator: no path of a user holds it."""
 _stop = Event()
-Parsed = TypeVar("Parsed")
 
 
 @app.command()
@@ -102,11 +90,11 @@ def segment(
         image=image,
         out=out,
         model=None if model is None else Path(model),
-        boxes=_parsed(box, parse_box),
+        boxes=parsed(box, parse_box),
         labels=labels,
-        annotated_slices=_parsed(annotated_slices, parse_annotated_slices),
-        structures=_parsed(structure, parse_structure),
-        device=_device(device),
+        annotated_slices=parsed(annotated_slices, parse_annotated_slices),
+        structures=parsed(structure, parse_structure),
+        device=parse_device(device),
     )
     if model is not None:
         job = replace(job, model=find_model(model, Store(models_folder(models))))
@@ -141,16 +129,16 @@ def fine_tune(
 ) -> None:
     """Learn from a few annotated slices and from everything that nobody annotated."""
     job = FineTuneJob(
-        cases=_parsed(case, _parse_case),
+        cases=parsed(case, parse_case),
         out=out,
         unlabeled=tuple(unlabeled or ()),
-        annotated_slices=_parsed(annotated_slices, parse_annotated_slices),
-        structures=_parsed(structure, parse_structure),
+        annotated_slices=parsed(annotated_slices, parse_annotated_slices),
+        structures=parsed(structure, parse_structure),
         base=None if base is None else find_model(base, Store(models_folder(models))),
         method=method,
         student=None if student is None else parse_student(student),
         resume=resume,
-        device=_device(device),
+        device=parse_device(device),
     )
     settings = with_choices(read_config(config) if config else Config(), minutes=minutes, steps=steps, seed=seed)
     document = _with_progress(
@@ -178,29 +166,14 @@ def evaluate(
         prediction,
         reference,
         uncertainty=uncertainty,
-        structures=_parsed(structure, parse_structure),
-        excluded=_parsed(exclude_slices, parse_annotated_slices),
-        only=_parsed(only_slices, parse_annotated_slices),
+        structures=parsed(structure, parse_structure),
+        excluded=parsed(exclude_slices, parse_annotated_slices),
+        only=parsed(only_slices, parse_annotated_slices),
     )
     if as_json:
         print_json({"event": "result", **document})
         return
-    rows = [
-        [each["name"], *(_number(each[name], 3 if name == "dice" else 2) for name in _SCORES)]
-        for each in document["structures"]
-    ]
-    rows.append(["mean", *(_number(document[f"mean_{name}"], 3 if name == "dice" else 2) for name in _SCORES)])
-    print_table("Segmentation against reference", ["structure", "Dice", "HD95 (mm)", "ASD (mm)"], rows)
-    if document["uncertainty"] is not None:
-        doubt = document["uncertainty"]
-        print_table(
-            f"Uncertainty, within {doubt['band_mm']:g} mm of a boundary",
-            ["", "value"],
-            [
-                ["error detection (AUROC)", _number(doubt["error_detection_auroc"], 3)],
-                ["calibration error (ECE)", _number(doubt["expected_calibration_error"], 3)],
-            ],
-        )
+    print_evaluation(document)
 
 
 @app.command()
@@ -227,12 +200,12 @@ def demo(
         out=out,
         image=image,
         labels=labels,
-        structures=_parsed(structure, parse_structure),
+        structures=parsed(structure, parse_structure),
         every=every,
         minutes=minutes,
         download=download,
-        device=_device(device),
-        boxes=_parsed(box, parse_box),
+        device=parse_device(device),
+        boxes=parsed(box, parse_box),
     )
     document = _with_progress(lambda around: run_demo(job, _confirm, around), cache, None, as_json=as_json)
     _tell_result(document, as_json=as_json)
@@ -241,7 +214,7 @@ def demo(
 @app.command()
 def doctor(cache: CacheFolder = None, foundation_weights: WeightsFile = None, as_json: JsonFlag = False) -> None:
     """Say which devices, teachers, versions and memory there are, and what to do about what is missing."""
-    document = examine(_cache_folder(cache), foundation_weights)
+    document = examine(cache_folder(cache), foundation_weights)
     if as_json:
         print_json({"event": "result", **document})
         return
@@ -260,7 +233,7 @@ def worker(
     run_worker(
         WorkerSettings(
             models=models_folder(models),
-            cache=_cache_folder(cache),
+            cache=cache_folder(cache),
             jobs=jobs or Path(tempfile.gettempdir()),
             foundation_weights=foundation_weights,
         )
@@ -277,7 +250,7 @@ def main() -> None:
 
 def _exit_code() -> int:
     try:
-        app(args=_with_joined_cases(sys.argv[1:]))
+        app(args=join_cases(sys.argv[1:]))
     except CancelledError as cancelled:
         say(str(cancelled))
         return EXIT_CANCELLED
@@ -295,7 +268,7 @@ def _with_progress(
     work: Callable[[Surroundings], dict[str, Any]], cache: Path | None, weights: Path | None, *, as_json: bool
 ) -> dict[str, Any]:
     with ProgressDisplay(as_json=as_json) as display:
-        return work(Surroundings(display, _stop.is_set, _cache_folder(cache), weights))
+        return work(Surroundings(display, _stop.is_set, cache_folder(cache), weights))
 
 
 def _tell_result(document: dict[str, Any], *, as_json: bool) -> None:
@@ -307,41 +280,5 @@ def _tell_result(document: dict[str, Any], *, as_json: bool) -> None:
     say(f"Done. Results are in {document['out']}")
 
 
-def _parsed(texts: list[str] | None, parse: Callable[[str], Parsed]) -> tuple[Parsed, ...]:
-    return tuple(parse(text) for text in texts or ())
-
-
-def _with_joined_cases(arguments: list[str]) -> list[str]:
-    """Join `--case IMAGE LABELS` to one value: typer has repeatable options, but none of two values each."""
-    joined = list(arguments)
-    for place in [number for number, each in enumerate(arguments) if each == "--case"][::-1]:
-        paths = [each for each in joined[place + 1 : place + 3] if not each.startswith("--")]
-        joined[place + 1 : place + 1 + len(paths)] = [_BETWEEN_PATHS.join(paths)]
-    return joined
-
-
-def _parse_case(text: str) -> Case:
-    image, between, labels = text.partition(_BETWEEN_PATHS)
-    if not between:
-        message = "--case needs two paths: the image and its label map, as in --case ct.nii.gz labels.nii.gz."
-        raise ConfigError(message)
-    return Case(Path(image), Path(labels))
-
-
-def _device(text: str) -> Device:
-    if text not in get_args(Device):
-        message = f'Device "{text}" is unknown. Choose one of {", ".join(get_args(Device))}.'
-        raise ConfigError(message)
-    return cast(Device, text)
-
-
-def _cache_folder(chosen: Path | None) -> Path:
-    return chosen or Path(typer.get_app_dir("uncol")) / "embeddings"
-
-
 def _confirm(question: str) -> bool:
     return sys.stdin.isatty() and typer.confirm(question, err=True)
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "undefined" if value is None else f"{value:.{digits}f}"

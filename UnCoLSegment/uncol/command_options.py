@@ -1,23 +1,48 @@
-"""Options that several commands share, and how their texts are read."""
+"""Options and exit codes that all commands share, and how the texts of options are read."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated, TypeVar, cast, get_args
 
 import typer
 
 from uncol.errors import ConfigError
-from uncol.job import Device
+from uncol.job import Case, Device
+
+EXIT_BUG, EXIT_USER, EXIT_CANCELLED = 1, 2, 130
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout; the result comes last.")]
+OutFolder = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
 DeviceChoice = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Structures = Annotated[
+    list[str] | None, typer.Option("--structure", metavar="NAME=VALUE", help="Structure in the label map; repeatable.")
+]
+SliceChoice = list[str] | None
+AnnotatedChoice = Annotated[
+    SliceChoice,
+    typer.Option(
+        "--annotated-slices",
+        metavar="[CASE@]AXIS:N1,N2,...",
+        help="Slices of the label map that count as annotated, e.g. K:0,8,16; repeatable.",
+    ),
+]
 CacheFolder = Annotated[
     Path | None, typer.Option("--cache", help="Folder for the foundation model's embeddings of your slices.")
 ]
 WeightsFile = Annotated[
     Path | None, typer.Option("--foundation-weights", help="LiteMedSAM weights; else those of the installed package.")
 ]
+
+_BETWEEN_PATHS = "\x1f"
+"""The unit separator: no path of a user holds it."""
+Parsed = TypeVar("Parsed")
+
+
+def parsed(texts: list[str] | None, parse: Callable[[str], Parsed]) -> tuple[Parsed, ...]:
+    """Read each text of a repeatable option; an option left out has none."""
+    return tuple(parse(text) for text in texts or ())
 
 
 def parse_device(text: str) -> Device:
@@ -30,6 +55,28 @@ def parse_device(text: str) -> Device:
         message = f'Device "{text}" is unknown. Choose one of {", ".join(get_args(Device))}.'
         raise ConfigError(message)
     return cast(Device, text)
+
+
+def join_cases(arguments: list[str]) -> list[str]:
+    """Join `--case IMAGE LABELS` to one value: typer has repeatable options, but none of two values each."""
+    joined = list(arguments)
+    for place in [number for number, each in enumerate(arguments) if each == "--case"][::-1]:
+        paths = [each for each in joined[place + 1 : place + 3] if not each.startswith("--")]
+        joined[place + 1 : place + 1 + len(paths)] = [_BETWEEN_PATHS.join(paths)]
+    return joined
+
+
+def parse_case(text: str) -> Case:
+    """Read the value that `join_cases` made of an image and its label map.
+
+    Raises:
+        ConfigError: If there are not two paths in it.
+    """
+    image, between, labels = text.partition(_BETWEEN_PATHS)
+    if not between:
+        message = "--case needs two paths: the image and its label map, as in --case ct.nii.gz labels.nii.gz."
+        raise ConfigError(message)
+    return Case(Path(image), Path(labels))
 
 
 def cache_folder(chosen: Path | None) -> Path:

@@ -18,6 +18,8 @@ from uncol.job import Progress
 _PLAIN_INTERVAL_S = 5.0
 """Time between two lines of progress where there is no terminal."""
 
+_SCORES = ("dice", "hd95_mm", "asd_mm")
+
 errors = Console(stderr=True, highlight=False)
 """Errors, notes and progress go to stderr; stdout belongs to results."""
 
@@ -79,6 +81,26 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     Console(highlight=False, markup=False).print(table)
 
 
+def print_evaluation(document: dict[str, Any]) -> None:
+    """Print an evaluation, a JSON object of `tasks.run_evaluate`, as tables to stdout."""
+    rows = [
+        [each["name"], *(_number(each[name], 3 if name == "dice" else 2) for name in _SCORES)]
+        for each in document["structures"]
+    ]
+    rows.append(["mean", *(_number(document[f"mean_{name}"], 3 if name == "dice" else 2) for name in _SCORES)])
+    print_table("Segmentation against reference", ["structure", "Dice", "HD95 (mm)", "ASD (mm)"], rows)
+    if document["uncertainty"] is not None:
+        doubt = document["uncertainty"]
+        print_table(
+            f"Uncertainty, within {doubt['band_mm']:g} mm of a boundary",
+            ["", "value"],
+            [
+                ["error detection (AUROC)", _number(doubt["error_detection_auroc"], 3)],
+                ["calibration error (ECE)", _number(doubt["expected_calibration_error"], 3)],
+            ],
+        )
+
+
 def _note(progress: Progress) -> str:
     parts = [f"step {progress.step}"] if progress.step else []
     parts += [f"{name.replace('_', ' ')} {value:.3f}" for name, value in progress.losses.items()]
@@ -86,3 +108,7 @@ def _note(progress: Progress) -> str:
         minutes, seconds = divmod(round(progress.seconds_left), 60)
         parts.append(f"{minutes}:{seconds:02d} left")
     return "  ".join(parts)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "undefined" if value is None else f"{value:.{digits}f}"

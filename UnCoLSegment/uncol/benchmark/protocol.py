@@ -12,23 +12,12 @@ from typing import Literal
 
 from uncol.errors import ConfigError
 from uncol.job import Structure
+from uncol.methods import METHODS as TRAINED_METHODS
 
 SUPERVISED, UNCOL, SUPERVISED_ALL = "supervised", "uncol", "supervised-all"
 SHAPE_INTERPOLATION, FROZEN_TEACHER = "shape-interpolation", "frozen-teacher"
 
-METHODS = (
-    SHAPE_INTERPOLATION,
-    SUPERVISED,
-    "mean-teacher",
-    "ua-mt",
-    "bcp",
-    FROZEN_TEACHER,
-    "uncol-without-generalized",
-    "uncol-without-specialized",
-    "uncol-without-gating",
-    UNCOL,
-    SUPERVISED_ALL,
-)
+METHODS = (SHAPE_INTERPOLATION, *TRAINED_METHODS)
 """Every method, in the order of the tables."""
 
 _KEY_METHODS = (SUPERVISED, UNCOL, SUPERVISED_ALL)

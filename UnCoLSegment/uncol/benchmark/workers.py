@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from queue import Empty, Queue
 from threading import Thread
 
+from uncol.command_options import EXIT_CANCELLED, EXIT_USER
 from uncol.errors import CancelledError, UncolError
 from uncol.job import Progress, ShouldStop
 
-EXIT_USER, EXIT_CANCELLED = 2, 130
 _KEPT_LINES = 40
 _LOOK_INTERVAL_S = 0.2
 
