@@ -1,0 +1,148 @@
+"""One run of a benchmark with the real trainer on tiny volumes: predictions on their grids, resumable."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from uncol.benchmark.cases import Cases
+from uncol.benchmark.protocol import BENCHMARKS, Benchmark
+from uncol.benchmark.runs import RunSpec, TrainedRun
+from uncol.benchmark.settings import config_document
+from uncol.benchmark.trainer import train
+from uncol.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
+from uncol.datasets import LabeledCase
+from uncol.errors import CancelledError
+from uncol.job import Structure
+from uncol.methods import METHODS
+from uncol.prompts import mask_of_box
+from uncol.teachers.generalized import Decoded
+from uncol.transforms import SliceFrame, frame_with_longest_side
+from uncol.volume import Volume
+
+BALL = Structure(1, "ball")
+STEPS = 8
+
+
+class ThresholdTeacher:
+    """A generalized teacher that finds whatever is brighter than half of the window inside a box."""
+
+    name = "threshold"
+    identity = "threshold-1"
+
+    def frame_of(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> SliceFrame:
+        return frame_with_longest_side(rows, columns, spacing_mm, 32)
+
+    def encode(self, image: Tensor) -> Tensor:
+        return image[None].half()
+
+    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
+        inside = [torch.from_numpy(mask_of_box(box, frame.rows, frame.columns)) for box in boxes.numpy()]
+        return Decoded((torch.stack(inside) & (embedding > 0.5)).float(), torch.ones(len(boxes)))
+
+
+def load_threshold_teacher(_device: torch.device, _weights: Path | None) -> ThresholdTeacher:
+    return ThresholdTeacher()
+
+
+def ball_case(seed: int, shape: tuple[int, int, int] = (8, 20, 24)) -> LabeledCase:
+    """A bright ball in noise, another one for each seed."""
+    random = np.random.default_rng(seed)
+    k, j, i = np.indices(shape)
+    inside = ((k - 4) * 2.0) ** 2 + (j - random.uniform(8, 12)) ** 2 + (i - random.uniform(9, 15)) ** 2 < 6**2
+    grey = np.clip(np.where(inside, 0.8, 0.2) + random.normal(0, 0.05, shape), 0, 1).astype(np.float32)
+    ijk_to_ras = np.diag([-1.0, -1.0, 2.0, 1.0])
+    return LabeledCase(Volume(grey, ijk_to_ras), Volume(inside.astype(np.uint8), ijk_to_ras))
+
+
+def cases_of(benchmark: Benchmark) -> Cases:
+    return Cases(
+        benchmark=benchmark,
+        structures=(BALL,),
+        labeled={"a": ball_case(0), "b": ball_case(1)},
+        unlabeled={"c": ball_case(2, (8, 22, 20)).image},
+        test={"d": ball_case(3, (7, 24, 30)).image, "e": ball_case(4).image},
+    )
+
+
+def spec_of(method: str, dims: int, steps: int = STEPS) -> RunSpec:
+    config = Config(
+        method=method,
+        data=DataConfig(window=(0.0, 1.0), patch_vox=(16, 16, 32), neighbor_count=3, max_side_vox=32),
+        student=StudentConfig(dims=dims, channels=(4, 4, 4, 4, 4)),
+        optimizer=OptimizerConfig(batch_size=2),
+        budget=BudgetConfig(minutes=None, steps=steps),
+    )
+    return RunSpec("tiny", method, 2, 0, steps, config.as_document(), "cpu")
+
+
+def run(spec: RunSpec, folder: Path, **changes: Any) -> TrainedRun:
+    benchmark = BENCHMARKS["hippocampus" if Config.from_document(spec.config).student.dims == 3 else "acdc"]
+    arguments = {"load_teacher": load_threshold_teacher, "should_stop": lambda: False} | changes
+    should_stop = arguments.pop("should_stop")
+    return train(spec, cases_of(benchmark), folder, lambda _: None, should_stop, **arguments)
+
+
+@pytest.mark.parametrize(("method", "dims"), [("supervised", 3), ("uncol", 2), ("frozen-teacher", 3)])
+def test_a_run_gives_a_label_map_on_the_grid_of_every_test_case(tmp_path: Path, method: str, dims: int):
+    trained = run(spec_of(method, dims), tmp_path)
+
+    assert trained.record["steps"] == STEPS
+    assert trained.record["method"] == method
+    found = dict(trained.predictions)
+    assert list(found) == ["d", "e"]
+    for name, volume in cases_of(BENCHMARKS["acdc"]).test.items():
+        assert found[name].shares_grid_with(volume)
+        assert set(np.unique(found[name].voxels)) <= {0, 1}
+
+
+def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been_stopped(tmp_path: Path):
+    straight = dict(run(spec_of("bcp", 3), tmp_path / "straight").predictions)
+    answers = iter([False] * 5 + [True])
+
+    with pytest.raises(CancelledError):
+        run(spec_of("bcp", 3), tmp_path / "stopped", should_stop=lambda: next(answers))
+    resumed = run(spec_of("bcp", 3), tmp_path / "stopped")
+
+    assert resumed.record["steps"] == STEPS
+    for name, volume in resumed.predictions:
+        assert np.array_equal(volume.voxels, straight[name].voxels)
+
+
+def test_what_was_trained_to_the_end_is_not_trained_again(tmp_path: Path):
+    first = run(spec_of("supervised", 2), tmp_path)
+
+    again = run(spec_of("supervised", 2), tmp_path, should_stop=lambda: True)
+
+    assert again.record == first.record
+
+
+def test_slices_without_known_spacing_are_brought_to_one_length(tmp_path: Path):
+    # The longest side of a labeled slice has 24 pixels and becomes 32 mm, the longest side that the student may see.
+    run(spec_of("supervised", 2), tmp_path)
+
+    card = json.loads((tmp_path / "model.json").read_text(encoding="utf-8"))
+    assert card["pixel_mm"] == pytest.approx(32 / 24)
+    assert card["slice_mm"] == 2.0
+
+
+@pytest.mark.parametrize("name", ["hippocampus", "acdc", "la2018", "sparse-slices-body"])
+@pytest.mark.parametrize("method", METHODS)
+def test_every_configuration_is_valid_and_differs_in_the_method_only(name: str, method: str):
+    config = Config.from_document(config_document(BENCHMARKS[name], method, 3, 700))
+    reference = Config.from_document(config_document(BENCHMARKS[name], "uncol", 3, 700))
+
+    assert config.student.dims == BENCHMARKS[name].dims
+    assert (config.seed, config.budget.steps, config.budget.minutes) == (3, 700, None)
+    assert replace(config, method="uncol") == reference
+
+
+def test_what_needs_no_training_has_its_seed_only():
+    assert config_document(BENCHMARKS["sparse-slices-body"], "shape-interpolation", 2, 700) == {"seed": 2}

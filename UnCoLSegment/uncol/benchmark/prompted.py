@@ -1,0 +1,71 @@
+"""The frozen foundation model at work: it redraws what a student found, prompted with the student's own masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from uncol.checkpoints import ModelCard
+from uncol.errors import CancelledError
+from uncol.job import ShouldStop
+from uncol.opinions import largest_component
+from uncol.propagation import box_in_frame
+from uncol.segmentation import with_background
+from uncol.teachers.embeddings import EmbeddingCache, PromptableStack
+from uncol.teachers.generalized import GeneralizedTeacher
+from uncol.transforms import resize_image
+from uncol.volume import Volume, view_slices
+from uncol.votes import LEAST_MASK_PIXELS
+
+
+def segment_prompted(
+    image: Volume,
+    labels: Volume,
+    card: ModelCard,
+    teacher: GeneralizedTeacher,
+    cache: EmbeddingCache,
+    should_stop: ShouldStop,
+) -> Volume:
+    """Let the foundation model segment every slice, with one box for each structure that the student found there.
+
+    A box surrounds the structure's largest piece in the slice, with the margin of training. A structure whose piece
+    is too small to prompt with is not there.
+
+    Args:
+        image: What to segment.
+        labels: What the student found.
+        card: The student's structures, plane, window and settings.
+        teacher: The foundation model.
+        cache: Where embeddings are kept.
+        should_stop: Asked at every slice.
+
+    Raises:
+        CancelledError: If `should_stop` says so.
+    """
+    view = view_slices(image, card.plane)
+    stack = PromptableStack(view.stack_from(image.voxels), view.spacing_mm[1:], card.window, teacher, cache)
+    result = np.zeros_like(labels.voxels)
+    values = np.array([each.value for each in card.structures], dtype=np.uint8)
+    margin = card.config.teachers.box_margin_vox
+    pairs = zip(view.stack_from(labels.voxels), view.stack_from(result), strict=True)
+    for index, (found, redrawn) in enumerate(pairs):
+        if should_stop():
+            message = "Segmentation was cancelled; nothing was written."
+            raise CancelledError(message)
+        masks = [largest_component(found == value) for value in values]
+        foreground = _answers(stack, index, masks, margin)
+        redrawn[:] = np.array([0, *values], dtype=np.uint8)[with_background(foreground).argmax(0).numpy()]
+    return labels.with_voxels(result)
+
+
+def _answers(stack: PromptableStack, index: int, masks: list[NDArray[np.bool_]], margin: float) -> Tensor:
+    """Return each structure's probability (N, H, W) in the image's own pixels; 0 without a box."""
+    answers = torch.zeros(len(masks), stack.rows, stack.columns)
+    asked = [number for number, mask in enumerate(masks) if mask.sum() >= LEAST_MASK_PIXELS]
+    if asked:
+        boxes = np.stack([box_in_frame(stack, masks[number], margin) for number in asked])
+        decoded = stack.decode(index, boxes).probabilities
+        answers[asked] = resize_image(decoded[None], stack.rows, stack.columns)[0].clamp(0, 1)
+    return answers

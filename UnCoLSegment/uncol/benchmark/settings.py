@@ -1,0 +1,47 @@
+"""The configuration of every benchmark: one student, one budget and one set of augmentations for all methods."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from uncol.benchmark.protocol import Benchmark
+from uncol.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig, TeacherConfig
+from uncol.methods import METHODS
+
+_SCALED_WINDOW = (0.0, 1.0)
+"""Volumes of MR are scaled by themselves before (`cases.scale_by_itself`)."""
+_DROPOUT = 0.1
+"""UA-MT reads the moving average's doubt from passes with dropout, so every method's student has some."""
+
+_HIPPOCAMPUS = Config(
+    data=DataConfig(window=_SCALED_WINDOW, voxel_mm=1.0, patch_vox=(48, 64, 48), mirror=True),
+    student=StudentConfig(dims=3, dropout=_DROPOUT),
+    optimizer=OptimizerConfig(batch_size=2),
+    teachers=TeacherConfig(most_slices_asked=600),
+)
+"""Whole volumes. Left and right ones are mixed and nobody knows which is which: mirroring changes nothing."""
+
+_ACDC = Config(
+    data=DataConfig(window=_SCALED_WINDOW, max_side_vox=160, neighbor_count=3),
+    student=StudentConfig(dims=2, dropout=_DROPOUT),
+    teachers=TeacherConfig(most_slices_asked=240),
+)
+
+_LA2018 = Config(
+    data=DataConfig(window=_SCALED_WINDOW, voxel_mm=1.25, patch_vox=(48, 80, 96)),
+    student=StudentConfig(dims=3, dropout=_DROPOUT),
+    optimizer=OptimizerConfig(batch_size=2),
+    teachers=TeacherConfig(most_slices_asked=400),
+)
+
+_CONFIGS = {"hippocampus": _HIPPOCAMPUS, "acdc": _ACDC, "la2018": _LA2018}
+
+
+def config_document(benchmark: Benchmark, method: str, seed: int, steps: int) -> dict[str, Any]:
+    """Return the effective configuration of a run as a JSON object; single slices are learned as in the product."""
+    if method not in METHODS:
+        return {"seed": seed}
+    config = _CONFIGS.get(benchmark.name, Config())
+    budget = BudgetConfig(minutes=None, steps=steps)
+    return replace(config, method=method, seed=seed, budget=budget).as_document()

@@ -1,0 +1,122 @@
+"""Carries out one run of a benchmark with the product's own trainer: learn, then segment the test cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from uncol.benchmark.cases import Cases
+from uncol.benchmark.prompted import segment_prompted
+from uncol.benchmark.runs import RunSpec, TrainedRun
+from uncol.checkpoints import Model, has_checkpoint, load_model
+from uncol.config import Config
+from uncol.datasets import LabeledCase
+from uncol.devices import select_device
+from uncol.inference import segment_with_model
+from uncol.job import Report, ShouldStop
+from uncol.methods import find_method
+from uncol.model_files import MODEL_FILE, newest
+from uncol.teachers.embeddings import EmbeddingCache
+from uncol.teachers.generalized import GeneralizedTeacher
+from uncol.teachers.lite_medsam import load_lite_medsam
+from uncol.training import fine_tune
+from uncol.training_setup import FineTuneSetup
+from uncol.volume import Volume, plane_of_axis
+
+LoadTeacher = Callable[[torch.device, Path | None], GeneralizedTeacher]
+
+
+def train(
+    spec: RunSpec,
+    cases: Cases,
+    folder: Path,
+    report: Report,
+    should_stop: ShouldStop,
+    *,
+    cache: Path | None = None,
+    foundation_weights: Path | None = None,
+    load_teacher: LoadTeacher = load_lite_medsam,
+) -> TrainedRun:
+    """Train as the run says, or go on where the folder's checkpoint stands, and segment the test cases.
+
+    Args:
+        spec: What to run.
+        cases: What it may see.
+        folder: Holds the checkpoint, then the model.
+        report: Told about progress.
+        should_stop: Asked at every step.
+        cache: Folder for the foundation model's embeddings; None keeps them in memory.
+        foundation_weights: File with the foundation weights; None takes those of their package.
+        load_teacher: Gives the foundation model.
+
+    Raises:
+        CancelledError: If `should_stop` says so; the same call goes on from there.
+        UncolError: If the cases cannot be learned from.
+    """
+    config = Config.from_document(spec.config)
+    method = find_method(config.method)
+    device = select_device(spec.device)
+    asks = config.teachers.generalized and (method.generalized or method.prompts_at_inference)
+    teacher = load_teacher(device, foundation_weights) if asks else None
+    setup = _setup_of(cases, config, device, teacher, EmbeddingCache(cache))
+    model = _trained(setup, folder, report, should_stop)
+
+    def segment(image: Volume) -> Volume:
+        labels = segment_with_model(image, model, device, should_stop=should_stop).labels
+        if teacher is None or not method.prompts_at_inference:
+            return labels
+        return segment_prompted(image, labels, model.card, teacher, setup.cache, should_stop)
+
+    def predictions() -> Iterator[tuple[str, Volume]]:
+        for case_id, image in cases.test.items():
+            yield case_id, image.with_voxels(segment(_framed(image, cases, config)).voxels)
+
+    return TrainedRun(predictions(), model.card.training)
+
+
+def _setup_of(
+    cases: Cases,
+    config: Config,
+    device: torch.device,
+    teacher: GeneralizedTeacher | None,
+    cache: EmbeddingCache,
+) -> FineTuneSetup:
+    labeled = [
+        LabeledCase(_framed(each.image, cases, config), _framed(each.labels, cases, config))
+        for each in cases.labeled.values()
+    ]
+    return FineTuneSetup(
+        cases=labeled,
+        unlabeled=[_framed(each, cases, config) for each in cases.unlabeled.values()],
+        structures=cases.structures,
+        plane=plane_of_axis(labeled[0].image, "K"),
+        config=config,
+        device=device,
+        teacher=teacher,
+        cache=cache,
+    )
+
+
+def _trained(setup: FineTuneSetup, folder: Path, report: Report, should_stop: ShouldStop) -> Model:
+    """Return the model of the folder, trained to the end; without a budget for stage 2 no teacher is asked."""
+    if newest(folder, MODEL_FILE).is_file():
+        return load_model(folder)
+    method = find_method(setup.config.method)
+    learner = setup if method.generalized else replace(setup, teacher=None)
+    return fine_tune(learner, folder, resume=has_checkpoint(folder), report=report, should_stop=should_stop)
+
+
+def _framed(volume: Volume, cases: Cases, config: Config) -> Volume:
+    """Return a volume; where the spacing is lost, with one that makes the longest side of a slice equally long.
+
+    Fields of view differ less than pixels do: this is the usual resizing of every slice to one size.
+    """
+    if cases.benchmark.spacing_known:
+        return volume
+    _, rows, columns = volume.shape_kji
+    factor = config.data.max_side_vox / max(rows * volume.spacing_mm[1], columns * volume.spacing_mm[0])
+    return Volume(volume.voxels, volume.ijk_to_ras @ np.diag([factor, factor, 1.0, 1.0]))
