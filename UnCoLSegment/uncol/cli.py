@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from uncol import __version__
+from uncol.benchmark.command import benchmark_command
 from uncol.command_options import (
     EXIT_BUG,
     EXIT_CANCELLED,
@@ -63,6 +64,8 @@ app = typer.Typer(
 app.add_typer(models_commands, name="models")
 
 _stop = Event()
+
+app.command("benchmark")(benchmark_command(_stop.is_set))
 
 
 @app.command()
