@@ -132,6 +132,8 @@ def semantic_loss(prior: Tensor, knowledge: Tensor, *, attached_target: bool = F
 
 def pool_to_grid(features: Tensor, grid: Sequence[int]) -> Tensor:
     """Average features (B, C, ...) over the voxels of a coarser grid; on a finer one they are repeated."""
+    if features.shape[2:] == tuple(grid):
+        return features.float()
     pool = functional.adaptive_avg_pool2d if len(grid) == 2 else functional.adaptive_avg_pool3d
     pooled: Tensor = pool(features.float(), tuple(grid))
     return pooled
