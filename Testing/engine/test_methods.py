@@ -12,7 +12,7 @@ from torch import Tensor
 
 from uncol.annotations import keep_annotated
 from uncol.batches import draw_mask
-from uncol.checkpoints import Model
+from uncol.checkpoints import Model, load_checkpoint
 from uncol.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
 from uncol.datasets import LabeledCase
 from uncol.errors import CancelledError, CheckpointError, ConfigError
@@ -22,7 +22,7 @@ from uncol.prompts import mask_of_box
 from uncol.runs import Run, begin_run
 from uncol.teachers.embeddings import EmbeddingCache
 from uncol.teachers.generalized import Decoded
-from uncol.training import fine_tune, label_with_teachers
+from uncol.training import fine_tune, label_with_teachers, take_step
 from uncol.training_setup import FineTuneSetup
 from uncol.transforms import SliceFrame, frame_with_longest_side
 from uncol.volume import UNKNOWN_LABEL, Volume
@@ -64,7 +64,7 @@ def ball_case(seed: int) -> LabeledCase:
 def make_setup() -> Callable[..., FineTuneSetup]:
     """Sparse slices for the 2D student; whole volumes and unlabeled ones for the 3D student."""
 
-    def make(method: str, *, dims: int = 2, steps: int = 20, seed: int = 0) -> FineTuneSetup:
+    def make(method: str, *, dims: int = 2, ablations: tuple[str, ...] = ()) -> FineTuneSetup:
         first = ball_case(0)
         sparse = LabeledCase(first.image, keep_annotated(first.labels, [AnnotatedSlices("K", (0, 3, 6, 9, 11))], "a"))
         return FineTuneSetup(
@@ -73,12 +73,12 @@ def make_setup() -> Callable[..., FineTuneSetup]:
             structures=(BALL,),
             plane="axial",
             config=Config(
-                seed=seed,
                 method=method,
+                ablations=ablations,
                 data=DataConfig(patch_vox=(16, 16, 32), neighbor_count=3),
                 student=StudentConfig(dims=dims, channels=(4, 4, 4, 4, 4)),
                 optimizer=OptimizerConfig(batch_size=2),
-                budget=BudgetConfig(steps=steps, minutes=None),
+                budget=BudgetConfig(steps=20, minutes=None),
             ),
             device=CPU,
             teacher=ThresholdTeacher(),
@@ -142,7 +142,7 @@ def test_the_golden_run_of_a_method_is_the_same_bit_for_bit(make_setup, tmp_path
 def test_a_3d_run_that_was_stopped_and_resumed_equals_one_that_was_not(make_setup, tmp_path: Path):
     torch.set_num_threads(1)
     straight = fine_tune(make_setup("uncol", dims=3), tmp_path / "straight")
-    answers = iter([False] * 45 + [True])
+    answers = iter([False] * 31 + [True])
 
     with pytest.raises(CancelledError, match=r"after 1\d steps"):
         fine_tune(make_setup("uncol", dims=3), tmp_path / "stopped", should_stop=lambda: next(answers))
@@ -236,3 +236,46 @@ def test_bcp_mixes_in_every_step_of_both_stages(make_setup, tmp_path: Path):
     assert not any(draw_mask(run).all() for _ in range(20))
     run.start_stage2()
     assert not any(draw_mask(run).all() for _ in range(20))
+
+
+def specialized_weights_after(setup: FineTuneSetup, folder: Path, steps: int) -> dict[str, Tensor]:
+    """The moving average as the checkpoint of a run holds it that was stopped after some steps."""
+    answers = iter([False] * (steps - 1) + [True])
+    with pytest.raises(CancelledError):
+        fine_tune(setup, folder, should_stop=lambda: next(answers))
+    tensors, _ = load_checkpoint(folder)
+    return {name: tensor for name, tensor in tensors.items() if name.startswith("specialized.")}
+
+
+@pytest.mark.parametrize(("ablations", "moves"), [((), True), (("frozen-ema",), False)], ids=["corrected", "frozen"])
+def test_the_moving_average_moves_in_stage_2_unless_it_is_frozen(make_setup, tmp_path: Path, ablations, moves: bool):
+    # Stage 2 begins after 10 of 20 steps.
+    earlier = specialized_weights_after(make_setup("bcp", ablations=ablations), tmp_path / "earlier", 11)
+    later = specialized_weights_after(make_setup("bcp", ablations=ablations), tmp_path / "later", 13)
+
+    assert any(not torch.equal(tensor, later[name]) for name, tensor in earlier.items()) == moves
+
+
+def test_softmax_of_probabilities_makes_a_certain_teacher_doubtful(make_setup, tmp_path: Path):
+    # softmax(1, 0) = (0.731, 0.269), entropy 0.840 bit; the gate lets pass up to 0.752 when stage 2 begins.
+    setup = make_setup("uncol-without-specialized", ablations=("softmax-of-probabilities",))
+
+    assert (labels_of_the_middle(doubting(begin(setup, tmp_path))) == UNKNOWN_LABEL).all()
+
+
+def test_the_released_rate_of_stage_2_starts_at_one_hundredth(make_setup, tmp_path: Path):
+    run = begin(make_setup("bcp", ablations=("adamw-lr-0.01",)), tmp_path)
+    take_step(run)
+    stage1_rate = run.optimizer.param_groups[0]["lr"]
+    run.start_stage2()
+    run.step = 15
+    take_step(run)
+
+    # t/T = 0 in stage 1; 5 of 10 steps of stage 2 are t/T = 0.5 + 0.5 * 0.5 = 0.75.
+    assert stage1_rate == run.config.optimizer.learning_rate
+    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(0.01 * 0.25**0.9)
+
+
+def test_the_specialized_teacher_labels_in_training_mode_when_it_is_ablated(make_setup, tmp_path: Path):
+    assert not begin(make_setup("uncol"), tmp_path / "a").specialized_teacher.training
+    assert begin(make_setup("uncol", ablations=("teacher-train-mode",)), tmp_path / "b").specialized_teacher.training

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from uncol.teachers.embeddings import EmbeddingCache, PromptableStack
 from uncol.teachers.generalized import Decoded
 from uncol.transforms import SliceFrame, frame_with_longest_side
 from uncol.volume import UNKNOWN_LABEL, SliceView
-from uncol.votes import SourceDice
+from uncol.votes import CONTOUR, SourceDice
 
 SIDE = 32  # rows and columns of a slice, 1 mm each
 TEACHER_SIDE = 64  # the teacher sees two pixels for each of them
@@ -98,7 +99,9 @@ class CountingWatch:
 class Scene:
     """Stacks of label maps and images (S, H, W) with everything that is built on them."""
 
-    def __init__(self, *cases: tuple[Sequence[np.ndarray], Sequence[np.ndarray]], class_count: int = 3) -> None:
+    def __init__(
+        self, *cases: tuple[Sequence[np.ndarray], Sequence[np.ndarray]], class_count: int = 3, **choices: Any
+    ) -> None:
         stacks, self.prompted = [], []
         for labels, images in cases:
             native = np.stack(labels)
@@ -106,7 +109,7 @@ class Scene:
             stacks.append(SliceStack(AXIAL, torch.from_numpy(grey), torch.from_numpy(native), native))
             self.prompted.append(RecordedStack(grey, ThresholdTeacher()))
         self.pool = SlicePool(stacks, class_count, 1, 16)
-        self.opinions = GeneralizedOpinions(self.pool, stacks, self.prompted, margin_pixels=1.0)
+        self.opinions = GeneralizedOpinions(self.pool, stacks, self.prompted, 1.0, **choices)
 
     def carry(self) -> Scene:
         """Carry and score before the boxes are counted."""
@@ -324,6 +327,66 @@ def test_the_work_can_be_stopped_between_slices() -> None:
         scene.opinions.prompt(None, CountingWatch(stop_at=4))
 
     assert len(scene.prompted[0].asked) == 3
+
+
+class TestWholeCases:
+    """Some cases are annotated as a whole, the others not at all."""
+
+    def scene(self, **choices: Any) -> Scene:
+        return Scene(([ANNOTATED] * 5, [BRIGHT] * 5), ([UNKNOWN] * 6, [BRIGHT] * 6), **choices)
+
+    def test_nothing_is_carried_in_a_whole_case_and_every_fourth_slice_is_scored(self) -> None:
+        scene = self.scene().carry()
+
+        # Slices 0 and 4, structure 1: its own box, and of the inner ones the interpolated box; none is inner here.
+        assert scene.prompted[0].asked == {0: [SQUARE_BOX], 4: [SQUARE_BOX]}
+        assert scene.prompted[1].asked == {}
+
+    def test_an_unannotated_case_is_asked_with_the_specialized_teachers_mask(self) -> None:
+        scene = self.scene()
+
+        scene.opinions.prompt(specialist_seeing(ANNOTATED), CountingWatch())
+
+        assert scene.prompted[1].asked == {index: [SQUARE_BOX] for index in range(6)}
+
+    def test_what_its_masks_are_worth_as_prompts_is_tried_on_held_out_slices(self) -> None:
+        scene = self.scene().carry()
+        half = slice_with((np.s_[8:16, 10:14], 1))
+
+        scene.opinions.score_prompts(specialist_seeing(half), [SliceAddress(0, 1), SliceAddress(0, 3)], CountingWatch())
+
+        # Columns 10 to 14 with the margin of half a pixel: 9 of the square's 16 columns are found in the teacher's
+        # frame, in all its rows. Dice 2 * 9 / (9 + 16) = 0.72.
+        assert scene.opinions.source_dice.far[0, CONTOUR] == pytest.approx(0.72)
+
+    def test_in_sparsely_annotated_cases_interpolated_contours_say_what_it_is_worth(self) -> None:
+        scene = one_case(ANNOTATED, UNKNOWN, ANNOTATED, UNKNOWN, ANNOTATED).carry()
+        before = scene.opinions.source_dice.far.copy()
+
+        scene.opinions.score_prompts(specialist_seeing(EMPTY + 1), [SliceAddress(0, 2)], CountingWatch())
+
+        np.testing.assert_array_equal(scene.opinions.source_dice.far, before)
+
+    def test_about_no_more_slices_than_wanted_are_asked_and_always_the_same(self) -> None:
+        first, second = (self.scene(most_slices=4).opinions.slices for _ in range(2))
+
+        assert first == second
+        assert len(first) == 4
+        assert [each.index for each in first] == sorted(each.index for each in first)
+
+    def test_the_whole_slice_is_asked_about_where_no_mask_shows_a_structure(self) -> None:
+        scene = self.scene(whole_slices=True)
+
+        scene.opinions.prompt(specialist_seeing(EMPTY), CountingWatch())
+
+        assert scene.prompted[1].asked[0] == [[0, 0, TEACHER_SIDE, TEACHER_SIDE]] * 2
+
+    def test_every_vote_counts_when_it_is_wanted(self) -> None:
+        scene = self.scene(every_vote=True)
+        scene.opinions.source_dice = SourceDice(np.full((2, 4), 0.1, "f4"), np.full((2, 4), 0.1, "f4"))
+        scene.opinions.prompt(specialist_seeing(ANNOTATED), CountingWatch())
+
+        assert scene.opinions.about([SliceAddress(1, 0)]).asked.tolist() == [[True, False]]
 
 
 class TestLargestComponent:

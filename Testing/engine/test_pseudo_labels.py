@@ -10,9 +10,12 @@ from uncol.pseudo_labels import (
     PseudoLabel,
     Reliability,
     entropy_between_two,
+    equally_reliable,
     fall_with_distance,
     fuse_pseudo_labels,
     make_less_certain,
+    ramp_up,
+    trust_generalized_teacher,
     trust_one_teacher,
     trust_threshold,
     where_unasked,
@@ -283,3 +286,46 @@ class TestOneTeacher:
 
         assert alone.label.tolist() == [[[0, 1]]]
         assert alone.trust_mask.tolist() == [[[True, False]]]
+
+
+class TestRampUp:
+    def test_it_climbs_from_next_to_nothing_to_one(self) -> None:
+        # exp(-5) = 0.00674, exp(-5 / 4) = 0.2865, exp(0) = 1.
+        assert [ramp_up(each) for each in (0.0, 0.5, 1.0)] == pytest.approx([0.00674, 0.2865, 1.0], abs=1e-4)
+
+
+class TestTrustGeneralizedTeacher:
+    # Four pixels, two classes; the structure's probability is 1, 0.9, 0.6 and 0.
+    PROBABILITIES = torch.tensor([[[[0.0, 0.1, 0.4, 1.0]], [[1.0, 0.9, 0.6, 0.0]]]])
+    SPOKE = torch.zeros(1, 1, 4, dtype=torch.bool)
+
+    def test_it_is_trusted_where_its_entropy_is_low(self) -> None:
+        # Entropies in bits: 0, 0.469, 0.971, 0.
+        found = trust_generalized_teacher(self.PROBABILITIES, 0.75, torch.ones(1, 2), self.SPOKE)
+
+        assert found.label.tolist() == [[[1, 1, 1, 0]]]
+        assert found.trust_mask.tolist() == [[[True, True, False, True]]]
+
+    def test_a_lower_reliability_makes_it_less_certain(self) -> None:
+        # r = 0.8: 0.8 * 0.9 + 0.1 = 0.82 (0.680 bit), 0.8 * 1 + 0.1 = 0.9 (0.469 bit).
+        reliability = torch.tensor([[1.0, 0.8]])
+
+        found = trust_generalized_teacher(self.PROBABILITIES, 0.6, reliability, self.SPOKE)
+
+        assert found.trust_mask.tolist() == [[[True, False, False, True]]]
+
+    def test_without_a_vote_it_is_not_trusted(self) -> None:
+        silent = torch.tensor([[[True, False, False, False]]])
+
+        assert not trust_generalized_teacher(self.PROBABILITIES, 1.0, torch.zeros(1, 2), self.SPOKE).trust_mask.any()
+        found = trust_generalized_teacher(self.PROBABILITIES, 1.0, torch.ones(1, 2), silent)
+        assert found.trust_mask.tolist() == [[[False, True, True, True]]]
+
+
+def test_equally_reliable_teachers_deserve_all_of_their_certainty_but_no_vote_that_they_do_not_have() -> None:
+    measured = Reliability(torch.tensor([[1.0, 0.7, 0.0]]), torch.tensor([[1.0, 0.3, 0.6]]))
+
+    equal = equally_reliable(measured)
+
+    assert equal.generalized.tolist() == [[1, 1, 0]]
+    assert equal.specialized.tolist() == [[1, 1, 1]]

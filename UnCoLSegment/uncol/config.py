@@ -8,6 +8,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
+from uncol.ablations import check_ablations
 from uncol.errors import ConfigError
 from uncol.methods import find_method
 
@@ -182,6 +183,8 @@ class Config:
     seed: int = 0
     method: str = "uncol"
     """How unannotated images are learned from: a name in `methods.METHODS`."""
+    ablations: tuple[str, ...] = ()
+    """Names in `ablations.ABLATIONS`; without any it is the corrected method."""
     data: DataConfig = field(default_factory=DataConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
     teachers: TeacherConfig = field(default_factory=TeacherConfig)
@@ -191,6 +194,7 @@ class Config:
 
     def __post_init__(self) -> None:
         find_method(self.method)
+        check_ablations(self.ablations)
 
     def as_document(self) -> dict[str, Any]:
         """Return the configuration as a JSON object."""

@@ -123,6 +123,10 @@ class Pool(Protocol):
     slice_size: tuple[int, int]
     unlabeled_slices: list[SliceAddress]
 
+    @property
+    def held_out_slices(self) -> list[SliceAddress]:
+        """The image's own slices in what is held out."""
+
     def draw_labeled(self, count: int, generator: torch.Generator) -> list[Any]:
         """Draw addresses with annotated voxels; rare structures come as often as large ones."""
 
@@ -197,6 +201,11 @@ class SlicePool:
     def release_held_out(self) -> None:
         """From now on the held-out slices are drawn like all other annotated ones."""
         self.held_out = []
+
+    @property
+    def held_out_slices(self) -> list[SliceAddress]:
+        """The held-out slices themselves."""
+        return self.held_out
 
     def draw_unlabeled(self, count: int, generator: torch.Generator) -> list[SliceAddress]:
         """Draw slices with unknown voxels, all alike."""

@@ -22,10 +22,13 @@ from uncol.segmentation import with_background
 from uncol.teachers.embeddings import PromptableStack
 from uncol.transforms import resize_image
 from uncol.uncertainty import normalized_entropy
-from uncol.votes import LEAST_MASK_PIXELS, SHAPE, CaseVotes, SourceDice, Watch
+from uncol.votes import CONTOUR, LEAST_MASK_PIXELS, SHAPE, CaseVotes, SourceDice, Watch
 
 _LEAST_RELIABILITY = 0.5
 """Dice below which a vote does not count: boxes do not fit rings and thin vessels."""
+
+_MOST_SCORED = 60
+"""Annotated slices on which answers to the specialized teacher's masks are scored."""
 
 Probabilities = Callable[[Sequence[SliceAddress]], Tensor]
 """The specialized teacher: class probabilities (B, C, H, W) of slices in the student's frame."""
@@ -55,7 +58,8 @@ class GeneralizedOpinions:
         prompted: For every case its slices as the foundation teacher sees them.
         margin_pixels: How far a box reaches beyond its mask, in the teacher's frame.
         most_slices: About how many unannotated slices it is asked, drawn at random; None asks about all.
-        least_reliability: Dice below which a structure has no vote.
+        every_vote: Let every structure have its vote, whatever Dice it deserves.
+        whole_slices: Ask about a structure that no mask shows with a box round the whole slice.
     """
 
     def __init__(
@@ -64,12 +68,15 @@ class GeneralizedOpinions:
         stacks: Sequence[SliceStack],
         prompted: Sequence[PromptableStack],
         margin_pixels: float,
+        *,
         most_slices: int | None = None,
-        least_reliability: float = _LEAST_RELIABILITY,
+        every_vote: bool = False,
+        whole_slices: bool = False,
     ) -> None:
         self._pool, self._stacks = pool, stacks
         self._structure_count = len(pool.voxel_counts) - 1
-        self._least_reliability = least_reliability
+        self._least_reliability = 1e-6 if every_vote else _LEAST_RELIABILITY
+        self._whole_slices = whole_slices
         self.slices = _some_of(pool.unlabeled_slices, most_slices)
         self.cases = [
             CaseVotes(slices, each.native_labels, each.view.spacing_mm, self._structure_count, margin_pixels)
@@ -105,6 +112,32 @@ class GeneralizedOpinions:
             any(self.cases[each.case].contour(each.index, structure) is not None for structure in structures)
             for each in self.slices
         )
+
+    def score_prompts(self, specialized: Probabilities, slices: Sequence[SliceAddress], watch: Watch) -> None:
+        """Score the answers to the specialized teacher's masks in slices that it did not learn from.
+
+        That is what the generalized teacher is worth in cases without any annotation. Where every case has some
+        annotated slices, interpolated contours say it, and nothing is asked here.
+        """
+        if not self._cases_are_whole:
+            return
+        scores: list[list[float]] = [[] for _ in range(self._structure_count)]
+        for address in slices[:: -(-len(slices) // _MOST_SCORED) or 1]:
+            watch()
+            if watch.time_is_up:
+                break
+            learned = specialized([address])[0]
+            for structure, found in enumerate(scores):
+                own, _ = self._mask_of(learned, structure, address.case)
+                if own.any():
+                    found.append(self.cases[address.case].score_mask(address.index, structure, own))
+        for structure, found in enumerate(scores):
+            if found:
+                self.source_dice.far[structure, CONTOUR] = np.mean(found)
+
+    @property
+    def _cases_are_whole(self) -> bool:
+        return all(len(each.annotated) in (0, len(each.prompted)) for each in self.cases)
 
     def prompt(
         self, specialized: Probabilities | None, watch: Watch, specialized_reliability: Tensor | None = None
@@ -182,6 +215,8 @@ class GeneralizedOpinions:
                 interpolation_dice = float(self.source_dice.far[structure, SHAPE])
                 surer = certainty * float(deserves[structure + 1]) > interpolation_dice
                 mask = own if own.any() and (mask is None or surer) else mask
+            if mask is None and self._whole_slices:
+                mask = np.ones(self._stacks[address.case].native_labels.shape[1:], dtype=np.bool_)
             if mask is not None:
                 case.ask_with_mask(address.index, structure, mask)
 

@@ -77,6 +77,11 @@ class Reliability:
     specialized: Tensor
 
 
+def equally_reliable(reliability: Reliability) -> Reliability:
+    """Let both teachers deserve all of their certainty, wherever they have a vote: the paper's fusion."""
+    return Reliability((reliability.generalized > 0).float(), torch.ones_like(reliability.specialized))
+
+
 def fuse_pseudo_labels(
     generalized: Tensor, specialized: Tensor, threshold: float, reliability: Reliability, silent: Tensor
 ) -> PseudoLabel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from uncol import __version__
+from uncol.ablations import FROZEN_EMA, TEACHER_TRAIN_MODE, WHOLE_IMAGE_BOX
+from uncol.asking import SliceWatch, SpecializedSlices
 from uncol.checkpoints import (
     Model,
     ModelCard,
@@ -24,21 +26,21 @@ from uncol.checkpoints import (
 )
 from uncol.clock import BudgetClock
 from uncol.config import BudgetConfig
-from uncol.datasets import SliceAddress, SliceStack
+from uncol.datasets import SliceStack
 from uncol.devices import with_memory_fallback
 from uncol.errors import CancelledError, CheckpointError
 from uncol.interpolation import complete_slices
 from uncol.islands import is_in_one_piece
 from uncol.job import Progress, Report, ShouldStop
+from uncol.learning_curve import LearningCurve
 from uncol.losses import class_weights
 from uncol.methods import METHODS
 from uncol.metrics import dice
 from uncol.opinions import GeneralizedOpinions
-from uncol.prediction import memory_format, predict, predict_volume
+from uncol.prediction import memory_format, predict
 from uncol.teachers.embeddings import PromptableStack
 from uncol.teachers.specialized import make_specialized_teacher
 from uncol.training_setup import FineTuneSetup, card_for, frame_cases, student_for
-from uncol.volume_pool import VolumePool, native_slice
 
 _CURVE_POINTS = 100
 _CARRY_PART = 0.3
@@ -46,28 +48,6 @@ _CARRY_PART = 0.3
 _LARGEST_TEACHER_PART = 0.45
 """Part of a time budget that all asking of the generalized teacher may take."""
 _REPORT_INTERVAL_S = 0.5
-_UNGATED_RELIABILITY = 1e-6
-"""Dice from which a vote counts in the method without gating: every one."""
-
-
-@dataclass
-class _Curve:
-    """Losses averaged over short stretches of the run."""
-
-    points: list[dict[str, float]] = field(default_factory=list)
-    sums: dict[str, float] = field(default_factory=dict)
-    count: int = 0
-
-    def add(self, losses: dict[str, float]) -> None:
-        for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.count += 1
-
-    def close_point(self, step: int, seconds: float, stage: int) -> None:
-        if self.count:
-            means = {name: round(value / self.count, 5) for name, value in self.sums.items()}
-            self.points.append({"step": step, "seconds": round(seconds, 1), "stage": stage, **means})
-        self.sums, self.count = {}, 0
 
 
 class Run:
@@ -88,7 +68,7 @@ class Run:
         self.specialized_reliability = torch.ones(len(setup.structures) + 1)
         self._round = 0
         self._teacher_s = 0.0
-        self._curve = _Curve()
+        self._curve = LearningCurve()
         self.losses: dict[str, float] = {}
         self._last_report = self._last_checkpoint = time.monotonic()
 
@@ -107,6 +87,7 @@ class Run:
         student = student_for(setup, self.card)
         self.student: nn.Module = student.to(self.device).to(memory_format=self.memory_format)
         self.specialized_teacher = make_specialized_teacher(self.student)
+        self.specialized_teacher.train(TEACHER_TRAIN_MODE in self.config.ablations)
         self.optimizer = torch.optim.AdamW(
             self.student.parameters(),
             lr=self.config.optimizer.learning_rate,
@@ -154,10 +135,20 @@ class Run:
     def start_stage2(self) -> None:
         """Leave stage 1: from now on unannotated slices are learned from, too."""
         self._curve.close_point(self.step, self.clock.elapsed_s, self.stage)
-        self.stage = 2
         self.specialized_reliability = self._score_specialized_teacher()
+        if self.opinions is not None:
+            self._score_prompts(self.opinions)
+        self.stage = 2
         self.pool.release_held_out()
         self.clock.start_stage2()
+
+    def _score_prompts(self, opinions: GeneralizedOpinions) -> None:
+        """Let the generalized teacher answer what stage 1 did not see, prompted as it will be in stage 2."""
+        slices = self.pool.held_out_slices
+        phase = "Trying the foundation model on annotated slices"
+        watch = SliceWatch(self.check_stop, phase, len(slices), self._teacher_seconds_left())
+        opinions.score_prompts(self._specialized_slices(), slices, watch)
+        self._teacher_s += watch.elapsed_s
 
     def _score_specialized_teacher(self) -> Tensor:
         """Return its Dice (C,) on the slices that stage 1 did not see; their mean for a class in none of them.
@@ -181,13 +172,15 @@ class Run:
         """Ask the generalized teacher about every unannotated slice, with fresh boxes."""
         if self.opinions is not None:
             phase = f"Asking the foundation model (round {self._round + 1})"
-            watch = _SliceWatch(self, phase, len(self.opinions.slices), self._teacher_seconds_left())
-            specialized = _SpecializedSlices(self)
-            self.opinions.prompt(specialized, watch, self.specialized_reliability)
+            watch = SliceWatch(self.check_stop, phase, len(self.opinions.slices), self._teacher_seconds_left())
+            self.opinions.prompt(self._specialized_slices(), watch, self.specialized_reliability)
             self._note_teacher_time(watch, "between annotated slices")
             if self._round == 0:
                 self.clock.start_stage2()
             self._round += 1
+
+    def _specialized_slices(self) -> SpecializedSlices:
+        return SpecializedSlices(self.specialized_teacher, self.pool, self.stacks, self.device)
 
     def specialized_probabilities(self, slices: Tensor) -> Tensor:
         """Return the specialized teacher's class probabilities (B, C, ...) for the student's inputs (B, N, ...)."""
@@ -283,7 +276,8 @@ class Run:
         """Save the model: the specialized teacher, the student's moving average."""
         self._say("Saving the model", 1.0)
         self._curve.close_point(self.step, self.clock.elapsed_s, self.stage)
-        model = Model(_finished_card(self), self.specialized_teacher)
+        result = self.student if FROZEN_EMA in self.config.ablations else self.specialized_teacher
+        model = Model(_finished_card(self), result.eval().requires_grad_(False))
         save_model(model, self.out)
         remove_checkpoint(self.out)
         return model
@@ -301,7 +295,7 @@ class Run:
         calls = 2 * structures * sum(len(each.images) for each in self.stacks)
         total = self.clock.total_s
         limit = None if total is None else _CARRY_PART * total - self.clock.elapsed_s
-        watch = _SliceWatch(self, "Carrying annotated slices on with the foundation model", calls, limit)
+        watch = SliceWatch(self.check_stop, "Carrying annotated slices on with the foundation model", calls, limit)
         opinions.carry_and_score(watch)
         self._note_teacher_time(watch, "carried from annotated slices")
         if total is not None:
@@ -312,7 +306,7 @@ class Run:
         total = self.clock.total_s
         return None if total is None else max(0.0, _LARGEST_TEACHER_PART * total - self._teacher_s)
 
-    def _note_teacher_time(self, watch: _SliceWatch, what: str) -> None:
+    def _note_teacher_time(self, watch: SliceWatch, what: str) -> None:
         self._teacher_s += watch.elapsed_s
         if watch.time_is_up:
             self.notes.append(
@@ -336,67 +330,20 @@ class Run:
             for case, each in zip(self.setup.all_cases(), stacks, strict=True)
         ]
         settings = self.config.teachers
-        gate = {} if self.method.gating else {"least_reliability": _UNGATED_RELIABILITY}
         return GeneralizedOpinions(
-            self.pool, stacks, prompted, settings.box_margin_vox, settings.most_slices_asked, **gate
+            self.pool,
+            stacks,
+            prompted,
+            settings.box_margin_vox,
+            most_slices=settings.most_slices_asked,
+            every_vote=not self.method.gating,
+            whole_slices=WHOLE_IMAGE_BOX in self.config.ablations,
         )
 
     def _say(self, phase: str, fraction: float | None = None) -> None:
         self._last_report = time.monotonic()
         done = self.fraction if fraction is None else fraction
         self._report(Progress(phase, done, self.clock.seconds_left(self.step), self.step, self.losses))
-
-
-class _SpecializedSlices:
-    """The specialized teacher's class probabilities of single slices; in 3D a whole volume is predicted and kept."""
-
-    def __init__(self, run: Run) -> None:
-        self._run = run
-        self._case: int | None = None
-        self._volume = torch.empty(0)
-
-    def __call__(self, addresses: Sequence[SliceAddress]) -> Tensor:
-        """Return class probabilities (B, C, H, W) in the student's frame."""
-        if isinstance(self._run.pool, VolumePool):
-            return torch.stack([self._of(each, self._run.pool) for each in addresses])
-        return self._run.specialized_probabilities_at(addresses)
-
-    def _of(self, address: SliceAddress, pool: VolumePool) -> Tensor:
-        run = self._run
-        if address.case != self._case:
-            patch = run.config.data.patch_vox
-            self._volume = predict_volume(run.specialized_teacher, pool.whole(address.case), patch, run.device)
-            self._case = address.case
-        depth, native_depth = self._volume.shape[1], len(run.stacks[address.case].native_labels)
-        return self._volume[:, native_slice(address.index, native_depth, depth)]
-
-
-class _SliceWatch:
-    """Called before every slice that the generalized teacher is asked about (`votes.Watch`)."""
-
-    def __init__(self, run: Run, phase: str, calls: int, limit_s: float | None) -> None:
-        self._run, self._phase, self._calls, self._limit_s = run, phase, calls, limit_s
-        self._started = self._last = time.monotonic()
-        self._pauses: list[float] = []
-
-    def __call__(self) -> None:
-        now = time.monotonic()
-        self._pauses.append(now - self._last)
-        self._last = now
-        self._run.check_stop(self._phase, min(1.0, len(self._pauses) / max(1, self._calls)))
-
-    @property
-    def time_is_up(self) -> bool:
-        return self._limit_s is not None and self.elapsed_s > self._limit_s
-
-    @property
-    def elapsed_s(self) -> float:
-        return time.monotonic() - self._started
-
-    @property
-    def seconds_to_answer(self) -> float:
-        """Time for one answer about a slice that is encoded already: most of the quick half of all calls were so."""
-        return float(np.percentile(self._pauses, 25)) if self._pauses else 0.0
 
 
 def _budget_of(setup: FineTuneSetup) -> BudgetConfig:
@@ -509,7 +456,7 @@ def _load_state(run: Run, tensors: dict[str, Tensor], record: dict[str, Any]) ->
     if run.stage > 1:
         run.pool.release_held_out()
     run.notes = list(record["notes"])
-    run._curve = _Curve(**record["curve"])
+    run._curve = LearningCurve(**record["curve"])
     if run.opinions is not None and run.has_begun:
         run.opinions.load_state(_part(tensors, "opinions."))
         if run._round:

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from uncol.ablations import ADAMW_LR_001, EQUAL_TEACHERS, FROZEN_EMA, SOFTMAX_OF_PROBABILITIES
 from uncol.augmentation import Pose
 from uncol.baselines import label_with_largest_component, learn_to_agree
 from uncol.batches import (
@@ -36,6 +37,7 @@ from uncol.methods import Labeler, Lesson
 from uncol.pseudo_labels import (
     PseudoLabel,
     Reliability,
+    equally_reliable,
     fall_with_distance,
     fuse_pseudo_labels,
     trust_generalized_teacher,
@@ -79,7 +81,8 @@ def fine_tune(
             run.prompt_generalized_teacher()
 
         run.within_memory(take_step)
-        update_specialized_teacher(run.specialized_teacher, run.student, run.step, run.config.teachers.ema_decay)
+        if run.stage == 1 or FROZEN_EMA not in run.config.ablations:
+            update_specialized_teacher(run.specialized_teacher, run.student, run.step, run.config.teachers.ema_decay)
         run.end_step()
 
     return finish_run(run)
@@ -151,25 +154,35 @@ def fuse_votes(run: Run, addresses: Sequence[Any], specialized: Tensor) -> Pseud
     if run.opinions is None:
         return trust_one_teacher(specialized, threshold)
     opinion = run.opinions.about(addresses)
+    generalized = opinion.probabilities
+    if SOFTMAX_OF_PROBABILITIES in run.config.ablations:
+        generalized = generalized.softmax(1)
     silent = where_unasked(specialized, opinion.asked)
     if not method.specialized:
-        return trust_generalized_teacher(opinion.probabilities, threshold, opinion.reliability, silent)
+        return trust_generalized_teacher(generalized, threshold, opinion.reliability, silent)
     deserved = fall_with_distance(run.specialized_reliability, run.opinions.gaps_to(addresses))
     reliability = Reliability(opinion.reliability, deserved)
-    return fuse_pseudo_labels(opinion.probabilities, specialized, threshold, reliability, silent)
+    if not method.gating or EQUAL_TEACHERS in run.config.ablations:
+        reliability = equally_reliable(reliability)
+    return fuse_pseudo_labels(generalized, specialized, threshold, reliability, silent)
 
 
 def optimize(run: Run, loss: Tensor) -> None:
     """Take one AdamW step with the polynomial learning rate `lr (1 - t/T)^p` and clipped gradients."""
     settings = run.config.optimizer
+    rate = settings.learning_rate
+    if run.stage == 2 and ADAMW_LR_001 in run.config.ablations:
+        rate = _RELEASED_RATE
     for group in run.optimizer.param_groups:
-        group["lr"] = settings.learning_rate * (1 - run.fraction) ** settings.poly_power
+        group["lr"] = rate * (1 - run.fraction) ** settings.poly_power
     run.optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(run.student.parameters(), settings.gradient_clip)
     run.optimizer.step()
 
 
+_RELEASED_RATE = 0.01
+"""What the released code's AdamW effectively starts stage 2 with (method, section 7, row 3)."""
 _LESSONS: dict[Lesson, Callable[[Run], Tensor]] = {"pseudo-labels": learn_from_both, "agreement": learn_to_agree}
 """What stage 2 learns from unannotated images."""
 _LABELERS: dict[Labeler, Callable[[Run, Sequence[Any], Tensor], Tensor]] = {

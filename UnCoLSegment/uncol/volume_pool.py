@@ -133,6 +133,12 @@ class VolumePool:
         """From now on the held-out volumes are drawn like all other annotated ones."""
         self.held_out = []
 
+    @property
+    def held_out_slices(self) -> list[SliceAddress]:
+        """All slices of the held-out volumes."""
+        cases = dict.fromkeys(each.case for each in self.held_out)
+        return [SliceAddress(case, index) for case in cases for index in range(self._native_depths[case])]
+
     def draw_unlabeled(self, count: int, generator: torch.Generator) -> list[PatchAddress]:
         """Draw patches anywhere in volumes with unknown voxels."""
         return [self._patch_anywhere(one_of(self.unlabeled, generator).case, generator) for _ in range(count)]

@@ -36,6 +36,8 @@ LEAST_MASK_PIXELS = 8
 _SHARPNESS = 4
 """A source weighs its Dice to this power."""
 _LEAST_DICE = 0.01
+_WHOLE_STEP = 4
+"""Of a case that is annotated as a whole, every n-th slice is voted on to score the sources."""
 _EDGE_SOFTNESS = 0.5
 """Width of the interpolated contour's edge, in pixels of the image."""
 
@@ -124,7 +126,12 @@ class CaseVotes:
         """Where a source has a vote; without a patch it says that the structure is not there."""
 
     def carry_from_annotated(self, watch: Watch) -> None:
-        """Carry every annotated structure both ways, up to and including the next annotated slice."""
+        """Carry every annotated structure both ways, up to and including the next annotated slice.
+
+        In a case that is annotated as a whole there is nowhere to carry it.
+        """
+        if self._is_whole:
+            return
         for start in self.annotated:
             for structure in self._structures:
                 if self.shows(start, structure):
@@ -135,6 +142,11 @@ class CaseVotes:
         """Ask about one structure with the box of a mask in the image's own pixels (H, W)."""
         self._keep(index, structure, CONTOUR, self._ask(index, [box_in_frame(self.prompted, mask, self._margin)])[0])
 
+    def score_mask(self, index: int, structure: int, mask: NDArray[np.bool_]) -> float:
+        """Return the Dice of the answer to a mask's box with the annotated structure, in an annotated slice."""
+        answer = self._ask(index, [box_in_frame(self.prompted, mask, self._margin)])[0]
+        return dice(answer > INSIDE, self._truth(index, structure))
+
     def contour(self, index: int, structure: int) -> NDArray[np.bool_] | None:
         """Return the interpolated contour (H, W) where it is large enough to prompt with."""
         mask = self.shapes[structure].mask(index)
@@ -144,7 +156,7 @@ class CaseVotes:
         """Vote on annotated slices as if nobody had annotated them; return the Dice near and far (N, 4, slices)."""
         near: list[list[list[float]]] = [[[], [], [], []] for _ in self._structures]
         far: list[list[list[float]]] = [[[], [], [], []] for _ in self._structures]
-        for index in self.annotated:
+        for index in self.annotated[:: _WHOLE_STEP if self._is_whole else 1]:
             if watch.time_is_up:
                 break
             self._score_asked(index, near, far, watch)
@@ -272,6 +284,10 @@ class CaseVotes:
         if self._is_inner(index):
             guess = self.shapes[structure].without(index).mask(index)
             _add_score(far[structure][SHAPE], np.zeros_like(truth) if guess is None else self._on_frame(guess), truth)
+
+    @property
+    def _is_whole(self) -> bool:
+        return len(self.annotated) == len(self._labels)
 
     def _is_inner(self, index: int) -> bool:
         return self.annotated[0] < index < self.annotated[-1]

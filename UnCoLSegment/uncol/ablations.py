@@ -1,0 +1,48 @@
+"""Single steps away from the corrected method, by name: what the released code does, and what is ours alone.
+
+The default is the corrected method (no ablation). `RELEASED` are all deviations of the released code together, as
+far as they exist in this trainer (method, section 7).
+"""
+
+from __future__ import annotations
+
+from uncol.errors import ConfigError
+
+FROZEN_EMA = "frozen-ema"
+SOFTMAX_OF_PROBABILITIES = "softmax-of-probabilities"
+ADAMW_LR_001 = "adamw-lr-0.01"
+TEACHER_TRAIN_MODE = "teacher-train-mode"
+WHOLE_IMAGE_BOX = "whole-image-box"
+EQUAL_TEACHERS = "equal-teachers"
+
+ABLATIONS = {
+    FROZEN_EMA: "the specialized teacher no longer moves in stage 2, and the student is the result (row 1)",
+    SOFTMAX_OF_PROBABILITIES: "softmax is applied to the generalized teacher's probabilities (row 2)",
+    ADAMW_LR_001: "the learning rate of stage 2 starts at 0.01 (row 3)",
+    TEACHER_TRAIN_MODE: "the specialized teacher labels in training mode, with dropout (row 10)",
+    WHOLE_IMAGE_BOX: "a structure that no mask shows is asked about with a box round the whole slice (row 14)",
+    EQUAL_TEACHERS: "both teachers are believed as far as they are certain, however good they were (decision 0006)",
+}
+"""What each ablation does; rows are those of the method, section 7."""
+
+RELEASED = (
+    FROZEN_EMA,
+    SOFTMAX_OF_PROBABILITIES,
+    ADAMW_LR_001,
+    TEACHER_TRAIN_MODE,
+    WHOLE_IMAGE_BOX,
+    EQUAL_TEACHERS,
+)
+"""The released code's behavior."""
+
+
+def check_ablations(names: tuple[str, ...]) -> None:
+    """Make sure that all ablations exist.
+
+    Raises:
+        ConfigError: If one does not.
+    """
+    for name in names:
+        if name not in ABLATIONS:
+            message = f'There is no ablation "{name}". Choose from {", ".join(ABLATIONS)}.'
+            raise ConfigError(message)
