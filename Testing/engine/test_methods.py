@@ -11,13 +11,16 @@ import torch
 from torch import Tensor
 
 from uncol.annotations import keep_annotated
-from uncol.batches import draw_mask
-from uncol.checkpoints import Model, load_checkpoint
+from uncol.batches import annotated_loss, draw_mask
+from uncol.checkpoints import Model, load_checkpoint, load_model
 from uncol.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
 from uncol.datasets import LabeledCase
 from uncol.errors import CancelledError, CheckpointError, ConfigError
+from uncol.head_losses import four_head_loss
 from uncol.job import AnnotatedSlices, Structure
+from uncol.losses import known_region
 from uncol.methods import METHODS, find_method
+from uncol.networks.paper_students import PaperStudent
 from uncol.prompts import mask_of_box
 from uncol.runs import Run, begin_run
 from uncol.teachers.embeddings import EmbeddingCache
@@ -64,7 +67,7 @@ def ball_case(seed: int) -> LabeledCase:
 def make_setup() -> Callable[..., FineTuneSetup]:
     """Sparse slices for the 2D student; whole volumes and unlabeled ones for the 3D student."""
 
-    def make(method: str, *, dims: int = 2, ablations: tuple[str, ...] = ()) -> FineTuneSetup:
+    def make(method: str, *, dims: int = 2, kind: str = "unet", ablations: tuple[str, ...] = ()) -> FineTuneSetup:
         first = ball_case(0)
         sparse = LabeledCase(first.image, keep_annotated(first.labels, [AnnotatedSlices("K", (0, 3, 6, 9, 11))], "a"))
         return FineTuneSetup(
@@ -76,7 +79,7 @@ def make_setup() -> Callable[..., FineTuneSetup]:
                 method=method,
                 ablations=ablations,
                 data=DataConfig(patch_vox=(16, 16, 32), neighbor_count=3),
-                student=StudentConfig(dims=dims, channels=(4, 4, 4, 4, 4)),
+                student=StudentConfig(dims=dims, kind=kind, channels=(4, 4, 4, 4, 4)),
                 optimizer=OptimizerConfig(batch_size=2),
                 budget=BudgetConfig(steps=20, minutes=None),
             ),
@@ -149,6 +152,35 @@ def test_a_3d_run_that_was_stopped_and_resumed_equals_one_that_was_not(make_setu
     resumed = fine_tune(make_setup("uncol", dims=3), tmp_path / "stopped", resume=True)
 
     assert_bit_equal(straight, resumed)
+
+
+def test_the_papers_student_is_trained_by_the_same_loop(make_setup, tmp_path: Path):
+    model = fine_tune(make_setup("uncol", kind="paper-small"), tmp_path / "model")
+
+    assert isinstance(model.student, PaperStudent)
+    assert isinstance(load_model(tmp_path / "model").student, PaperStudent)
+    first, last = (model.card.training["curve"][index]["supervised"] for index in (0, -1))
+    assert last < first
+
+
+@pytest.mark.parametrize("kind", ["unet", "paper-small"])
+def test_a_3d_student_takes_patches_with_one_channel(make_setup, tmp_path: Path, kind: str):
+    run = begin(make_setup("supervised", dims=3, kind=kind), tmp_path)
+
+    assert run.student(torch.zeros(2, 1, 16, 16, 32)).shape == (2, 2, 16, 16, 32)
+
+
+def test_each_head_of_the_papers_student_has_its_own_loss_in_stage_1(make_setup, tmp_path: Path):
+    run = begin(make_setup("supervised", kind="paper-small"), tmp_path)
+    addresses = run.pool.draw_labeled(2, run.generator)
+    images, labels = run.pool.inputs(addresses), run.pool.targets(addresses)
+    run.student.eval()
+
+    loss = annotated_loss(run, images, labels)
+
+    target, known = known_region(labels, UNKNOWN_LABEL)
+    expected = four_head_loss(run.student.explain(images).head_logits, target, known)
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()))
 
 
 def test_a_run_is_resumed_by_the_method_that_began_it(make_setup, tmp_path: Path):

@@ -13,12 +13,14 @@ SOFTMAX_OF_PROBABILITIES = "softmax-of-probabilities"
 ADAMW_LR_001 = "adamw-lr-0.01"
 TEACHER_TRAIN_MODE = "teacher-train-mode"
 WHOLE_IMAGE_BOX = "whole-image-box"
+DOUBLE_SOFTMAX_DICE = "double-softmax-dice"
 EQUAL_TEACHERS = "equal-teachers"
 
 ABLATIONS = {
     FROZEN_EMA: "the specialized teacher no longer moves in stage 2, and the student is the result (row 1)",
     SOFTMAX_OF_PROBABILITIES: "softmax is applied to the generalized teacher's probabilities (row 2)",
     ADAMW_LR_001: "the learning rate of stage 2 starts at 0.01 (row 3)",
+    DOUBLE_SOFTMAX_DICE: "the Dice head of the paper's student sees softmax twice in stage 1 (row 4)",
     TEACHER_TRAIN_MODE: "the specialized teacher labels in training mode, with dropout (row 10)",
     WHOLE_IMAGE_BOX: "a structure that no mask shows is asked about with a box round the whole slice (row 14)",
     EQUAL_TEACHERS: "both teachers are believed as far as they are certain, however good they were (decision 0006)",
@@ -29,6 +31,7 @@ RELEASED = (
     FROZEN_EMA,
     SOFTMAX_OF_PROBABILITIES,
     ADAMW_LR_001,
+    DOUBLE_SOFTMAX_DICE,
     TEACHER_TRAIN_MODE,
     WHOLE_IMAGE_BOX,
     EQUAL_TEACHERS,

@@ -11,9 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from uncol.ablations import DOUBLE_SOFTMAX_DICE
 from uncol.augmentation import Pose, change_grey_values, draw_box_mask, draw_pose, draw_pose_3d
 from uncol.devices import autocast
+from uncol.head_losses import four_head_loss
 from uncol.losses import known_region, region_loss
+from uncol.networks.paper_students import PaperStudent
 from uncol.runs import Run
 from uncol.volume import UNKNOWN_LABEL
 
@@ -53,6 +56,17 @@ def predict(run: Run, slices: Tensor) -> Tensor:
     with autocast(run.device, training=True):
         logits: Tensor = run.student(slices)
     return logits.float()
+
+
+def annotated_loss(run: Run, slices: Tensor, labels: Tensor) -> Tensor:
+    """Return the loss of stage 1 where labels are known: Dice + cross-entropy, or one loss for each of four heads."""
+    if not isinstance(run.student, PaperStudent):
+        return loss_where(run, predict(run, slices), labels, torch.ones_like(labels, dtype=torch.bool))
+    target, known = known_region(labels, UNKNOWN_LABEL)
+    with autocast(run.device, training=True):
+        head_logits = run.student.explain(slices).head_logits
+    twice = DOUBLE_SOFTMAX_DICE in run.config.ablations
+    return four_head_loss(head_logits, target, known, double_softmax_dice=twice)
 
 
 def loss_where(run: Run, logits: Tensor, labels: Tensor, region: Tensor) -> Tensor:

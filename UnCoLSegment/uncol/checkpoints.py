@@ -33,10 +33,18 @@ from uncol.model_files import (
     sha256_of,
     verify_sums,
 )
+from uncol.networks.paper_students import PaperStudent, PaperStudentConfig
 from uncol.networks.student import Student2D, Student3D
 from uncol.volume import Plane
 
 _PARTIAL = ".partial-"
+_PAPER_SIZES = {
+    ("paper", 2): PaperStudentConfig.paper_2d,
+    ("paper", 3): PaperStudentConfig.paper_3d,
+    ("paper-small", 2): PaperStudentConfig.small_2d,
+    ("paper-small", 3): PaperStudentConfig.small_3d,
+}
+"""By kind and dimensions of the student."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +116,14 @@ class Model:
 
 
 def build_student(card: ModelCard) -> nn.Module:
-    """Return an untrained student of the card's size."""
-    if card.config.student.dims == 3:
-        return Student3D(card.config.student, card.class_count)
-    return Student2D(card.config.student, card.config.data.neighbor_count, card.class_count)
+    """Return an untrained student of the card's kind and size."""
+    config, neighbor_count = card.config.student, card.config.data.neighbor_count
+    if config.kind != "unet":
+        size = _PAPER_SIZES[config.kind, config.dims]()
+        return PaperStudent(size, neighbor_count if config.dims == 2 else 1, card.class_count)
+    if config.dims == 3:
+        return Student3D(config, card.class_count)
+    return Student2D(config, neighbor_count, card.class_count)
 
 
 def save_model(model: Model, folder: Path) -> None:

@@ -12,6 +12,8 @@ from uncol.ablations import check_ablations
 from uncol.errors import ConfigError
 from uncol.methods import find_method
 
+STUDENT_KINDS = ("unet", "paper", "paper-small")
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -54,6 +56,8 @@ class StudentConfig:
 
     dims: int = 2
     """2: slices with their neighbors; 3: volumes, for cases that are annotated as a whole."""
+    kind: str = "unet"
+    """unet: a plain U-Net of `channels`; paper: the paper's student; paper-small: the same for small images."""
     channels: tuple[int, ...] = (16, 32, 64, 96, 128)
     """Feature channels of the U-Net: in 2D from full, in 3D from half resolution down."""
     dropout: float = 0.0
@@ -61,6 +65,7 @@ class StudentConfig:
 
     def __post_init__(self) -> None:
         _require(self.dims in (2, 3), "student.dims must be 2 or 3", self.dims)
+        _require(self.kind in STUDENT_KINDS, f"student.kind must be one of {', '.join(STUDENT_KINDS)}", self.kind)
         _require(
             len(self.channels) == 5 and min(self.channels) > 0,
             "student.channels needs five positive numbers",

@@ -23,6 +23,7 @@ from uncol.ablations import ADAMW_LR_001, EQUAL_TEACHERS, FROZEN_EMA, SOFTMAX_OF
 from uncol.augmentation import Pose
 from uncol.baselines import label_with_largest_component, learn_to_agree
 from uncol.batches import (
+    annotated_loss,
     change_at_random,
     complete_labels,
     draw_annotated,
@@ -103,7 +104,7 @@ def learn_from_annotated(run: Run) -> Tensor:
         image_b, label_b = draw_annotated(run, pose)
         image, label = torch.where(keep, image, image_b), torch.where(keep, label, label_b)
 
-    supervised_loss = loss_where(run, predict(run, image), label, torch.ones_like(keep))
+    supervised_loss = annotated_loss(run, image, label)
     run.note_losses(supervised=supervised_loss)
     return supervised_loss
 
