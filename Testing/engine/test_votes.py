@@ -74,7 +74,7 @@ class TestCarrying:
     def test_a_moving_structure_is_followed_both_ways_up_to_the_next_annotated_slices(self) -> None:
         truth = drifting(9)
         votes = votes_on(truth, [0, 4, 8])
-        votes.carry_from_annotated(Patience())
+        votes.carry_and_score(Patience())
 
         assert votes.decided[:, 0, FORWARD].tolist() == [False, *[True] * 8]
         assert votes.decided[:, 0, BACKWARD].tolist() == [*[True] * 8, False]
@@ -86,7 +86,7 @@ class TestCarrying:
     def test_where_it_has_ended_it_is_voted_away(self) -> None:
         nothing = np.zeros((SIDE, SIDE), dtype=bool)
         votes = votes_on([square(8, 8), square(8, 8), nothing, nothing], [0])
-        votes.carry_from_annotated(Patience())
+        votes.carry_and_score(Patience())
 
         found, deserved = votes.votes_on(3, EQUAL)
 
@@ -94,12 +94,12 @@ class TestCarrying:
         assert not found.any()
         assert deserved.tolist() == [1]
 
-    def test_what_there_was_no_time_for_has_no_vote(self) -> None:
+    def test_where_time_is_short_the_nearest_slices_are_voted_on(self) -> None:
         votes = votes_on(drifting(9), [0, 8])
-        votes.carry_from_annotated(Patience(3))
+        votes.carry_and_score(Patience(2 + 3))  # both annotated slices are tried first
 
-        assert votes.decided[:, 0, FORWARD].sum() == 3
-        assert not votes.decided[:, 0, BACKWARD].any()
+        assert np.flatnonzero(votes.decided[:, 0, FORWARD]).tolist() == [1, 2]
+        assert np.flatnonzero(votes.decided[:, 0, BACKWARD]).tolist() == [7]
 
 
 class TestWorth:
@@ -124,9 +124,7 @@ class TestWorth:
         # The middle slice lies 4 columns beside what its neighbors say: interpolation reaches 2 * 32 / 128 = 0.5 there.
         truth = [square(8, 8), square(8, 8), square(8, 12), square(8, 8), square(8, 8)]
         votes = votes_on(truth, [0, 2, 4])
-        votes.carry_from_annotated(Patience())
-
-        near, far = votes.score(Patience())
+        near, far = votes.carry_and_score(Patience())
 
         assert near[0][CONTOUR] == [1, 1, 1]
         assert far[0][SHAPE] == [0.5]
@@ -165,7 +163,7 @@ class TestCounting:
 
 def test_the_state_brings_every_answer_back() -> None:
     first, second = (votes_on(drifting(5), [0, 4]) for _ in range(2))
-    first.carry_from_annotated(Patience())
+    first.carry_and_score(Patience())
 
     second.load_state(first.state())
 

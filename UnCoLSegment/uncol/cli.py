@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from uncol import __version__
+from uncol.allocator import keep_freed_memory
 from uncol.benchmark.command import benchmark_command
 from uncol.command_options import (
     EXIT_BUG,
@@ -248,6 +249,7 @@ def main() -> None:
     logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr, level=logging.WARNING)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda _number, _frame: _stop.set())
+    keep_freed_memory()
     sys.exit(_exit_code())
 
 

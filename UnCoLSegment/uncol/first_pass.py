@@ -109,8 +109,7 @@ def segment_from_labels(
         message = "No slice is completely annotated. Annotate at least one whole slice, or give a box instead."
         raise DataError(message)
     watch = _Watch("Carrying annotated slices on", 0, 1, 3 * len(structures) * len(classes), report, should_stop)
-    votes.carry_from_annotated(watch)
-    dice_of = SourceDice.of_scores(*votes.score(watch))
+    dice_of = SourceDice.of_scores(*votes.carry_and_score(watch))
     watch.start("Asking between annotated slices", len(classes))
     builder = SegmentationBuilder(image, scene.view, tuple(structures))
     values = np.array([0, *(each.value for each in structures)], dtype=np.uint8)

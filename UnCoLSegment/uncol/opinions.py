@@ -92,8 +92,7 @@ class GeneralizedOpinions:
         near: list[list[list[float]]] = [[[], [], [], []] for _ in range(self._structure_count)]
         far: list[list[list[float]]] = [[[], [], [], []] for _ in range(self._structure_count)]
         for case in self.cases:
-            case.carry_from_annotated(watch)
-            for total, scores in zip((near, far), case.score(watch), strict=True):
+            for total, scores in zip((near, far), case.carry_and_score(watch), strict=True):
                 for sources, found in zip(total, scores, strict=True):
                     for each, more in zip(sources, found, strict=True):
                         each.extend(more)

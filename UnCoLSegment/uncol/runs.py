@@ -43,10 +43,12 @@ from uncol.teachers.specialized import make_specialized_teacher
 from uncol.training_setup import FineTuneSetup, card_for, frame_cases, student_for
 
 _CURVE_POINTS = 100
-_CARRY_PART = 0.3
-"""Part of a time budget after which annotated slices are not carried on further."""
-_LARGEST_TEACHER_PART = 0.45
-"""Part of a time budget that all asking of the generalized teacher may take."""
+_STUDENTS_OWN_S = 60.0
+"""What of a time budget is the student's alone, in s; the generalized teacher may take a part of the rest."""
+_CARRY_PART = 0.45
+"""Part of that rest after which annotated slices are not carried on further."""
+_LARGEST_TEACHER_PART = 0.6
+"""Part of that rest that all asking of the generalized teacher may take."""
 _REPORT_INTERVAL_S = 0.5
 
 
@@ -293,18 +295,21 @@ class Run:
     def _carry_annotated(self, opinions: GeneralizedOpinions) -> None:
         structures = len(self.card.structures)
         calls = 2 * structures * sum(len(each.images) for each in self.stacks)
-        total = self.clock.total_s
-        limit = None if total is None else _CARRY_PART * total - self.clock.elapsed_s
+        limit = self._seconds_for_teacher(_CARRY_PART)
         watch = SliceWatch(self.check_stop, "Carrying annotated slices on with the foundation model", calls, limit)
         opinions.carry_and_score(watch)
         self._note_teacher_time(watch, "carried from annotated slices")
-        if total is not None:
+        if limit is not None:
             left = opinions.slices_to_ask * structures * watch.seconds_to_answer
             self.clock.expected_teacher_s = min(left, self._teacher_seconds_left() or 0.0)
 
     def _teacher_seconds_left(self) -> float | None:
+        return self._seconds_for_teacher(_LARGEST_TEACHER_PART)
+
+    def _seconds_for_teacher(self, part: float) -> float | None:
+        """Return how long the generalized teacher may be asked from now on, in s; None without a time budget."""
         total = self.clock.total_s
-        return None if total is None else max(0.0, _LARGEST_TEACHER_PART * total - self._teacher_s)
+        return None if total is None else max(0.0, part * (total - _STUDENTS_OWN_S) - self._teacher_s)
 
     def _note_teacher_time(self, watch: SliceWatch, what: str) -> None:
         self._teacher_s += watch.elapsed_s

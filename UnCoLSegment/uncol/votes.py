@@ -125,18 +125,26 @@ class CaseVotes:
         self.decided = np.zeros((len(labels), structure_count, 4), dtype=np.bool_)
         """Where a source has a vote; without a patch it says that the structure is not there."""
 
-    def carry_from_annotated(self, watch: Watch) -> None:
-        """Carry every annotated structure both ways, up to and including the next annotated slice.
+    def carry_and_score(self, watch: Watch) -> tuple[list[list[list[float]]], list[list[list[float]]]]:
+        """Carry annotated structures on, and vote on annotated slices as if nobody had annotated them.
 
-        In a case that is annotated as a whole there is nowhere to carry it.
+        What a box is worth is tried out first: it decides how much every later answer counts.
+
+        Returns:
+            Dice near and far (N, 4, slices).
         """
-        if self._is_whole:
-            return
-        for start in self.annotated:
-            for structure in self._structures:
-                if self.shows(start, structure):
-                    for source, indices in self._ways_from(start):
-                        self._carry(start, structure, source, indices, watch)
+        near: list[list[list[float]]] = [[[], [], [], []] for _ in self._structures]
+        far: list[list[list[float]]] = [[[], [], [], []] for _ in self._structures]
+        for index in self.annotated[:: _WHOLE_STEP if self._is_whole else 1]:
+            if watch.time_is_up:
+                break
+            self._score_asked(index, near, far, watch)
+        self._carry_from_annotated(watch)
+        for structure in self._structures:
+            near[structure][FORWARD] = near[structure][BACKWARD] = near[structure][CONTOUR]
+            for index in self.annotated:
+                self._score_unasked(index, structure, far)
+        return near, far
 
     def ask_with_mask(self, index: int, structure: int, mask: NDArray[np.bool_]) -> None:
         """Ask about one structure with the box of a mask in the image's own pixels (H, W)."""
@@ -151,20 +159,6 @@ class CaseVotes:
         """Return the interpolated contour (H, W) where it is large enough to prompt with."""
         mask = self.shapes[structure].mask(index)
         return mask if mask is not None and mask.sum() >= LEAST_MASK_PIXELS else None
-
-    def score(self, watch: Watch) -> tuple[list[list[list[float]]], list[list[list[float]]]]:
-        """Vote on annotated slices as if nobody had annotated them; return the Dice near and far (N, 4, slices)."""
-        near: list[list[list[float]]] = [[[], [], [], []] for _ in self._structures]
-        far: list[list[list[float]]] = [[[], [], [], []] for _ in self._structures]
-        for index in self.annotated[:: _WHOLE_STEP if self._is_whole else 1]:
-            if watch.time_is_up:
-                break
-            self._score_asked(index, near, far, watch)
-        for structure in self._structures:
-            near[structure][FORWARD] = near[structure][BACKWARD] = near[structure][CONTOUR]
-            for index in self.annotated:
-                self._score_unasked(index, structure, far)
-        return near, far
 
     def votes_on(self, index: int, dice_of: SourceDice) -> tuple[Tensor, Tensor]:
         """Return every structure's probability and how much of its certainty it deserves.
@@ -225,17 +219,37 @@ class CaseVotes:
         yield FORWARD, range(start + 1, last + 1)
         yield BACKWARD, range(start - 1, first - 1, -1)
 
-    def _carry(self, start: int, structure: int, source: int, indices: range, watch: Watch) -> None:
-        if watch.time_is_up:
+    def _carry_from_annotated(self, watch: Watch) -> None:
+        """Carry every annotated structure both ways, up to and including the next annotated slice.
+
+        The nearest slices come first, for all structures alike: where time is short, the far ones go without a vote.
+        In a case that is annotated as a whole there is nowhere to carry it.
+        """
+        if self._is_whole:
             return
+        chains = [
+            self._carry(start, structure, source, indices, watch)
+            for start in self.annotated
+            for structure in self._structures
+            if self.shows(start, structure)
+            for source, indices in self._ways_from(start)
+        ]
+        while chains:
+            for chain in chains.copy():
+                if watch.time_is_up:
+                    return
+                if next(chain, None) is None:
+                    chains.remove(chain)
+
+    def _carry(self, start: int, structure: int, source: int, indices: range, watch: Watch) -> Iterator[int]:
+        """Carry one structure one way, and yield slice after slice."""
         begin = known(self.prompted, start, self._labels[start] == structure + 1)
         if begin is None:
             return
         limits = whole_frame(self.prompted)
         for index, answer in carry(self.prompted, begin, indices, limits, self._step_margin, watch):
             self._keep(index, structure, source, answer.probability)
-            if watch.time_is_up:
-                return
+            yield index
         self.decided[indices.start : indices.stop : indices.step, structure, source] = True
 
     def _keep(self, index: int, structure: int, source: int, probability: NDArray[np.float32]) -> None:

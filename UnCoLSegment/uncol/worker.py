@@ -24,6 +24,7 @@ from typing import Any, NoReturn
 import torch
 
 from uncol import __version__
+from uncol.allocator import return_freed_memory
 from uncol.assignment import Assignment
 from uncol.channel import Channel
 from uncol.devices import available_devices
@@ -133,6 +134,7 @@ class Worker:
             assignment.end("result", **result)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # the panel's views need it until the next job
+        return_freed_memory()
 
     def _read(self) -> None:
         for line in self._channel.lines():
