@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from uncol.augmentation import Pose, change_grey_values, draw_copy_paste_mask, draw_pose
+from uncol.augmentation import (
+    Pose,
+    change_grey_values,
+    draw_box_mask,
+    draw_copy_paste_mask,
+    draw_pose,
+    draw_pose_3d,
+)
 from uncol.volume import UNKNOWN_LABEL
 
 IDENTITY = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
@@ -228,3 +235,50 @@ class TestCopyPasteMask:
 
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
+
+
+class TestPosesInSpace:
+    SIZE = (8, 12, 16)
+
+    def in_voxels(self, pose: Pose) -> Tensor:
+        """Return what the matrices (B, 3, 3) do to steps of one voxel along column, row and slice."""
+        sides = torch.tensor([16.0, 12.0, 8.0])
+        return pose.matrices[:, :, :3] * sides[None, :, None] / sides[None, None, :]
+
+    def test_they_turn_and_scale_without_bending(self) -> None:
+        linear = self.in_voxels(draw_pose_3d(50, self.SIZE, seeded(), mirror=False))
+
+        scale = linear.det() ** (1 / 3)
+        assert ((scale > 0.85) & (scale < 1.15)).all()
+        torch.testing.assert_close(linear @ linear.mT, scale[:, None, None] ** 2 * torch.eye(3).repeat(50, 1, 1))
+
+    def test_mirroring_flips_the_columns_of_about_half_of_them(self) -> None:
+        linear = self.in_voxels(draw_pose_3d(400, self.SIZE, seeded(), mirror=True))
+
+        assert 0.4 < float((linear.det() < 0).float().mean()) < 0.6
+        assert (linear[:, 1, 1] > 0).all()
+        assert (linear[:, 2, 2] > 0).all()
+
+    def test_an_image_and_its_labels_move_alike(self) -> None:
+        ramp = torch.arange(16).expand(self.SIZE)
+        pose = draw_pose_3d(4, self.SIZE, seeded(2), mirror=True)
+
+        image = pose.move_images(ramp.float().expand(4, 1, *self.SIZE))[:, 0]
+        labels = pose.move_labels(ramp.byte().expand(4, *self.SIZE).contiguous())
+
+        inside = labels != UNKNOWN_LABEL
+        assert inside.float().mean() > 0.6
+        assert float((image - labels.float())[inside].abs().max()) < 1.7  # the nearest voxel in space
+
+    def test_nothing_moves_with_the_identity(self) -> None:
+        identity = Pose(torch.eye(3, 4)[None])
+        labels = torch.randint(3, (1, *self.SIZE), generator=seeded()).byte()
+
+        assert torch.equal(identity.move_labels(labels), labels)
+
+    def test_the_pasted_box_has_its_part_of_every_side(self) -> None:
+        cut = ~draw_box_mask((9, 12, 30), 2 / 3, seeded())
+
+        extents = [cut.flatten(1).any(1).sum(), cut.any(0).any(1).sum(), cut.any(0).any(0).sum()]
+        assert [int(each) for each in extents] == [6, 8, 20]
+        assert int(cut.sum()) == 6 * 8 * 20

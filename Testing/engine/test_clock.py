@@ -17,6 +17,22 @@ TEN_MINUTES = BudgetConfig(minutes=10, stage1_part=0.35)
 FEW_SECONDS = 5.0  # more than a busy machine takes between two lines of a test
 
 
+class TestWithoutStage1:
+    def test_stage_2_has_all_steps(self) -> None:
+        clock = BudgetClock(BudgetConfig(minutes=None, steps=40, stage1_part=0.0))
+
+        assert clock.stage1_is_over(0)
+        clock.start_stage2()
+        assert [clock.fraction(step) for step in (0, 10, 40)] == [0, 0.25, 1]
+        assert [clock.stage2_fraction(step) for step in (0, 10, 40)] == [0, 0.25, 1]
+
+    def test_stage_2_has_all_of_a_time(self) -> None:
+        clock = BudgetClock(BudgetConfig(minutes=10, stage1_part=0.0))
+
+        assert clock.fraction(0) == 0
+        assert clock.stage1_is_over(0)
+
+
 class TestSteps:
     @pytest.mark.parametrize(
         ("step", "expected"),

@@ -88,12 +88,12 @@ def test_unreadable_file_is_refused_with_its_path(tmp_path: Path, content: bytes
         pytest.param(
             {"sed": 1},
             'Configuration has no field "sed". '
-            "Known fields here: budget, data, losses, optimizer, seed, student, teachers.",
+            "Known fields here: ablations, budget, data, losses, method, optimizer, seed, student, teachers.",
             id="at the top",
         ),
         pytest.param(
             {"student": {"channels": [1, 2, 3, 4, 5], "depth": 4}},
-            'Configuration has no field "student.depth". Known fields here: channels, dropout.',
+            'Configuration has no field "student.depth". Known fields here: channels, dims, dropout, kind.',
             id="in a part",
         ),
     ],
@@ -165,6 +165,21 @@ OUT_OF_RANGE = [
     ("budget", {"minutes": 5.0, "steps": 20}, "Give either --minutes or --steps, got (5.0, 20)."),
     ("budget", {"minutes": 0}, "--minutes must be above 0, got 0.0."),
     ("budget", {"minutes": None, "steps": -20}, "--steps must be above 0, got -20."),
+    (
+        "data",
+        {"patch_vox": [48, 60, 48]},
+        "data.patch_vox needs three multiples of 16, at least one of them above 16, got (48, 60, 48).",
+    ),
+    (
+        "data",
+        {"patch_vox": [16, 16, 16]},
+        "data.patch_vox needs three multiples of 16, at least one of them above 16, got (16, 16, 16).",
+    ),
+    ("data", {"voxel_mm": 0.0}, "data.voxel_mm must be above 0, got 0.0."),
+    ("student", {"dims": 4}, "student.dims must be 2 or 3, got 4."),
+    ("student", {"kind": "vit"}, "student.kind must be one of unet, paper, paper-small, got vit."),
+    ("teachers", {"most_slices_asked": 0}, "teachers.most_slices_asked must be at least 1, got 0."),
+    ("losses", {"consistency_weight": -1.0}, "losses.consistency_weight must not be negative, got -1.0."),
     ("budget", {"stage1_part": -0.5}, "budget.stage1_part must be in [0, 1], got -0.5."),
     ("budget", {"stage1_part": 1.5}, "budget.stage1_part must be in [0, 1], got 1.5."),
 ]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from uncol.checkpoints import Model, ModelCard, build_student
-from uncol.config import Config, StudentConfig
+from uncol.config import Config, DataConfig, StudentConfig
 from uncol.errors import CancelledError
 from uncol.inference import SliceInputs, predict, segment_with_model
 from uncol.job import Progress, Structure
@@ -134,3 +134,44 @@ def test_a_gpu_gives_the_same_labels_as_the_cpu(model: Model, image: Volume):
     on_gpu = segment_with_model(image, model, device).labels.voxels
 
     assert (on_cpu == on_gpu).mean() > 0.97
+
+
+@pytest.fixture(scope="module")
+def model_3d() -> Model:
+    """An untrained 3D student that sees voxels of 2 mm in windows of 16 x 16 x 32."""
+    torch.manual_seed(0)
+    config = Config(data=DataConfig(patch_vox=(16, 16, 32)), student=StudentConfig(dims=3, channels=(4, 4, 4, 4, 4)))
+    card = ModelCard((Structure(2, "a"), Structure(9, "b")), "axial", 2.0, 3.0, (0.0, 100.0), config)
+    return Model(card, build_student(card).eval())
+
+
+def test_a_3d_student_gives_labels_and_uncertainty_on_the_grid_of_any_image(model_3d: Model, nasty_volume: Volume):
+    result = segment_with_model(nasty_volume, model_3d, CPU)
+
+    for volume, kind in ((result.labels, np.uint8), (result.uncertainty, np.float32)):
+        assert volume.voxels.shape == nasty_volume.voxels.shape
+        assert np.array_equal(volume.ijk_to_ras, nasty_volume.ijk_to_ras)
+        assert volume.voxels.dtype == kind
+    assert 0 <= result.uncertainty.voxels.min() <= result.uncertainty.voxels.max() <= 1
+
+
+def test_a_3d_student_sees_the_same_patient_in_another_file(model_3d: Model, image: Volume):
+    order, flips = (2, 0, 1), (False, True, False)
+    expected = segment_with_model(image, model_3d, CPU)
+
+    other = segment_with_model(stored_otherwise(image, order, flips), model_3d, CPU)
+
+    assert np.array_equal(other.labels.voxels, stored_otherwise(expected.labels, order, flips).voxels)
+
+
+def test_a_3d_student_tells_its_windows_and_stops_between_them(model_3d: Model):
+    large = Volume(np.zeros((16, 64, 80), dtype=np.int16), np.diag([-1.0, -1.0, 3.0, 1.0]))
+    told: list[Progress] = []
+
+    segment_with_model(large, model_3d, CPU, report=told.append)
+
+    # Voxels of 2 mm: 16 x 32 x 40; windows begin every 12 rows and every 24 columns: 1 * 3 * 2.
+    assert [each.fraction for each in told] == pytest.approx([part / 6 for part in range(6)])
+    answers = iter([False, True])
+    with pytest.raises(CancelledError):
+        segment_with_model(large, model_3d, CPU, should_stop=lambda: next(answers))

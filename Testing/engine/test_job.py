@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,7 @@ from uncol.errors import ConfigError
 from uncol.job import (
     AnnotatedSlices,
     Box,
+    FineTuneJob,
     Progress,
     Structure,
     ignore_progress,
@@ -18,6 +20,7 @@ from uncol.job import (
     parse_annotated_slices,
     parse_box,
     parse_structure,
+    parse_student,
 )
 
 
@@ -183,3 +186,18 @@ def test_unreadable_annotated_slices_are_refused_with_an_example(text: str) -> N
 
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         parse_annotated_slices(text)
+
+
+@pytest.mark.parametrize("text", ["2d", "3d", "auto"])
+def test_student_is_read(text: str) -> None:
+    assert parse_student(text) == text
+
+
+def test_unknown_student_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r'Student "4d" is unknown\. Choose one of 2d, 3d, auto\.'):
+        parse_student("4d")
+
+
+def test_a_job_with_an_unknown_method_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r'There is no method "magic"\. Choose one of supervised, '):
+        FineTuneJob(cases=(), out=Path("model"), method="magic")

@@ -30,7 +30,7 @@ class DataConfig:
     voxel_mm: float | None = None
     """Side of a voxel of the 3D student, in mm (thicker slices stay); None takes the image's finest spacing."""
     patch_vox: tuple[int, int, int] = (48, 96, 96)
-    """Slices, rows and columns that the 3D student sees at once; multiples of 16."""
+    """Slices, rows and columns that the 3D student sees at once: multiples of 16, one of them larger."""
 
     def __post_init__(self) -> None:
         _require(self.max_side_vox >= 32, "data.max_side_vox must be at least 32", self.max_side_vox)
@@ -44,8 +44,10 @@ class DataConfig:
             _require(rising, "data.window must be LOW HIGH with LOW < HIGH", self.window)
         _require(self.voxel_mm is None or self.voxel_mm > 0, "data.voxel_mm must be above 0", self.voxel_mm)
         _require(
-            len(self.patch_vox) == 3 and all(each > 0 and each % 16 == 0 for each in self.patch_vox),
-            "data.patch_vox needs three multiples of 16",
+            len(self.patch_vox) == 3
+            and all(each > 0 and each % 16 == 0 for each in self.patch_vox)
+            and max(self.patch_vox) >= 32,
+            "data.patch_vox needs three multiples of 16, at least one of them above 16",
             self.patch_vox,
         )
 

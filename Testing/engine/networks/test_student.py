@@ -7,7 +7,7 @@ from monai.networks.nets import BasicUNet
 from torch import nn
 
 from uncol.config import StudentConfig
-from uncol.networks.student import SIZE_MULTIPLE, Student2D
+from uncol.networks.student import SIZE_MULTIPLE, Student2D, Student3D
 
 SMALL = StudentConfig(channels=(8, 8, 16, 16, 16))
 
@@ -28,3 +28,9 @@ def test_it_computes_what_the_same_network_with_instance_norm_computes() -> None
 
     torch.testing.assert_close(student(slices), with_instance_norm(slices))
     assert not any(isinstance(each, nn.InstanceNorm2d) for each in student.modules())
+
+
+def test_the_3d_student_gives_one_logit_for_each_class_and_voxel() -> None:
+    student = Student3D(SMALL, class_count=3)
+
+    assert student(torch.rand(2, 1, SIZE_MULTIPLE, 2 * SIZE_MULTIPLE, 3 * SIZE_MULTIPLE)).shape == (2, 3, 16, 32, 48)

@@ -1,0 +1,76 @@
+"""The frame in which a run sees its cases: spacing of the 2D and the 3D student, and what a base model must be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from uncol.checkpoints import Model, ModelCard, build_student
+from uncol.config import Config, DataConfig, StudentConfig
+from uncol.datasets import LabeledCase, SlicePool
+from uncol.errors import ConfigError
+from uncol.job import Structure
+from uncol.teachers.embeddings import EmbeddingCache
+from uncol.training_setup import FineTuneSetup, card_for, frame_cases
+from uncol.volume import Volume
+from uncol.volume_pool import VolumePool
+
+BALL = Structure(1, "ball")
+
+
+def setup_of(spacing_ijk: tuple[float, float, float], **choices: Any) -> FineTuneSetup:
+    """One annotated case of 6 slices of 20 x 30 voxels."""
+    labels = np.zeros((6, 20, 30), dtype=np.uint8)
+    labels[2:4, 8:12, 10:20] = 1
+    ijk_to_ras = np.diag([-spacing_ijk[0], -spacing_ijk[1], spacing_ijk[2], 1.0])
+    case = LabeledCase(Volume(labels * 100.0, ijk_to_ras), Volume(labels, ijk_to_ras))
+    config = Config(
+        student=StudentConfig(dims=choices.pop("dims", 2), channels=(4, 4, 4, 4, 4)),
+        data=DataConfig(patch_vox=(16, 16, 32), voxel_mm=choices.pop("voxel_mm", None)),
+    )
+    return FineTuneSetup(
+        [case], [], (BALL,), "axial", config, torch.device("cpu"), None, EmbeddingCache(None), **choices
+    )
+
+
+@pytest.mark.parametrize(
+    ("spacing_ijk", "voxel_mm", "expected"),
+    [
+        pytest.param((0.5, 0.5, 0.5), None, (0.5, 0.5), id="the image's own"),
+        pytest.param((0.5, 0.5, 0.5), 1.25, (1.25, 1.25), id="as wanted"),
+        pytest.param((0.5, 0.8, 5.0), None, (5.0, 0.5), id="thick slices stay"),
+        pytest.param((0.5, 0.5, 5.0), 2.0, (5.0, 2.0), id="thick slices stay, pixels as wanted"),
+    ],
+)
+def test_the_3d_student_sees_voxels_of_one_spacing(spacing_ijk, voxel_mm, expected: tuple[float, float]):
+    card = card_for(setup_of(spacing_ijk, dims=3, voxel_mm=voxel_mm))
+
+    assert (card.slice_mm, card.pixel_mm) == expected
+
+
+def test_slices_are_drawn_for_a_2d_student_and_patches_for_a_3d_one():
+    for dims, kind in ((2, SlicePool), (3, VolumePool)):
+        setup = setup_of((1.0, 1.0, 2.0), dims=dims)
+
+        assert isinstance(frame_cases(setup, card_for(setup))[1], kind)
+
+
+def test_a_coarser_student_halves_every_side():
+    setup = setup_of((1.0, 1.0, 1.0), dims=3, voxel_mm=2.0)
+
+    stacks, _ = frame_cases(setup, card_for(setup))
+
+    assert stacks[0].images.shape == (3, 10, 15)
+    assert stacks[0].labels[1].sum() == 2 * 5  # slices 2 and 3, rows 8 to 12, columns 10 to 20, halved
+
+
+def test_a_base_model_of_other_dimensions_is_refused():
+    flat = setup_of((1.0, 1.0, 1.0))
+    card: ModelCard = card_for(flat)
+    base = Model(card, build_student(card))
+
+    with pytest.raises(ConfigError, match=r"The base model's student is 2D, this run's is 3D\. Choose another base"):
+        card_for(setup_of((1.0, 1.0, 1.0), dims=3, base=base))
