@@ -173,7 +173,8 @@ class SlicePool:
         self._reach = neighbor_count // 2
         rows = _round_up(max(each.images.shape[1] for each in stacks), multiple)
         columns = _round_up(max(each.images.shape[2] for each in stacks), multiple)
-        self.size = self.slice_size = (rows, columns)
+        self.size: tuple[int, ...] = (rows, columns)
+        self.slice_size = (rows, columns)
         self._sizes = [(each.images.shape[1], each.images.shape[2]) for each in stacks]
         self.images = [_padded(each.images, rows, columns) for each in stacks]
         self.labels = [_padded_labels(each.labels, rows, columns) for each in stacks]

@@ -85,7 +85,7 @@ class _Work:
             self._check_stop()
             self.report(Progress("Segmenting", min(1.0, next(done) / windows)))
 
-        student = self.model.student.to(place)
+        student = self.model.student.to(place).to(memory_format=memory_format(3))
         whole = predict_volume(
             student, prepared[None, None], patch, place, windows_at_once=windows_at_once, before_windows=watch
         )

@@ -19,7 +19,7 @@ _OVERLAP = 0.25
 
 def memory_format(dims: int) -> torch.memory_format:
     """Return the memory layout in which networks over slices (2) or volumes (3) compute fastest."""
-    return torch.channels_last if dims == 2 else torch.contiguous_format
+    return torch.channels_last if dims == 2 else torch.channels_last_3d
 
 
 @torch.no_grad()

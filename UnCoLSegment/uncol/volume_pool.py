@@ -90,7 +90,8 @@ class VolumePool:
     """
 
     def __init__(self, stacks: Sequence[SliceStack], class_count: int, patch: tuple[int, int, int]) -> None:
-        self.size = self._patch = patch
+        self.size: tuple[int, ...] = patch
+        self._patch = patch
         self._sizes = [tuple(each.images.shape) for each in stacks]
         self._native_depths = [len(each.native_labels) for each in stacks]
         self.images = [_padded(each.images, patch) for each in stacks]
