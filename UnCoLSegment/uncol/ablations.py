@@ -14,6 +14,7 @@ ADAMW_LR_001 = "adamw-lr-0.01"
 TEACHER_TRAIN_MODE = "teacher-train-mode"
 WHOLE_IMAGE_BOX = "whole-image-box"
 DOUBLE_SOFTMAX_DICE = "double-softmax-dice"
+ATTACHED_SEMANTIC_TARGET = "attached-semantic-target"
 EQUAL_TEACHERS = "equal-teachers"
 
 ABLATIONS = {
@@ -23,6 +24,7 @@ ABLATIONS = {
     DOUBLE_SOFTMAX_DICE: "the Dice head of the paper's student sees softmax twice in stage 1 (row 4)",
     TEACHER_TRAIN_MODE: "the specialized teacher labels in training mode, with dropout (row 10)",
     WHOLE_IMAGE_BOX: "a structure that no mask shows is asked about with a box round the whole slice (row 14)",
+    ATTACHED_SEMANTIC_TARGET: "the loss of the semantic path also moves the teacher's aligned features (row 15)",
     EQUAL_TEACHERS: "both teachers are believed as far as they are certain, however good they were (decision 0006)",
 }
 """What each ablation does; rows are those of the method, section 7."""
@@ -34,6 +36,7 @@ RELEASED = (
     DOUBLE_SOFTMAX_DICE,
     TEACHER_TRAIN_MODE,
     WHOLE_IMAGE_BOX,
+    ATTACHED_SEMANTIC_TARGET,
     EQUAL_TEACHERS,
 )
 """The released code's behavior."""

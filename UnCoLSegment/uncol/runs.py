@@ -36,11 +36,14 @@ from uncol.learning_curve import LearningCurve
 from uncol.losses import class_weights
 from uncol.methods import METHODS
 from uncol.metrics import dice
+from uncol.networks.paper_students import PaperStudent
 from uncol.opinions import GeneralizedOpinions
 from uncol.prediction import memory_format, predict
+from uncol.teacher_features import TeacherFeatures
 from uncol.teachers.embeddings import PromptableStack
+from uncol.teachers.generalized import FeatureTeacher, GeneralizedTeacher
 from uncol.teachers.specialized import make_specialized_teacher
-from uncol.training_setup import FineTuneSetup, card_for, frame_cases, student_for
+from uncol.training_setup import FineTuneSetup, card_for, frame_cases, helpers_for, student_for
 
 _CURVE_POINTS = 100
 _STUDENTS_OWN_S = 60.0
@@ -90,12 +93,18 @@ class Run:
         self.student: nn.Module = student.to(self.device).to(memory_format=self.memory_format)
         self.specialized_teacher = make_specialized_teacher(self.student)
         self.specialized_teacher.train(TEACHER_TRAIN_MODE in self.config.ablations)
+        self.helpers = helpers_for(setup, student, self.card).to(self.device)
         self.optimizer = torch.optim.AdamW(
-            self.student.parameters(),
+            self.trained_parameters(),
             lr=self.config.optimizer.learning_rate,
             weight_decay=self.config.optimizer.weight_decay,
         )
         self.opinions = self._opinions_of(self.stacks)
+        self.features = self._features_of(self.stacks)
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        """Return the weights of the student and of what learns beside it."""
+        return [*self.student.parameters(), *self.helpers.parameters()]
 
     @property
     def is_over(self) -> bool:
@@ -111,6 +120,11 @@ class Run:
     def fraction(self) -> float:
         """t/T of the whole run, in [0, 1]."""
         return self.clock.fraction(self.step)
+
+    @property
+    def stage1_fraction(self) -> float:
+        """t/T of stage 1, in [0, 1]."""
+        return min(1.0, self.fraction / self.budget.stage1_part) if self.budget.stage1_part else 1.0
 
     @property
     def stage2_fraction(self) -> float:
@@ -207,6 +221,7 @@ class Run:
         self.device = device
         self.student.to(device)
         self.specialized_teacher.to(device)
+        self.helpers.to(device)
         self._first_weights = self._first_weights.to(device)
         # Loading puts the optimizer's state where its parameters are now.
         self.optimizer.load_state_dict(self.optimizer.state_dict())
@@ -324,7 +339,33 @@ class Run:
         wanted = self.config.teachers.generalized and self.method.generalized
         if teacher is None or not wanted or not self.pool.unlabeled:
             return None
-        prompted = [
+        settings = self.config.teachers
+        return GeneralizedOpinions(
+            self.pool,
+            stacks,
+            self._prompted(teacher, stacks),
+            settings.box_margin_vox,
+            most_slices=settings.most_slices_asked,
+            every_vote=not self.method.gating,
+            whole_slices=WHOLE_IMAGE_BOX in self.config.ablations,
+        )
+
+    def _features_of(self, stacks: Sequence[SliceStack]) -> TeacherFeatures | None:
+        teacher, student = self.setup.teacher, self.student
+        if self.opinions is None or not isinstance(student, PaperStudent) or not isinstance(teacher, FeatureTeacher):
+            return None
+        return TeacherFeatures(
+            self.pool,
+            stacks,
+            self._prompted(teacher, stacks),
+            teacher,
+            patch=student.config.patch,
+            asked=self.opinions.slices,
+            margin_pixels=self.config.teachers.box_margin_vox,
+        )
+
+    def _prompted(self, teacher: GeneralizedTeacher, stacks: Sequence[SliceStack]) -> list[PromptableStack]:
+        return [
             PromptableStack(
                 each.view.stack_from(case.image.voxels),
                 each.view.spacing_mm[1:],
@@ -334,16 +375,6 @@ class Run:
             )
             for case, each in zip(self.setup.all_cases(), stacks, strict=True)
         ]
-        settings = self.config.teachers
-        return GeneralizedOpinions(
-            self.pool,
-            stacks,
-            prompted,
-            settings.box_margin_vox,
-            most_slices=settings.most_slices_asked,
-            every_vote=not self.method.gating,
-            whole_slices=WHOLE_IMAGE_BOX in self.config.ablations,
-        )
 
     def _say(self, phase: str, fraction: float | None = None) -> None:
         self._last_report = time.monotonic()
@@ -417,6 +448,7 @@ def _by_name(run: Run, values: Tensor) -> dict[str, float]:
 
 def _state_of(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors: dict[str, Tensor] = {f"student.{key}": value for key, value in run.student.state_dict().items()}
+    tensors |= {f"helpers.{key}": value for key, value in run.helpers.state_dict().items()}
     tensors |= {f"specialized.{key}": value for key, value in run.specialized_teacher.state_dict().items()}
     for index, state in run.optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
@@ -448,6 +480,7 @@ def _state_of(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 def _load_state(run: Run, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
     run.student.load_state_dict(_part(tensors, "student."))
+    run.helpers.load_state_dict(_part(tensors, "helpers."))
     run.specialized_teacher.load_state_dict(_part(tensors, "specialized."))
     states: dict[int, dict[str, Tensor]] = {}
     for key, value in _part(tensors, "optimizer.").items():

@@ -33,6 +33,7 @@ from uncol.batches import (
     predict,
 )
 from uncol.checkpoints import Model
+from uncol.distilling import distill
 from uncol.job import Report, ShouldStop, ignore_progress, never_stop
 from uncol.methods import Labeler, Lesson
 from uncol.pseudo_labels import (
@@ -92,6 +93,8 @@ def fine_tune(
 def take_step(run: Run) -> None:
     """Compute the loss of the stage and move the student's weights by it."""
     loss = learn_from_annotated(run) if run.stage == 1 else _LESSONS[run.method.lesson](run)
+    if run.features is not None:
+        loss = loss + distill(run)
     optimize(run, loss)
 
 
@@ -178,7 +181,7 @@ def optimize(run: Run, loss: Tensor) -> None:
         group["lr"] = rate * (1 - run.fraction) ** settings.poly_power
     run.optimizer.zero_grad()
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(run.student.parameters(), settings.gradient_clip)
+    torch.nn.utils.clip_grad_norm_(run.trained_parameters(), settings.gradient_clip)
     run.optimizer.step()
 
 

@@ -13,11 +13,13 @@ from torch import nn
 from uncol.checkpoints import Model, ModelCard, build_student
 from uncol.config import Config
 from uncol.datasets import LabeledCase, Pool, SlicePool, SliceStack, finest_pixel_mm, stack_case
+from uncol.distillation import Projector, SemanticAligner
 from uncol.errors import ConfigError
 from uncol.job import Structure
+from uncol.networks.paper_students import PaperStudent
 from uncol.networks.student import SIZE_MULTIPLE
 from uncol.teachers.embeddings import EmbeddingCache
-from uncol.teachers.generalized import GeneralizedTeacher
+from uncol.teachers.generalized import FeatureTeacher, GeneralizedTeacher
 from uncol.transforms import choose_window
 from uncol.volume import UNKNOWN_LABEL, Plane, SliceView, Volume, view_slices
 from uncol.volume_pool import VolumePool, stack_volume
@@ -118,6 +120,19 @@ def student_for(setup: FineTuneSetup, card: ModelCard) -> nn.Module:
     if setup.base is not None:
         _copy_fitting_weights(setup.base.student, student)
     return student
+
+
+def helpers_for(setup: FineTuneSetup, student: nn.Module, card: ModelCard) -> nn.ModuleDict:
+    """Return the modules that learn beside the paper's student to compare it with the generalized teacher; or none."""
+    if not isinstance(student, PaperStudent) or not isinstance(setup.teacher, FeatureTeacher):
+        return nn.ModuleDict()
+    size, structure_count = student.config, card.class_count - 1
+    return nn.ModuleDict(
+        {
+            "projector": Projector(setup.teacher.map_widths, size.token_dim, size.dims),
+            "aligner": SemanticAligner(setup.teacher.token_width, structure_count, size.prior_channels, size.dims),
+        }
+    )
 
 
 def _copy_fitting_weights(base: nn.Module, student: nn.Module) -> None:

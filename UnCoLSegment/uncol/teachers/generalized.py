@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -65,6 +65,7 @@ class GeneralizedTeacher(Protocol):
         ...
 
 
+@runtime_checkable
 class FeatureTeacher(GeneralizedTeacher, Protocol):
     """A generalized teacher that also shows its features, for distillation (method, section 2).
 
