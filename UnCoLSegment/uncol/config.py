@@ -151,8 +151,9 @@ class OptimizerConfig:
     poly_power: float = 0.9
     gradient_clip: float = 12.0
     """Largest norm of the gradient."""
-    batch_size: int = 4
-    """Slices in a step; in stage 2 half of them are annotated and half are not."""
+    batch_size: int = 2
+    """Slices in a step; in stage 2 half of them are annotated and half are not. Minutes on a CPU are worth more as
+    many small steps than as few large ones (docs/decisions/0007)."""
 
     def __post_init__(self) -> None:
         _require(self.learning_rate > 0, "optimizer.learning_rate must be above 0", self.learning_rate)
