@@ -3,6 +3,10 @@
     python benchmarks/figures.py --data ../shared/data --out benchmarks/results/figures.json
 
 A task that stands in the results already is left out, so an interrupted sitting goes on where it stopped.
+Settings are tried on structures that stand in no table, with a configuration and results of their own:
+
+    python benchmarks/figures.py --task development-14-slices --method "first model" --config trial.json --out trial-results.json
+
 The reference is used for three things only: the box of the first task, the slices that count as annotated,
 and the score on all the other slices. Nothing is tuned or selected by it.
 """
@@ -29,6 +33,7 @@ from uncol.volume import Volume
 CHAOS, BODY = "chaos_ct/{}/chaos_ct_liver.nii.gz", "totalseg_ct/{}/ts_body3mm.nii.gz"
 LIVER = {"liver": 1}
 SIX = {"spleen": 1, "kidney_right": 2, "kidney_left": 3, "liver": 5, "stomach": 6, "aorta": 52}
+OTHERS = {"bladder": 21, "vena_cava": 63, "hip_left": 77, "iliopsoas_left": 88, "sacrum": 25, "spinal_cord": 79}
 BUDGETS = {"first model": 1.5, "model": 5.0}
 """Minutes of fine-tuning."""
 
@@ -52,6 +57,11 @@ TASKS = [
     Task("body-14-slices", BODY, SIX, 8, 0.90),
     Task("body-7-slices", BODY, SIX, 16, 0.80),
 ]
+DEVELOPMENT_TASKS = [
+    Task("development-14-slices", BODY, OTHERS, 8, 0.0),
+    Task("development-7-slices", BODY, OTHERS, 16, 0.0),
+]
+"""Run when they are named only."""
 
 
 def main() -> None:
@@ -63,10 +73,11 @@ def main() -> None:
     parser.add_argument("--method", action="append", help="only this method; repeatable")
     parser.add_argument("--keep", type=Path, help="keep models and segmentations here, one folder for each run")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--config", type=Path, help="configuration of the fine-tuning, for development")
     chosen = parser.parse_args()
     results: list[dict[str, Any]] = json.loads(chosen.out.read_text()) if chosen.out.exists() else []
-    for task in TASKS:
-        if chosen.task and task.name not in chosen.task:
+    for task in [*TASKS, *DEVELOPMENT_TASKS]:
+        if task.name not in (chosen.task or [each.name for each in TASKS]):
             continue
         for method in methods_of(task):
             if chosen.method and method not in chosen.method:
@@ -74,7 +85,7 @@ def main() -> None:
             if any(each["task"] == task.name and each["method"] == method for each in results):
                 continue
             print(f"{task.name}: {method} ...", flush=True)
-            results.append(measure(task, method, chosen.data, chosen.seed, chosen.keep))
+            results.append(measure(task, method, chosen))
             chosen.out.parent.mkdir(parents=True, exist_ok=True)
             chosen.out.write_text(json.dumps(results, indent=1) + "\n")
             print(row_of(results[-1]), flush=True)
@@ -93,15 +104,16 @@ def methods_of(task: Task) -> list[str]:
     return ["shape interpolation", "frozen teacher", *BUDGETS]
 
 
-def measure(task: Task, method: str, data: Path, seed: int, keep: Path | None) -> dict[str, Any]:
+def measure(task: Task, method: str, chosen: argparse.Namespace) -> dict[str, Any]:
     """Run one method on one task and score it on the slices that were not annotated."""
+    data, seed, keep = chosen.data, chosen.seed, chosen.keep
     image, labels = data / task.files.format("images"), data / task.files.format("labels")
     reference = read_labels(labels, read_image(image), image.name)
     slices = None if task.every is None else list(range(0, reference.shape_kji[0], task.every))
     with tempfile.TemporaryDirectory() as folder:
         work = keep / f"{task.name}-{method.replace(' ', '-')}-{seed}" if keep else Path(folder)
         started = time.monotonic()
-        facts = RUN[method](task, image, labels, reference, slices, work, seed)
+        facts = RUN[method](task, image, labels, reference, slices, work, chosen)
         seconds = time.monotonic() - started
         scores = score(task, work, labels, slices)
     return {
@@ -121,7 +133,13 @@ def measure(task: Task, method: str, data: Path, seed: int, keep: Path | None) -
 
 
 def from_box(
-    task: Task, image: Path, _labels: Path, reference: Volume, _slices: list[int] | None, work: Path, _seed: int
+    task: Task,
+    image: Path,
+    _labels: Path,
+    reference: Volume,
+    _slices: list[int] | None,
+    work: Path,
+    _chosen: argparse.Namespace,
 ) -> dict[str, Any]:
     """Segment from one tight 3D box per structure."""
     boxes = []
@@ -134,7 +152,13 @@ def from_box(
 
 
 def interpolated(
-    task: Task, _image: Path, _labels: Path, reference: Volume, slices: list[int] | None, work: Path, _seed: int
+    task: Task,
+    _image: Path,
+    _labels: Path,
+    reference: Volume,
+    slices: list[int] | None,
+    work: Path,
+    _chosen: argparse.Namespace,
 ) -> dict[str, Any]:
     """Interpolate the annotated contours; no learning, no image."""
     result = np.zeros(reference.shape_kji, dtype=np.uint8)
@@ -152,7 +176,13 @@ def interpolated(
 
 
 def frozen_teacher(
-    task: Task, image: Path, labels: Path, _reference: Volume, slices: list[int] | None, work: Path, _seed: int
+    task: Task,
+    image: Path,
+    labels: Path,
+    _reference: Volume,
+    slices: list[int] | None,
+    work: Path,
+    _chosen: argparse.Namespace,
 ) -> dict[str, Any]:
     """Ask the frozen foundation teacher with the boxes of interpolated contours."""
     choice = ["--labels", labels, "--annotated-slices", axis_k(slices), *named(task)]
@@ -164,9 +194,16 @@ def fine_tuned(minutes: float) -> Any:
     """Return the method that fine-tunes for some minutes from a cold cache and segments with the model."""
 
     def run(
-        task: Task, image: Path, labels: Path, _reference: Volume, slices: list[int] | None, work: Path, seed: int
+        task: Task,
+        image: Path,
+        labels: Path,
+        _reference: Volume,
+        slices: list[int] | None,
+        work: Path,
+        chosen: argparse.Namespace,
     ) -> dict[str, Any]:
-        choice = ["--annotated-slices", axis_k(slices), *named(task), "--minutes", minutes, "--seed", seed]
+        choice = ["--annotated-slices", axis_k(slices), *named(task), "--minutes", minutes, "--seed", chosen.seed]
+        choice += ["--config", chosen.config] if chosen.config else []
         card = work / "model" / "model.json"
         if not card.exists():
             uncol("fine-tune", "--case", image, labels, *choice, "--out", work / "model", "--cache", work / "cache")
