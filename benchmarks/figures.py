@@ -5,7 +5,7 @@
 A task that stands in the results already is left out, so an interrupted sitting goes on where it stopped.
 Settings are tried on structures that stand in no table, with a configuration and results of their own:
 
-    python benchmarks/figures.py --task development-14-slices --method "first model" --config trial.json --out trial-results.json
+    python benchmarks/figures.py --task development-14-slices --method model --config trial.json --out trial.out
 
 The reference is used for three things only: the box of the first task, the slices that count as annotated,
 and the score on all the other slices. Nothing is tuned or selected by it.
