@@ -12,8 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from uncol import __version__
-from uncol.ablations import FROZEN_EMA, TEACHER_TRAIN_MODE, WHOLE_IMAGE_BOX
+from uncol.ablations import FROZEN_EMA, TEACHER_TRAIN_MODE
 from uncol.asking import SliceWatch, SpecializedSlices
 from uncol.checkpoints import (
     Model,
@@ -26,23 +25,28 @@ from uncol.checkpoints import (
 )
 from uncol.clock import BudgetClock
 from uncol.config import BudgetConfig
-from uncol.datasets import SliceStack
 from uncol.devices import with_memory_fallback
 from uncol.errors import CancelledError, CheckpointError
-from uncol.interpolation import complete_slices
-from uncol.islands import is_in_one_piece
 from uncol.job import Progress, Report, ShouldStop
 from uncol.learning_curve import LearningCurve
 from uncol.losses import class_weights
 from uncol.methods import METHODS
 from uncol.metrics import dice
-from uncol.networks.paper_students import PaperStudent
 from uncol.opinions import GeneralizedOpinions
 from uncol.prediction import memory_format, predict
+from uncol.run_state import (
+    load_modules,
+    load_optimizer,
+    load_random,
+    module_tensors,
+    optimizer_tensors,
+    part_of,
+    random_tensors,
+)
 from uncol.teacher_features import TeacherFeatures
-from uncol.teachers.embeddings import PromptableStack
-from uncol.teachers.generalized import FeatureTeacher, GeneralizedTeacher
+from uncol.teacher_setup import features_for, opinions_for
 from uncol.teachers.specialized import make_specialized_teacher
+from uncol.training_record import by_name, with_training
 from uncol.training_setup import FineTuneSetup, card_for, frame_cases, helpers_for, student_for
 
 _CURVE_POINTS = 100
@@ -50,7 +54,7 @@ _STUDENTS_OWN_S = 60.0
 """What of a time budget is the student's alone, in s; the generalized teacher may take a part of the rest."""
 _CARRY_PART = 0.45
 """Part of that rest after which annotated slices are not carried on further."""
-_LARGEST_TEACHER_PART = 0.6
+_LARGEST_TEACHER_PART = 0.5
 """Part of that rest that all asking of the generalized teacher may take."""
 _REPORT_INTERVAL_S = 0.5
 
@@ -99,8 +103,11 @@ class Run:
             lr=self.config.optimizer.learning_rate,
             weight_decay=self.config.optimizer.weight_decay,
         )
-        self.opinions = self._opinions_of(self.stacks)
-        self.features = self._features_of(self.stacks)
+        self.opinions = opinions_for(setup, self.card, self.pool, self.stacks)
+        self.features: TeacherFeatures | None = None
+        if self.opinions is not None:
+            asked = self.opinions.slices
+            self.features = features_for(setup, self.card, self.pool, self.stacks, student, asked)
 
     def trained_parameters(self) -> list[nn.Parameter]:
         """Return the weights of the student and of what learns beside it."""
@@ -334,48 +341,6 @@ class Run:
                 "the moving average taught alone. Give more minutes."
             )
 
-    def _opinions_of(self, stacks: Sequence[SliceStack]) -> GeneralizedOpinions | None:
-        teacher = self.setup.teacher
-        wanted = self.config.teachers.generalized and self.method.generalized
-        if teacher is None or not wanted or not self.pool.unlabeled:
-            return None
-        settings = self.config.teachers
-        return GeneralizedOpinions(
-            self.pool,
-            stacks,
-            self._prompted(teacher, stacks),
-            settings.box_margin_vox,
-            most_slices=settings.most_slices_asked,
-            every_vote=not self.method.gating,
-            whole_slices=WHOLE_IMAGE_BOX in self.config.ablations,
-        )
-
-    def _features_of(self, stacks: Sequence[SliceStack]) -> TeacherFeatures | None:
-        teacher, student = self.setup.teacher, self.student
-        if self.opinions is None or not isinstance(student, PaperStudent) or not isinstance(teacher, FeatureTeacher):
-            return None
-        return TeacherFeatures(
-            self.pool,
-            stacks,
-            self._prompted(teacher, stacks),
-            teacher,
-            patch=student.config.patch,
-            asked=self.opinions.slices,
-            margin_pixels=self.config.teachers.box_margin_vox,
-        )
-
-    def _prompted(self, teacher: GeneralizedTeacher, stacks: Sequence[SliceStack]) -> list[PromptableStack]:
-        return [
-            PromptableStack(
-                each.view.stack_from(case.image.voxels),
-                each.view.spacing_mm[1:],
-                self.card.window,
-                teacher,
-                self.setup.cache,
-            )
-            for case, each in zip(self.setup.all_cases(), stacks, strict=True)
-        ]
-
     def _say(self, phase: str, fraction: float | None = None) -> None:
         self._last_report = time.monotonic()
         done = self.fraction if fraction is None else fraction
@@ -414,49 +379,24 @@ def finish_run(run: Run) -> Model:
 
 
 def _finished_card(run: Run) -> ModelCard:
-    training = {
+    facts = {
         "steps": run.step,
         "seconds": round(run.clock.elapsed_s, 1),
         "device": run.device.type,
-        "threads": torch.get_num_threads(),
-        "annotated_slices": [len(complete_slices(each.native_labels)) for each in run.stacks],
-        "slices": [len(each.native_labels) for each in run.stacks],
-        "method": run.config.method,
         "data_sha256": run.setup.fingerprint(),
-        "seed": run.config.seed,
         "generalized_teacher": run.setup.teacher.name if run.opinions is not None and run.setup.teacher else None,
-        "generalized_reliability": None if run.opinions is None else _by_name(run, run.opinions.reliability),
-        "specialized_reliability": _by_name(run, run.specialized_reliability),
-        "versions": {"uncol": __version__, "torch": str(torch.__version__)},
+        "generalized_reliability": None if run.opinions is None else by_name(run.card, run.opinions.reliability),
+        "specialized_reliability": by_name(run.card, run.specialized_reliability),
         "curve": run._curve.points,
         "notes": run.notes,
     }
-    return replace(run.card, in_one_piece=_which_are_in_one_piece(run), training=training)
-
-
-def _which_are_in_one_piece(run: Run) -> tuple[bool, ...]:
-    annotated = [(stack.native_labels, complete_slices(stack.native_labels)) for stack in run.stacks]
-    return tuple(
-        is_in_one_piece(labels[index] == structure for labels, indices in annotated for index in indices)
-        for structure in range(1, run.card.class_count)
-    )
-
-
-def _by_name(run: Run, values: Tensor) -> dict[str, float]:
-    return {each.name: round(value, 3) for each, value in zip(run.card.structures, values[1:].tolist(), strict=True)}
+    return with_training(run.card, run.stacks, facts)
 
 
 def _state_of(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    tensors: dict[str, Tensor] = {f"student.{key}": value for key, value in run.student.state_dict().items()}
-    tensors |= {f"helpers.{key}": value for key, value in run.helpers.state_dict().items()}
-    tensors |= {f"specialized.{key}": value for key, value in run.specialized_teacher.state_dict().items()}
-    for index, state in run.optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{key}": value for key, value in state.items()}
+    tensors = module_tensors(student=run.student, helpers=run.helpers, specialized=run.specialized_teacher)
+    tensors |= optimizer_tensors(run.optimizer) | random_tensors(run.generator, run.device)
     tensors["specialized_reliability"] = run.specialized_reliability
-    tensors["random.sampling"] = run.generator.get_state()
-    tensors["random.torch"] = torch.get_rng_state()
-    if run.device.type == "cuda":
-        tensors["random.cuda"] = torch.cuda.get_rng_state(run.device)
     if run.opinions is not None and run.has_begun:
         tensors |= {f"opinions.{key}": value for key, value in run.opinions.state().items()}
     record = {
@@ -479,14 +419,8 @@ def _state_of(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _load_state(run: Run, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
-    run.student.load_state_dict(_part(tensors, "student."))
-    run.helpers.load_state_dict(_part(tensors, "helpers."))
-    run.specialized_teacher.load_state_dict(_part(tensors, "specialized."))
-    states: dict[int, dict[str, Tensor]] = {}
-    for key, value in _part(tensors, "optimizer.").items():
-        index, _, name = key.partition(".")
-        states.setdefault(int(index), {})[name] = value
-    run.optimizer.load_state_dict({"state": states, "param_groups": run.optimizer.state_dict()["param_groups"]})
+    load_modules(tensors, student=run.student, helpers=run.helpers, specialized=run.specialized_teacher)
+    load_optimizer(tensors, run.optimizer)
     run.has_begun = record["has_begun"]
     run.step, run.stage, run._round = record["step"], record["stage"], record["round"]
     run.batch_size = record["batch_size"]
@@ -496,18 +430,11 @@ def _load_state(run: Run, tensors: dict[str, Tensor], record: dict[str, Any]) ->
     run.notes = list(record["notes"])
     run._curve = LearningCurve(**record["curve"])
     if run.opinions is not None and run.has_begun:
-        run.opinions.load_state(_part(tensors, "opinions."))
+        run.opinions.load_state(part_of(tensors, "opinions."))
         if run._round:
             run.opinions.count_votes()
     run.clock = BudgetClock(run.budget, record["elapsed_s"], record["stage1_began_s"], record["stage2_began_s"])
     run.clock.expected_teacher_s = record["expected_teacher_s"]
     run._teacher_s = record["teacher_s"]
     run.student.train()
-    run.generator.set_state(tensors["random.sampling"])
-    torch.set_rng_state(tensors["random.torch"])
-    if "random.cuda" in tensors and run.device.type == "cuda":
-        torch.cuda.set_rng_state(tensors["random.cuda"], run.device)
-
-
-def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    load_random(tensors, run.generator, run.device)
