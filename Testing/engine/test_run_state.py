@@ -34,7 +34,8 @@ def step(network: nn.Linear, optimizer: torch.optim.Optimizer) -> None:
 
 def test_a_network_and_its_optimizer_go_on_as_if_nothing_had_happened():
     network, optimizer = network_after(3)
-    tensors = module_tensors(student=network) | optimizer_tensors(optimizer)
+    live = module_tensors(student=network) | optimizer_tensors(optimizer)
+    tensors = {name: tensor.clone() for name, tensor in live.items()}  # as a checkpoint does
     other, other_optimizer = network_after(1)
 
     load_modules(tensors, student=other)
