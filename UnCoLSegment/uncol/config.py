@@ -88,6 +88,8 @@ class TeacherConfig:
     """Entropy up to which a teacher is trusted when stage 2 starts (method, section 5)."""
     threshold_end: float = 1.0
     """The same when stage 2 ends."""
+    relative_reliability: bool = False
+    """Let the better teacher deserve all of its certainty; suits cases that are annotated as a whole or not at all."""
     prompt_rounds: int = 1
     """How often in stage 2 the generalized teacher is prompted anew; the paper's code does it every step."""
     box_margin_vox: float = 3.0

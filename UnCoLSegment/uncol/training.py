@@ -42,6 +42,7 @@ from uncol.pseudo_labels import (
     equally_reliable,
     fall_with_distance,
     fuse_pseudo_labels,
+    relative_to_the_better,
     trust_generalized_teacher,
     trust_one_teacher,
     trust_threshold,
@@ -166,6 +167,8 @@ def fuse_votes(run: Run, addresses: Sequence[Any], specialized: Tensor) -> Pseud
         return trust_generalized_teacher(generalized, threshold, opinion.reliability, silent)
     deserved = fall_with_distance(run.specialized_reliability, run.opinions.gaps_to(addresses))
     reliability = Reliability(opinion.reliability, deserved)
+    if teachers.relative_reliability:
+        reliability = relative_to_the_better(reliability)
     if not method.gating or EQUAL_TEACHERS in run.config.ablations:
         reliability = equally_reliable(reliability)
     return fuse_pseudo_labels(generalized, specialized, threshold, reliability, silent)

@@ -18,21 +18,21 @@ _HIPPOCAMPUS = Config(
     data=DataConfig(window=_SCALED_WINDOW, voxel_mm=1.0, patch_vox=(48, 64, 48), mirror=True),
     student=StudentConfig(dims=3, dropout=_DROPOUT),
     optimizer=OptimizerConfig(batch_size=2),
-    teachers=TeacherConfig(most_slices_asked=600),
+    teachers=TeacherConfig(most_slices_asked=600, relative_reliability=True),
 )
 """Whole volumes. Left and right ones are mixed and nobody knows which is which: mirroring changes nothing."""
 
 _ACDC = Config(
     data=DataConfig(window=_SCALED_WINDOW, max_side_vox=160, neighbor_count=3),
     student=StudentConfig(dims=2, dropout=_DROPOUT),
-    teachers=TeacherConfig(most_slices_asked=240),
+    teachers=TeacherConfig(most_slices_asked=240, relative_reliability=True),
 )
 
 _LA2018 = Config(
     data=DataConfig(window=_SCALED_WINDOW, voxel_mm=1.25, patch_vox=(48, 80, 96)),
     student=StudentConfig(dims=3, dropout=_DROPOUT),
     optimizer=OptimizerConfig(batch_size=2),
-    teachers=TeacherConfig(most_slices_asked=400),
+    teachers=TeacherConfig(most_slices_asked=400, relative_reliability=True),
 )
 
 _CONFIGS = {"hippocampus": _HIPPOCAMPUS, "acdc": _ACDC, "la2018": _LA2018}

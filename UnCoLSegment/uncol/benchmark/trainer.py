@@ -64,6 +64,7 @@ def train(
     teacher = load_teacher(device, foundation_weights) if asks else None
     setup = _setup_of(cases, config, device, teacher, EmbeddingCache(cache))
     model = _trained(setup, folder, report, should_stop)
+    setup.cache.trim()
 
     def segment(image: Volume) -> Volume:
         labels = segment_with_model(image, model, device, should_stop=should_stop).labels
