@@ -134,9 +134,9 @@ def pool_to_grid(features: Tensor, grid: Sequence[int]) -> Tensor:
     """Average features (B, C, ...) over the voxels of a coarser grid; on a finer one they are repeated."""
     if features.shape[2:] == tuple(grid):
         return features.float()
-    pool = functional.adaptive_avg_pool2d if len(grid) == 2 else functional.adaptive_avg_pool3d
-    pooled: Tensor = pool(features.float(), tuple(grid))
-    return pooled
+    if len(grid) == 2:
+        return functional.adaptive_avg_pool2d(features.float(), (grid[0], grid[1]))
+    return functional.adaptive_avg_pool3d(features.float(), (grid[0], grid[1], grid[2]))
 
 
 def stack_slice_maps(maps: Mapping[int, Tensor], slice_count: int, grid: Sequence[int]) -> Tensor:

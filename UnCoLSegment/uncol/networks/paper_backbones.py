@@ -122,8 +122,17 @@ def _vnet_level(before: int, after: int, level: int) -> nn.Sequential:
 
 
 def _vnet_convolution(before: int, after: int, *, halve: bool = False) -> Convolution:
-    size = {"kernel_size": 2, "strides": 2, "padding": 0} if halve else {"kernel_size": 3}
-    return Convolution(3, before, after, adn_ordering="NA", act="relu", norm=("instance", {"affine": False}), **size)
+    return Convolution(
+        3,
+        before,
+        after,
+        strides=2 if halve else 1,
+        kernel_size=2 if halve else 3,
+        padding=0 if halve else 1,
+        adn_ordering="NA",
+        act="relu",
+        norm=("instance", {"affine": False}),
+    )
 
 
 def _vnet_doubling(before: int, after: int) -> Convolution:

@@ -81,7 +81,8 @@ class LiteMedSAM:
         with outputs_of(self._network.image_encoder.layers[-len(self.map_widths) :]) as stages:
             embedding = self._embed(image)
         maps = (tokens_to_map(stage, _MAP_SIDE)[0].to("cpu", torch.float16) for stage in stages)
-        return EncodedSlice(embedding, tuple(inside_frame(each, *image.shape, _SIDE).contiguous() for each in maps))
+        rows, columns = image.shape
+        return EncodedSlice(embedding, tuple(inside_frame(each, rows, columns, _SIDE).contiguous() for each in maps))
 
     @torch.no_grad()
     def decode_tokens(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Tensor:

@@ -17,7 +17,7 @@ from uncol.errors import CheckpointError
 
 PACKAGE = "segment-anything"
 _KINDS = {(768, 12): "ViT-B", (1024, 24): "ViT-L", (1280, 32): "ViT-H"}
-_MORE_THAN_TENSORS = torch.serialization.pickle.UnpicklingError
+_MORE_THAN_TENSORS = torch.serialization.pickle.UnpicklingError  # type: ignore[attr-defined]  # torch imports it
 """What torch raises for a file that holds more than tensors; named by way of torch, as nothing here unpickles."""
 _WRAPPERS = ("model", "state_dict")
 """Where training programs put the weights beside the state of their optimizer."""

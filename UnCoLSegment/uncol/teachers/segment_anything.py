@@ -78,9 +78,9 @@ class SegmentAnything:
         with outputs_of([blocks[len(blocks) // 2 - 1], blocks[-1]]) as outputs:
             embedding = self._embed(image)
         maps = (output[0].permute(2, 0, 1).to("cpu", torch.float16) for output in outputs)  # from (1, h, w, width)
-        return EncodedSlice(
-            embedding, tuple(inside_frame(each, *image.shape, self._size.side).contiguous() for each in maps)
-        )
+        rows, columns = image.shape
+        inside = (inside_frame(each, rows, columns, self._size.side).contiguous() for each in maps)
+        return EncodedSlice(embedding, tuple(inside))
 
     @torch.no_grad()
     def decode_tokens(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Tensor:
