@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from uncol.benchmark.protocol import Benchmark
 from uncol.benchmark.splits import splits_of
 from uncol.datasets import LabeledCase
+from uncol.error_detection import Mask
 from uncol.errors import DataError
 from uncol.io import read_image, read_labels
 from uncol.job import Structure
-from uncol.metrics import Mask
 from uncol.volume import UNKNOWN_LABEL, Volume
 
 _ENDING = ".nii.gz"
@@ -73,7 +73,7 @@ class CaseReader:
         subjects = self.splits.labeled_subjects(labeled)
         if self.benchmark.supervision == "slices":
             known = {self.benchmark.volume: self._case_of_slices(labeled)}
-            rest = []
+            rest: list[str] = []
         else:
             known = {each: LabeledCase(self._image(each), self._labels(each)) for each in self._case_ids(subjects)}
             rest = [subject for subject in self.splits.train if subject not in subjects]

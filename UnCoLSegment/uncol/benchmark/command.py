@@ -57,7 +57,7 @@ def benchmark_command(should_stop: ShouldStop) -> Callable[..., None]:
             device=parse_device(device),
         )
         _check_jobs(jobs)
-        command = _worker_command(name, data, out, choice, cache, foundation_weights)
+        command = worker_command(name, data, out, choice, cache, foundation_weights)
         job = BenchmarkJob(
             name=name,
             data=data,
@@ -87,9 +87,10 @@ def _trainer_for(cache: Path, weights: Path | None) -> TrainerFor:
     return choose
 
 
-def _worker_command(
+def worker_command(
     name: str, data: Path, out: Path, choice: Choice, cache: Path | None, weights: Path | None
 ) -> tuple[str, ...]:
+    """Return the command of a process that carries out runs beside others, with the same choices as this one."""
     options = {
         "--data": data,
         "--out": out,

@@ -20,7 +20,7 @@ class Row:
         method: Name of the method.
         labeled: Labeled subjects; with slices: every how manieth is annotated.
         seeds: Seeds of its runs.
-        dice: Mean over structures, subjects and seeds, with its interval.
+        dice: Mean over structures, images and seeds, with its interval.
         dice_by_structure: Mean over cases and seeds by name of the structure.
         hd95_mm: Mean over structures, cases and seeds where it is defined; None where it never is.
         undefined_distances: In how many it is not, because one mask was empty.
@@ -55,7 +55,8 @@ class Comparison:
         steps: Steps that every run was given.
         groups: The rows at each label count, in the order of the methods; what is trained on all labels is in each.
         left_out: Finished runs that are not in the rows, because the method was run again with other settings since.
-        subject_count: How many subjects were tested.
+        image_count: How many images were tested.
+        subject_count: How many subjects they show.
         machines: Kinds of machines on which the runs were carried out.
     """
 
@@ -63,6 +64,7 @@ class Comparison:
     steps: int
     groups: Mapping[int, tuple[Row, ...]]
     left_out: int
+    image_count: int
     subject_count: int
     machines: tuple[str, ...]
 
@@ -90,6 +92,7 @@ def _compare(results: Sequence[RunResult], benchmark: Benchmark, steps: int) -> 
         steps=steps,
         groups={count: _rows(newest, benchmark, count) for count in counts},
         left_out=len(results) - used,
+        image_count=len({score.case for result in results for score in result.scores}),
         subject_count=len({score.subject for result in results for score in result.scores}),
         machines=tuple(sorted({describe_machine(result.machine) for result in results})),
     )

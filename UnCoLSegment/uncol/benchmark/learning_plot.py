@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from uncol.benchmark.comparison import Comparison, Row
-from uncol.benchmark.plot_style import GRID, INK, STYLES, dress, make_figure, png_of
+from uncol.benchmark.plot_style import INK, STYLES, dress, make_figure, png_of
 from uncol.benchmark.tables import label_count_text
 
 Curve = NDArray[np.float64]
@@ -20,6 +20,7 @@ Curve = NDArray[np.float64]
 
 SUPERVISED_LOSS = "supervised"
 _NO_LOSS = {"step", "seconds", "stage"}
+_OTHERS = "#c6ced8"
 _COLUMNS = 4
 _WIDTH_IN, _HEIGHT_IN, _FONT_PT = 3.1, 2.7, 9.5
 _CURVE_POINTS, _SMOOTHED_PART = 200, 0.05
@@ -38,10 +39,12 @@ def learning_png(comparison: Comparison, count: int) -> bytes | None:
     background = [mean_curve(row.curves, SUPERVISED_LOSS) for row in rows]
     for panel, row in zip(panels, rows, strict=False):
         for curve in background:
-            panel.plot(*curve.T, color=GRID, linewidth=1.2, zorder=1)
+            panel.plot(*curve.T, color=_OTHERS, linewidth=1.2, zorder=1)
         _draw(panel, row)
     for unused in panels[len(rows) :]:
         unused.set_visible(False)
+    for lowest in panels[max(0, len(rows) - columns) : len(rows)]:
+        lowest.tick_params(labelbottom=True)
     panels[0].set_yscale("log")
     panels[0].yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     panels[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -80,6 +83,7 @@ def _draw(axes: Axes, row: Row) -> None:
 
 
 def _name(axes: Axes, curve: Curve, text: str, color: str) -> None:
+    step, loss = curve[0].tolist()
     axes.annotate(
-        text, tuple(curve[0]), (0, 4), textcoords="offset points", fontsize=_FONT_PT - 1, color=color, va="bottom"
+        text, (step, loss), (0, 4), textcoords="offset points", fontsize=_FONT_PT - 1, color=color, va="bottom"
     )

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from uncol.benchmark.comparison import Comparison, Row
 from uncol.benchmark.plot_style import FONT_PT, INK, STYLES, dress, make_figure, png_of
@@ -31,6 +33,7 @@ def dice_png(comparison: Comparison) -> bytes:
     text = label_count_text(count, comparison.benchmark)
     dress(panels[-1], f"{comparison.benchmark.name}, {text}: mean Dice, 95 % intervals", "Dice", "")
     panels[-1].grid(visible=False, axis="y")
+    panels[-1].locator_params(axis="x", nbins=5)
     if lines:
         axes = panels[0]
         for place, (method, found) in enumerate(lines.items()):
@@ -128,11 +131,11 @@ def _name_ends(axes: Axes) -> None:
     to_axes = axes.transData + axes.transAxes.inverted()
     ends = []
     for handle, name in zip(*axes.get_legend_handles_labels(), strict=True):
-        line = handle[0] if isinstance(handle, tuple) else handle
-        x, y = to_axes.transform((line.get_xdata()[-1], line.get_ydata()[-1]))
+        line = cast(Line2D, handle[0] if isinstance(handle, tuple) else handle)
+        x, y = to_axes.transform(np.asarray(line.get_xydata())[-1])
         ends.append((float(y), 1.0 if name == SUPERVISED_ALL else float(x), name))
     ends.sort()
-    for (height, place, name), shown in zip(ends, _spread([height for height, _, _ in ends]), strict=True):
+    for (height, place, name), shown in zip(ends, spread([height for height, _, _ in ends], _LABEL_GAP), strict=True):
         axes.annotate(
             name,
             (place, height),
@@ -147,13 +150,13 @@ def _name_ends(axes: Axes) -> None:
         )
 
 
-def _spread(heights: Sequence[float]) -> list[float]:
-    """Return rising heights with at least the gap of a line of text between them, moved as little as need be."""
+def spread(heights: Sequence[float], gap: float) -> list[float]:
+    """Return rising heights, at most 1, with a gap between them: lower ones push up, the top pushes back."""
     shown = list(heights)
     for place in range(1, len(shown)):
-        shown[place] = max(shown[place], shown[place - 1] + _LABEL_GAP)
+        shown[place] = max(shown[place], shown[place - 1] + gap)
     excess = max(0.0, shown[-1] - 1.0) if shown else 0.0
     for place in reversed(range(len(shown))):
-        above = shown[place + 1] - _LABEL_GAP if place + 1 < len(shown) else shown[place] - excess
+        above = shown[place + 1] - gap if place + 1 < len(shown) else shown[place] - excess
         shown[place] = min(shown[place], above)
     return shown

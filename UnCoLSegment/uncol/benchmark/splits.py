@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +24,14 @@ class Splits:
         test: Subjects that are scored and serve nothing else.
         labeled: For each label count the labeled subjects, all of them in `train`.
         case_ids: For each subject its images: file names without ending.
+        same_subject: For a case that shows the same subject as an earlier one of the lists: that one.
     """
 
     train: tuple[str, ...]
     test: tuple[str, ...]
     labeled: Mapping[int, tuple[str, ...]]
     case_ids: Mapping[str, tuple[str, ...]]
+    same_subject: Mapping[str, str] = field(default_factory=dict)
 
     def labeled_subjects(self, count: int) -> tuple[str, ...]:
         """Return the labeled subjects of a count; the number of training subjects itself stands for all.
@@ -48,7 +50,8 @@ class Splits:
 
     def subject_of(self, case_id: str) -> str:
         """Return whose image a case is."""
-        return next(subject for subject, ids in self.case_ids.items() if case_id in ids)
+        listed = next(subject for subject, ids in self.case_ids.items() if case_id in ids)
+        return self.same_subject.get(listed, listed)
 
 
 def splits_of(benchmark: Benchmark, data: Path) -> Splits:
@@ -67,7 +70,8 @@ def splits_of(benchmark: Benchmark, data: Path) -> Splits:
 def read_splits(path: Path) -> Splits:
     """Read a `splits.json`.
 
-    It holds the lists `train`, `test` and `labeled_N`, and optionally `frames`: for each subject its images.
+    It holds the lists `train`, `test` and `labeled_N`, and optionally `frames`: for each subject its images, and
+    `same_subject_pairs`: cases that are listed one by one, but show two sides of one subject.
 
     Raises:
         DataError: If the file is missing, unreadable or contradicts itself.
@@ -87,7 +91,13 @@ def read_splits(path: Path) -> Splits:
         for key in document
         if key.removeprefix(_LABELED).isdecimal() and key.startswith(_LABELED)
     }
-    splits = Splits(train=train, test=test, labeled=labeled, case_ids=_case_ids(document, (*train, *test), path))
+    splits = Splits(
+        train=train,
+        test=test,
+        labeled=labeled,
+        case_ids=_case_ids(document, (*train, *test), path),
+        same_subject=_same_subject(document, path),
+    )
     _check(splits, path)
     return splits
 
@@ -102,10 +112,20 @@ def _case_ids(document: dict[str, Any], subjects: tuple[str, ...], path: Path) -
     return {subject: _names(frames, subject, path) for subject in subjects}
 
 
+def _same_subject(document: dict[str, Any], path: Path) -> dict[str, str]:
+    pairs = document.get("same_subject_pairs", [])
+    if not isinstance(pairs, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in pairs):
+        raise _unusable(path, 'needs pairs of names in "same_subject_pairs"')
+    return {str(second): str(first) for first, second in pairs}
+
+
 def _check(splits: Splits, path: Path) -> None:
     both = sorted(set(splits.train) & set(splits.test))
     if both:
         raise _unusable(path, f'lists "{both[0]}" in train and in test')
+    for second, first in splits.same_subject.items():
+        if (first in splits.train and second in splits.test) or (first in splits.test and second in splits.train):
+            raise _unusable(path, f'has "{first}" and "{second}" of one subject on both sides of train and test')
     if not splits.labeled:
         raise _unusable(path, f'has no list "{_LABELED}N"')
     for count, subjects in splits.labeled.items():

@@ -33,17 +33,19 @@ class SubjectDice:
         seeds: Seeds of the runs, in order.
         subjects: Subjects, in order.
         values: Mean Dice (seeds, subjects) over the structures and images of a subject.
+        image_counts: How many images each subject has (subjects,).
     """
 
     seeds: tuple[int, ...]
     subjects: tuple[str, ...]
     values: NDArray[np.float64]
+    image_counts: NDArray[np.float64]
 
 
 def subject_dice(results: Sequence[RunResult]) -> SubjectDice:
     """Return the mean Dice of each subject under each seed.
 
-    Several images of one subject (two phases of a heart) are no independent cases: they count as one.
+    Several images of one subject (two phases of a heart, two sides of a brain) are no independent cases.
 
     Args:
         results: Runs of one method that differ in their seed alone.
@@ -55,12 +57,14 @@ def subject_dice(results: Sequence[RunResult]) -> SubjectDice:
         [fmean(score.dice for score in by_seed[seed].scores if score.subject == subject) for subject in subjects]
         for seed in seeds
     ]
-    return SubjectDice(seeds, subjects, np.array(values))
+    images = {(score.subject, score.case) for result in results for score in result.scores}
+    counts = [sum(subject == each for each, _ in images) for subject in subjects]
+    return SubjectDice(seeds, subjects, np.array(values), np.array(counts, dtype=np.float64))
 
 
 def mean_interval(dice: SubjectDice) -> Interval:
     """Return the mean Dice over subjects and seeds with its interval."""
-    return bootstrap(dice.values)
+    return bootstrap(dice.values, dice.image_counts)
 
 
 def paired_difference(ours: SubjectDice, theirs: SubjectDice) -> Interval | None:
@@ -72,32 +76,36 @@ def paired_difference(ours: SubjectDice, theirs: SubjectDice) -> Interval | None
     subjects = [subject for subject in ours.subjects if subject in theirs.subjects]
     if not seeds or not subjects:
         return None
-    mine, other = (
-        each.values[np.ix_([each.seeds.index(s) for s in seeds], [each.subjects.index(s) for s in subjects])]
-        for each in (ours, theirs)
-    )
-    return bootstrap(mine - other)
+    places = [ours.subjects.index(subject) for subject in subjects]
+    mine = ours.values[np.ix_([ours.seeds.index(seed) for seed in seeds], places)]
+    other = theirs.values[
+        np.ix_([theirs.seeds.index(seed) for seed in seeds], [theirs.subjects.index(each) for each in subjects])
+    ]
+    return bootstrap(mine - other, ours.image_counts[places])
 
 
-def bootstrap(values: NDArray[np.float64]) -> Interval:
-    """Return the mean of a table (seeds, subjects) and the percentile interval of its bootstrap.
+def bootstrap(values: NDArray[np.float64], image_counts: NDArray[np.float64]) -> Interval:
+    """Return the mean over seeds and images of a table (seeds, subjects), and the percentile interval of its bootstrap.
 
     A replicate draws subjects with replacement, and seeds with replacement: every drawn seed counts for all subjects
     of the replicate, because one training decides about all of them. Drawing seeds anew for each subject would average
     the luck of a training away and give intervals that are too narrow.
 
+    Args:
+        values: One number for each seed and subject, the mean over the subject's images.
+        image_counts: How many images each subject has (subjects,): it weighs as much, and is drawn as a whole.
+
     Source:
         Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1(2), 2007, doi:10.1214/07-AOAS122.
     """
     generator = np.random.default_rng(_SEED)
-    seed_parts, subject_parts = (_drawn_parts(count, generator) for count in values.shape)
-    means = np.einsum("rs,sn,rn->r", seed_parts, values, subject_parts, optimize=True)
-    low, high = np.percentile(means, _PERCENTILES)
-    return Interval(float(values.mean()), float(low), float(high))
+    seed_draws, subject_draws = (_draws(count, generator) for count in values.shape)
+    sums = np.einsum("rs,sn,rn->r", seed_draws, values * image_counts, subject_draws, optimize=True)
+    low, high = np.percentile(sums / (len(values) * (subject_draws @ image_counts)), _PERCENTILES)
+    mean = (values * image_counts).sum() / (len(values) * image_counts.sum())
+    return Interval(float(mean), float(low), float(high))
 
 
-def _drawn_parts(count: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    """Return for each replicate which part of its draws every item has: (replicates, count), rows sum to 1."""
-    drawn = generator.multinomial(count, np.full(count, 1 / count), size=_REPLICATES)
-    parts: NDArray[np.float64] = drawn / count
-    return parts
+def _draws(count: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Return how often each replicate draws each of `count` items, with replacement: (replicates, count)."""
+    return generator.multinomial(count, np.full(count, 1 / count), size=_REPLICATES).astype(np.float64)

@@ -77,10 +77,10 @@ def label_count_text(count: int, benchmark: Benchmark) -> str:
 def _notes(comparison: Comparison) -> list[str]:
     benchmark = comparison.benchmark
     subjects = "the slices that nobody annotated" if benchmark.supervision == "slices" else "the test set"
-    noun = "subject" if comparison.subject_count == 1 else "subjects"
+    tested = f"{_counted(comparison.image_count, 'image')} of {_counted(comparison.subject_count, 'subject')}"
     notes = [
-        f"Dice is the mean over structures, {comparison.subject_count} {noun} and seeds, on {subjects}; intervals are "
-        "95 % bootstrap intervals over subjects and seeds, differences are paired by subject and seed.",
+        f"Dice is the mean over structures, {tested} and seeds, on {subjects}; intervals are 95 % bootstrap intervals "
+        "over subjects and seeds, differences are paired by subject and seed.",
         *(note for count, rows in comparison.groups.items() for note in _outcome(count, rows, benchmark)),
     ]
     if comparison.subject_count == 1:
@@ -93,6 +93,10 @@ def _notes(comparison: Comparison) -> list[str]:
         notes.append(f"{comparison.left_out} run(s) with older settings are left out.")
     notes.append(f"Machine: {'; '.join(comparison.machines)}.")
     return [f"- {note}" for note in notes]
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def _outcome(count: int, rows: Sequence[Row], benchmark: Benchmark) -> list[str]:

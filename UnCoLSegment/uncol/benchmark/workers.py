@@ -14,6 +14,8 @@ from uncol.command_options import EXIT_CANCELLED, EXIT_USER
 from uncol.errors import CancelledError, UncolError
 from uncol.job import Progress, ShouldStop
 
+_PROGRESS = '{"event": "progress"'
+"""How a line begins that tells progress (`job.Progress.as_message`)."""
 _KEPT_LINES = 40
 _LOOK_INTERVAL_S = 0.2
 
@@ -70,8 +72,9 @@ class Worker:
 
     def _read_progress(self) -> None:
         for line in self._process.stdout or ():
-            message = json.loads(line)
-            if message.pop("event") == "progress":
+            if line.startswith(_PROGRESS):  # and not the result, or what a library prints
+                message = json.loads(line)
+                del message["event"]
                 self._told.put((self._number, Progress(**message)))
 
     def _read_complaints(self) -> None:

@@ -1,0 +1,140 @@
+"""What a run may see: scaled images, consecutive labels, and never the reference of a test case."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813
+
+from uncol.benchmark.cases import CaseReader, check_values, scale_by_itself, select_structures
+from uncol.benchmark.protocol import BENCHMARKS
+from uncol.errors import DataError
+from uncol.job import Structure
+
+HIPPOCAMPUS = BENCHMARKS["hippocampus"]
+LIVER = replace(BENCHMARKS["sparse-slices-liver"], folder="hippocampus", structures=(Structure(2, "liver"),))
+
+
+def test_percentiles_of_a_volume_become_0_and_1_and_what_lies_beyond_is_cut() -> None:
+    voxels = np.arange(1001, dtype=np.int16).reshape(7, 11, 13)  # percentiles 0.5 and 99.5 are 5 and 995
+
+    scaled = scale_by_itself(voxels)
+
+    assert scaled.dtype == np.float32
+    assert scaled.ravel()[[0, 5, 500, 995, 1000]].tolist() == pytest.approx([0, 0, 0.5, 1, 1])
+
+
+def test_a_volume_of_nearly_nothing_is_scaled_by_its_extremes() -> None:
+    voxels = np.zeros((10, 20, 30), dtype=np.float32)
+    voxels[5, 5, 5] = 8
+
+    scaled = scale_by_itself(voxels)
+
+    assert (scaled.max(), scaled.sum()) == (1, 1)
+
+
+def test_chosen_structures_are_renumbered_and_others_become_background() -> None:
+    voxels = np.array([[[0, 52, 4, 1, 255]]], dtype=np.uint8)
+
+    selected = select_structures(voxels, (Structure(1, "spleen"), Structure(52, "aorta")))
+
+    assert selected.tolist() == [[[0, 2, 0, 1, 255]]]
+
+
+def test_labels_that_are_not_consecutive_are_refused_with_what_they_are() -> None:
+    voxels = np.array([[[0, 1, 4, 255]]], dtype=np.uint8)
+    message = 'Labels of case "a" are not consecutive: they are 0, 1, 4, where 0 to 2 are expected.'
+
+    with pytest.raises(DataError, match=re.escape(message)):
+        check_values(voxels, 2, "a")
+
+
+def test_a_run_sees_labeled_and_unlabeled_training_cases_and_the_images_of_the_test_cases(reader: CaseReader) -> None:
+    cases = reader.cases(2)
+
+    assert list(cases.labeled) == ["hippocampus_001", "hippocampus_004"]
+    assert list(cases.unlabeled) == ["hippocampus_002", "hippocampus_003", "hippocampus_005", "hippocampus_006"]
+    assert list(cases.test) == ["hippocampus_101", "hippocampus_102"]
+    assert [each.name for each in cases.structures] == ["anterior", "posterior"]
+    assert np.unique(cases.labeled["hippocampus_001"].labels.voxels).tolist() == [0, 1, 2]
+    assert all(0 <= image.voxels.min() < image.voxels.max() <= 1 for image in cases.unlabeled.values())
+
+
+def test_with_all_labels_nothing_is_unlabeled(reader: CaseReader) -> None:
+    cases = reader.cases(6)
+
+    assert len(cases.labeled) == 6
+    assert cases.unlabeled == {}
+
+
+def test_every_nth_slice_of_a_volume_is_known_and_the_others_are_scored(phantom_data: Path) -> None:
+    reader = CaseReader(replace(LIVER, volume="hippocampus_001"), phantom_data)
+
+    cases = reader.cases(4)
+
+    (case,) = cases.labeled.values()
+    reference = reader.reference("hippocampus_001").voxels
+    unknown = [bool((each == 255).all()) for each in case.labels.voxels]
+    assert unknown == [False, True, True, True, False, True, True, True]
+    assert (case.labels.voxels[4] == reference[4]).all()
+    assert np.unique(reference).tolist() == [0, 1]  # 2 in the file is the only structure, 1 is background
+    assert cases.unlabeled == {}
+    assert reader.scored("hippocampus_001", 4)[:, 0, 0].tolist() == unknown
+    assert cases.test["hippocampus_001"].voxels.max() > 90  # a CT keeps its own scale
+
+
+def test_cases_are_scored_everywhere(reader: CaseReader) -> None:
+    assert reader.scored("hippocampus_101", 2) is None
+
+
+@pytest.mark.parametrize(("folder", "kind"), [("labels", "label map"), ("images", "image")])
+def test_a_case_without_its_label_map_or_image_is_named(
+    tmp_path: Path, small_set: Callable[[Path], Path], folder: str, kind: str
+) -> None:
+    data = small_set(tmp_path)
+    (data / "hippocampus" / folder / "c.nii.gz").unlink()
+
+    with pytest.raises(DataError, match=f'Case "c" has no {kind}: there is no ".*c.nii.gz". Add the file or'):
+        CaseReader(HIPPOCAMPUS, data)
+
+
+def test_a_structure_that_no_labeled_case_shows_is_named(
+    tmp_path: Path, small_set: Callable[[Path], Path], write_case: Callable[..., None]
+) -> None:
+    data = small_set(tmp_path)
+    labels = np.zeros((2, 3, 4))
+    labels[0] = 2
+    write_case(data / "hippocampus", "a", np.arange(24.0).reshape(2, 3, 4), labels)
+
+    with pytest.raises(DataError, match='no labeled case holds label 1, "anterior"; they hold 0, 2'):
+        CaseReader(HIPPOCAMPUS, data).cases(1)
+
+
+def test_an_image_with_more_channels_than_the_others_is_named(
+    tmp_path: Path, small_set: Callable[[Path], Path]
+) -> None:
+    data = small_set(tmp_path)
+    two_channels = sitk.GetImageFromArray(np.random.default_rng(0).random((2, 3, 4, 2)), isVector=True)
+    sitk.WriteImage(two_channels, str(data / "hippocampus" / "images" / "b.nii.gz"))
+
+    with pytest.raises(DataError, match=r'Image "b.nii.gz" .* a single real number is needed'):
+        CaseReader(HIPPOCAMPUS, data).cases(1)
+
+
+@pytest.fixture
+def small_set(write_case: Callable[..., None], write_splits: Callable[..., None]) -> Callable[[Path], Path]:
+    """Return a function that writes a set of three cases: a is labeled, b is not, c is tested."""
+
+    def write(data: Path) -> Path:
+        labels = np.arange(24).reshape(2, 3, 4) % 3
+        for case_id in "abc":
+            write_case(data / "hippocampus", case_id, np.arange(24.0).reshape(2, 3, 4), labels)
+        write_splits(data / "hippocampus", train=["a", "b"], test=["c"], labeled_1=["a"])
+        return data
+
+    return write

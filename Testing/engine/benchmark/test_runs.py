@@ -1,0 +1,83 @@
+"""A run is named by what decides about its outcome; its result is there whole or not at all, once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from uncol.benchmark.runs import RunResult, RunSpec, RunStore
+from uncol.errors import DataError
+
+MakeSpec = Callable[..., RunSpec]
+MakeResult = Callable[..., RunResult]
+
+
+def test_runs_that_differ_in_anything_but_the_device_have_different_names(make_spec: MakeSpec) -> None:
+    specs = [
+        make_spec(),
+        make_spec("bcp"),
+        make_spec(labeled=4),
+        make_spec(seed=1),
+        make_spec(steps=4),
+        make_spec(learning_rate=0.1),
+    ]
+
+    assert len({spec.key for spec in specs}) == len(specs)
+    assert make_spec().key == make_spec().key
+    assert make_spec().key.startswith("hippocampus-uncol-2-seed0-3steps-")
+
+
+def test_seeds_of_one_configuration_share_their_settings(make_spec: MakeSpec) -> None:
+    assert make_spec(seed=0).settings_hash == make_spec(seed=1).settings_hash
+    assert make_spec().settings_hash != make_spec(learning_rate=0.1).settings_hash
+
+
+def test_a_result_comes_back_from_its_file_as_it_was(tmp_path: Path, make_result: MakeResult) -> None:
+    result, store = make_result("uncol", {"a": (0.5, 0.75)}, hd95_mm=None), RunStore(tmp_path)
+    assert not store.is_finished(result.spec)
+
+    store.save(result)
+
+    assert store.is_finished(result.spec)
+    assert store.results() == [result]
+
+
+def test_what_a_run_needed_to_go_on_is_removed_when_its_result_stands(tmp_path: Path, make_result: MakeResult) -> None:
+    result, store = make_result("uncol", {"a": 0.5}), RunStore(tmp_path)
+    (store.working_folder(result.spec) / "checkpoint").write_text("half")
+
+    store.save(result)
+
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [f"{result.spec.key}.json"]
+
+
+def test_a_run_is_claimed_by_one_process_and_not_when_it_is_finished(tmp_path: Path, make_result: MakeResult) -> None:
+    result, ours, theirs = make_result("uncol", {"a": 0.5}), RunStore(tmp_path), RunStore(tmp_path)
+
+    with ours.claim(result.spec) as we_have_it, theirs.claim(result.spec) as they_have_it:
+        assert (we_have_it, they_have_it) == (True, False)
+        ours.save(result)
+    with theirs.claim(result.spec) as they_have_it:
+        assert not they_have_it
+
+    assert list((tmp_path / "locks").iterdir()) == []
+
+
+def test_a_claimed_run_that_was_not_finished_can_be_claimed_again(tmp_path: Path, make_spec: MakeSpec) -> None:
+    store = RunStore(tmp_path)
+
+    for _ in range(2):
+        with store.claim(make_spec()) as is_free:
+            assert is_free
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', json.dumps({"scores": [{"dice": 1}]})])
+def test_a_damaged_result_is_named_with_what_to_do(tmp_path: Path, text: str) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "some-run.json").write_text(text)
+
+    with pytest.raises(DataError, match=r'some-run.json" is not the result of a run \(.*\). Delete it to repeat'):
+        RunStore(tmp_path).results()

@@ -1,0 +1,99 @@
+"""A sitting from its name to its tables: resumed, interrupted, and shared with other processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from uncol.benchmark.plan import Choice
+from uncol.benchmark.runs import RunSpec, RunStore, Trainer
+from uncol.benchmark.session import BenchmarkJob, run_benchmark, work
+from uncol.errors import CancelledError, DataError
+from uncol.job import Progress, never_stop
+
+CHOICE = Choice(methods=("supervised", "uncol"), labeled=(2, 4), seeds=1, steps=3)
+
+
+def config_of(_benchmark: object, _method: str, seed: int, _steps: int) -> dict[str, Any]:
+    return {"seed": seed}
+
+
+@pytest.fixture
+def sitting(phantom_data: Path, tmp_path: Path, train_thresholds: Trainer) -> Callable[..., Any]:
+    """Return a function that carries out a sitting on the generated set."""
+
+    def sit(
+        carry_out: Callable[..., Any] = run_benchmark,
+        report: Callable[[Progress], None] = lambda _progress: None,
+        should_stop: Callable[[], bool] = never_stop,
+        **changes: Any,
+    ) -> dict[str, Any]:
+        job = BenchmarkJob(
+            **({"name": "hippocampus", "data": phantom_data, "out": tmp_path, "choice": CHOICE} | changes)
+        )
+        return carry_out(job, lambda _spec: train_thresholds, config_of, report, should_stop)
+
+    return sit
+
+
+def test_a_sitting_carries_out_its_plan_and_writes_the_tables(sitting: Callable[..., Any], tmp_path: Path) -> None:
+    told: list[Progress] = []
+
+    document = sitting(report=told.append)
+
+    assert (document["finished"], document["planned"], document["notes"]) == (4, 4, [])
+    assert "| **uncol** | 4 |" in (tmp_path / "results.md").read_text()
+    assert [told[0].fraction, told[-1].fraction] == pytest.approx([0, (3 + 0.95) / 4])
+    assert told[-1].phase == "3 of 4 runs done; hippocampus: uncol, 4 labeled, seed 0: Scoring the test cases"
+
+
+def test_a_table_grows_over_several_sittings(sitting: Callable[..., Any], tmp_path: Path) -> None:
+    sitting(choice=Choice(("supervised",), (2,), 1, 3))
+    sitting(choice=Choice(("uncol",), (2,), 2, 3))
+
+    tables = (tmp_path / "results.md").read_text()
+    assert "| supervised | 2 |" in tables
+    assert "| **uncol** | 2 |" in tables
+
+
+def test_a_cancelled_sitting_leaves_the_table_of_what_is_finished(sitting: Callable[..., Any], tmp_path: Path) -> None:
+    told: list[Progress] = []
+
+    with pytest.raises(CancelledError):
+        sitting(report=told.append, should_stop=lambda: len(told) > 7)
+
+    assert len(RunStore(tmp_path).results()) == 1
+    assert "| supervised | 2 |" in (tmp_path / "results.md").read_text()
+    assert sitting()["finished"] == 4
+
+
+def test_runs_of_other_processes_are_left_to_them(
+    sitting: Callable[..., Any], tmp_path: Path, make_spec: Callable[..., RunSpec]
+) -> None:
+    with RunStore(tmp_path).claim(make_spec("uncol", labeled=2)):
+        document = sitting()
+
+    assert document["notes"] == ["1 run(s) are left to other processes."]
+
+
+def test_one_of_several_processes_writes_no_tables_and_tells_of_its_run_alone(
+    sitting: Callable[..., Any], tmp_path: Path
+) -> None:
+    told: list[Progress] = []
+
+    sitting(carry_out=work, report=told.append)
+
+    assert len(RunStore(tmp_path).results()) == 4
+    assert not (tmp_path / "results.md").exists()
+    assert told[1].phase == "hippocampus: supervised, 2 labeled, seed 0: Learning"
+    assert told[1].fraction == pytest.approx(0.3)
+
+
+def test_wrong_data_leave_no_folder_behind(sitting: Callable[..., Any], tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="The splits are missing"):
+        sitting(data=tmp_path / "elsewhere", out=tmp_path / "out")
+
+    assert not (tmp_path / "out").exists()

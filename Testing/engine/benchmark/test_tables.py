@@ -1,0 +1,86 @@
+"""The table as people read it: every number where it belongs, ties and losses in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from uncol.benchmark.comparison import compare
+from uncol.benchmark.protocol import BENCHMARKS
+from uncol.benchmark.runs import RunResult
+from uncol.benchmark.statistics import Interval
+from uncol.benchmark.tables import markdown, verdict
+
+MakeResult = Callable[..., RunResult]
+
+
+def section_of(results: list[RunResult], benchmark: str = "hippocampus") -> list[str]:
+    (comparison,) = compare(results, BENCHMARKS[benchmark])
+    return markdown(comparison).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"),
+    [(0.01, 0.02, "better"), (-0.02, -0.01, "worse"), (-0.01, 0.01, "tie"), (0.0, 0.01, "tie"), (-0.01, 0.0, "tie")],
+)
+def test_only_an_interval_without_0_tells_methods_apart(low: float, high: float, word: str) -> None:
+    assert verdict(Interval((low + high) / 2, low, high)) == word
+
+
+def test_every_number_stands_in_its_column(make_result: MakeResult) -> None:
+    lines = section_of([make_result("uncol", {"a": (0.5, 0.75)}), make_result("bcp", {"a": (0.25, 0.5)}, hd95_mm=None)])
+
+    assert lines[0] == "## hippocampus, 1500 steps"
+    assert lines[2:6] == [
+        "| method | labeled | Dice [95 %] | anterior | posterior | HD95 (mm) | UnCoL minus this [95 %] | UnCoL is | "
+        "seeds | steps | seconds |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
+        "| bcp | 8 | 0.375 [0.375, 0.375] | 0.250 | 0.500 | undefined (2 of 2) | +0.250 [+0.250, +0.250] | better | "
+        "1 | 1500 | 60 |",
+        "| **uncol** | 8 | 0.625 [0.625, 0.625] | 0.500 | 0.750 | 2.00 | - | - | 1 | 1500 | 60 |",
+    ]
+
+
+def test_wins_ties_and_losses_are_told_in_one_sentence(make_result: MakeResult) -> None:
+    values = {"uncol": 0.5, "supervised": 0.25, "mean-teacher": 0.5, "bcp": 0.75, "supervised-all": 0.625}
+    labeled = {"supervised-all": 160}
+
+    text = "\n".join(section_of([make_result(m, {"a": v}, labeled=labeled.get(m, 8)) for m, v in values.items()]))
+
+    assert (
+        "With 8 labeled, UnCoL is better than supervised; not told apart from mean-teacher; "
+        "worse than bcp, supervised-all." in text
+    )
+    assert "With 8 labeled, UnCoL reaches 80.0 % of the mean Dice of supervised-all." in text
+    assert "| supervised-all | all 160 |" in text
+
+
+def test_without_uncol_nothing_is_said_about_it(make_result: MakeResult) -> None:
+    assert "UnCoL is better" not in "\n".join(section_of([make_result("bcp", {"a": 0.5})])).partition("\n\n")[2]
+
+
+def test_a_set_without_spacing_has_no_column_of_distances(make_result: MakeResult) -> None:
+    lines = section_of([make_result("uncol", {"a": (0.5, 0.5, 0.5)}, labeled=3, benchmark="acdc")], "acdc")
+
+    assert "HD95" not in lines[2]
+    assert "- There are no distances: the spacing of these files is not known." in lines
+
+
+def test_annotated_slices_are_told_as_one_in_so_many(make_result: MakeResult) -> None:
+    result = make_result("uncol", {"chaos_ct_liver": (0.5,)}, benchmark="sparse-slices-liver")
+
+    lines = section_of([result], "sparse-slices-liver")
+
+    assert lines[2].startswith("| method | annotated |")
+    assert lines[4].startswith("| **uncol** | 1 in 8 |")
+    assert "- With one subject the intervals show the spread of the seeds alone." in lines
+
+
+def test_runs_left_out_and_machines_are_named(make_result: MakeResult) -> None:
+    older = make_result("uncol", {"a": 0.5}, rate=1, finished="2025-01-01")
+
+    lines = section_of([older, make_result("uncol", {"a": 0.5}, rate=2)])
+
+    assert lines[-1] == "- Machine: A processor, 1 thread."
+    assert "- 1 run(s) with older settings are left out." in lines

@@ -1,0 +1,72 @@
+"""Processes side by side: their progress, their ends, and how one that fails ends the others."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+import pytest
+
+from uncol.benchmark.workers import work_side_by_side
+from uncol.errors import CancelledError, UncolError
+from uncol.job import Progress, never_stop
+
+TELL = """
+import json, os, sys
+print(json.dumps({"event": "progress", "phase": os.environ["OMP_NUM_THREADS"], "fraction": 0.5}), flush=True)
+print("a library talks", flush=True)
+print(json.dumps({"event": "result", "out": "somewhere"}), flush=True)
+"""
+WAIT = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(130))
+print('{"event": "progress", "phase": "ready", "fraction": 0.0}', flush=True)
+time.sleep(60)
+"""
+
+
+def failing(code: int, sentence: str) -> str:
+    return f"import sys; sys.stderr.write({sentence!r}); sys.exit({code})"
+
+
+def run(*scripts: str, should_stop: Callable[[], bool] = never_stop) -> list[tuple[int, Progress]]:
+    told: list[tuple[int, Progress]] = []
+    commands = [[sys.executable, "-S", "-c", script] for script in scripts]
+    work_side_by_side(commands, lambda number, progress: told.append((number, progress)), should_stop)
+    return told
+
+
+def test_each_process_has_one_thread_and_tells_its_progress() -> None:
+    waiting_for_the_other = TELL + "import time; time.sleep(0.5)"
+
+    told = run(TELL, waiting_for_the_other)
+
+    assert sorted(told, key=lambda pair: pair[0]) == [(0, Progress("1", 0.5)), (1, Progress("1", 0.5))]
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [pytest.param(2, UncolError, id="the user's error"), pytest.param(1, RuntimeError, id="a bug of ours")],
+)
+def test_a_process_that_fails_says_why_and_ends_the_others(code: int, kind: type[Exception]) -> None:
+    started = time.monotonic()
+
+    with pytest.raises(kind, match="Bad image"):
+        run(WAIT, failing(code, "Bad image."))
+
+    assert time.monotonic() - started < 20
+
+
+def test_all_are_asked_to_stop_and_waited_for() -> None:
+    started = time.monotonic()
+
+    with pytest.raises(CancelledError):
+        run(WAIT, WAIT, should_stop=lambda: time.monotonic() - started > 0.5)
+
+    assert time.monotonic() - started < 20
+
+
+def test_an_end_before_it_could_listen_is_a_stop_too() -> None:
+    with pytest.raises(CancelledError):
+        run("import time; time.sleep(60)", should_stop=lambda: True)
