@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from uncol.networks.paper_backbones import UNetBackbone, VNetBackbone, vnet_heads
+from uncol.networks.paper_backbones import PointwiseInGroups, UNetBackbone, VNetBackbone, vnet_heads
 from uncol.networks.paper_config import PaperStudentConfig
 
 SMALL_2D, SMALL_3D = PaperStudentConfig.small_2d(), PaperStudentConfig.small_3d()
@@ -80,6 +80,14 @@ class TestVNet:
         norms = [each for each in backbone.modules() if isinstance(each, nn.InstanceNorm3d)]
         assert norms
         assert not any(each.affine or each.track_running_stats for each in norms)
+
+    def test_pointwise_convolution_in_groups_gives_the_numbers_of_torchs_own(self) -> None:
+        fast = PointwiseInGroups(6, 4, kernel_size=1, groups=2)
+        own = nn.Conv3d(6, 4, kernel_size=1, groups=2)
+        own.load_state_dict(fast.state_dict())
+        features = torch.rand(2, 6, 2, 3, 4)
+
+        torch.testing.assert_close(fast(features), own(features))
 
     def test_heads_in_one_convolution_do_not_see_one_another(self) -> None:
         heads = vnet_heads(8, output_channels=6, head_count=2)
