@@ -13,7 +13,7 @@ from uncol.ablations import ATTACHED_SEMANTIC_TARGET, DOUBLE_SOFTMAX_DICE
 from uncol.augmentation import Pose
 from uncol.batches import change_at_random, draw_common_pose
 from uncol.devices import autocast
-from uncol.distillation import distillation_weight, semantic_loss, visual_loss
+from uncol.distillation import Projector, distillation_weight, semantic_loss, visual_loss
 from uncol.head_losses import four_head_loss
 from uncol.losses import known_region
 from uncol.networks.paper_students import PaperStudent, StudentOutput
@@ -66,8 +66,10 @@ def visual_path(run: Run, pose: Pose, address: object, output: StudentOutput) ->
     """Return the loss between the teacher's maps, moved like the image, and the student's tokens."""
     if run.features is None:
         return torch.zeros(())
+    projector = run.helpers["projector"]
+    assert isinstance(projector, Projector)  # `training_setup.helpers_for` puts it there
     maps = [moved_features(run, pose, each) for each in run.features.maps([address])]
-    return visual_loss(run.helpers["projector"], maps, [each.float() for each in output.token_maps])
+    return visual_loss(projector, maps, [each.float() for each in output.token_maps])
 
 
 def moved_features(run: Run, pose: Pose, features: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def predict_volume(
         before_windows()
         return predict(student, windows, device)
 
-    probabilities: Tensor = sliding_window_inference(
+    windows = sliding_window_inference(
         image,
         tuple(patch),
         windows_at_once,
@@ -68,7 +68,9 @@ def predict_volume(
         mode="gaussian",
         padding_mode="replicate",
     )
-    return probabilities[0] / probabilities[0].sum(0, keepdim=True)
+    assert isinstance(windows, Tensor)  # one output of one network
+    probabilities = windows[0]
+    return probabilities / probabilities.sum(0, keepdim=True)
 
 
 def window_count(size: Sequence[int], patch: Sequence[int]) -> int:

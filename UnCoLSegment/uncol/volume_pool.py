@@ -197,7 +197,7 @@ class VolumePool:
             [*range(0, size - patch, patch), size - patch]
             for size, patch in zip(self.images[case].shape, self._patch, strict=True)
         ]
-        return [PatchAddress(case, corner) for corner in product(*starts)]  # type: ignore[arg-type]  # three axes
+        return [PatchAddress(case, corner) for corner in product(*starts)]
 
     def _patch_round(self, case: int, place: Sequence[int], generator: torch.Generator) -> PatchAddress:
         """Return a patch that holds a voxel, which lies anywhere in it."""
