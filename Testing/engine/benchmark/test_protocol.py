@@ -59,3 +59,8 @@ def test_an_unknown_benchmark_is_named_with_those_that_exist() -> None:
 def test_a_method_that_cannot_be_compared_is_named(method: str, message: str) -> None:
     with pytest.raises(ConfigError, match=re.escape(message)):
         check_methods(("uncol", method), BENCHMARKS["acdc"])
+
+
+def test_label_counts_are_told_in_the_words_of_the_benchmark() -> None:
+    assert BENCHMARKS["acdc"].label_text(3) == "3 labeled"
+    assert BENCHMARKS["sparse-slices-liver"].label_text(16) == "1 slice in 16"

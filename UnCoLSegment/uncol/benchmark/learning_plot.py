@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from uncol.benchmark.comparison import Comparison, Row
 from uncol.benchmark.plot_style import INK, STYLES, dress, make_figure, png_of
-from uncol.benchmark.tables import label_count_text
 
 Curve = NDArray[np.float64]
 """Points (P, 2): step and loss."""
@@ -49,7 +48,7 @@ def learning_png(comparison: Comparison, count: int) -> bytes | None:
     panels[0].yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     panels[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panels[0].yaxis.set_minor_formatter(NullFormatter())
-    text = label_count_text(count, comparison.benchmark)
+    text = comparison.benchmark.label_text(count)
     figure.suptitle(f"{comparison.benchmark.name}, {text}: losses (log) against steps; gray: the other methods")
     return png_of(figure)
 

@@ -12,7 +12,6 @@ from matplotlib.lines import Line2D
 from uncol.benchmark.comparison import Comparison, Row
 from uncol.benchmark.plot_style import FONT_PT, INK, STYLES, dress, make_figure, png_of
 from uncol.benchmark.protocol import SUPERVISED_ALL, UNCOL, Benchmark
-from uncol.benchmark.tables import label_count_text
 
 _WIDTH_IN, _HEIGHT_IN = 6.6, 4.8
 _LABEL_GAP = 0.055
@@ -30,7 +29,7 @@ def dice_png(comparison: Comparison) -> bytes:
     panels = figure.subplots(1, 2 if lines else 1, squeeze=False).ravel()
     count = fullest_count(comparison)
     _draw_rows(panels[-1], comparison.groups[count])
-    text = label_count_text(count, comparison.benchmark)
+    text = comparison.benchmark.label_text(count)
     dress(panels[-1], f"{comparison.benchmark.name}, {text}: mean Dice, 95 % intervals", "Dice", "")
     panels[-1].grid(visible=False, axis="y")
     panels[-1].locator_params(axis="x", nbins=5)

@@ -66,6 +66,10 @@ class Benchmark:
         unfit = SHAPE_INTERPOLATION if self.supervision == "cases" else SUPERVISED_ALL
         return tuple(method for method in METHODS if method != unfit)
 
+    def label_text(self, count: int) -> str:
+        """Return a label count in words: a number of subjects, or every how manieth slice."""
+        return f"{count} labeled" if self.supervision == "cases" else f"1 slice in {count}"
+
     def default_methods(self, labeled: int) -> tuple[str, ...]:
         """Return what is compared at a label count where the user names no methods."""
         if self.supervision == "slices":

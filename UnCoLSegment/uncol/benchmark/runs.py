@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from uncol.benchmark.cases import Cases
 from uncol.benchmark.locks import try_lock
+from uncol.benchmark.protocol import BENCHMARKS
 from uncol.benchmark.scores import LabelScore
 from uncol.errors import DataError
 from uncol.io import write_results
@@ -60,7 +61,9 @@ class RunSpec:
     @property
     def title(self) -> str:
         """The run in words."""
-        return f"{self.benchmark}: {self.method}, {self.labeled} labeled, seed {self.seed}"
+        return (
+            f"{self.benchmark}: {self.method}, {BENCHMARKS[self.benchmark].label_text(self.labeled)}, seed {self.seed}"
+        )
 
 
 @dataclass(frozen=True)

@@ -69,11 +69,6 @@ def _labeled(row: Row, benchmark: Benchmark) -> str:
     return f"{row.labeled}" if benchmark.supervision == "cases" else f"1 in {row.labeled}"
 
 
-def label_count_text(count: int, benchmark: Benchmark) -> str:
-    """Return a label count in words: a number of subjects, or every how manieth slice."""
-    return f"{count} labeled" if benchmark.supervision == "cases" else f"1 slice in {count}"
-
-
 def _notes(comparison: Comparison) -> list[str]:
     benchmark = comparison.benchmark
     subjects = "the slices that nobody annotated" if benchmark.supervision == "slices" else "the test set"
@@ -101,7 +96,7 @@ def _counted(count: int, noun: str) -> str:
 
 def _outcome(count: int, rows: Sequence[Row], benchmark: Benchmark) -> list[str]:
     compared = [row for row in rows if row.advantage is not None]
-    where = f"With {label_count_text(count, benchmark)}"
+    where = f"With {benchmark.label_text(count)}"
     parts = []
     for outcome, words in ((_BETTER, "better than"), (_TIED, "not told apart from"), (_WORSE, "worse than")):
         names = [row.method for row in compared if row.advantage is not None and verdict(row.advantage) == outcome]
