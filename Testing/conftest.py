@@ -20,6 +20,7 @@ from uncol.volume import Volume
 
 ROOT = Path(__file__).resolve().parents[1]
 ENGINE_FOLDER = ROOT / "UnCoLSegment"
+THREADS = min(2, torch.get_num_threads())
 
 # For each geometry: direction of the voxel indices I, J and K in RAS (one column each) and spacing along them in mm.
 GEOMETRIES: dict[str, tuple[list[list[float]], tuple[float, float, float]]] = {
@@ -65,11 +66,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
-    """Start every test from the same random numbers, on no more than two threads."""
+    """Start every test from the same random numbers, on as many threads as this process began with, two at most."""
     random.seed(0)
     np.random.seed(0)  # noqa: NPY002  # libraries under test still draw from the legacy generator
     torch.manual_seed(0)
-    torch.set_num_threads(2)
+    torch.set_num_threads(THREADS)
 
 
 @pytest.fixture(scope="session")
