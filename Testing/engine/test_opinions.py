@@ -358,6 +358,7 @@ class TestWholeCases:
         # Columns 10 to 14 with the margin of half a pixel: 9 of the square's 16 columns are found in the teacher's
         # frame, in all its rows. Dice 2 * 9 / (9 + 16) = 0.72.
         assert scene.opinions.source_dice.far[0, CONTOUR] == pytest.approx(0.72)
+        assert float(scene.opinions.reliability[1]) == pytest.approx(0.72)
 
     def test_in_sparsely_annotated_cases_interpolated_contours_say_what_it_is_worth(self) -> None:
         scene = one_case(ANNOTATED, UNKNOWN, ANNOTATED, UNKNOWN, ANNOTATED).carry()

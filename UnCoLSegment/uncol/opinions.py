@@ -100,8 +100,13 @@ class GeneralizedOpinions:
 
     @property
     def reliability(self) -> Tensor:
-        """Dice (C,) that the best source reaches on annotated slices as if nobody had annotated them; background 1."""
-        return torch.cat([torch.ones(1), torch.from_numpy(self.source_dice.far.max(1))])
+        """Dice (C,) that the best source reaches on annotated slices as if nobody had annotated them; background 1.
+
+        Between cases that are annotated as a whole or not at all, boxes are the only source.
+        """
+        far = self.source_dice.far
+        reached = far[:, CONTOUR].copy() if self._cases_are_whole else far.max(1)
+        return torch.cat([torch.ones(1), torch.from_numpy(reached)])
 
     @property
     def slices_to_ask(self) -> int:

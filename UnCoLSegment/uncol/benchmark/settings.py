@@ -18,7 +18,7 @@ _HIPPOCAMPUS = Config(
     data=DataConfig(window=_SCALED_WINDOW, voxel_mm=1.0, patch_vox=(48, 64, 48), mirror=True),
     student=StudentConfig(dims=3, dropout=_DROPOUT),
     optimizer=OptimizerConfig(batch_size=2),
-    teachers=TeacherConfig(most_slices_asked=600, relative_reliability=True),
+    teachers=TeacherConfig(most_slices_asked=300, relative_reliability=True),
 )
 """Whole volumes. Left and right ones are mixed and nobody knows which is which: mirroring changes nothing."""
 
