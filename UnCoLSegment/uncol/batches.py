@@ -27,6 +27,12 @@ def draw_annotated(run: Run, pose: Pose) -> tuple[Tensor, Tensor]:
     return change_at_random(run, pose, run.pool.inputs(addresses), run.pool.targets(addresses))
 
 
+def draw_unannotated(run: Run, pose: Pose) -> tuple[list[Any], Tensor]:
+    """Draw unannotated slices: their addresses, and the images (B, N, H, W) moved and changed at random."""
+    addresses = run.pool.draw_unlabeled(len(pose.matrices), run.generator)
+    return addresses, change_image_at_random(run, pose, run.pool.inputs(addresses))
+
+
 def draw_common_pose(run: Run, count: int) -> Pose:
     """Draw poses for `count` slices; slices that are mixed share one, so that anatomy stays in place."""
     mirror = run.config.data.mirror
@@ -38,8 +44,13 @@ def draw_common_pose(run: Run, count: int) -> Pose:
 
 def change_at_random(run: Run, pose: Pose, slices: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Move slices and labels alike, change grey values, and bring both to the device."""
+    return change_image_at_random(run, pose, slices), pose.move_labels(labels).to(run.device)
+
+
+def change_image_at_random(run: Run, pose: Pose, slices: Tensor) -> Tensor:
+    """Move slices, change grey values, and bring them to the device."""
     changed = change_grey_values(pose.move_images(slices), run.generator)
-    return changed.to(run.device, memory_format=run.memory_format), pose.move_labels(labels).to(run.device)
+    return changed.to(run.device, memory_format=run.memory_format)
 
 
 def draw_mask(run: Run) -> Tensor:

@@ -24,11 +24,11 @@ from uncol.augmentation import Pose
 from uncol.baselines import label_with_largest_component, learn_to_agree
 from uncol.batches import (
     annotated_loss,
-    change_at_random,
     complete_labels,
     draw_annotated,
     draw_common_pose,
     draw_mask,
+    draw_unannotated,
     loss_where,
     predict,
 )
@@ -118,9 +118,10 @@ def learn_from_both(run: Run) -> Tensor:
     pose = draw_common_pose(run, max(1, run.batch_size // 2))
     image_a, label_a = draw_annotated(run, pose)
     image_b, label_b = draw_annotated(run, pose)
-    image_u, pseudo_u = draw_pseudo_labeled(run, pose)
-    image_v, pseudo_v = draw_pseudo_labeled(run, pose)
+    addresses_u, image_u = draw_unannotated(run, pose)
+    addresses_v, image_v = draw_unannotated(run, pose)
     keep = draw_mask(run)
+    pseudo_u, pseudo_v = label_where(run, pose, addresses_u, ~keep), label_where(run, pose, addresses_v, keep)
 
     mixed_labeled = torch.where(keep, image_a, image_u)
     mixed_unlabeled = torch.where(keep, image_v, image_b)
@@ -136,11 +137,12 @@ def learn_from_both(run: Run) -> Tensor:
     return supervised_loss + run.config.losses.pseudo_label_weight * pseudo_label_loss
 
 
-def draw_pseudo_labeled(run: Run, pose: Pose) -> tuple[Tensor, Tensor]:
-    """Draw unannotated slices, let the teachers label them as they are, then move and change them at random."""
-    addresses = run.pool.draw_unlabeled(len(pose.matrices), run.generator)
+def label_where(run: Run, pose: Pose, addresses: Sequence[Any], region: Tensor) -> Tensor:
+    """Let the teachers label slices as they are, then move the labels; where nothing counts, nobody is asked."""
     slices = run.pool.inputs(addresses)
-    return change_at_random(run, pose, slices, _LABELERS[run.method.labeler](run, addresses, slices))
+    if not region.any():
+        return torch.full((len(slices), *slices.shape[2:]), UNKNOWN_LABEL, dtype=torch.uint8, device=run.device)
+    return pose.move_labels(_LABELERS[run.method.labeler](run, addresses, slices)).to(run.device)
 
 
 def label_with_teachers(run: Run, addresses: Sequence[Any], slices: Tensor) -> Tensor:
