@@ -26,6 +26,7 @@ from UnCoLSegmentLib.Acceptance import (
     setLocked,
 )
 from UnCoLSegmentLib.AcceptHistory import canUndo, undo
+from UnCoLSegmentLib.Grids import Region
 
 __all__ = [
     "ATTRIBUTE",
@@ -59,7 +60,12 @@ _CLOSED_SURFACE = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRe
 
 
 def putProposal(
-    labels: Volume, structures: Sequence[Structure], volumeNode: Any, proposalNode: Any, like: Any = None
+    labels: Volume,
+    structures: Sequence[Structure],
+    volumeNode: Any,
+    proposalNode: Any,
+    like: Any = None,
+    filled: Region | None = None,
 ) -> Any:
     """Show labels as the proposal and return its node.
 
@@ -73,6 +79,7 @@ def putProposal(
         volumeNode: The volume; the proposal gets its parent transform and its place in the data tree.
         proposalNode: The proposal so far; None makes a new one.
         like: The user's segmentation; None for none.
+        filled: The region that holds all labels, if it is known already: finding it takes a while in a large volume.
     """
     node = proposalNode if proposalNode is not None else _newProposal(volumeNode)
     modified = node.StartModify()
@@ -81,7 +88,7 @@ def putProposal(
     node.SetNodeReferenceID(SOURCE_ROLE, like.GetID() if like is not None else None)
     segmentation = node.GetSegmentation()
     segmentation.RemoveRepresentation(_CLOSED_SURFACE)
-    image = _croppedImage(labels)
+    image = _croppedImage(labels, filled)
     ids = _segmentIds(segmentation, structures, like)
     for segmentId in set(segmentation.GetSegmentIDs()) - set(ids):
         segmentation.RemoveSegment(segmentId)
@@ -105,10 +112,10 @@ def _newProposal(volumeNode: Any) -> Any:
     return node
 
 
-def _croppedImage(labels: Volume) -> Any:
+def _croppedImage(labels: Volume, filled: Region | None) -> Any:
     """Return the part that holds structures as one image; all segments share it."""
     voxels = _smallest(labels.voxels)
-    region = Grids.nonzeroRegion(voxels)
+    region = filled or Grids.nonzeroRegion(voxels)
     if region is None:
         return Labelmaps.orientedImage(voxels[:0, :0, :0], labels.ijk_to_ras, (0, 0, 0))
     first_ijk = (region[2].start, region[1].start, region[0].start)

@@ -18,6 +18,7 @@ from uncol.job import Box, Structure
 from uncol.volume import Volume
 from UnCoLSegmentLib import Bridge, Proposal, Rounds, UncertaintyDisplay
 from UnCoLSegmentLib.Annotations import AnnotatedSlice, AnnotatedTable
+from UnCoLSegmentLib.Grids import Region
 
 MODEL_ATTRIBUTE = "UnCoL.Model"
 """On a proposal and on its map: name of the model that made it, "" for the foundation model."""
@@ -62,6 +63,7 @@ class Shown:
         structures: What the labels mean.
         model: Name of the model that made it, "" for the foundation model.
         known: Annotated slices that its maker has seen, as "K:12".
+        filled: The region that holds all labels; None where it is not known, or there are none.
     """
 
     labels: Volume
@@ -69,6 +71,7 @@ class Shown:
     structures: tuple[Structure, ...]
     model: str = ""
     known: tuple[str, ...] = ()
+    filled: Region | None = None
 
 
 class RunScene:
@@ -141,7 +144,9 @@ class RunScene:
         """Put proposed labels into the proposal; a new one is made if there is none about this volume."""
         parameters = self._parameters
         like = parameters.segmentation if self._isInScene(parameters.segmentation) else None
-        node = Proposal.putProposal(shown.labels, list(shown.structures), self._volume, self._proposal(), like=like)
+        node = Proposal.putProposal(
+            shown.labels, list(shown.structures), self._volume, self._proposal(), like=like, filled=shown.filled
+        )
         node.SetAttribute(MODEL_ATTRIBUTE, shown.model)
         node.SetAttribute(KNOWN_ATTRIBUTE, json.dumps(shown.known))
         node.SetNodeReferenceID(VOLUME_ROLE, self._volume.GetID())

@@ -23,7 +23,7 @@ from uncol.job import Structure
 from uncol.model_store import Store
 from uncol.nrrd import read_nrrd, write_nrrd
 from uncol.volume import UNKNOWN_LABEL, Volume
-from UnCoLSegmentLib import Rounds
+from UnCoLSegmentLib import Grids, Rounds
 from UnCoLSegmentLib.Run import Asked, Breath, Greeting, InThread, RunResult, Steps, Waiting, inThread
 from UnCoLSegmentLib.RunScene import Inputs, RunScene, Shown
 from UnCoLSegmentLib.Signal import Signal
@@ -215,7 +215,7 @@ def _writeInputs(folder: Path, inputs: Inputs) -> tuple[Structure, ...]:
 def _readResult(folder: Path, event: dict[str, Any], inputs: Inputs, known: tuple[str, ...]) -> Shown:
     labels, uncertainty = (read_nrrd(folder / event[name]) for name in ("segmentation", "uncertainty"))
     structures = tuple(Structure(each["value"], each["name"]) for each in event["report"]["structures"])
-    return Shown(labels, uncertainty, structures, inputs.model, known)
+    return Shown(labels, uncertainty, structures, inputs.model, known, Grids.nonzeroRegion(labels.voxels))
 
 
 def _scoreRound(
