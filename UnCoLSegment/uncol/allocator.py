@@ -1,7 +1,8 @@
 """Whether freed memory stays with the process: networks allocate and free the same large arrays in every layer.
 
 By default glibc gives each large array back to the system and asks for it anew, and the system clears every page
-again, which cost LiteMedSAM's encoder a tenth to a half of its time on two cores (benchmarks/encoding.py). Other C libraries are left alone.
+again, which cost LiteMedSAM's encoder a tenth to a half of its time on two cores (benchmarks/encoding.py). Other C
+libraries are left alone.
 """
 
 from __future__ import annotations

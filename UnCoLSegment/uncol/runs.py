@@ -337,8 +337,8 @@ class Run:
         self._teacher_s += watch.elapsed_s
         if watch.time_is_up:
             self.notes.append(
-                f"There was no time for everything that the foundation model is asked {what}; where it was not asked, "
-                "the moving average taught alone. Give more minutes."
+                f"There was no time for everything that the foundation model is asked {what}, so the model learned "
+                "less from the slices that nobody annotated. Give more minutes."
             )
 
     def _say(self, phase: str, fraction: float | None = None) -> None:
