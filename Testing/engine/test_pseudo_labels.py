@@ -15,7 +15,6 @@ from uncol.pseudo_labels import (
     fuse_pseudo_labels,
     make_less_certain,
     ramp_up,
-    relative_to_the_better,
     trust_generalized_teacher,
     trust_one_teacher,
     trust_threshold,
@@ -330,13 +329,3 @@ def test_equally_reliable_teachers_deserve_all_of_their_certainty_but_no_vote_th
 
     assert equal.generalized.tolist() == [[1, 1, 0]]
     assert equal.specialized.tolist() == [[1, 1, 1]]
-
-
-def test_the_better_teacher_of_each_class_deserves_all_of_its_certainty() -> None:
-    # Class 1: 0.6 and 0.8, class 2: the generalized teacher has no vote, class 3: 0.9 and 0.45; background is alike.
-    measured = Reliability(torch.tensor([[1.0, 0.6, 0.0, 0.9]]), torch.tensor([[1.0, 0.8, 0.4, 0.45]]))
-
-    relative = relative_to_the_better(measured)
-
-    torch.testing.assert_close(relative.generalized, torch.tensor([[1.0, 0.75, 0.0, 1.0]]))
-    torch.testing.assert_close(relative.specialized, torch.tensor([[1.0, 1.0, 1.0, 0.5]]))

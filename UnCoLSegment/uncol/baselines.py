@@ -36,7 +36,7 @@ _PASSES = 8
 
 def learn_to_agree(run: Run) -> Tensor:
     """Mean Teacher and UA-MT: annotated images, and agreement with the moving average under other noise."""
-    pose = draw_common_pose(run, max(1, run.batch_size // 2))
+    pose = draw_common_pose(run, run.batch_size)
     image, label = draw_annotated(run, pose)
     addresses = run.pool.draw_unlabeled(len(pose.matrices), run.generator)
     unlabeled, padding = change_at_random(run, pose, run.pool.inputs(addresses), run.pool.inside(addresses).byte())

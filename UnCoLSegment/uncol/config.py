@@ -13,6 +13,8 @@ from uncol.errors import ConfigError
 from uncol.methods import find_method
 
 STUDENT_KINDS = ("unet", "paper", "paper-small")
+_FORMER_FIELDS = ("teachers.relative_reliability",)
+"""What models of earlier versions still say; it decided about training alone and is passed over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,8 +90,6 @@ class TeacherConfig:
     """Entropy up to which a teacher is trusted when stage 2 starts (method, section 5)."""
     threshold_end: float = 1.0
     """The same when stage 2 ends."""
-    relative_reliability: bool = False
-    """Let the better teacher deserve all of its certainty; suits cases that are annotated as a whole or not at all."""
     prompt_rounds: int = 1
     """How often in stage 2 the generalized teacher is prompted anew; the paper's code does it every step."""
     box_margin_vox: float = 3.0
@@ -154,7 +154,7 @@ class OptimizerConfig:
     gradient_clip: float = 12.0
     """Largest norm of the gradient."""
     batch_size: int = 2
-    """Slices in a step; in stage 2 half of them are annotated and half are not. Minutes on a CPU are worth more as
+    """Annotated slices in a step; in stage 2 as many unannotated ones are added. Minutes on a CPU are worth more as
     many small steps than as few large ones (docs/decisions/0007)."""
 
     def __post_init__(self) -> None:
@@ -243,6 +243,7 @@ def _build(kind: type[Any], document: Any, place: str) -> Any:
         message = f"Configuration {place.rstrip('.') or 'file'} must be a JSON object, got {document!r}."
         raise ConfigError(message)
     hints = get_type_hints(kind)
+    document = {name: value for name, value in document.items() if f"{place}{name}" not in _FORMER_FIELDS}
     known = {each.name for each in fields(kind)}
     unknown = sorted(set(document) - known)
     if unknown:

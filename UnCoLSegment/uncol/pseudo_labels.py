@@ -11,8 +11,6 @@ from torch import Tensor
 from uncol.uncertainty import normalized_entropy
 
 _RAMP_STEEPNESS = 5.0
-_LEAST_RELIABILITY = 1e-6
-"""Keeps the comparison of two teachers that are both useless defined."""
 _SIGNS_OF_A_STRUCTURE = 0.1
 """Probability from which the specialized teacher is taken to see signs of a structure."""
 
@@ -82,16 +80,6 @@ class Reliability:
 def equally_reliable(reliability: Reliability) -> Reliability:
     """Let both teachers deserve all of their certainty, wherever they have a vote: the paper's fusion."""
     return Reliability((reliability.generalized > 0).float(), torch.ones_like(reliability.specialized))
-
-
-def relative_to_the_better(reliability: Reliability) -> Reliability:
-    """Let the better teacher of each class deserve all of its certainty, and the other one its part of that.
-
-    Between cases that are annotated as a whole no annotated slice is near, and what both teachers reach there may be
-    too little for anything to be trusted: then it matters which of them is better.
-    """
-    better = torch.maximum(reliability.generalized, reliability.specialized).clamp_min(_LEAST_RELIABILITY)
-    return Reliability(reliability.generalized / better, reliability.specialized / better)
 
 
 def fuse_pseudo_labels(

@@ -42,7 +42,6 @@ from uncol.pseudo_labels import (
     equally_reliable,
     fall_with_distance,
     fuse_pseudo_labels,
-    relative_to_the_better,
     trust_generalized_teacher,
     trust_one_teacher,
     trust_threshold,
@@ -115,7 +114,7 @@ def learn_from_annotated(run: Run) -> Tensor:
 
 def learn_from_both(run: Run) -> Tensor:
     """Stage 2: annotated and pseudo-labeled slices are mixed both ways (method, section 5, items 6 to 8)."""
-    pose = draw_common_pose(run, max(1, run.batch_size // 2))
+    pose = draw_common_pose(run, run.batch_size)
     image_a, label_a = draw_annotated(run, pose)
     image_b, label_b = draw_annotated(run, pose)
     addresses_u, image_u = draw_unannotated(run, pose)
@@ -169,8 +168,6 @@ def fuse_votes(run: Run, addresses: Sequence[Any], specialized: Tensor) -> Pseud
         return trust_generalized_teacher(generalized, threshold, opinion.reliability, silent)
     deserved = fall_with_distance(run.specialized_reliability, run.opinions.gaps_to(addresses))
     reliability = Reliability(opinion.reliability, deserved)
-    if teachers.relative_reliability:
-        reliability = relative_to_the_better(reliability)
     if not method.gating or EQUAL_TEACHERS in run.config.ablations:
         reliability = equally_reliable(reliability)
     return fuse_pseudo_labels(generalized, specialized, threshold, reliability, silent)

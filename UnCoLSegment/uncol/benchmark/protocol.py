@@ -88,7 +88,7 @@ BENCHMARKS = {
             structures=(Structure(1, "anterior"), Structure(2, "posterior")),
             labeled_counts=(4, 8, 16, 32),
             must_count=8,
-            steps=1500,
+            steps=1200,
         ),
         Benchmark(
             name="acdc",
@@ -98,7 +98,7 @@ BENCHMARKS = {
             structures=(Structure(1, "right ventricle"), Structure(2, "myocardium"), Structure(3, "left ventricle")),
             labeled_counts=(1, 3, 6),
             must_count=3,
-            steps=1500,
+            steps=1200,
             spacing_known=False,  # the files say 1 x 1 x 1 mm, a placeholder
         ),
         Benchmark(
@@ -109,7 +109,7 @@ BENCHMARKS = {
             structures=(Structure(1, "left atrium"),),
             labeled_counts=(2, 4),
             must_count=4,
-            steps=1500,
+            steps=1200,
         ),
         Benchmark(
             name="sparse-slices-body",
