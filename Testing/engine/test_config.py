@@ -46,7 +46,7 @@ def test_document_names_every_field_of_every_part() -> None:
     assert document["seed"] == 0
     assert document["teachers"]["ema_decay"] == 0.99
     assert document["student"]["channels"] == [16, 32, 64, 96, 128]
-    assert document["budget"] == {"minutes": 5.0, "steps": None, "stage1_part": 0.5, "checkpoint_s": 30.0}
+    assert document["budget"] == {"minutes": 5.0, "steps": None, "stage1_part": 0.8, "checkpoint_s": 30.0}
 
 
 def test_fields_left_out_keep_their_defaults() -> None:
@@ -101,6 +101,12 @@ def test_unreadable_file_is_refused_with_its_path(tmp_path: Path, content: bytes
 def test_unknown_key_is_refused_with_the_known_ones(document: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         Config.from_document(document)
+
+
+def test_a_field_that_models_of_earlier_versions_still_hold_is_passed_over() -> None:
+    assert Config.from_document({"teachers": {"relative_reliability": True, "prompt_rounds": 2}}) == Config(
+        teachers=TeacherConfig(prompt_rounds=2)
+    )
 
 
 @pytest.mark.parametrize(

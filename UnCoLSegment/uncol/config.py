@@ -118,8 +118,9 @@ class LossConfig:
 
     pseudo_label_weight: float = 0.5
     """Weight of a pseudo-labeled voxel against an annotated one (method, section 5)."""
-    class_weight_cap: float = 12.0
-    """Largest weight of a rare class in the cross-entropy (method, section 10)."""
+    class_weight_cap: float = 50.0
+    """Largest weight of a rare class in the cross-entropy; at 12 (method, section 10) small structures were lost with
+    some seeds (docs/decisions/0007)."""
     copy_paste_probability: tuple[float, float] = (0.0, 0.25)
     """Part of the steps of stage 1 and of stage 2 in which slices are mixed; the paper's code mixes in every step."""
     copy_paste_side: float = 2 / 3
@@ -170,8 +171,9 @@ class BudgetConfig:
     """Wall-clock time for everything, in minutes; None when `steps` is given."""
     steps: int | None = None
     """Number of optimizer steps; repeatable, unlike a time."""
-    stage1_part: float = 0.5
-    """Part of the budget for stage 1, which learns from annotated slices only."""
+    stage1_part: float = 0.8
+    """Part of the budget for stage 1, which learns from annotated slices only; half in the paper, whose budget is not
+    minutes (docs/decisions/0007)."""
     checkpoint_s: float = 30.0
     """Time between two resumable checkpoints, in s."""
 

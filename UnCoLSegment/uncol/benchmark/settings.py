@@ -14,7 +14,11 @@ _SCALED_WINDOW = (0.0, 1.0)
 _DROPOUT = 0.1
 """UA-MT reads the moving average's doubt from passes with dropout, so every method's student has some."""
 
+_BOTH_STAGES_ALIKE = BudgetConfig(stage1_part=0.5)
+"""As in the paper."""
+
 _HIPPOCAMPUS = Config(
+    budget=_BOTH_STAGES_ALIKE,
     data=DataConfig(window=_SCALED_WINDOW, voxel_mm=1.0, patch_vox=(32, 48, 32), mirror=True),
     student=StudentConfig(dims=3, dropout=_DROPOUT),
     optimizer=OptimizerConfig(batch_size=2),
@@ -23,6 +27,7 @@ _HIPPOCAMPUS = Config(
 """Whole volumes. Left and right ones are mixed and nobody knows which is which: mirroring changes nothing."""
 
 _ACDC = Config(
+    budget=_BOTH_STAGES_ALIKE,
     data=DataConfig(window=_SCALED_WINDOW, max_side_vox=128, neighbor_count=3),
     student=StudentConfig(dims=2, dropout=_DROPOUT),
     teachers=TeacherConfig(most_slices_asked=240),
@@ -30,6 +35,7 @@ _ACDC = Config(
 """Slices of at most 128 pixels: one thread of a CPU then makes about four steps a second."""
 
 _LA2018 = Config(
+    budget=_BOTH_STAGES_ALIKE,
     data=DataConfig(window=_SCALED_WINDOW, voxel_mm=1.25, patch_vox=(48, 80, 96)),
     student=StudentConfig(dims=3, dropout=_DROPOUT),
     optimizer=OptimizerConfig(batch_size=2),
@@ -44,5 +50,5 @@ def config_document(benchmark: Benchmark, method: str, seed: int, steps: int) ->
     if method not in METHODS:
         return {"seed": seed}
     config = _CONFIGS.get(benchmark.name, Config())
-    budget = BudgetConfig(minutes=None, steps=steps)
+    budget = replace(config.budget, minutes=None, steps=steps)
     return replace(config, method=method, seed=seed, budget=budget).as_document()
