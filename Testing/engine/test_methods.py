@@ -81,7 +81,7 @@ def make_setup() -> Callable[..., FineTuneSetup]:
                 data=DataConfig(patch_vox=(16, 16, 32), neighbor_count=3),
                 student=StudentConfig(dims=dims, kind=kind, channels=(4, 4, 4, 4, 4)),
                 optimizer=OptimizerConfig(batch_size=2),
-                budget=BudgetConfig(steps=20, minutes=None),
+                budget=BudgetConfig(steps=20, minutes=None, stage1_part=0.5),
             ),
             device=CPU,
             teacher=ThresholdTeacher(),

@@ -52,7 +52,7 @@ def make_setup(ball: LabeledCase) -> Callable[..., FineTuneSetup]:
                 seed=seed,
                 student=StudentConfig(channels=(8, 8, 8, 8, 8)),
                 optimizer=OptimizerConfig(batch_size=2),
-                budget=BudgetConfig(steps=steps, minutes=minutes),
+                budget=BudgetConfig(steps=steps, minutes=minutes, stage1_part=0.5),
             ),
             device=CPU,
             teacher=load_lite_medsam(CPU) if with_teacher else None,
