@@ -37,7 +37,8 @@ class EchoTeacher:
         return image[None].half()
 
     def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
-        raise NotImplementedError
+        message = "Features come from encoding; nothing is decoded for them."
+        raise AssertionError(message)
 
     def encode_with_maps(self, image: Tensor) -> EncodedSlice:
         self.encoded += 1
