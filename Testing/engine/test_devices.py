@@ -54,6 +54,22 @@ class TestPrecision:
         with autocast(torch.device("mps"), training=True):
             assert not torch.is_autocast_enabled("mps")
 
+    def test_a_cpu_trains_volumes_in_float32(self) -> None:
+        with autocast(CPU, dims=3, training=True):
+            assert not torch.is_autocast_enabled("cpu")
+
+    @pytest.mark.parametrize("dims", [2, 3])
+    def test_gradients_do_not_depend_on_what_memory_held_before(self, dims: int) -> None:
+        convolution = torch.nn.Conv3d(32, 64, 3, padding=1) if dims == 3 else torch.nn.Conv2d(32, 64, 3, padding=1)
+        with autocast(CPU, dims=dims, training=True):
+            features = convolution(torch.rand(2, 32, *(2, 3, 2)[:dims]))
+        _ = [torch.full((2**power,), torch.nan) for power in range(4, 22) for _ in range(6)]  # freed at once
+
+        features.float().sum().backward()
+
+        assert convolution.weight.grad is not None
+        assert convolution.weight.grad.isfinite().all()
+
     def test_outside_autocast_everything_is_float32(self) -> None:
         with autocast(CPU):
             pass

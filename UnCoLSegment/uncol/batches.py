@@ -64,7 +64,7 @@ def draw_mask(run: Run) -> Tensor:
 
 def predict(run: Run, slices: Tensor) -> Tensor:
     """Return the student's logits (B, C, H, W), float32."""
-    with autocast(run.device, training=True):
+    with autocast(run.device, dims=run.config.student.dims, training=True):
         logits: Tensor = run.student(slices)
     return logits.float()
 
@@ -74,7 +74,7 @@ def annotated_loss(run: Run, slices: Tensor, labels: Tensor) -> Tensor:
     if not isinstance(run.student, PaperStudent):
         return loss_where(run, predict(run, slices), labels, torch.ones_like(labels, dtype=torch.bool))
     target, known = known_region(labels, UNKNOWN_LABEL)
-    with autocast(run.device, training=True):
+    with autocast(run.device, dims=run.config.student.dims, training=True):
         head_logits = run.student.explain(slices).head_logits
     twice = DOUBLE_SOFTMAX_DICE in run.config.ablations
     return four_head_loss(head_logits, target, known, double_softmax_dice=twice)

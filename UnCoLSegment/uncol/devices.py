@@ -55,13 +55,15 @@ def reduced_precision(device: torch.device) -> torch.dtype | None:
     return torch.float16 if device.type == "mps" else None
 
 
-def autocast(device: torch.device, *, training: bool = False) -> AbstractContextManager[object]:
-    """Return the context in which networks run in the device's reduced precision.
+def autocast(device: torch.device, *, dims: int = 2, training: bool = False) -> AbstractContextManager[object]:
+    """Return the context in which networks over slices (2) or volumes (3) run in the device's reduced precision.
 
-    float16 (Apple GPU) is left out in training, where small gradients would vanish.
+    Training leaves out float16 (Apple GPU), where small gradients would vanish, and 3D convolutions in bfloat16 on a
+    CPU: torch 2.14 computes some of their weights' gradients from memory that nobody has written.
     """
     dtype = reduced_precision(device)
-    if dtype is None or (training and dtype is torch.float16):
+    unfit = dtype is torch.float16 or (device.type == "cpu" and dims == 3)
+    if dtype is None or (training and unfit):
         return nullcontext()
     return torch.autocast(device.type, dtype=dtype)
 

@@ -79,5 +79,5 @@ def moved_features(run: Run, pose: Pose, features: Tensor) -> Tensor:
 
 def explain(run: Run, student: PaperStudent, image: Tensor, knowledge: Tensor | None) -> StudentOutput:
     """Return what the student predicts and sees, with the teacher's knowledge or with its own prior."""
-    with autocast(run.device, training=True):
+    with autocast(run.device, dims=run.config.student.dims, training=True):
         return student.explain(image, knowledge)

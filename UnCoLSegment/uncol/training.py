@@ -115,12 +115,12 @@ def learn_from_annotated(run: Run) -> Tensor:
 def learn_from_both(run: Run) -> Tensor:
     """Stage 2: annotated and pseudo-labeled slices are mixed both ways (method, section 5, items 6 to 8)."""
     pose = draw_common_pose(run, run.batch_size)
-    image_a, label_a = draw_annotated(run, pose)
-    image_b, label_b = draw_annotated(run, pose)
-    addresses_u, image_u = draw_unannotated(run, pose)
-    addresses_v, image_v = draw_unannotated(run, pose)
     keep = draw_mask(run)
-    pseudo_u, pseudo_v = label_where(run, pose, addresses_u, ~keep), label_where(run, pose, addresses_v, keep)
+    image_a, label_a = image_b, label_b = draw_annotated(run, pose)
+    image_v, pseudo_v = image_u, pseudo_u = draw_pseudo_labeled(run, pose)
+    if not keep.all():
+        image_b, label_b = draw_annotated(run, pose)
+        image_u, pseudo_u = draw_pseudo_labeled(run, pose)
 
     mixed_labeled = torch.where(keep, image_a, image_u)
     mixed_unlabeled = torch.where(keep, image_v, image_b)
@@ -136,12 +136,11 @@ def learn_from_both(run: Run) -> Tensor:
     return supervised_loss + run.config.losses.pseudo_label_weight * pseudo_label_loss
 
 
-def label_where(run: Run, pose: Pose, addresses: Sequence[Any], region: Tensor) -> Tensor:
-    """Let the teachers label slices as they are, then move the labels; where nothing counts, nobody is asked."""
-    slices = run.pool.inputs(addresses)
-    if not region.any():
-        return torch.full((len(slices), *slices.shape[2:]), UNKNOWN_LABEL, dtype=torch.uint8, device=run.device)
-    return pose.move_labels(_LABELERS[run.method.labeler](run, addresses, slices)).to(run.device)
+def draw_pseudo_labeled(run: Run, pose: Pose) -> tuple[Tensor, Tensor]:
+    """Draw unannotated slices (B, N, H, W) and let the teachers label them (B, H, W) as they are, before they move."""
+    addresses, image = draw_unannotated(run, pose)
+    labels = _LABELERS[run.method.labeler](run, addresses, run.pool.inputs(addresses))
+    return image, pose.move_labels(labels).to(run.device)
 
 
 def label_with_teachers(run: Run, addresses: Sequence[Any], slices: Tensor) -> Tensor:
