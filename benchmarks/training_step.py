@@ -1,8 +1,8 @@
-"""Time one training step of the default student, with instance norm and with the same norm as group norm.
+"""Time one training step: the 2D student with instance norm and with group norm, the 3D student in both precisions.
 
     python benchmarks/training_step.py
 
-The two run in turns on the same random slices, so that a change of the machine's speed meets both.
+What is compared runs in turns on the same random images, so that a change of the machine's speed meets both.
 """
 
 from __future__ import annotations
@@ -13,51 +13,67 @@ from collections.abc import Callable
 
 import torch
 from monai.networks.nets import BasicUNet
-from torch import nn
+from torch import Tensor, nn
 
-from uncol.config import Config
-from uncol.devices import autocast
+from uncol.config import Config, StudentConfig
+from uncol.devices import autocast, reduced_precision
 from uncol.losses import region_loss
-from uncol.networks.student import Student2D
+from uncol.networks.student import Student2D, Student3D
+from uncol.prediction import memory_format
 
 ROUNDS = 7
 CPU = torch.device("cpu")
+SIDES = (128, 192)
+PATCHES = ((32, 48, 32), (48, 96, 96))
 
 
 def main() -> None:
-    """Print the median time of a step for both norms at two sizes."""
+    """Print the median time of a step for both norms in 2D and, with bfloat16 instructions, both precisions in 3D."""
     settings = Config()
+    batch_size = settings.optimizer.batch_size
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch {batch_size}")
     channels, neighbors = settings.student.channels, settings.data.neighbor_count
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, batch {settings.optimizer.batch_size}")
-    for side in (128, 192):
-        students: dict[str, nn.Module] = {
-            "instance norm": BasicUNet(
-                2, neighbors, 2, (*channels, channels[0]), norm=("instance", {"affine": True}), dropout=0.0
-            ),
-            "group norm": Student2D(settings.student, neighbors, 2),
-        }
-        steps = {name: step_of(each, settings.optimizer.batch_size, neighbors, side) for name, each in students.items()}
-        for step in steps.values():
-            step()  # warm-up
-        times: dict[str, list[float]] = {name: [] for name in steps}
-        for _ in range(ROUNDS):
-            for name, step in steps.items():
-                times[name].append(timed(step))
-        print(
-            f"{side} x {side}: " + ", ".join(f"{name} {statistics.median(each):.3f} s" for name, each in times.items())
+    for side in SIDES:
+        slices = torch.rand(batch_size, neighbors, side, side)
+        plain = BasicUNet(2, neighbors, 2, (*channels, channels[0]), norm=("instance", {"affine": True}), dropout=0.0)
+        ours = Student2D(settings.student, neighbors, 2)
+        compare(
+            f"{side} x {side}", {"instance norm": step_of(plain, slices, CPU), "group norm": step_of(ours, slices, CPU)}
         )
+    for patch in PATCHES:
+        student = Student3D(StudentConfig(dims=3), 2)
+        patches = torch.rand(batch_size, 1, *patch)
+        steps = {"float32": step_of(student, patches, None)}
+        if reduced_precision(CPU) is not None:
+            steps["bfloat16"] = step_of(student, patches, CPU)
+        compare(" x ".join(map(str, patch)), steps)
 
 
-def step_of(student: nn.Module, batch_size: int, neighbors: int, side: int) -> Callable[[], None]:
-    """Return a function that computes loss and gradients once."""
-    student.to(memory_format=torch.channels_last).train()
-    slices = torch.rand(batch_size, neighbors, side, side).to(memory_format=torch.channels_last)
-    labels = torch.randint(0, 2, (batch_size, side, side))
+def compare(what: str, steps: dict[str, Callable[[], None]]) -> None:
+    """Print the median times of steps that are taken in turns."""
+    for step in steps.values():
+        step()  # warm-up
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(ROUNDS):
+        for name, step in steps.items():
+            times[name].append(timed(step))
+    print(f"{what}: " + ", ".join(f"{name} {statistics.median(each):.3f} s" for name, each in times.items()))
+
+
+def step_of(student: nn.Module, images: Tensor, reduced_on: torch.device | None) -> Callable[[], None]:
+    """Return a function that computes loss and gradients once, in reduced precision where a device is named."""
+    layout = memory_format(images.ndim - 2)
+    student.to(memory_format=layout).train()
+    images = images.to(memory_format=layout)
+    labels = torch.randint(0, 2, (len(images), *images.shape[2:]))
     everywhere = torch.ones_like(labels, dtype=torch.bool)
 
     def step() -> None:
-        with autocast(CPU, training=True):
-            logits = student(slices)
+        if reduced_on is None:
+            logits = student(images)
+        else:
+            with autocast(reduced_on):
+                logits = student(images)
         region_loss(logits.float(), labels, everywhere, torch.ones(2)).backward()
 
     return step

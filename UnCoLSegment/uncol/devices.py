@@ -45,11 +45,11 @@ def select_device(wanted: Device) -> torch.device:
 def reduced_precision(device: torch.device) -> torch.dtype | None:
     """Return the data type in which this device computes faster than in float32, or None.
 
-    bfloat16 keeps float32's range, so training needs no loss scaling. A CPU gets it only with
-    bfloat16 instructions: without them it is slower than float32.
+    bfloat16 keeps float32's range, so training needs no loss scaling. A CPU gets it only with matrix tiles (AMX):
+    vector instructions for bfloat16 (AVX-512) are slower than float32 (docs/decisions/0013).
     """
     if device.type == "cpu":
-        return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else None
+        return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else None
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
     return torch.float16 if device.type == "mps" else None
