@@ -11,6 +11,7 @@ from uncol.checkpoints import Model, ModelCard, build_student, save_model
 from uncol.config import Config, StudentConfig
 from uncol.errors import CheckpointError
 from uncol.job import Structure
+from uncol.teachers.foundation import LITE_MEDSAM, FoundationModel
 from uncol.warm import WarmModels
 
 CONFIG = Config(student=StudentConfig(channels=(2, 2, 2, 2, 2)))
@@ -65,6 +66,6 @@ def test_a_model_that_is_gone_is_not_given_from_memory(tmp_path: Path) -> None:
 def test_the_foundation_model_is_kept(tmp_path: Path) -> None:
     warm = WarmModels()
 
-    assert warm.teacher(torch.device("cpu"), None) is warm.teacher(torch.device("cpu"), None)
+    assert warm.teacher(torch.device("cpu"), LITE_MEDSAM) is warm.teacher(torch.device("cpu"), LITE_MEDSAM)
     with pytest.raises(CheckpointError, match=r"none.pth.*could not be read"):
-        warm.teacher(torch.device("cpu"), tmp_path / "none.pth")
+        warm.teacher(torch.device("cpu"), FoundationModel(weights=tmp_path / "none.pth"))

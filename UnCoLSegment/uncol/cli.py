@@ -25,6 +25,7 @@ from uncol.command_options import (
     AnnotatedChoice,
     CacheFolder,
     DeviceChoice,
+    FoundationFamily,
     JsonFlag,
     OutFolder,
     SliceChoice,
@@ -53,6 +54,7 @@ from uncol.model_commands import ModelsFolder, models_folder
 from uncol.model_commands import commands as models_commands
 from uncol.model_store import Store, find_model
 from uncol.tasks import Surroundings, run_evaluate, run_fine_tune, run_segment, with_choices
+from uncol.teachers.foundation import LITE_MEDSAM, FoundationModel
 from uncol.worker import WorkerSettings, run_worker
 
 app = typer.Typer(
@@ -86,6 +88,7 @@ def segment(
     structure: Structures = None,
     device: DeviceChoice = "auto",
     cache: CacheFolder = None,
+    foundation_model: FoundationFamily = "LiteMedSAM",
     foundation_weights: WeightsFile = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -102,7 +105,8 @@ def segment(
     )
     if model is not None:
         job = replace(job, model=find_model(model, Store(models_folder(models))))
-    document = _with_progress(lambda around: run_segment(job, around), cache, foundation_weights, as_json=as_json)
+    foundation = FoundationModel.of(foundation_model, foundation_weights)
+    document = _with_progress(lambda around: run_segment(job, around), cache, foundation, as_json=as_json)
     _tell_result(document, as_json=as_json)
 
 
@@ -128,6 +132,7 @@ def fine_tune(
     config: Annotated[Path | None, typer.Option(help="JSON file with further settings.")] = None,
     device: DeviceChoice = "auto",
     cache: CacheFolder = None,
+    foundation_model: FoundationFamily = "LiteMedSAM",
     foundation_weights: WeightsFile = None,
     as_json: JsonFlag = False,
 ) -> None:
@@ -145,9 +150,8 @@ def fine_tune(
         device=parse_device(device),
     )
     settings = with_choices(read_config(config) if config else Config(), minutes=minutes, steps=steps, seed=seed)
-    document = _with_progress(
-        lambda around: run_fine_tune(job, settings, around), cache, foundation_weights, as_json=as_json
-    )
+    foundation = FoundationModel.of(foundation_model, foundation_weights)
+    document = _with_progress(lambda around: run_fine_tune(job, settings, around), cache, foundation, as_json=as_json)
     _tell_result(document, as_json=as_json)
 
 
@@ -211,14 +215,19 @@ def demo(
         device=parse_device(device),
         boxes=parsed(box, parse_box),
     )
-    document = _with_progress(lambda around: run_demo(job, _confirm, around), cache, None, as_json=as_json)
+    document = _with_progress(lambda around: run_demo(job, _confirm, around), cache, LITE_MEDSAM, as_json=as_json)
     _tell_result(document, as_json=as_json)
 
 
 @app.command()
-def doctor(cache: CacheFolder = None, foundation_weights: WeightsFile = None, as_json: JsonFlag = False) -> None:
+def doctor(
+    cache: CacheFolder = None,
+    foundation_model: FoundationFamily = "LiteMedSAM",
+    foundation_weights: WeightsFile = None,
+    as_json: JsonFlag = False,
+) -> None:
     """Say which devices, teachers, versions and memory there are, and what to do about what is missing."""
-    document = examine(cache_folder(cache), foundation_weights)
+    document = examine(cache_folder(cache), FoundationModel.of(foundation_model, foundation_weights))
     if as_json:
         print_json({"event": "result", **document})
         return
@@ -231,6 +240,7 @@ def worker(
     models: ModelsFolder = None,
     cache: CacheFolder = None,
     jobs: Annotated[Path | None, typer.Option(help="Folder in which the private job folder is made.")] = None,
+    foundation_model: FoundationFamily = "LiteMedSAM",
     foundation_weights: WeightsFile = None,
 ) -> None:
     """Serve the panel of 3D Slicer: JSON lines on stdin and stdout (docs/worker.md)."""
@@ -239,7 +249,7 @@ def worker(
             models=models_folder(models),
             cache=cache_folder(cache),
             jobs=jobs or Path(tempfile.gettempdir()),
-            foundation_weights=foundation_weights,
+            foundation=FoundationModel.of(foundation_model, foundation_weights),
         )
     )
 
@@ -270,10 +280,10 @@ def _exit_code() -> int:
 
 
 def _with_progress(
-    work: Callable[[Surroundings], dict[str, Any]], cache: Path | None, weights: Path | None, *, as_json: bool
+    work: Callable[[Surroundings], dict[str, Any]], cache: Path | None, foundation: FoundationModel, *, as_json: bool
 ) -> dict[str, Any]:
     with ProgressDisplay(as_json=as_json) as display:
-        return work(Surroundings(display, _stop.is_set, cache_folder(cache), weights))
+        return work(Surroundings(display, _stop.is_set, cache_folder(cache), foundation))
 
 
 def _tell_result(document: dict[str, Any], *, as_json: bool) -> None:

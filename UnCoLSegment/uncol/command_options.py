@@ -10,6 +10,7 @@ import typer
 
 from uncol.errors import ConfigError
 from uncol.job import Case, Device
+from uncol.teachers.foundation import Family
 
 EXIT_BUG, EXIT_USER, EXIT_CANCELLED = 1, 2, 130
 
@@ -32,8 +33,10 @@ CacheFolder = Annotated[
     Path | None, typer.Option("--cache", help="Folder for the foundation model's embeddings of your slices.")
 ]
 WeightsFile = Annotated[
-    Path | None, typer.Option("--foundation-weights", help="LiteMedSAM weights; else those of the installed package.")
+    Path | None,
+    typer.Option("--foundation-weights", help="File with its weights; LiteMedSAM's come with the installed package."),
 ]
+FoundationFamily = Annotated[str, typer.Option("--foundation-model", help=f"{', '.join(get_args(Family))}.")]
 
 _BETWEEN_PATHS = "\x1f"
 """The unit separator: no path of a user holds it."""

@@ -93,7 +93,7 @@ class TeacherConfig:
     prompt_rounds: int = 1
     """How often in stage 2 the generalized teacher is prompted anew; the paper's code does it every step."""
     box_margin_vox: float = 3.0
-    """How far a prompt box reaches beyond the mask it comes from, in the teacher's 256-pixel frame."""
+    """How far a prompt box reaches beyond the mask it comes from, in a teacher's frame of 256 pixels."""
     most_slices_asked: int | None = None
     """Unannotated slices that the generalized teacher is asked about, drawn at random; None asks about all."""
 

@@ -32,7 +32,7 @@ from uncol.segmentation import Segmentation
 from uncol.suggestion import NextSlice, suggest_slice
 from uncol.tasks import Document, Surroundings, with_choices
 from uncol.teachers.embeddings import EmbeddingCache
-from uncol.teachers.lite_medsam import load_lite_medsam
+from uncol.teachers.foundation import load_foundation_model
 from uncol.training import fine_tune
 from uncol.training_setup import FineTuneSetup
 from uncol.transforms import choose_window
@@ -63,7 +63,7 @@ def run_demo(
     Args:
         job: What to do.
         confirm: Asked before anything is downloaded.
-        around: Progress, cancellation, cache and foundation weights.
+        around: Progress, cancellation, cache and foundation model.
         public_ct: What `job.download` fetches.
 
     Returns:
@@ -98,7 +98,7 @@ def _work_through(
     # annotated slices, and it scores the others at the end. No training, no choice and no suggestion sees more of it.
     view = view_slices(case.image, acquisition_plane(case.image))
     window = choose_window(case.image.voxels)  # one for all: the embeddings of the first pass serve the teacher again
-    teacher, cache = load_lite_medsam(device, around.foundation_weights), EmbeddingCache(around.cache)
+    teacher, cache = load_foundation_model(device, around.foundation), EmbeddingCache(around.cache)
 
     report = parts.start(_FIRST_PASS)
     found = segment_from_boxes(

@@ -15,7 +15,8 @@ import torch
 from uncol import __version__
 from uncol.devices import available_devices, reduced_precision
 from uncol.errors import CheckpointError
-from uncol.teachers.lite_medsam import WEIGHTS_PACKAGE, load_lite_medsam
+from uncol.teachers.foundation import FoundationModel, load_foundation_model
+from uncol.teachers.lite_medsam import WEIGHTS_PACKAGE
 
 _PACKAGES = ("torch", "monai", "numpy", "SimpleITK", "safetensors", "scipy", WEIGHTS_PACKAGE)
 _LEAST_MEMORY_MIB = 4096
@@ -25,7 +26,7 @@ Check = dict[str, str]
 """Name, state in words, `ok` or `missing`, and what to do."""
 
 
-def examine(cache: Path, foundation_weights: Path | None) -> dict[str, Any]:
+def examine(cache: Path, foundation: FoundationModel) -> dict[str, Any]:
     """Look at devices, teachers, versions, memory and disk.
 
     Returns:
@@ -35,7 +36,7 @@ def examine(cache: Path, foundation_weights: Path | None) -> dict[str, Any]:
         _check("UnCoL", f"{__version__}, Python {platform.python_version()}, {platform.system()}"),
         *(_package(name) for name in _PACKAGES),
         *_devices(),
-        _teacher(foundation_weights),
+        _teacher(foundation),
         _memory(),
         _disk(cache),
     ]
@@ -84,12 +85,12 @@ def _no_gpu() -> Check:
     return _check("GPU", "none; the CPU does the work")
 
 
-def _teacher(weights: Path | None) -> Check:
+def _teacher(choice: FoundationModel) -> Check:
     try:
-        load_lite_medsam(torch.device("cpu"), weights)
+        teacher = load_foundation_model(torch.device("cpu"), choice)
     except CheckpointError as error:
-        return _check("LiteMedSAM", "not usable", str(error))
-    return _check("LiteMedSAM", "ready, checksum right")
+        return _check(choice.family, "not usable", str(error))
+    return _check(choice.family, "ready, checksum right" if choice.family == "LiteMedSAM" else f"ready: {teacher.name}")
 
 
 def _memory() -> Check:

@@ -56,7 +56,7 @@ class GeneralizedOpinions:
         pool: The slices in the student's frame.
         stacks: The same cases with their annotated contours.
         prompted: For every case its slices as the foundation teacher sees them.
-        margin_pixels: How far a box reaches beyond its mask, in the teacher's frame.
+        margin_pixels: How far a box reaches beyond its mask, in a frame of 256 pixels.
         most_slices: About how many unannotated slices it is asked, drawn at random; None asks about all.
         every_vote: Let every structure have its vote, whatever Dice it deserves.
         whole_slices: Ask about a structure that no mask shows with a box round the whole slice.

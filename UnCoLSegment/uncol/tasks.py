@@ -29,8 +29,8 @@ from uncol.model_files import DISCLAIMER, MODEL_FILE
 from uncol.preview import Preview, PreviewOrder
 from uncol.segmentation import Segmentation, label_statistics
 from uncol.teachers.embeddings import EmbeddingCache
+from uncol.teachers.foundation import LITE_MEDSAM, FoundationModel, load_foundation_model
 from uncol.teachers.generalized import GeneralizedTeacher
-from uncol.teachers.lite_medsam import WEIGHTS_LICENSE, load_lite_medsam
 from uncol.training import fine_tune
 from uncol.training_setup import FineTuneSetup
 from uncol.volume import UNKNOWN_LABEL, Volume
@@ -47,18 +47,18 @@ class Surroundings:
         report: Told about progress.
         should_stop: Asked whether to stop.
         cache: Folder for the foundation model's embeddings, or None.
-        foundation_weights: File with the foundation weights; None takes those of their package.
+        foundation: Which foundation model, and its weights.
         load_model: Gives the model of a folder; a long-lived process keeps the last one.
-        load_teacher: Gives the foundation model for a device and a file; a long-lived process keeps it.
+        load_teacher: Gives the foundation model for a device and a choice; a long-lived process keeps it.
         preview: What to show while a model is being trained, or None.
     """
 
     report: Report
     should_stop: ShouldStop
     cache: Path | None
-    foundation_weights: Path | None = None
+    foundation: FoundationModel = LITE_MEDSAM
     load_model: Callable[[Path], Model] = field(default=load_model)
-    load_teacher: Callable[[torch.device, Path | None], GeneralizedTeacher] = field(default=load_lite_medsam)
+    load_teacher: Callable[[torch.device, FoundationModel], GeneralizedTeacher] = field(default=load_foundation_model)
     preview: PreviewOrder | None = None
 
 
@@ -94,9 +94,9 @@ def segment_image(job: SegmentJob, around: Surroundings) -> tuple[Segmentation, 
         result = segment_with_model(image, model, device, report=around.report, should_stop=around.should_stop)
         source: Document = {"model": job.model.name, "training": _summary(model)}
     else:
-        teacher = around.load_teacher(device, around.foundation_weights)
+        teacher = around.load_teacher(device, around.foundation)
         result = _segment_without_model(job, image, teacher, around)
-        source = {"foundation_model": {"name": teacher.name, "license": WEIGHTS_LICENSE}}
+        source = {"foundation_model": {"name": teacher.name, "license": around.foundation.license}}
     return result, _segmentation_report(image, result, source, device, time.monotonic() - started)
 
 
@@ -212,7 +212,7 @@ def _slices_of_case(annotated: Sequence[AnnotatedSlices], number: int) -> list[A
 def _teacher_if_any(config: Config, device: torch.device, around: Surroundings) -> GeneralizedTeacher | None:
     if not (config.teachers.generalized and find_method(config.method).generalized):
         return None
-    return around.load_teacher(device, around.foundation_weights)
+    return around.load_teacher(device, around.foundation)
 
 
 def _check_model_folder(job: FineTuneJob) -> None:

@@ -32,7 +32,7 @@ class TeacherFeatures:
         teacher: The foundation model.
         patch: Side of the student's tokens, in voxels.
         asked: Unannotated slices that may be encoded.
-        margin_pixels: How far a box reaches beyond its mask, in the teacher's frame.
+        margin_pixels: How far a box reaches beyond its mask, in a frame of 256 pixels.
     """
 
     def __init__(
@@ -115,7 +115,8 @@ class TeacherFeatures:
             width, (rows, columns) = self._teacher.token_width, self._slice_grid
             tokens = torch.zeros(self._structure_count, width, rows, columns, dtype=torch.float16)
             if shown:
-                boxes = np.stack([box_in_frame(prompted, masks[number], self._margin) for number in shown])
+                margin = self._margin * prompted.scale
+                boxes = np.stack([box_in_frame(prompted, masks[number], margin) for number in shown])
                 answers = self._teacher.decode_tokens(
                     prompted.embedding(index), torch.from_numpy(boxes), prompted.frame
                 )

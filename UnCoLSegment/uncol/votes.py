@@ -99,7 +99,7 @@ class CaseVotes:
         labels: Class indices (S, H, W) in the image's own pixels, 255 unknown.
         spacing_mm: Distance between slices, rows and columns.
         structure_count: Structures, N.
-        margin_pixels: How far the box of an interpolated contour reaches beyond it, in the teacher's frame.
+        margin_pixels: How far the box of an interpolated contour reaches beyond it, in a frame of 256 pixels.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class CaseVotes:
     ) -> None:
         self.prompted, self._labels = prompted, labels
         self._structures = range(structure_count)
-        self._margin, self._step_margin = margin_pixels, margin_of(prompted, spacing_mm[0])
+        self._margin, self._step_margin = margin_pixels * prompted.scale, margin_of(prompted, spacing_mm[0])
         self._softness_mm = _EDGE_SOFTNESS * min(spacing_mm[1:])
         self.annotated = complete_slices(labels)
         self.gap = float(np.median(np.diff(self.annotated))) if len(self.annotated) > 1 else float(len(labels))

@@ -8,16 +8,16 @@ import torch
 
 from uncol.checkpoints import Model, load_model
 from uncol.model_files import SUMS_FILE, newest
+from uncol.teachers.foundation import FoundationModel, load_foundation_model
 from uncol.teachers.generalized import GeneralizedTeacher
-from uncol.teachers.lite_medsam import load_lite_medsam
 
 
 class WarmModels:
-    """Loads as `load_model` and `load_lite_medsam` do, but the same thing only once."""
+    """Loads as `load_model` and `load_foundation_model` do, but the same thing only once."""
 
     def __init__(self) -> None:
         self._model: tuple[tuple[Path, str], Model] | None = None
-        self._teacher: tuple[tuple[str, Path | None], GeneralizedTeacher] | None = None
+        self._teacher: tuple[tuple[str, FoundationModel], GeneralizedTeacher] | None = None
 
     def model(self, folder: Path) -> Model:
         """Return the model of a folder, from memory when its checksums are those of the last one.
@@ -32,14 +32,14 @@ class WarmModels:
             self._model = (key, load_model(folder))
         return self._model[1]
 
-    def teacher(self, device: torch.device, weights: Path | None) -> GeneralizedTeacher:
+    def teacher(self, device: torch.device, choice: FoundationModel) -> GeneralizedTeacher:
         """Return the foundation model on a device.
 
         Raises:
             CheckpointError: If it is missing or damaged.
         """
-        key = (str(device), weights)
+        key = (str(device), choice)
         if self._teacher is None or self._teacher[0] != key:
             self._teacher = None
-            self._teacher = (key, load_lite_medsam(device, weights))
+            self._teacher = (key, load_foundation_model(device, choice))
         return self._teacher[1]

@@ -47,7 +47,8 @@ from uncol.messages import (
 )
 from uncol.model_store import Store
 from uncol.priority import lower_priority, worker_thread_count
-from uncol.worker_jobs import Jobs, foundation_model_is_installed, manage_models
+from uncol.teachers.foundation import LITE_MEDSAM, FoundationModel
+from uncol.worker_jobs import Jobs, manage_models
 
 _LOOK_ROUND_S = 0.5
 """Time between two looks whether the parent process is alive."""
@@ -64,13 +65,13 @@ class WorkerSettings:
         models: The store of models; only there models are written.
         cache: Folder for the foundation model's embeddings.
         jobs: Folder in which the worker makes its private job folder.
-        foundation_weights: File with the foundation weights; None takes those of their package.
+        foundation: Which foundation model, and its weights.
     """
 
     models: Path
     cache: Path
     jobs: Path
-    foundation_weights: Path | None = None
+    foundation: FoundationModel = LITE_MEDSAM
 
 
 def run_worker(settings: WorkerSettings) -> NoReturn:
@@ -103,7 +104,8 @@ class Worker:
     def __init__(self, channel: Channel, folder: JobFolder, settings: WorkerSettings) -> None:
         self._channel, self._folder = channel, folder
         self._store = Store(settings.models)
-        self._jobs = Jobs(folder, self._store, settings.cache, settings.foundation_weights)
+        self._foundation = settings.foundation
+        self._jobs = Jobs(folder, self._store, settings.cache, settings.foundation)
         self._waiting: queue.SimpleQueue[Assignment | None] = queue.SimpleQueue()
         self._current: Assignment | None = None
         self._lock = threading.Lock()
@@ -178,7 +180,7 @@ class Worker:
             protocol=PROTOCOL,
             uncol=__version__,
             devices=available_devices(),
-            teachers=["LiteMedSAM"] if foundation_model_is_installed() else [],
+            teachers=[self._foundation.family] if self._foundation.is_installed else [],
             job_folder=str(self._folder.path),
         )
 

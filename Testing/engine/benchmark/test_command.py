@@ -15,6 +15,7 @@ from uncol import cli
 from uncol.benchmark.command import worker_command
 from uncol.benchmark.plan import Choice
 from uncol.benchmark.runs import RunStore
+from uncol.teachers.foundation import LITE_MEDSAM
 
 Uncol = Callable[..., tuple[int, str, str]]
 
@@ -62,7 +63,7 @@ def test_a_process_beside_others_makes_the_same_choices_and_writes_no_tables(
 ) -> None:
     choice = Choice(("shape-interpolation",), (4, 8), seeds=1, steps=7, device="cpu")
     program, module, name, benchmark, *arguments = worker_command(
-        "sparse-slices", slices_data, tmp_path / "out", choice, tmp_path / "cache", None
+        "sparse-slices", slices_data, tmp_path / "out", choice, tmp_path / "cache", LITE_MEDSAM
     )
 
     code, out, _ = uncol(*arguments)

@@ -23,6 +23,7 @@ from uncol.errors import CancelledError
 from uncol.job import Structure
 from uncol.methods import METHODS
 from uncol.prompts import mask_of_box
+from uncol.teachers.foundation import FoundationModel
 from uncol.teachers.generalized import Decoded
 from uncol.transforms import SliceFrame, frame_with_longest_side
 from uncol.volume import Volume
@@ -48,7 +49,7 @@ class ThresholdTeacher:
         return Decoded((torch.stack(inside) & (embedding > 0.5)).float(), torch.ones(len(boxes)))
 
 
-def load_threshold_teacher(_device: torch.device, _weights: Path | None) -> ThresholdTeacher:
+def load_threshold_teacher(_device: torch.device, _choice: FoundationModel) -> ThresholdTeacher:
     return ThresholdTeacher()
 
 

@@ -14,6 +14,7 @@ from uncol.benchmark.runs import RunSpec
 from uncol.benchmark.scores import score_predictions
 from uncol.benchmark.untrained import interpolate, untrained
 from uncol.job import Structure, ignore_progress, never_stop
+from uncol.teachers.foundation import LITE_MEDSAM
 
 LIVER = BENCHMARKS["sparse-slices-liver"]
 
@@ -46,4 +47,4 @@ def test_a_straight_block_is_interpolated_exactly_up_to_its_ends(phantom_data: P
     ],
 )
 def test_methods_without_training_are_those_of_annotated_slices(benchmark: str, method: str, trains: bool) -> None:
-    assert (untrained(BENCHMARKS[benchmark], method, None, None) is None) is trains
+    assert (untrained(BENCHMARKS[benchmark], method, None, LITE_MEDSAM) is None) is trains

@@ -19,10 +19,19 @@ from uncol.benchmark.session import BenchmarkJob, run_benchmark, work
 from uncol.benchmark.settings import config_document
 from uncol.benchmark.trainer import train
 from uncol.benchmark.untrained import untrained
-from uncol.command_options import CacheFolder, DeviceChoice, JsonFlag, WeightsFile, cache_folder, parse_device
+from uncol.command_options import (
+    CacheFolder,
+    DeviceChoice,
+    FoundationFamily,
+    JsonFlag,
+    WeightsFile,
+    cache_folder,
+    parse_device,
+)
 from uncol.console import ProgressDisplay, print_json, say
 from uncol.errors import ConfigError
 from uncol.job import ShouldStop
+from uncol.teachers.foundation import FoundationModel
 
 
 def benchmark_command(should_stop: ShouldStop) -> Callable[..., None]:
@@ -44,6 +53,7 @@ def benchmark_command(should_stop: ShouldStop) -> Callable[..., None]:
         jobs: Annotated[int, typer.Option(help="Processes of one thread each, side by side.")] = 1,
         device: DeviceChoice = "auto",
         cache: CacheFolder = None,
+        foundation_model: FoundationFamily = "LiteMedSAM",
         foundation_weights: WeightsFile = None,
         as_json: JsonFlag = False,
         runs_only: Annotated[bool, typer.Option("--runs-only", hidden=True, help="One of several processes.")] = False,
@@ -57,7 +67,8 @@ def benchmark_command(should_stop: ShouldStop) -> Callable[..., None]:
             device=parse_device(device),
         )
         _check_jobs(jobs)
-        command = worker_command(name, data, out, choice, cache, foundation_weights)
+        foundation = FoundationModel.of(foundation_model, foundation_weights)
+        command = worker_command(name, data, out, choice, cache, foundation)
         job = BenchmarkJob(
             name=name,
             data=data,
@@ -65,7 +76,7 @@ def benchmark_command(should_stop: ShouldStop) -> Callable[..., None]:
             choice=choice,
             worker_commands=[command] * jobs if jobs > 1 else [],
         )
-        trainer_for = _trainer_for(cache_folder(cache), foundation_weights)
+        trainer_for = _trainer_for(cache_folder(cache), foundation)
         with ProgressDisplay(as_json=as_json) as display:
             carry_out = work if runs_only else run_benchmark
             document = carry_out(job, trainer_for, config_document, display, should_stop)
@@ -79,16 +90,16 @@ def benchmark_command(should_stop: ShouldStop) -> Callable[..., None]:
     return benchmark
 
 
-def _trainer_for(cache: Path, weights: Path | None) -> TrainerFor:
+def _trainer_for(cache: Path, foundation: FoundationModel) -> TrainerFor:
     def choose(spec: RunSpec) -> Trainer:
-        without_training = untrained(BENCHMARKS[spec.benchmark], spec.method, cache, weights)
-        return without_training or partial(train, cache=cache, foundation_weights=weights)
+        without_training = untrained(BENCHMARKS[spec.benchmark], spec.method, cache, foundation)
+        return without_training or partial(train, cache=cache, foundation=foundation)
 
     return choose
 
 
 def worker_command(
-    name: str, data: Path, out: Path, choice: Choice, cache: Path | None, weights: Path | None
+    name: str, data: Path, out: Path, choice: Choice, cache: Path | None, foundation: FoundationModel
 ) -> tuple[str, ...]:
     """Return the command of a process that carries out runs beside others, with the same choices as this one."""
     options = {
@@ -100,7 +111,8 @@ def worker_command(
         "--steps": choice.steps,
         "--device": choice.device,
         "--cache": cache,
-        "--foundation-weights": weights,
+        "--foundation-model": foundation.family,
+        "--foundation-weights": foundation.weights,
     }
     given = [part for option, value in options.items() if value is not None for part in (option, str(value))]
     return (sys.executable, "-m", "uncol", "benchmark", name, *given, "--runs-only", "--json")

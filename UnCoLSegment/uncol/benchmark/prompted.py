@@ -48,7 +48,7 @@ def segment_prompted(
     stack = PromptableStack(view.stack_from(image.voxels), view.spacing_mm[1:], card.window, teacher, cache)
     result = np.zeros_like(labels.voxels)
     values = np.array([each.value for each in card.structures], dtype=np.uint8)
-    margin = card.config.teachers.box_margin_vox
+    margin = card.config.teachers.box_margin_vox * stack.scale
     pairs = zip(view.stack_from(labels.voxels), view.stack_from(result), strict=True)
     for index, (found, redrawn) in enumerate(pairs):
         if should_stop():

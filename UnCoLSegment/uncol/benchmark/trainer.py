@@ -21,13 +21,13 @@ from uncol.job import Report, ShouldStop
 from uncol.methods import find_method
 from uncol.model_files import MODEL_FILE, newest
 from uncol.teachers.embeddings import EmbeddingCache
+from uncol.teachers.foundation import LITE_MEDSAM, FoundationModel, load_foundation_model
 from uncol.teachers.generalized import GeneralizedTeacher
-from uncol.teachers.lite_medsam import load_lite_medsam
 from uncol.training import fine_tune
 from uncol.training_setup import FineTuneSetup
 from uncol.volume import Volume, plane_of_axis
 
-LoadTeacher = Callable[[torch.device, Path | None], GeneralizedTeacher]
+LoadTeacher = Callable[[torch.device, FoundationModel], GeneralizedTeacher]
 
 
 def train(
@@ -38,8 +38,8 @@ def train(
     should_stop: ShouldStop,
     *,
     cache: Path | None = None,
-    foundation_weights: Path | None = None,
-    load_teacher: LoadTeacher = load_lite_medsam,
+    foundation: FoundationModel = LITE_MEDSAM,
+    load_teacher: LoadTeacher = load_foundation_model,
 ) -> TrainedRun:
     """Train as the run says, or go on where the folder's checkpoint stands, and segment the test cases.
 
@@ -50,7 +50,7 @@ def train(
         report: Told about progress.
         should_stop: Asked at every step.
         cache: Folder for the foundation model's embeddings; None keeps them in memory.
-        foundation_weights: File with the foundation weights; None takes those of their package.
+        foundation: Which foundation model, and its weights.
         load_teacher: Gives the foundation model.
 
     Raises:
@@ -61,7 +61,7 @@ def train(
     method = find_method(config.method)
     device = select_device(spec.device)
     asks = config.teachers.generalized and (method.generalized or method.prompts_at_inference)
-    teacher = load_teacher(device, foundation_weights) if asks else None
+    teacher = load_teacher(device, foundation) if asks else None
     setup = _setup_of(cases, config, device, teacher, EmbeddingCache(cache))
     model = _trained(setup, folder, report, should_stop)
     setup.cache.trim()

@@ -17,20 +17,20 @@ from uncol.first_pass import segment_from_labels
 from uncol.interpolation import complete_slices
 from uncol.job import AnnotatedSlices, Report, ShouldStop
 from uncol.teachers.embeddings import EmbeddingCache
-from uncol.teachers.lite_medsam import load_lite_medsam
+from uncol.teachers.foundation import FoundationModel, load_foundation_model
 from uncol.volume import Volume, view_slices
 
 Segment = Callable[[LabeledCase], Volume]
 
 
-def untrained(benchmark: Benchmark, method: str, cache: Path | None, weights: Path | None) -> Trainer | None:
+def untrained(benchmark: Benchmark, method: str, cache: Path | None, foundation: FoundationModel) -> Trainer | None:
     """Return who carries out a method that trains nothing; None for every other method.
 
     Args:
         benchmark: Where it is compared; only single annotated slices can be interpolated.
         method: Name of the method.
         cache: Folder for the foundation model's embeddings, or None.
-        weights: File with the foundation weights; None takes those of their package.
+        foundation: Which foundation model, and its weights.
     """
     if benchmark.supervision != "slices":
         return None
@@ -41,7 +41,7 @@ def untrained(benchmark: Benchmark, method: str, cache: Path | None, weights: Pa
 
     def ask(spec: RunSpec, cases: Cases, _folder: Path, report: Report, should_stop: ShouldStop) -> TrainedRun:
         device = select_device(spec.device)
-        teacher = load_lite_medsam(device, weights)
+        teacher = load_foundation_model(device, foundation)
 
         def segment(case: LabeledCase) -> Volume:
             return segment_from_labels(

@@ -133,6 +133,11 @@ class PromptableStack:
     def __len__(self) -> int:
         return len(self._stack)
 
+    @property
+    def scale(self) -> float:
+        """Pixels of the teacher's frame for one in a frame of 256 pixels, at least 1: SAM's frame has 1024."""
+        return max(1.0, max(self.frame.rows, self.frame.columns) / 256)
+
     def embedding(self, index: int) -> Tensor:
         """Return the embedding of a slice, from the cache if it was ever encoded."""
         image = self.image(index)
