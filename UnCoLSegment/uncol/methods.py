@@ -53,6 +53,11 @@ class Method:
         return self.stage1_part is None and self.labeler == "both-teachers"
 
     @property
+    def asks_foundation_model(self) -> bool:
+        """Whether the foundation model takes part, in training or after it."""
+        return self.generalized or self.prompts_at_inference
+
+    @property
     def is_for_benchmarks(self) -> bool:
         """Whether it makes sense beside a benchmark's data only: as a model it would be the supervised one."""
         return self.prompts_at_inference or self.needs_all_labels

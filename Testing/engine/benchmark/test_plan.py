@@ -72,6 +72,20 @@ def test_a_choice_that_cannot_be_run_is_refused(choice: dict[str, Any], message:
         planned(**choice)
 
 
+def test_another_foundation_model_makes_other_runs_of_the_methods_that_ask_it() -> None:
+    usual, other = (
+        plan_runs(ACDC, SPLITS, Choice(seeds=1, foundation=each), config_of) for each in ("LiteMedSAM", "SAM")
+    )
+
+    different = {one.method for one, two in zip(usual, other, strict=True) if one.key != two.key}
+    assert different == {
+        "frozen-teacher",
+        "uncol",
+        "uncol-without-specialized",
+        "uncol-without-gating",
+    }
+
+
 def test_the_plan_fits_the_generated_set(reader: CaseReader, make_spec: Callable[..., RunSpec]) -> None:
     choice = Choice(methods=("uncol",), labeled=(2,), seeds=1, steps=3)
 

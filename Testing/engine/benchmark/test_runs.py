@@ -45,6 +45,15 @@ def test_a_result_comes_back_from_its_file_as_it_was(tmp_path: Path, make_result
     assert store.results() == [result]
 
 
+def test_a_result_of_before_there_was_a_choice_of_foundation_models_is_one_of_lite_medsam(
+    make_result: MakeResult,
+) -> None:
+    document = make_result("uncol", {"a": 0.5}).as_document()
+    del document["foundation"]
+
+    assert RunResult.from_document(document).spec.foundation == "LiteMedSAM"
+
+
 def test_what_a_run_needed_to_go_on_is_removed_when_its_result_stands(tmp_path: Path, make_result: MakeResult) -> None:
     result, store = make_result("uncol", {"a": 0.5}), RunStore(tmp_path)
     (store.working_folder(result.spec) / "checkpoint").write_text("half")

@@ -59,15 +59,16 @@ def benchmark_command(should_stop: ShouldStop) -> Callable[..., None]:
         runs_only: Annotated[bool, typer.Option("--runs-only", hidden=True, help="One of several processes.")] = False,
     ) -> None:
         """Compare UnCoL with its baselines on test images: a table with intervals, and pictures."""
+        foundation = FoundationModel.of(foundation_model, foundation_weights)
         choice = Choice(
             methods=tuple(_parts(methods)),
             labeled=tuple(_whole_number(part) for text in labeled or () for part in _parts(text)),
             seeds=seeds,
             steps=steps,
             device=parse_device(device),
+            foundation=foundation.family,
         )
         _check_jobs(jobs)
-        foundation = FoundationModel.of(foundation_model, foundation_weights)
         command = worker_command(name, data, out, choice, cache, foundation)
         job = BenchmarkJob(
             name=name,

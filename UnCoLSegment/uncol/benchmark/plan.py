@@ -11,11 +11,16 @@ from uncol.benchmark.runs import RunSpec
 from uncol.benchmark.splits import Splits
 from uncol.errors import ConfigError
 from uncol.job import Device
+from uncol.methods import METHODS
+from uncol.teachers.foundation import LITE_MEDSAM, Family
 
 DEFAULT_SEEDS = 3
 
 ConfigOf = Callable[[Benchmark, str, int, int], dict[str, Any]]
 """Gives the effective configuration of a method for a seed and a number of steps, as a JSON object."""
+
+_ASKING = {name for name, method in METHODS.items() if method.asks_foundation_model}
+"""Methods whose outcome depends on the foundation model."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Choice:
         seeds: How many seeds: 0, 1, 2, ...
         steps: Training steps of a run; None leaves it to the benchmark.
         device: Where to train.
+        foundation: Family of the foundation model.
     """
 
     methods: tuple[str, ...] = ()
@@ -35,6 +41,7 @@ class Choice:
     seeds: int = DEFAULT_SEEDS
     steps: int | None = None
     device: Device = "auto"
+    foundation: Family = LITE_MEDSAM.family
 
     def __post_init__(self) -> None:
         for option, value in (("--seeds", self.seeds), ("--steps", self.steps)):
@@ -60,7 +67,16 @@ def plan_runs(benchmark: Benchmark, splits: Splits, choice: Choice, config_of: C
     steps = choice.steps or benchmark.steps
     pairs = list(dict.fromkeys(_pairs(benchmark, splits, choice.methods, counts)))
     return [
-        RunSpec(benchmark.name, method, labeled, seed, steps, config_of(benchmark, method, seed, steps), choice.device)
+        RunSpec(
+            benchmark.name,
+            method,
+            labeled,
+            seed,
+            steps,
+            config_of(benchmark, method, seed, steps),
+            choice.device,
+            choice.foundation if method in _ASKING else LITE_MEDSAM.family,
+        )
         for seed in range(choice.seeds)
         for method, labeled in pairs
     ]

@@ -18,6 +18,7 @@ from uncol.benchmark.scores import LabelScore
 from uncol.errors import DataError
 from uncol.io import write_results
 from uncol.job import Device, Report, ShouldStop
+from uncol.teachers.foundation import LITE_MEDSAM, Family
 from uncol.volume import Volume
 
 _FORMAT = 1
@@ -36,6 +37,7 @@ class RunSpec:
         steps: Training steps.
         config: The effective configuration, a JSON object.
         device: auto, cpu, cuda or mps.
+        foundation: Family of the foundation model that takes part, if one does.
     """
 
     benchmark: str
@@ -45,11 +47,14 @@ class RunSpec:
     steps: int
     config: dict[str, Any]
     device: Device = "auto"
+    foundation: Family = LITE_MEDSAM.family
 
     @property
     def settings_hash(self) -> str:
-        """What distinguishes the configuration from others, whatever the seed."""
+        """What distinguishes configuration and foundation model from others, whatever the seed."""
         settings = {name: value for name, value in self.config.items() if name != "seed"}
+        if self.foundation != LITE_MEDSAM.family:  # the names of earlier runs stay as they are
+            settings["foundation"] = self.foundation
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:_HASH_LENGTH]
 
     @property
@@ -126,7 +131,10 @@ class RunResult:
         """Take the result from a JSON object; a wrong one raises KeyError or TypeError."""
         fields = ("benchmark", "method", "labeled", "seed", "steps", "config", "device")
         return cls(
-            spec=RunSpec(**{name: document[name] for name in fields}),
+            spec=RunSpec(
+                **{name: document[name] for name in fields},
+                foundation=document.get("foundation", LITE_MEDSAM.family),  # earlier runs name none
+            ),
             scores=tuple(LabelScore.from_document(each) for each in document["scores"]),
             record=document["record"],
             versions=document["versions"],

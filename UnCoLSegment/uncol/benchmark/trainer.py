@@ -60,7 +60,7 @@ def train(
     config = Config.from_document(spec.config)
     method = find_method(config.method)
     device = select_device(spec.device)
-    asks = config.teachers.generalized and (method.generalized or method.prompts_at_inference)
+    asks = config.teachers.generalized and method.asks_foundation_model
     teacher = load_teacher(device, foundation) if asks else None
     setup = _setup_of(cases, config, device, teacher, EmbeddingCache(cache))
     model = _trained(setup, folder, report, should_stop)
