@@ -1,4 +1,4 @@
-"""Time one training step on the CPU: 2D students with instance norm and with group norm, the 3D student.
+"""Time one training step on the CPU: 2D students with MONAI's instance norm and with the student's own, the 3D student.
 
     python benchmarks/training_step.py
 
@@ -33,7 +33,7 @@ def main() -> None:
     channels, neighbors = settings.student.channels, settings.data.neighbor_count
     for side in SIDES:
         plain = BasicUNet(2, neighbors, 2, (*channels, channels[0]), norm=("instance", {"affine": True}), dropout=0.0)
-        students = {"instance norm": plain, "group norm": Student2D(settings.student, neighbors, 2)}
+        students = {"MONAI's norm": plain, "the student's norm": Student2D(settings.student, neighbors, 2)}
         compare(students, torch.rand(batch_size, neighbors, side, side))
     for patch in PATCHES:
         compare({"volumes": Student3D(StudentConfig(dims=3), 2)}, torch.rand(batch_size, 1, *patch))

@@ -7,7 +7,7 @@ from monai.networks.nets import BasicUNet
 from torch import nn
 
 from uncol.config import StudentConfig
-from uncol.networks.student import SIZE_MULTIPLE, Student2D, Student3D
+from uncol.networks.student import SIZE_MULTIPLE, ChannelNorm, Student2D, Student3D
 
 SMALL = StudentConfig(channels=(8, 8, 16, 16, 16))
 
@@ -34,3 +34,15 @@ def test_the_3d_student_gives_one_logit_for_each_class_and_voxel() -> None:
     student = Student3D(SMALL, class_count=3)
 
     assert student(torch.rand(2, 1, SIZE_MULTIPLE, 2 * SIZE_MULTIPLE, 3 * SIZE_MULTIPLE)).shape == (2, 3, 16, 32, 48)
+
+
+def test_its_norm_in_bfloat16_is_that_in_float32_within_rounding() -> None:
+    norm = ChannelNorm(nn.InstanceNorm2d(4, affine=True))
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    features = 5 + 3 * torch.randn(2, 4, 16, 16)
+
+    rounded = norm(features.bfloat16())
+
+    assert rounded.dtype is torch.bfloat16
+    torch.testing.assert_close(rounded.float(), norm(features), atol=0.05, rtol=0.02)

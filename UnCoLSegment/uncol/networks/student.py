@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from monai.networks.nets import BasicUNet, UNet
 from torch import Tensor, nn
+from torch.nn import functional
 
 from uncol.config import StudentConfig
 
@@ -67,15 +69,26 @@ class Student3D(nn.Module):
         return logits
 
 
-def _normalize_channel_by_channel(network: nn.Module) -> None:
-    """Compute instance norm as group norm with one channel a group: the same numbers and weights.
+class ChannelNorm(nn.GroupNorm):
+    """Instance norm by the faster of torch's two kernels: the same numbers and weights.
 
-    torch 2.14 has a channels-last kernel for group norm only; a training step on a CPU takes a fifth less time
-    (benchmarks/training_step.py).
+    On a CPU, torch 2.14 has a channels-last kernel for group norm only, which takes a fifth off a training step in
+    float32; in bfloat16 that kernel takes longer than all the rest of the step (benchmarks/training_step.py).
     """
+
+    def __init__(self, like: nn.InstanceNorm2d) -> None:
+        super().__init__(like.num_features, like.num_features, eps=like.eps)
+        self.load_state_dict(like.state_dict())
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return features (B, C, H, W) with mean 0 and deviation 1 in every channel of every sample, then scaled."""
+        if features.dtype is torch.bfloat16 and features.device.type == "cpu":
+            return functional.instance_norm(features, weight=self.weight, bias=self.bias, eps=self.eps)
+        return super().forward(features)
+
+
+def _normalize_channel_by_channel(network: nn.Module) -> None:
     for module in network.modules():
         for name, child in module.named_children():
             if isinstance(child, nn.InstanceNorm2d):
-                same = nn.GroupNorm(child.num_features, child.num_features, eps=child.eps)
-                same.load_state_dict(child.state_dict())
-                setattr(module, name, same)
+                setattr(module, name, ChannelNorm(child))
