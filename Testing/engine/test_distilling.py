@@ -122,6 +122,13 @@ def test_a_plain_student_has_nothing_to_distill(make_setup, tmp_path: Path):
     assert float(distill(run)) == 0
 
 
+def test_the_learning_curve_tells_what_distillation_costs_in_both_stages(make_setup, tmp_path: Path):
+    model = fine_tune(make_setup(), tmp_path)
+
+    losses = {(point["stage"], point["distillation"] > 0) for point in model.card.training["curve"]}
+    assert losses == {(1, True), (2, True)}
+
+
 def test_a_run_with_distillation_that_was_stopped_and_resumed_equals_one_that_was_not(make_setup, tmp_path: Path):
     torch.set_num_threads(1)
     straight = fine_tune(make_setup(), tmp_path / "straight")

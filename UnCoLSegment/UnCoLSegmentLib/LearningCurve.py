@@ -97,5 +97,9 @@ class LearningCurve:
 
 def lossTitle(name: str) -> str:
     """Return what a loss of the engine is called on the screen: by the slices that it is about."""
-    titles = {"supervised": _("Annotated slices"), "pseudo_label": _("Other slices")}
+    titles = {
+        "supervised": _("Annotated slices"),
+        "pseudo_label": _("Other slices"),
+        "distillation": _("Foundation model"),
+    }
     return titles.get(name, name)

@@ -176,7 +176,11 @@ def _uncertainty_note(scores: Scores) -> str:
 
 def _curve(model: Model) -> LearningCurve:
     points = model.card.training["curve"]
-    names = {"supervised": "annotated slices", "pseudo_label": "slices that nobody annotated"}
+    names = {
+        "supervised": "annotated slices",
+        "pseudo_label": "slices that nobody annotated",
+        "distillation": "the foundation model's features",
+    }
     losses = {
         title: [(point["step"], point[name]) for point in points if name in point] for name, title in names.items()
     }

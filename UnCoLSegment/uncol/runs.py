@@ -218,6 +218,7 @@ class Run:
 
         def take(device: torch.device, batch_size: int) -> None:
             self.batch_size = batch_size
+            self.losses = {}
             if device != self.device:
                 self._move_to(device)
             take_step(self)
@@ -234,13 +235,13 @@ class Run:
         self.optimizer.load_state_dict(self.optimizer.state_dict())
 
     def note_losses(self, **losses: Tensor) -> None:
-        """Keep the losses of this step for the progress and the learning curve."""
-        self.losses = {name: float(loss.detach()) for name, loss in losses.items()}
-        self._curve.add(self.losses)
+        """Keep losses of this step for the progress and the learning curve."""
+        self.losses |= {name: float(loss.detach()) for name, loss in losses.items()}
 
     def end_step(self) -> None:
         """Count the step, tell the progress, save a checkpoint when it is time, and stop when asked."""
         self.step += 1
+        self._curve.add(self.losses)
         if self.fraction * _CURVE_POINTS >= len(self._curve.points) + 1:
             self._curve.close_point(self.step, self.clock.elapsed_s, self.stage)
         if time.monotonic() - self._last_report > _REPORT_INTERVAL_S:
