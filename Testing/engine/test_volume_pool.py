@@ -95,13 +95,13 @@ def test_unlabeled_patches_come_from_volumes_with_unknown_voxels_only():
     assert pool.unlabeled_slices == [SliceAddress(1, 0), SliceAddress(1, 1), SliceAddress(2, 0)]
 
 
-def test_one_complete_volume_in_four_is_held_out_until_it_is_released():
-    pool = pool_of(*[volume(PATCH, 0, ((0, 0, 0), 1))] * 6, volume(PATCH, U))
+def test_one_complete_volume_in_eight_is_held_out_until_it_is_released():
+    pool = pool_of(*[volume(PATCH, 0, ((0, 0, 0), 1))] * 10, volume(PATCH, U))
 
-    assert pool.held_out == [PatchAddress(1, (0, 0, 0)), PatchAddress(5, (0, 0, 0))]
-    assert {each.case for each in pool.draw_labeled(200, seeded())} == {0, 2, 3, 4}
+    assert pool.held_out == [PatchAddress(1, (0, 0, 0)), PatchAddress(9, (0, 0, 0))]
+    assert {each.case for each in pool.draw_labeled(200, seeded())} == {0, 2, 3, 4, 5, 6, 7, 8}
     pool.release_held_out()
-    assert {each.case for each in pool.draw_labeled(200, seeded())} == {0, 1, 2, 3, 4, 5}
+    assert {each.case for each in pool.draw_labeled(200, seeded())} == set(range(10))
 
 
 def test_with_two_complete_volumes_nothing_is_held_out():

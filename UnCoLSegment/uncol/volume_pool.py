@@ -17,8 +17,8 @@ from uncol.job import Structure
 from uncol.transforms import SliceFrame, apply_window, resize_depth, resize_image, resize_labels
 from uncol.volume import UNKNOWN_LABEL, Plane, view_slices
 
-_HELD_OUT_STEP = 4
-"""One completely annotated volume in four is held out of stage 1, to score both teachers on it."""
+_HELD_OUT_STEP = 8
+"""One completely annotated volume in eight is held out of stage 1, to score both teachers on it."""
 _LEAST_COMPLETE = 3
 """With fewer completely annotated volumes nothing is held out."""
 _PLACES_KEPT = 2000
