@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -193,6 +194,15 @@ def test_a_run_is_resumed_by_the_method_that_began_it(make_setup, tmp_path: Path
 
     with pytest.raises(CheckpointError, match=r'written by method "bcp", not by "ua-mt"\. Resume with the same one'):
         fine_tune(make_setup("ua-mt"), tmp_path / "model", resume=True)
+
+
+def test_a_run_is_resumed_with_the_foundation_model_that_began_it(make_setup, tmp_path: Path):
+    setup = make_setup("uncol")
+    with pytest.raises(CancelledError):
+        fine_tune(setup, tmp_path / "model", should_stop=lambda: True)
+
+    with pytest.raises(CheckpointError, match=r"written with foundation model threshold, not none\. Resume"):
+        fine_tune(replace(setup, teacher=None), tmp_path / "model", resume=True)
 
 
 @pytest.mark.parametrize(

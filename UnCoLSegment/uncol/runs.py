@@ -281,18 +281,7 @@ class Run:
             CheckpointError: If it is damaged or belongs to other images, labels or settings.
         """
         tensors, record = load_checkpoint(self.out)
-        if record["fingerprint"] != self.setup.fingerprint():
-            message = (
-                f'The checkpoint in "{self.out}" belongs to other images, annotated slices or structures. '
-                "Resume with the same ones, or start anew in another folder."
-            )
-            raise CheckpointError(message)
-        if record["config"].get("method", self.config.method) != self.config.method:
-            message = (
-                f'The checkpoint in "{self.out}" was written by method "{record["config"]["method"]}", not by '
-                f'"{self.config.method}". Resume with the same one, or start anew in another folder.'
-            )
-            raise CheckpointError(message)
+        _check_belongs(self, record)
         _load_state(self, tensors, record)
         if not self.has_begun:
             self.begin()
@@ -379,13 +368,38 @@ def finish_run(run: Run) -> Model:
     return run.finish()
 
 
+def _check_belongs(run: Run, record: dict[str, Any]) -> None:
+    """Make sure that a checkpoint was written by a run over the same data, by the same method and teacher."""
+    where, otherwise = f'The checkpoint in "{run.out}"', "Resume with the same one, or start anew in another folder."
+    if record["fingerprint"] != run.setup.fingerprint():
+        message = (
+            f"{where} belongs to other images, annotated slices or structures. "
+            "Resume with the same ones, or start anew in another folder."
+        )
+        raise CheckpointError(message)
+    method = record["config"].get("method", run.config.method)
+    if method != run.config.method:
+        message = f'{where} was written by method "{method}", not by "{run.config.method}". {otherwise}'
+        raise CheckpointError(message)
+    teacher = _generalized_teacher_of(run)
+    former = record.get("generalized_teacher", teacher)
+    if former != teacher:
+        message = f"{where} was written with foundation model {former or 'none'}, not {teacher or 'none'}. {otherwise}"
+        raise CheckpointError(message)
+
+
+def _generalized_teacher_of(run: Run) -> str | None:
+    """Return the name of the foundation model that takes part, if one does."""
+    return run.setup.teacher.name if run.opinions is not None and run.setup.teacher else None
+
+
 def _finished_card(run: Run) -> ModelCard:
     facts = {
         "steps": run.step,
         "seconds": round(run.clock.elapsed_s, 1),
         "device": run.device.type,
         "data_sha256": run.setup.fingerprint(),
-        "generalized_teacher": run.setup.teacher.name if run.opinions is not None and run.setup.teacher else None,
+        "generalized_teacher": _generalized_teacher_of(run),
         "generalized_reliability": None if run.opinions is None else by_name(run.card, run.opinions.reliability),
         "specialized_reliability": by_name(run.card, run.specialized_reliability),
         "curve": run._curve.points,
@@ -403,6 +417,7 @@ def _state_of(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
     record = {
         "fingerprint": run.setup.fingerprint(),
         "config": run.config.as_document(),
+        "generalized_teacher": _generalized_teacher_of(run),
         "has_begun": run.has_begun,
         "step": run.step,
         "stage": run.stage,
