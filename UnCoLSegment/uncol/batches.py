@@ -81,7 +81,9 @@ def annotated_loss(run: Run, slices: Tensor, labels: Tensor) -> Tensor:
 
 
 def loss_where(run: Run, logits: Tensor, labels: Tensor, region: Tensor) -> Tensor:
-    """Return Dice + cross-entropy where labels are known inside one part of a mixed slice."""
+    """Return Dice + cross-entropy where labels are known inside one part of a mixed slice; 0 for an empty part."""
+    if not region.any():
+        return logits.new_zeros(())
     target, known = known_region(labels, UNKNOWN_LABEL)
     return region_loss(logits, target, known & region, run.class_weights)
 
