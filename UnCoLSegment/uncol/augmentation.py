@@ -16,7 +16,6 @@ from torch.nn import functional
 
 from uncol.volume import UNKNOWN_LABEL
 
-_ROTATION_DEG = 12.0
 _SCALE = 0.15
 _SHIFT = 0.06
 """Largest shift as a part of the slice's side."""
@@ -45,9 +44,11 @@ class Pose:
         return (moved[:, 0] + UNKNOWN_LABEL).to(torch.uint8)
 
 
-def draw_pose(count: int, rows: int, columns: int, generator: torch.Generator, *, mirror: bool) -> Pose:
+def draw_pose(
+    count: int, rows: int, columns: int, generator: torch.Generator, *, rotation_deg: float, mirror: bool
+) -> Pose:
     """Draw a rotation, a scale and a shift for each of `count` slices of `rows` x `columns` pixels."""
-    angle = _between(-math.radians(_ROTATION_DEG), math.radians(_ROTATION_DEG), count, generator)
+    angle = _between(-math.radians(rotation_deg), math.radians(rotation_deg), count, generator)
     scale = 1 + _between(-_SCALE, _SCALE, count, generator)
     shift = _between(-2 * _SHIFT, 2 * _SHIFT, 2 * count, generator).reshape(count, 2, 1)
     side = torch.ones(count)
@@ -59,18 +60,21 @@ def draw_pose(count: int, rows: int, columns: int, generator: torch.Generator, *
     return Pose(torch.cat([torch.stack([first, second], 1), shift], 2))
 
 
-def draw_pose_3d(count: int, size: Sequence[int], generator: torch.Generator, *, mirror: bool) -> Pose:
+def draw_pose_3d(
+    count: int, size: Sequence[int], generator: torch.Generator, *, rotation_deg: float, mirror: bool
+) -> Pose:
     """Draw a rotation about every axis, a scale and a shift for each of `count` volumes.
 
     Args:
         count: Volumes.
         size: Their slices, rows and columns, in voxels of equal sides.
         generator: Source of randomness.
+        rotation_deg: Largest rotation about each axis, in degrees.
         mirror: Whether half of them are mirrored along the columns, left-right.
     """
     slices, rows, columns = size
     about_column, about_row, about_slice = (
-        _between(-math.radians(_ROTATION_DEG), math.radians(_ROTATION_DEG), count, generator) for _ in range(3)
+        _between(-math.radians(rotation_deg), math.radians(rotation_deg), count, generator) for _ in range(3)
     )
     scale = 1 + _between(-_SCALE, _SCALE, count, generator)
     shift = _between(-2 * _SHIFT, 2 * _SHIFT, 3 * count, generator).reshape(count, 3, 1)

@@ -35,11 +35,10 @@ def draw_unannotated(run: Run, pose: Pose) -> tuple[list[Any], Tensor]:
 
 def draw_common_pose(run: Run, count: int) -> Pose:
     """Draw poses for `count` slices; slices that are mixed share one, so that anatomy stays in place."""
-    mirror = run.config.data.mirror
-    if len(run.pool.size) == 3:
-        return draw_pose_3d(count, run.pool.size, run.generator, mirror=mirror)
-    rows, columns = run.pool.size
-    return draw_pose(count, rows, columns, run.generator, mirror=mirror)
+    data, size = run.config.data, run.pool.size
+    if len(size) == 3:
+        return draw_pose_3d(count, size, run.generator, rotation_deg=data.rotation_deg, mirror=data.mirror)
+    return draw_pose(count, *size, run.generator, rotation_deg=data.rotation_deg, mirror=data.mirror)
 
 
 def change_at_random(run: Run, pose: Pose, slices: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,8 @@ class DataConfig:
     """Lowest and highest grey value (HU in CT); None chooses it from the image."""
     mirror: bool = False
     """Mirror slices left-right in training; wrong wherever left and right are told apart."""
+    rotation_deg: float = 12.0
+    """Largest rotation in training, in degrees, in 3D about every axis."""
     voxel_mm: float | None = None
     """Side of a voxel of the 3D student, in mm (thicker slices stay); None takes the image's finest spacing."""
     patch_vox: tuple[int, int, int] = (48, 96, 96)
@@ -44,6 +46,7 @@ class DataConfig:
         if self.window is not None:
             rising = len(self.window) == 2 and self.window[0] < self.window[1]
             _require(rising, "data.window must be LOW HIGH with LOW < HIGH", self.window)
+        _require(0 <= self.rotation_deg <= 180, "data.rotation_deg must be in [0, 180]", self.rotation_deg)
         _require(self.voxel_mm is None or self.voxel_mm > 0, "data.voxel_mm must be above 0", self.voxel_mm)
         _require(
             len(self.patch_vox) == 3

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from uncol.benchmark.protocol import BENCHMARKS
 from uncol.benchmark.runs import RunResult, RunSpec, RunStore
+from uncol.benchmark.settings import config_document
 from uncol.errors import DataError
 
 MakeSpec = Callable[..., RunSpec]
@@ -28,6 +31,21 @@ def test_runs_that_differ_in_anything_but_the_device_have_different_names(make_s
     assert len({spec.key for spec in specs}) == len(specs)
     assert make_spec().key == make_spec().key
     assert make_spec().key.startswith("hippocampus-uncol-2-seed0-3steps-")
+
+
+def test_settings_that_came_later_leave_the_names_of_finished_runs_as_they_are() -> None:
+    spec = RunSpec(
+        benchmark="hippocampus",
+        method="supervised",
+        labeled=8,
+        seed=0,
+        steps=1200,
+        config=config_document(BENCHMARKS["hippocampus"], "supervised", 0, 1200),
+    )
+    turned = replace(spec, config=spec.config | {"data": spec.config["data"] | {"rotation_deg": 90.0}})
+
+    assert spec.key == "hippocampus-supervised-8-seed0-1200steps-51c9eb56"  # as in benchmarks/results
+    assert turned.key != spec.key
 
 
 def test_seeds_of_one_configuration_share_their_settings(make_spec: MakeSpec) -> None:

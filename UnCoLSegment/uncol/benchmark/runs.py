@@ -23,6 +23,8 @@ from uncol.volume import Volume
 
 _FORMAT = 1
 _HASH_LENGTH = 8
+_FORMER_ROTATION_DEG = 12.0
+"""What was in force before the rotation could be chosen."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,10 @@ class RunSpec:
     def settings_hash(self) -> str:
         """What distinguishes configuration and foundation model from others, whatever the seed."""
         settings = {name: value for name, value in self.config.items() if name != "seed"}
-        if self.foundation != LITE_MEDSAM.family:  # the names of earlier runs stay as they are
+        # The names of earlier runs stay as they are.
+        if settings.get("data", {}).get("rotation_deg") == _FORMER_ROTATION_DEG:
+            settings["data"] = {name: value for name, value in settings["data"].items() if name != "rotation_deg"}
+        if self.foundation != LITE_MEDSAM.family:
             settings["foundation"] = self.foundation
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:_HASH_LENGTH]
 
