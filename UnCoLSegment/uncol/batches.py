@@ -38,7 +38,8 @@ def draw_common_pose(run: Run, count: int) -> Pose:
     data, size = run.config.data, run.pool.size
     if len(size) == 3:
         return draw_pose_3d(count, size, run.generator, rotation_deg=data.rotation_deg, mirror=data.mirror)
-    return draw_pose(count, *size, run.generator, rotation_deg=data.rotation_deg, mirror=data.mirror)
+    rows, columns = size
+    return draw_pose(count, rows, columns, run.generator, rotation_deg=data.rotation_deg, mirror=data.mirror)
 
 
 def change_at_random(run: Run, pose: Pose, slices: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
