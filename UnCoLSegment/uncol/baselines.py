@@ -24,6 +24,7 @@ from uncol.batches import (
     loss_where,
     predict,
 )
+from uncol.devices import autocast
 from uncol.opinions import largest_component
 from uncol.pseudo_labels import entropy_between_two, ramp_up, trust_threshold
 from uncol.runs import Run
@@ -66,8 +67,9 @@ def add_noise(images: Tensor, generator: torch.Generator) -> Tensor:
 @torch.no_grad()
 def teacher_probabilities(teacher: nn.Module, images: Tensor) -> Tensor:
     """Return the moving average's class probabilities (B, C, ...) of images (B, N, ...)."""
-    probabilities: Tensor = teacher(images).float().softmax(1)
-    return probabilities
+    with autocast(images.device):
+        logits: Tensor = teacher(images)
+    return logits.float().softmax(1)
 
 
 def is_sure(teacher: nn.Module, noisy: Iterator[Tensor], threshold: float) -> Tensor:
