@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from uncol.annotations import keep_annotated
+from uncol.batches import draw_annotated, draw_common_pose, draw_mask, loss_where, predict
 from uncol.checkpoints import Model, has_checkpoint, load_model
 from uncol.config import BudgetConfig, Config, OptimizerConfig, StudentConfig
 from uncol.datasets import LabeledCase
@@ -21,7 +22,7 @@ from uncol.job import AnnotatedSlices, Structure
 from uncol.runs import Run, begin_run
 from uncol.teachers.embeddings import EmbeddingCache
 from uncol.teachers.lite_medsam import load_lite_medsam
-from uncol.training import fine_tune, learn_from_annotated, learn_from_both, optimize
+from uncol.training import draw_pseudo_labeled, fine_tune, learn_from_annotated, learn_from_both, optimize
 from uncol.training_setup import FineTuneSetup
 from uncol.volume import Volume
 
@@ -181,6 +182,27 @@ def test_stage_2_weighs_pseudo_labels_half(make_setup, tmp_path: Path):
 
     noted = run.losses
     assert float(total.detach()) == pytest.approx(noted["supervised"] + 0.5 * noted["pseudo_label"], rel=1e-5)
+
+
+def test_rare_classes_count_more_in_annotations_and_not_in_pseudo_labels(make_setup, tmp_path: Path):
+    run = begin_run(make_setup(), tmp_path / "model", lambda _: None, lambda: False)
+    run.start_stage2()
+    state = run.generator.get_state()
+    learn_from_both(run)
+
+    run.generator.set_state(state)
+    pose, keep = draw_common_pose(run, run.batch_size), draw_mask(run)
+    assert keep.all()  # nothing is mixed in this step
+    annotated, labels = draw_annotated(run, pose)
+    others, pseudo_labels = draw_pseudo_labeled(run, pose)
+    of_annotated, of_others = predict(run, torch.cat([annotated, others])).detach().chunk(2)
+    assert run.class_weights[1] > 1
+    assert run.losses == pytest.approx(
+        {
+            "supervised": 0.5 * float(loss_where(of_annotated, labels, keep, run.class_weights)),
+            "pseudo_label": 0.5 * float(loss_where(of_others, pseudo_labels, keep, torch.ones(2))),
+        }
+    )
 
 
 def test_one_inner_annotated_slice_is_held_out_of_stage_1_and_learned_from_in_stage_2(make_setup, tmp_path: Path):
