@@ -205,6 +205,19 @@ def test_rare_classes_count_more_in_annotations_and_not_in_pseudo_labels(make_se
     )
 
 
+def test_slices_are_turned_as_far_as_the_configuration_says(make_setup, tmp_path: Path):
+    setup = make_setup()
+    largest = {}
+    for rotation_deg in (0.0, 90.0):
+        config = replace(setup.config, data=replace(setup.config.data, rotation_deg=rotation_deg))
+        folder = tmp_path / str(rotation_deg)
+        run = begin_run(replace(setup, config=config), folder, lambda _: None, lambda: False)
+        largest[rotation_deg] = float(draw_common_pose(run, 50).matrices[:, 0, 1].abs().max())
+
+    assert largest[0.0] == 0
+    assert largest[90.0] > 0.5  # its sine, times scale and sides
+
+
 def test_one_inner_annotated_slice_is_held_out_of_stage_1_and_learned_from_in_stage_2(make_setup, tmp_path: Path):
     run = begin_run(make_setup(), tmp_path / "model", lambda _: None, lambda: False)
     first = {each.index for each in run.pool.draw_labeled(200, run.generator)}
