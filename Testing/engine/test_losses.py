@@ -8,14 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from uncol.losses import (
-    class_weights,
-    known_region,
-    region_cross_entropy,
-    region_dice,
-    region_loss,
-    without_class_weights,
-)
+from uncol.losses import class_weights, known_region, region_cross_entropy, region_dice, region_loss
 from uncol.volume import UNKNOWN_LABEL
 
 EVEN = torch.ones(2)
@@ -49,33 +42,6 @@ class TestClassWeights:
 
     def test_weights_stay_finite_without_background(self) -> None:
         assert class_weights(torch.tensor([0.0, 25.0]), cap=12).isfinite().all()
-
-
-class TestWithoutClassWeights:
-    def test_a_class_that_counted_three_times_is_a_third_as_likely(self) -> None:
-        said = torch.tensor([[0.4, 0.6]]).view(1, 2, 1, 1)
-
-        # 0.4 / 1 : 0.6 / 3 = 0.4 : 0.2
-        found = without_class_weights(said, torch.tensor([1.0, 3.0]))
-
-        assert found.flatten().tolist() == pytest.approx([2 / 3, 1 / 3])
-
-    def test_it_takes_back_what_the_weighted_cross_entropy_does(self) -> None:
-        # The class is right in a quarter of four pixels that look alike; the best answer of weighted cross-entropy
-        # is found by descending, and freed of its weights it is a quarter again.
-        weights, target = torch.tensor([1.0, 5.0]), torch.tensor([[[1, 0], [0, 0]]])
-        logits = torch.zeros(1, 2, 1, 1, requires_grad=True)
-        for _ in range(500):
-            loss = region_cross_entropy(
-                logits.expand(1, 2, 2, 2), target, torch.ones(1, 2, 2, dtype=torch.bool), weights
-            )
-            (gradient,) = torch.autograd.grad(loss, logits)
-            logits = (logits - gradient).detach().requires_grad_()
-
-        said = logits.detach().softmax(1)
-
-        assert said[0, 1].item() == pytest.approx(5 / 8, abs=1e-3)
-        assert without_class_weights(said, weights)[0, 1].item() == pytest.approx(0.25, abs=1e-3)
 
 
 class TestCrossEntropy:

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from uncol.annotations import keep_annotated
-from uncol.batches import draw_annotated, draw_common_pose, draw_mask, loss_where, predict
+from uncol.batches import draw_common_pose
 from uncol.checkpoints import Model, has_checkpoint, load_model
 from uncol.config import BudgetConfig, Config, OptimizerConfig, StudentConfig
 from uncol.datasets import LabeledCase
@@ -22,7 +22,7 @@ from uncol.job import AnnotatedSlices, Structure
 from uncol.runs import Run, begin_run
 from uncol.teachers.embeddings import EmbeddingCache
 from uncol.teachers.lite_medsam import load_lite_medsam
-from uncol.training import draw_pseudo_labeled, fine_tune, learn_from_annotated, learn_from_both, optimize
+from uncol.training import fine_tune, learn_from_annotated, learn_from_both, optimize
 from uncol.training_setup import FineTuneSetup
 from uncol.volume import Volume
 
@@ -184,25 +184,28 @@ def test_stage_2_weighs_pseudo_labels_half(make_setup, tmp_path: Path):
     assert float(total.detach()) == pytest.approx(noted["supervised"] + 0.5 * noted["pseudo_label"], rel=1e-5)
 
 
-def test_rare_classes_count_more_in_annotations_and_not_in_pseudo_labels(make_setup, tmp_path: Path):
-    run = begin_run(make_setup(), tmp_path / "model", lambda _: None, lambda: False)
-    run.start_stage2()
-    state = run.generator.get_state()
-    learn_from_both(run)
-
-    run.generator.set_state(state)
-    pose, keep = draw_common_pose(run, run.batch_size), draw_mask(run)
-    assert keep.all()  # nothing is mixed in this step
-    annotated, labels = draw_annotated(run, pose)
-    others, pseudo_labels = draw_pseudo_labeled(run, pose)
-    of_annotated, of_others = predict(run, torch.cat([annotated, others])).detach().chunk(2)
-    assert run.class_weights[1] > 1
-    assert run.losses == pytest.approx(
-        {
-            "supervised": 0.5 * float(loss_where(of_annotated, labels, keep, run.class_weights)),
-            "pseudo_label": 0.5 * float(loss_where(of_others, pseudo_labels, keep, torch.ones(2))),
-        }
+@pytest.mark.parametrize(
+    ("method", "steps_to_even"), [("uncol-without-generalized", 10), ("supervised", 20), ("mean-teacher", 20)]
+)
+def test_rare_classes_count_more_until_stage_1_ends_or_the_run_that_has_only_one_stage(
+    make_setup, tmp_path: Path, method: str, steps_to_even: int
+):
+    # 20 steps, half of them stage 1 where there are two stages.
+    setup = make_setup()
+    run = begin_run(
+        replace(setup, config=replace(setup.config, method=method)), tmp_path, lambda _: None, lambda: False
     )
+    first = run.class_weights
+    if run.stage1_is_over:
+        run.start_stage2()
+
+    run.step = steps_to_even // 2
+    halfway = run.class_weights
+    run.step = steps_to_even
+
+    assert first[1] > 1
+    torch.testing.assert_close(halfway, first**0.5)
+    assert run.class_weights.tolist() == [1, 1]
 
 
 def test_slices_are_turned_as_far_as_the_configuration_says(make_setup, tmp_path: Path):

@@ -43,7 +43,7 @@ def learn_to_agree(run: Run) -> Tensor:
     unlabeled, padding = change_at_random(run, pose, run.pool.inputs(addresses), run.pool.inside(addresses).byte())
 
     logits, unlabeled_logits = predict(run, torch.cat([image, add_noise(unlabeled, run.generator)])).chunk(2)
-    supervised_loss = loss_where(logits, label, torch.ones_like(label, dtype=torch.bool), run.class_weights)
+    supervised_loss = loss_where(run, logits, label, torch.ones_like(label, dtype=torch.bool))
 
     region = padding == 1
     target = teacher_probabilities(run.specialized_teacher, add_noise(unlabeled, run.generator))

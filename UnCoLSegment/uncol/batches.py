@@ -72,8 +72,7 @@ def predict(run: Run, slices: Tensor) -> Tensor:
 def annotated_loss(run: Run, slices: Tensor, labels: Tensor) -> Tensor:
     """Return the loss of stage 1 where labels are known: Dice + cross-entropy, or one loss for each of four heads."""
     if not isinstance(run.student, PaperStudent):
-        everywhere = torch.ones_like(labels, dtype=torch.bool)
-        return loss_where(predict(run, slices), labels, everywhere, run.class_weights)
+        return loss_where(run, predict(run, slices), labels, torch.ones_like(labels, dtype=torch.bool))
     target, known = known_region(labels, UNKNOWN_LABEL)
     with autocast(run.device, dims=run.config.student.dims, training=True):
         head_logits = run.student.explain(slices).head_logits
@@ -81,12 +80,12 @@ def annotated_loss(run: Run, slices: Tensor, labels: Tensor) -> Tensor:
     return four_head_loss(head_logits, target, known, double_softmax_dice=twice)
 
 
-def loss_where(logits: Tensor, labels: Tensor, region: Tensor, class_weights: Tensor) -> Tensor:
+def loss_where(run: Run, logits: Tensor, labels: Tensor, region: Tensor) -> Tensor:
     """Return Dice + cross-entropy where labels are known inside one part of a mixed slice; 0 for an empty part."""
     if not region.any():
         return logits.new_zeros(())
     target, known = known_region(labels, UNKNOWN_LABEL)
-    return region_loss(logits, target, known & region, class_weights)
+    return region_loss(logits, target, known & region, run.class_weights)
 
 
 def complete_labels(run: Run, addresses: Sequence[Any], pseudo_labels: Tensor) -> Tensor:

@@ -30,20 +30,6 @@ def class_weights(voxel_counts: Tensor, cap: float) -> Tensor:
     return torch.where(counts > 0, relative, cap).float()
 
 
-def without_class_weights(probabilities: Tensor, weights: Tensor) -> Tensor:
-    """Return class probabilities (B, C, ...) as they were without the weights that the cross-entropy had.
-
-    Where class c is right with probability q_c, cross-entropy with weights w is least at `p_c = w_c q_c / sum(w q)`:
-    rare classes are given too much. So `q_c = (p_c / w_c) / sum(p / w)`.
-
-    Args:
-        probabilities: What a network says that learned with the weights.
-        weights: Weight of each class (C,), above 0.
-    """
-    fair = probabilities / weights.view(1, -1, *[1] * (probabilities.ndim - 2))
-    return fair / fair.sum(1, keepdim=True)
-
-
 def region_cross_entropy(logits: Tensor, target: Tensor, region: Tensor, weights: Tensor) -> Tensor:
     """Return the class-weighted cross-entropy per voxel of a region; 0 for an empty region.
 

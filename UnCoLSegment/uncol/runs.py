@@ -29,7 +29,7 @@ from uncol.devices import with_memory_fallback
 from uncol.errors import CancelledError, CheckpointError
 from uncol.job import Progress, Report, ShouldStop
 from uncol.learning_curve import LearningCurve
-from uncol.losses import class_weights, without_class_weights
+from uncol.losses import class_weights
 from uncol.methods import METHODS
 from uncol.metrics import dice
 from uncol.opinions import GeneralizedOpinions
@@ -140,11 +140,13 @@ class Run:
 
     @property
     def class_weights(self) -> Tensor:
-        """Weight of each class (C,) in the cross-entropy: at first rare classes count more, in the end all alike.
+        """Weight of each class (C,) in the cross-entropy: at first rare classes count more, after stage 1 all alike.
 
-        Weights bring small structures into being, but kept to the end they make every structure too large.
+        Weights bring small structures into being, but make every structure too large, and pseudo-labels would hand that
+        on (docs/decisions/0014). Without a stage 1 they fade over the whole run.
         """
-        weights: Tensor = self._first_weights ** (1 - self.fraction)
+        faded = self.stage1_fraction if self.budget.stage1_part else self.fraction
+        weights: Tensor = self._first_weights ** (1 - faded)
         return weights
 
     @property
@@ -206,13 +208,8 @@ class Run:
         return SpecializedSlices(self.specialized_teacher, self.pool, self.stacks, self.device)
 
     def specialized_probabilities(self, slices: Tensor) -> Tensor:
-        """Return the specialized teacher's class probabilities (B, C, ...) for the student's inputs (B, N, ...).
-
-        They are freed of the class weights that it learned with: a teacher that finds a little too much of every
-        structure would teach that (docs/decisions/0014).
-        """
-        probabilities = predict(self.specialized_teacher, slices, self.device)
-        return without_class_weights(probabilities, self.class_weights.to(probabilities.device))
+        """Return the specialized teacher's class probabilities (B, C, ...) for the student's inputs (B, N, ...)."""
+        return predict(self.specialized_teacher, slices, self.device)
 
     def specialized_probabilities_at(self, addresses: Sequence[Any]) -> Tensor:
         """Return the specialized teacher's class probabilities (B, C, ...) by address."""

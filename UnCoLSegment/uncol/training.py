@@ -113,11 +113,7 @@ def learn_from_annotated(run: Run) -> Tensor:
 
 
 def learn_from_both(run: Run) -> Tensor:
-    """Stage 2: annotated and pseudo-labeled slices are mixed both ways (method, section 5, items 6 to 8).
-
-    Rare classes count more where people annotated them and not in pseudo-labels, which come from teachers that learned
-    with these weights already: structures would grow from step to step (docs/decisions/0014).
-    """
+    """Stage 2: annotated and pseudo-labeled slices are mixed both ways (method, section 5, items 6 to 8)."""
     pose = draw_common_pose(run, run.batch_size)
     keep = draw_mask(run)
     image_a, label_a = image_b, label_b = draw_annotated(run, pose)
@@ -130,12 +126,11 @@ def learn_from_both(run: Run) -> Tensor:
     mixed_unlabeled = torch.where(keep, image_v, image_b)
     logits_labeled, logits_unlabeled = predict(run, torch.cat([mixed_labeled, mixed_unlabeled])).chunk(2)
 
-    rare_more, all_alike = run.class_weights, torch.ones_like(run.class_weights)
     supervised_loss = 0.5 * (
-        loss_where(logits_labeled, label_a, keep, rare_more) + loss_where(logits_unlabeled, label_b, ~keep, rare_more)
+        loss_where(run, logits_labeled, label_a, keep) + loss_where(run, logits_unlabeled, label_b, ~keep)
     )
     pseudo_label_loss = 0.5 * (
-        loss_where(logits_labeled, pseudo_u, ~keep, all_alike) + loss_where(logits_unlabeled, pseudo_v, keep, all_alike)
+        loss_where(run, logits_labeled, pseudo_u, ~keep) + loss_where(run, logits_unlabeled, pseudo_v, keep)
     )
     run.note_losses(supervised=supervised_loss, pseudo_label=pseudo_label_loss)
     return supervised_loss + run.config.losses.pseudo_label_weight * pseudo_label_loss
