@@ -82,7 +82,9 @@ def _draw(axes: Axes, row: Row) -> None:
 
 
 def _name(axes: Axes, curve: Curve, text: str, color: str) -> None:
-    step, loss = curve[0].tolist()
+    """Write a name below its curve: what lies above may be the curve of another loss."""
+    last_third = curve[2 * len(curve) // 3 :]
+    place, shift = (float(curve[-1, 0]), float(last_third[:, 1].min())), (0, -4)
     axes.annotate(
-        text, (step, loss), (0, 4), textcoords="offset points", fontsize=_FONT_PT - 1, color=color, va="bottom"
+        text, place, shift, textcoords="offset points", fontsize=_FONT_PT - 1, color=color, va="top", ha="right"
     )
