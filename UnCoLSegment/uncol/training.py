@@ -94,7 +94,9 @@ def take_step(run: Run) -> None:
     """Compute the loss of the stage and move the student's weights by it."""
     loss = learn_from_annotated(run) if run.stage == 1 else _LESSONS[run.method.lesson](run)
     if run.features is not None:
-        loss = loss + distill(run)
+        distillation_loss = distill(run)
+        run.note_losses(distillation=distillation_loss)
+        loss = loss + distillation_loss
     optimize(run, loss)
 
 
