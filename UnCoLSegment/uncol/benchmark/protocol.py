@@ -98,7 +98,7 @@ BENCHMARKS = {
             structures=(Structure(1, "right ventricle"), Structure(2, "myocardium"), Structure(3, "left ventricle")),
             labeled_counts=(1, 3, 6),
             must_count=3,
-            steps=800,
+            steps=1200,
             spacing_known=False,  # the files say 1 x 1 x 1 mm, a placeholder
         ),
         Benchmark(
