@@ -1,4 +1,4 @@
-"""Tests of the slice pool: the right stack, the right neighbors, and slices drawn by what is known about them."""
+"""Tests of how a case comes into the student's frame: the right stack, class indices, pixels and grey values."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from uncol.datasets import LabeledCase, SliceAddress, SlicePool, SliceStack, class_indices, finest_pixel_mm, stack_case
-from uncol.errors import DataError
+from uncol.datasets import LabeledCase, SliceStack, class_indices, finest_pixel_mm, stack_case
 from uncol.job import Structure
 from uncol.volume import UNKNOWN_LABEL, SliceView, Volume, view_slices
 
@@ -18,21 +17,6 @@ AXIAL = SliceView("axial", (0, 1, 2), (False, False, False), (3.0, 1.0, 1.0))
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def stack_of(labels: np.ndarray) -> SliceStack:
-    """A stack whose slice number S is the grey value S/100 everywhere."""
-    images = (torch.arange(len(labels)) / 100)[:, None, None].expand(labels.shape)
-    return SliceStack(AXIAL, images, torch.from_numpy(labels), labels)
-
-
-def labels_by_slice(*values: int, rows: int = 2, columns: int = 2) -> np.ndarray:
-    """One label value for each slice."""
-    return np.broadcast_to(np.array(values, dtype=np.uint8)[:, None, None], (len(values), rows, columns)).copy()
-
-
-def pool_of(*labels: np.ndarray, class_count: int = 2, neighbor_count: int = 1, multiple: int = 1) -> SlicePool:
-    return SlicePool([stack_of(each) for each in labels], class_count, neighbor_count, multiple)
 
 
 class TestClassIndices:
@@ -146,120 +130,3 @@ class TestPixelSize:
     def test_it_grows_until_the_longest_side_fits(self) -> None:
         # 200 mm / 256 pixels
         assert finest_pixel_mm(self.VIEW, 100, 400, 256) == pytest.approx(0.78125)
-
-
-class TestInputs:
-    @pytest.mark.parametrize(
-        ("index", "expected"),
-        [
-            pytest.param(0, [0, 0, 0, 1, 2], id="first slice"),
-            pytest.param(1, [0, 0, 1, 2, 3], id="second slice"),
-            pytest.param(2, [0, 1, 2, 3, 4], id="middle"),
-            pytest.param(4, [2, 3, 4, 4, 4], id="last slice"),
-        ],
-    )
-    def test_beyond_the_ends_the_last_slice_is_repeated(self, index: int, expected: list[int]) -> None:
-        pool = pool_of(labels_by_slice(1, 0, 255, 255, 255), neighbor_count=5)
-
-        slices = pool.inputs([SliceAddress(0, index)])
-
-        assert slices.shape == (1, 5, 2, 2)
-        assert (slices[0, :, 0, 0] * 100).round().int().tolist() == expected
-
-    def test_each_address_gets_its_own_case_and_slice(self) -> None:
-        pool = pool_of(labels_by_slice(1, 255), labels_by_slice(255, 255, 0))
-
-        batch = pool.inputs([SliceAddress(1, 2), SliceAddress(0, 1)])
-
-        assert (batch[:, 0, 0, 0] * 100).round().int().tolist() == [2, 1]
-        assert pool.targets([SliceAddress(1, 2), SliceAddress(0, 0)])[:, 0, 0].tolist() == [0, 1]
-
-    def test_a_single_slice_is_its_own_neighbor(self) -> None:
-        pool = pool_of(labels_by_slice(1), neighbor_count=7)
-
-        assert pool.inputs([SliceAddress(0, 0)]).shape == (1, 7, 2, 2)
-
-
-class TestCasesOfDifferentSize:
-    @pytest.fixture
-    def pool(self) -> SlicePool:
-        return pool_of(labels_by_slice(1, 255, rows=2, columns=5), labels_by_slice(0, rows=3, columns=2), multiple=4)
-
-    def test_all_slices_have_the_size_of_the_largest_rounded_up(self, pool: SlicePool) -> None:
-        # 3 rows and 5 columns to multiples of 4
-        assert pool.inputs([SliceAddress(0, 0), SliceAddress(1, 0)]).shape == (2, 1, 4, 8)
-
-    def test_what_was_added_is_unknown(self, pool: SlicePool) -> None:
-        first, second = pool.targets([SliceAddress(0, 0), SliceAddress(1, 0)])
-
-        u = UNKNOWN_LABEL
-        assert first.tolist() == [[1, 1, 1, 1, 1, u, u, u]] * 2 + [[u] * 8] * 2
-        assert second.tolist() == [[0, 0, u, u, u, u, u, u]] * 3 + [[u] * 8]
-
-    def test_the_image_goes_on_with_its_edge(self, pool: SlicePool) -> None:
-        assert (pool.inputs([SliceAddress(0, 1)]) == 0.01).all()
-
-    def test_what_was_added_does_not_make_a_slice_unannotated(self, pool: SlicePool) -> None:
-        assert pool.unlabeled == [SliceAddress(0, 1)]
-
-    def test_only_annotated_voxels_are_counted(self, pool: SlicePool) -> None:
-        # background: 3 x 2 pixels of the second case; structure: 2 x 5 of the first
-        assert pool.voxel_counts.tolist() == [6, 10]
-
-
-class TestDrawing:
-    def test_one_seed_draws_the_same_slices(self) -> None:
-        pool = pool_of(labels_by_slice(1, 0, 1, 255, 1, 255, 0))
-
-        first, again, other = (pool.draw_labeled(50, seeded(seed)) for seed in (1, 1, 2))
-
-        assert first == again
-        assert first != other
-        assert pool.draw_unlabeled(50, seeded(1)) == pool.draw_unlabeled(50, seeded(1))
-
-    def test_a_structure_in_one_slice_comes_as_often_as_one_in_nine(self) -> None:
-        labels = labels_by_slice(*[1] * 9, 2)
-        pool = pool_of(labels, class_count=3)
-
-        drawn = pool.draw_labeled(3000, seeded())
-
-        # there is no background voxel: two classes, half of the draws each; by slices it would be 300
-        assert 1400 < drawn.count(SliceAddress(0, 9)) < 1600
-
-    def test_background_takes_its_turn_with_the_structures(self) -> None:
-        pool = pool_of(labels_by_slice(1, 0, 1, 1))
-
-        drawn = pool.draw_labeled(3000, seeded())
-
-        assert 1400 < drawn.count(SliceAddress(0, 1)) < 1600
-
-    def test_a_class_nobody_annotated_is_not_drawn(self) -> None:
-        pool = pool_of(labels_by_slice(1, 255), class_count=4)
-
-        assert set(pool.draw_labeled(20, seeded())) == {SliceAddress(0, 0)}
-
-    def test_a_slice_annotated_in_part_belongs_to_both_kinds(self) -> None:
-        labels = labels_by_slice(255, 255)
-        labels[1, 0, 0] = 1
-        pool = pool_of(labels)
-
-        assert set(pool.draw_labeled(20, seeded())) == {SliceAddress(0, 1)}
-        assert set(pool.draw_unlabeled(50, seeded())) == {SliceAddress(0, 0), SliceAddress(0, 1)}
-
-    def test_slices_without_a_label_are_never_drawn_as_annotated(self) -> None:
-        pool = pool_of(labels_by_slice(255, 1, 255, 0), labels_by_slice(255, 255))
-
-        assert set(pool.draw_labeled(100, seeded())) == {SliceAddress(0, 1), SliceAddress(0, 3)}
-
-    def test_unannotated_slices_come_from_all_cases(self) -> None:
-        pool = pool_of(labels_by_slice(255, 1), labels_by_slice(255, 255))
-
-        assert set(pool.draw_unlabeled(100, seeded())) == {SliceAddress(0, 0), SliceAddress(1, 0), SliceAddress(1, 1)}
-
-    def test_a_pool_of_fully_annotated_slices_has_no_unannotated_one(self) -> None:
-        assert pool_of(labels_by_slice(0, 1)).unlabeled == []
-
-    @pytest.mark.parametrize("values", [pytest.param((0, 255), id="only background"), pytest.param((255,), id="none")])
-    def test_without_any_annotated_structure_there_is_nothing_to_learn(self, values: tuple[int, ...]) -> None:
-        with pytest.raises(DataError, match=r"No structure is annotated.*Annotate a structure\."):
-            pool_of(labels_by_slice(*values))

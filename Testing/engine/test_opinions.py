@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from uncol.datasets import SliceAddress, SlicePool, SliceStack
+from uncol.datasets import SliceAddress, SliceStack
 from uncol.opinions import GeneralizedOpinions, largest_component
 from uncol.prompts import mask_of_box
+from uncol.slice_pool import SlicePool
 from uncol.teachers.embeddings import EmbeddingCache, PromptableStack
 from uncol.teachers.generalized import Decoded
 from uncol.transforms import SliceFrame, frame_with_longest_side
@@ -308,6 +309,13 @@ class TestOpinion:
         gaps = scene.opinions.gaps_to([SliceAddress(0, index) for index in range(5)])
 
         assert gaps.tolist() == [0, 0.25, 0.5, 0.25, 0]
+
+    def test_a_case_without_annotated_slices_has_no_gaps(self) -> None:
+        scene = Scene(([ANNOTATED, UNKNOWN, ANNOTATED], [BRIGHT] * 3), ([UNKNOWN] * 2, [BRIGHT] * 2))
+
+        gaps = scene.opinions.gaps_to([SliceAddress(0, 1), SliceAddress(1, 0), SliceAddress(1, 1)])
+
+        assert gaps.tolist() == [0.5, 0, 0]
 
 
 def test_reliability_is_what_the_best_source_reaches_far_from_annotated_slices() -> None:

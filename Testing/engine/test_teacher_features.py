@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from uncol.datasets import SliceAddress, SlicePool, SliceStack
+from uncol.datasets import SliceAddress, SliceStack
+from uncol.slice_pool import SlicePool
 from uncol.teacher_features import TeacherFeatures
 from uncol.teachers.embeddings import EmbeddingCache, PromptableStack
 from uncol.teachers.generalized import Decoded, EncodedSlice

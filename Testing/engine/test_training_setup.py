@@ -10,9 +10,10 @@ import torch
 
 from uncol.checkpoints import Model, ModelCard, build_student
 from uncol.config import Config, DataConfig, StudentConfig
-from uncol.datasets import LabeledCase, SlicePool
+from uncol.datasets import LabeledCase
 from uncol.errors import ConfigError
 from uncol.job import Structure
+from uncol.slice_pool import SlicePool
 from uncol.teachers.embeddings import EmbeddingCache
 from uncol.training_setup import FineTuneSetup, card_for, frame_cases
 from uncol.volume import Volume

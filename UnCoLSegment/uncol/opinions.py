@@ -193,8 +193,15 @@ class GeneralizedOpinions:
         )
 
     def gaps_to(self, addresses: Sequence[Any]) -> Tensor:
-        """Return how far the nearest annotated slice is (S,), as a part of the gap between two of them, at most 1."""
-        return torch.tensor([self.cases[it.case].gaps_to(it.index) for it in self._pool.slices_of(addresses)])
+        """Return how far the nearest annotated slice is (S,), as a part of the gap between two of them, at most 1.
+
+        A case without annotated slices has no gaps: 0 (docs/decisions/0015).
+        """
+        cuts = self._pool.slices_of(addresses)
+        cases = [self.cases[it.case] for it in cuts]
+        return torch.tensor(
+            [case.gaps_to(it.index) if case.annotated else 0.0 for case, it in zip(cases, cuts, strict=True)]
+        )
 
     def state(self) -> dict[str, Tensor]:
         """Return every vote and what the sources are worth, as tensors by name."""

@@ -12,12 +12,13 @@ from torch import nn
 
 from uncol.checkpoints import Model, ModelCard, build_student
 from uncol.config import Config
-from uncol.datasets import LabeledCase, Pool, SlicePool, SliceStack, finest_pixel_mm, stack_case
+from uncol.datasets import LabeledCase, Pool, SliceStack, finest_pixel_mm, stack_case
 from uncol.distillation import Projector, SemanticAligner
 from uncol.errors import ConfigError
 from uncol.job import Structure
 from uncol.networks.paper_students import PaperStudent
 from uncol.networks.student import SIZE_MULTIPLE
+from uncol.slice_pool import SlicePool
 from uncol.teachers.embeddings import EmbeddingCache
 from uncol.teachers.generalized import FeatureTeacher, GeneralizedTeacher
 from uncol.transforms import choose_window

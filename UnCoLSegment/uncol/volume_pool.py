@@ -13,14 +13,11 @@ from torch.nn import functional
 
 from uncol.datasets import LabeledCase, SliceAddress, SliceCut, SliceStack, class_indices, count_classes, one_of
 from uncol.errors import DataError
+from uncol.held_out import held_out_cases
 from uncol.job import Structure
 from uncol.transforms import SliceFrame, apply_window, resize_depth, resize_image, resize_labels
 from uncol.volume import UNKNOWN_LABEL, Plane, view_slices
 
-_HELD_OUT_STEP = 8
-"""One completely annotated volume in eight is held out of stage 1, to score both teachers on it."""
-_LEAST_COMPLETE = 3
-"""With fewer completely annotated volumes nothing is held out."""
 _PLACES_KEPT = 2000
 """Annotated voxels of a class in a volume round which patches are drawn."""
 
@@ -110,9 +107,7 @@ class VolumePool:
             for index, labels in enumerate(each.native_labels)
             if (labels == UNKNOWN_LABEL).any()
         ]
-        complete = [case for case, each in enumerate(stacks) if not (each.labels == UNKNOWN_LABEL).any()]
-        withheld = complete[1::_HELD_OUT_STEP] if len(complete) >= _LEAST_COMPLETE else []
-        self.held_out = [each for case in withheld for each in self._tiles(case)]
+        self.held_out = [each for case in held_out_cases(stacks) for each in self._tiles(case)]
         if not any(self._places[1:]):
             message = "No structure is annotated: the annotated volumes hold background only. Annotate a structure."
             raise DataError(message)
