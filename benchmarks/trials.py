@@ -4,8 +4,8 @@
 
 A trial is a method and what it changes in the benchmark's configuration, joined by plus signs. Fold 0 of three scores
 the labeled subjects 0, 3, 6, ... in the order of the splits and learns from the rest. Unlabeled training cases are
-there as in the benchmark, without labels; test cases are never read. What stands in the results already is left out,
-so an interrupted sitting goes on where it stopped.
+there as in the benchmark; no label of theirs or of a test case is read. What stands in the results already is left
+out, so an interrupted sitting goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from uncol.benchmark.cases import CaseReader
-from uncol.benchmark.protocol import Benchmark, find_benchmarks
+from uncol.benchmark.protocol import BENCHMARKS, Benchmark
 from uncol.benchmark.runs import RunSpec
 from uncol.benchmark.scores import score_case
 from uncol.benchmark.settings import config_document
@@ -53,7 +53,7 @@ class Trial:
 def main() -> None:
     """Carry out the trials that are not in the results yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("benchmark")
+    parser.add_argument("benchmark", choices=[each.name for each in BENCHMARKS.values() if each.supervision == "cases"])
     parser.add_argument("trial", nargs="+", help="method, or method+section.field=value+...")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--out", type=Path, help="default: benchmarks/results/trials-BENCHMARK.json")
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="default: those of the benchmark")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     chosen = parser.parse_args()
-    (benchmark,) = find_benchmarks(chosen.benchmark)
+    benchmark = BENCHMARKS[chosen.benchmark]
     out: Path = chosen.out or Path("benchmarks/results") / f"trials-{benchmark.name}.json"
     results: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
     trials = [
