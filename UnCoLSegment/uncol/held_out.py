@@ -1,7 +1,7 @@
 """What stage 1 does not learn from although it is annotated, so that both teachers can be scored on it.
 
-Whole cases are held out where all annotated cases are annotated as a whole: what is learned from them is asked about
-other cases, and their own slices lie next to others that stage 1 learned from. Otherwise single slices are held out.
+Whole cases are held out where all annotated cases are annotated as a whole: the teachers will label other cases, and a
+single slice would lie next to slices that stage 1 learned from. Otherwise single slices are held out.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _ACDC = Config(
     teachers=TeacherConfig(most_slices_asked=240),
 )
 """The orientation of these images is lost and differs: some lie on their side (seen in training images without labels).
-Slices of at most 128 pixels: on one thread of a CPU a step of two slices takes 0.13 to 0.14 s
+Slices of at most 128 pixels: on one thread of a CPU a step of two slices takes 0.07 to 0.14 s
 (benchmarks/training_step.py)."""
 
 _LA2018 = Config(
