@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,8 +15,12 @@ from uncol.benchmark.statistics import Interval, bootstrap, mean_interval, paire
 MakeResult = Callable[..., RunResult]
 
 
-def test_one_value_is_its_own_interval() -> None:
-    assert bootstrap(np.array([[0.75]]), np.ones(1)) == Interval(0.75, 0.75, 0.75)
+def test_one_value_says_nothing_of_its_spread() -> None:
+    interval = bootstrap(np.array([[0.75]]), np.ones(1))
+
+    assert interval == Interval(0.75, -math.inf, math.inf)
+    assert not interval.is_bounded
+    assert interval.shown == (0.75, 0.75)
 
 
 def test_the_interval_of_twenty_cases_is_that_of_the_binomial_distribution() -> None:

@@ -29,14 +29,16 @@ def test_only_an_interval_without_0_tells_methods_apart(low: float, high: float,
 
 
 def test_every_number_stands_in_its_column(make_result: MakeResult) -> None:
-    lines = section_of([make_result("uncol", {"a": (0.5, 0.75)}), make_result("bcp", {"a": (0.25, 0.5)}, hd95_mm=None)])
+    ours, theirs = (dict.fromkeys("ab", dice) for dice in ((0.5, 0.75), (0.25, 0.5)))
+
+    lines = section_of([make_result("uncol", ours), make_result("bcp", theirs, hd95_mm=None)])
 
     assert lines[0] == "## hippocampus, 1500 steps"
     assert lines[2:6] == [
         "| method | labeled | Dice [95 %] | anterior | posterior | HD95 (mm) | UnCoL minus this [95 %] | UnCoL is | "
         "seeds | steps | seconds |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
-        "| bcp | 8 | 0.375 [0.375, 0.375] | 0.250 | 0.500 | undefined (2 of 2) | +0.250 [+0.250, +0.250] | better | "
+        "| bcp | 8 | 0.375 [0.375, 0.375] | 0.250 | 0.500 | undefined (4 of 4) | +0.250 [+0.250, +0.250] | better | "
         "1 | 1500 | 60 |",
         "| **uncol** | 8 | 0.625 [0.625, 0.625] | 0.500 | 0.750 | 2.00 | - | - | 1 | 1500 | 60 |",
     ]
@@ -46,7 +48,9 @@ def test_wins_ties_and_losses_are_told_in_one_sentence(make_result: MakeResult) 
     values = {"uncol": 0.5, "supervised": 0.25, "mean-teacher": 0.5, "bcp": 0.75, "supervised-all": 0.625}
     labeled = {"supervised-all": 160}
 
-    text = "\n".join(section_of([make_result(m, {"a": v}, labeled=labeled.get(m, 8)) for m, v in values.items()]))
+    text = "\n".join(
+        section_of([make_result(m, {"a": v, "b": v}, labeled=labeled.get(m, 8)) for m, v in values.items()])
+    )
 
     assert (
         "With 8 labeled, UnCoL is better than supervised; not told apart from mean-teacher; "
@@ -74,7 +78,18 @@ def test_annotated_slices_are_told_as_one_in_so_many(make_result: MakeResult) ->
 
     assert lines[2].startswith("| method | annotated |")
     assert lines[4].startswith("| **uncol** | 1 in 8 |")
-    assert "- With one subject the intervals show the spread of the seeds alone." in lines
+    assert (
+        "- With one subject, intervals show the spread of the seeds alone; with one seed, too, there is none." in lines
+    )
+
+
+def test_one_subject_with_one_seed_has_no_interval_and_tells_nothing_apart(make_result: MakeResult) -> None:
+    ours = make_result("uncol", {"a": (0.75,)}, benchmark="sparse-slices-liver")
+    theirs = make_result("supervised", {"a": (0.5,)}, benchmark="sparse-slices-liver")
+
+    lines = section_of([ours, theirs], "sparse-slices-liver")
+
+    assert lines[4].split(" | ")[2:7] == ["0.500", "0.500", "2.00", "+0.250", "tie"]
 
 
 def test_runs_left_out_and_machines_are_named(make_result: MakeResult) -> None:

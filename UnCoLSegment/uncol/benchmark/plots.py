@@ -77,12 +77,12 @@ def _label_axis(benchmark: Benchmark) -> str:
 
 def _draw_line(axes: Axes, method: str, points: Sequence[tuple[int, Row]], shift: float) -> None:
     style, means = STYLES[method], np.array([row.dice.mean for _, row in points])
-    errors = np.array([[row.dice.mean - row.dice.low, row.dice.high - row.dice.mean] for _, row in points]).T
+    ends = np.array([row.dice.shown for _, row in points])
     is_ours = method == UNCOL
     axes.errorbar(
         [place + shift for place, _ in points],
         means,
-        yerr=np.maximum(errors, 0),
+        yerr=np.abs(ends.T - means),
         color=style.color,
         marker=style.marker,
         linestyle=style.line,
@@ -99,21 +99,21 @@ def _draw_full_supervision(axes: Axes, comparison: Comparison) -> None:
     found = [row for rows in comparison.groups.values() for row in rows if row.method == SUPERVISED_ALL]
     if found:
         dice = found[0].dice
-        axes.axhspan(dice.low, dice.high, color=STYLES[SUPERVISED_ALL].color, alpha=0.08, linewidth=0)
+        axes.axhspan(*dice.shown, color=STYLES[SUPERVISED_ALL].color, alpha=0.08, linewidth=0)
         axes.axhline(dice.mean, color=STYLES[SUPERVISED_ALL].color, linestyle=":", linewidth=1.4, label=SUPERVISED_ALL)
 
 
 def _draw_rows(axes: Axes, rows: Sequence[Row]) -> None:
     ours = next((row for row in rows if row.method == UNCOL), None)
     if ours is not None:
-        axes.axvspan(ours.dice.low, ours.dice.high, color=STYLES[UNCOL].color, alpha=0.1, linewidth=0)
+        axes.axvspan(*ours.dice.shown, color=STYLES[UNCOL].color, alpha=0.1, linewidth=0)
     for place, row in enumerate(rows):
         style, dice = STYLES[row.method], row.dice
-        axes.plot([dice.low, dice.high], [place, place], color=style.color, linewidth=2.2)
+        axes.plot(dice.shown, [place, place], color=style.color, linewidth=2.2)
         axes.plot(dice.mean, place, marker=style.marker, color=style.color, markersize=8)
         axes.annotate(
             f"{dice.mean:.3f}",
-            (dice.high, place),
+            (dice.shown[1], place),
             (7, 0),
             textcoords="offset points",
             va="center",

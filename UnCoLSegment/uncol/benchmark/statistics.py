@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
@@ -18,11 +19,21 @@ _PERCENTILES = (2.5, 97.5)
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and its 95 % bootstrap interval."""
+    """A mean and its 95 % bootstrap interval, from minus to plus infinity where a single value says nothing of it."""
 
     mean: float
     low: float
     high: float
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there was more than one value."""
+        return math.isfinite(self.low)
+
+    @property
+    def shown(self) -> tuple[float, float]:
+        """The ends as a picture shows them: the mean itself where there are none."""
+        return (self.low, self.high) if self.is_bounded else (self.mean, self.mean)
 
 
 @dataclass(frozen=True)
@@ -89,7 +100,7 @@ def bootstrap(values: NDArray[np.float64], image_counts: NDArray[np.float64]) ->
 
     A replicate draws subjects with replacement, and seeds with replacement: every drawn seed counts for all subjects
     of the replicate, because one training decides about all of them. Drawing seeds anew for each subject would average
-    the luck of a training away and give intervals that are too narrow.
+    the luck of a training away and give intervals that are too narrow. A single value has no spread to be seen.
 
     Args:
         values: One number for each seed and subject, the mean over the subject's images.
@@ -98,6 +109,8 @@ def bootstrap(values: NDArray[np.float64], image_counts: NDArray[np.float64]) ->
     Source:
         Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1(2), 2007, doi:10.1214/07-AOAS122.
     """
+    if values.size == 1:
+        return Interval(float(values[0, 0]), -math.inf, math.inf)
     generator = np.random.default_rng(_SEED)
     seed_draws, subject_draws = (_draws(count, generator) for count in values.shape)
     sums = np.einsum("rs,sn,rn->r", seed_draws, values * image_counts, subject_draws, optimize=True)

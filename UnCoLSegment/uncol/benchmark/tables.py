@@ -79,7 +79,9 @@ def _notes(comparison: Comparison) -> list[str]:
         *(note for count, rows in comparison.groups.items() for note in _outcome(count, rows, benchmark)),
     ]
     if comparison.subject_count == 1:
-        notes.append("With one subject the intervals show the spread of the seeds alone.")
+        notes.append(
+            "With one subject, intervals show the spread of the seeds alone; with one seed, too, there is none."
+        )
     if benchmark.spacing_known:
         notes.append("HD95 is the mean where it is defined; in brackets: how often it is not, because a mask is empty.")
     else:
@@ -126,6 +128,8 @@ def _distance(row: Row) -> str:
 
 
 def _interval(interval: Interval, sign: str = "") -> str:
+    if not interval.is_bounded:
+        return f"{interval.mean:{sign}.3f}"
     return f"{interval.mean:{sign}.3f} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]"
 
 
