@@ -23,16 +23,19 @@ class Overview:
 
     def __init__(self, plan: Sequence[RunSpec], store: RunStore, report: Report) -> None:
         self._plan, self._store, self._report = plan, store, report
-        self._parts: dict[int, float] = {}
+        self._parts: dict[str, float] = {}
         self._started, self._at_start = time.monotonic(), self._finished() / max(1, len(plan))
 
-    def tell(self, worker: int, progress: Progress) -> None:
-        """Take in how far a worker's current run has come, and report the whole."""
-        self._parts[worker] = progress.fraction
-        finished = self._finished()
-        done = min(1.0, (finished + sum(self._parts.values())) / len(self._plan))
-        phase = f"{finished} of {len(self._plan)} runs done; {progress.phase}"
+    def tell(self, progress: Progress) -> None:
+        """Take in how far a run has come, whose title its phase begins with, and report the whole."""
+        running = [spec.title for spec in self._plan if progress.phase.startswith(f"{spec.title}: ")]
+        self._parts |= dict.fromkeys(running, progress.fraction)
+        done = sum(self._part_of(spec) for spec in self._plan) / len(self._plan)
+        phase = f"{self._finished()} of {len(self._plan)} runs done; {progress.phase}"
         self._report(Progress(phase, done, self._seconds_left(done), progress.step, progress.losses))
+
+    def _part_of(self, spec: RunSpec) -> float:
+        return 1.0 if self._store.is_finished(spec) else self._parts.get(spec.title, 0.0)
 
     def _finished(self) -> int:
         return sum(self._store.is_finished(spec) for spec in self._plan)

@@ -56,9 +56,7 @@ def run_benchmark(
         if job.worker_commands:
             work_side_by_side(job.worker_commands, overview.tell, should_stop)
         else:
-            carry_out(
-                plan, readers, store, trainer_for, lambda spec, each: overview.tell(0, _of(spec, each)), should_stop
-            )
+            carry_out(plan, readers, store, trainer_for, lambda spec, each: overview.tell(_of(spec, each)), should_stop)
     finally:
         files = publish(store, job.out)
     finished = sum(store.is_finished(spec) for spec in plan)

@@ -23,8 +23,8 @@ _LOOK_INTERVAL_S = 0.2
 class Worker:
     """One child process: it writes its progress as JSON lines and its complaints to stderr."""
 
-    def __init__(self, number: int, command: Sequence[str], told: Queue[tuple[int, Progress]]) -> None:
-        self._number, self._told = number, told
+    def __init__(self, command: Sequence[str], told: Queue[Progress]) -> None:
+        self._told = told
         self._complaints: deque[str] = deque(maxlen=_KEPT_LINES)
         self._was_asked_to_stop = False
         self._process = subprocess.Popen(
@@ -75,28 +75,28 @@ class Worker:
             if line.startswith(_PROGRESS):  # and not the result, or what a library prints
                 message = json.loads(line)
                 del message["event"]
-                self._told.put((self._number, Progress(**message)))
+                self._told.put(Progress(**message))
 
     def _read_complaints(self) -> None:
         self._complaints.extend(line.rstrip() for line in self._process.stderr or ())
 
 
 def work_side_by_side(
-    commands: Sequence[Sequence[str]], tell: Callable[[int, Progress], None], should_stop: ShouldStop
+    commands: Sequence[Sequence[str]], tell: Callable[[Progress], None], should_stop: ShouldStop
 ) -> None:
     """Run commands of the command line at the same time; the processes share the work among themselves.
 
     Args:
         commands: Program and arguments of each; they write JSON lines and leave with the exit codes of `uncol`.
-        tell: Told the number of a process and how far its current piece of work has come.
+        tell: Told how far the current piece of work of a process has come.
         should_stop: Asked all the time.
 
     Raises:
         CancelledError: If `should_stop` says so; all processes have saved what they were at.
         UncolError: If one of them says that the user can do something about it; the others are stopped, too.
     """
-    told: Queue[tuple[int, Progress]] = Queue()
-    workers = [Worker(number, command, told) for number, command in enumerate(commands)]
+    told: Queue[Progress] = Queue()
+    workers = [Worker(command, told) for command in commands]
     try:
         while any(worker.is_running for worker in workers) and not _is_over(workers, should_stop):
             _pass_on(told, tell)
@@ -112,8 +112,8 @@ def _is_over(workers: Sequence[Worker], should_stop: ShouldStop) -> bool:
     return should_stop() or any(worker.has_failed for worker in workers)
 
 
-def _pass_on(told: Queue[tuple[int, Progress]], tell: Callable[[int, Progress], None]) -> None:
+def _pass_on(told: Queue[Progress], tell: Callable[[Progress], None]) -> None:
     try:
-        tell(*told.get(timeout=_LOOK_INTERVAL_S))
+        tell(told.get(timeout=_LOOK_INTERVAL_S))
     except Empty:
         return
