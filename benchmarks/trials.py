@@ -4,8 +4,8 @@
 
 A trial is a method and what it changes in the benchmark's configuration, joined by plus signs. Fold 0 of three scores
 the labeled subjects 0, 3, 6, ... in the order of the splits and learns from the rest. Unlabeled training cases are
-there as in the benchmark; no label of theirs or of a test case is read. What stands in the results already is left
-out, so an interrupted sitting goes on where it stopped.
+there as in the benchmark; no label of theirs or of a test case is read. What stands in the results already, by the same
+commit, is left out, so an interrupted sitting goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,16 +74,27 @@ def main() -> None:
         for text in chosen.trial
         for fold in range(chosen.folds)
     ]
-    missing = [(each, benchmark, chosen.data, chosen.cache) for each in trials if each.name not in results]
+    commit = current_commit()
+    missing = [
+        (each, benchmark, chosen.data, chosen.cache)
+        for each in trials
+        if results.get(each.name, {}).get("commit") != commit
+    ]
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # leaving the pool ends its processes
     with multiprocessing.get_context("spawn").Pool(chosen.jobs, torch.set_num_threads, [1]) as pool:
         for name, result in pool.imap_unordered(carry_out, missing, chunksize=1):
-            results[name] = result
+            results[name] = {"commit": commit, **result}
             out.parent.mkdir(parents=True, exist_ok=True)
             out.write_text(json.dumps(results, indent=1) + "\n")
             print(row_of(name, result), flush=True)
     print("\n| trial | Dice | per structure | volume | seconds |\n| --- | --- | --- | --- | --- |")
     print("\n".join(row_of(each.name, results[each.name]) for each in trials))
+
+
+def current_commit() -> str:
+    """Return the commit whose code runs, with "-dirty" where files differ from it."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    return subprocess.run(command, check=True, text=True, capture_output=True, cwd=Path(__file__).parent).stdout.strip()
 
 
 def carry_out(task: tuple[Trial, Benchmark, Path, Path | None]) -> tuple[str, dict[str, Any]]:
