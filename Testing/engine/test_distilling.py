@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from threshold_teacher import ThresholdTeacher
 from torch import Tensor
 
 from uncol.annotations import keep_annotated
@@ -16,36 +17,23 @@ from uncol.datasets import LabeledCase
 from uncol.distilling import distill
 from uncol.errors import CancelledError
 from uncol.job import AnnotatedSlices, Structure
-from uncol.prompts import mask_of_box
 from uncol.runs import Run, begin_run
 from uncol.teachers.embeddings import EmbeddingCache
-from uncol.teachers.generalized import Decoded, EncodedSlice
+from uncol.teachers.generalized import EncodedSlice
 from uncol.training import fine_tune
 from uncol.training_setup import FineTuneSetup
-from uncol.transforms import SliceFrame, frame_with_longest_side
+from uncol.transforms import SliceFrame
 from uncol.volume import Volume
 
 BALL = Structure(3, "ball")
 SLICES, ROWS, COLUMNS = 12, 24, 32
 
 
-class SeeingTeacher:
-    """A generalized teacher that finds what is bright in a box, and shows the slice itself as its features."""
+class SeeingTeacher(ThresholdTeacher):
+    """A generalized teacher that also shows the slice itself as its features."""
 
-    name = "seeing"
-    identity = "seeing-1"
     map_widths = (1, 1)
     token_width = 1
-
-    def frame_of(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> SliceFrame:
-        return frame_with_longest_side(rows, columns, spacing_mm, COLUMNS)
-
-    def encode(self, image: Tensor) -> Tensor:
-        return image[None].half()
-
-    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
-        inside = [torch.from_numpy(mask_of_box(box, frame.rows, frame.columns)) for box in boxes.numpy()]
-        return Decoded((torch.stack(inside) & (embedding > 0.5)).float(), torch.ones(len(boxes)))
 
     def encode_with_maps(self, image: Tensor) -> EncodedSlice:
         return EncodedSlice(self.encode(image), (image[None].half(), 1 - image[None].half()))
@@ -78,7 +66,7 @@ def make_setup() -> Callable[..., FineTuneSetup]:
                 budget=BudgetConfig(steps=8, minutes=None),
             ),
             device=torch.device("cpu"),
-            teacher=SeeingTeacher(),
+            teacher=SeeingTeacher(COLUMNS),
             cache=EmbeddingCache(None),
         )
 

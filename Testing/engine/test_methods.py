@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from threshold_teacher import ThresholdTeacher
 from torch import Tensor
 
 from uncol.annotations import keep_annotated
@@ -23,35 +24,15 @@ from uncol.job import AnnotatedSlices, Structure
 from uncol.losses import known_region
 from uncol.methods import METHODS, find_method
 from uncol.networks.paper_students import PaperStudent
-from uncol.prompts import mask_of_box
 from uncol.runs import Run, begin_run
 from uncol.teachers.embeddings import EmbeddingCache
-from uncol.teachers.generalized import Decoded
 from uncol.training import fine_tune, label_with_teachers, take_step
 from uncol.training_setup import FineTuneSetup
-from uncol.transforms import SliceFrame, frame_with_longest_side
 from uncol.volume import UNKNOWN_LABEL, Volume
 
 CPU = torch.device("cpu")
 BALL = Structure(3, "ball")
 SLICES, ROWS, COLUMNS = 12, 24, 32
-
-
-class ThresholdTeacher:
-    """A generalized teacher that finds whatever is brighter than half of the window inside a box."""
-
-    name = "threshold"
-    identity = "threshold-1"
-
-    def frame_of(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> SliceFrame:
-        return frame_with_longest_side(rows, columns, spacing_mm, COLUMNS)
-
-    def encode(self, image: Tensor) -> Tensor:
-        return image[None].half()
-
-    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
-        inside = [torch.from_numpy(mask_of_box(box, frame.rows, frame.columns)) for box in boxes.numpy()]
-        return Decoded((torch.stack(inside) & (embedding > 0.5)).float(), torch.ones(len(boxes)))
 
 
 def ball_case(seed: int) -> LabeledCase:
@@ -86,7 +67,7 @@ def make_setup() -> Callable[..., FineTuneSetup]:
                 budget=BudgetConfig(steps=20, minutes=None, stage1_part=0.5),
             ),
             device=CPU,
-            teacher=ThresholdTeacher(),
+            teacher=ThresholdTeacher(COLUMNS),
             cache=EmbeddingCache(None),
         )
 

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from threshold_teacher import ThresholdTeacher
 from torch import Tensor
 
 from uncol.datasets import SliceAddress, SliceStack
 from uncol.opinions import GeneralizedOpinions, largest_component
-from uncol.prompts import mask_of_box
 from uncol.slice_pool import SlicePool
 from uncol.teachers.embeddings import EmbeddingCache, PromptableStack
 from uncol.teachers.generalized import Decoded
-from uncol.transforms import SliceFrame, frame_with_longest_side
 from uncol.volume import UNKNOWN_LABEL, SliceView
 from uncol.votes import CONTOUR, SourceDice
 
@@ -38,23 +37,6 @@ class RecordedStack(PromptableStack):
     def decode(self, index: int, boxes: np.ndarray) -> Decoded:
         self.asked.setdefault(index, []).extend(boxes.tolist())
         return super().decode(index, boxes)
-
-
-class ThresholdTeacher:
-    """A generalized teacher that finds whatever is brighter than half of the window inside a box."""
-
-    name = "threshold"
-    identity = "threshold-1"
-
-    def frame_of(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> SliceFrame:
-        return frame_with_longest_side(rows, columns, spacing_mm, TEACHER_SIDE)
-
-    def encode(self, image: Tensor) -> Tensor:
-        return image[None].half()
-
-    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
-        inside = [torch.from_numpy(mask_of_box(box, frame.rows, frame.columns)) for box in boxes.numpy()]
-        return Decoded((torch.stack(inside) & (embedding > 0.5)).float(), torch.ones(len(boxes)))
 
 
 def slice_with(*parts: tuple[tuple[slice, slice], int], rows: int = SIDE, columns: int = SIDE) -> np.ndarray:
@@ -108,7 +90,7 @@ class Scene:
             native = np.stack(labels)
             grey = np.stack(images).astype(np.float32)
             stacks.append(SliceStack(AXIAL, torch.from_numpy(grey), torch.from_numpy(native), native))
-            self.prompted.append(RecordedStack(grey, ThresholdTeacher()))
+            self.prompted.append(RecordedStack(grey, ThresholdTeacher(TEACHER_SIDE)))
         self.pool = SlicePool(stacks, class_count, 1, 16)
         self.opinions = GeneralizedOpinions(self.pool, stacks, self.prompted, 1.0, **choices)
 
@@ -165,10 +147,13 @@ class TestBoxesFromContours:
 
         assert one_case(both, UNKNOWN, both).prompt() == {1: [SQUARE_BOX, [39, 3, 61, 13]]}
 
-    def test_what_waits_to_be_asked_is_counted_in_slices(self) -> None:
+    def test_questions_are_counted_before_they_are_asked(self) -> None:
         both = slice_with((SQUARE, 1), (np.s_[20:30, 2:6], 2))
 
-        assert one_case(UNKNOWN, both, UNKNOWN, both).opinions.slices_to_ask == 1
+        opinions = one_case(UNKNOWN, both, UNKNOWN, both).opinions
+
+        assert opinions.calls_to_carry == 16  # two structures both ways through four slices
+        assert opinions.calls_to_prompt == 2  # two structures in the one slice between annotated ones
 
 
 class TestBoxesFromTheSpecializedTeacher:

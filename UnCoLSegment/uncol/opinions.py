@@ -109,10 +109,15 @@ class GeneralizedOpinions:
         return torch.cat([torch.ones(1), torch.from_numpy(reached)])
 
     @property
-    def slices_to_ask(self) -> int:
-        """In how many slices an interpolated contour waits to be asked about."""
+    def calls_to_carry(self) -> int:
+        """How many questions it takes at most to carry every structure both ways through every slice."""
+        return 2 * self._structure_count * sum(len(each.prompted) for each in self.cases)
+
+    @property
+    def calls_to_prompt(self) -> int:
+        """How many questions to expect in a round: all structures where the interpolated contour of one waits."""
         structures = range(self._structure_count)
-        return sum(
+        return self._structure_count * sum(
             any(self.cases[each.case].contour(each.index, structure) is not None for structure in structures)
             for each in self.slices
         )

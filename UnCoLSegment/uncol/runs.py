@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from uncol.ablations import FROZEN_EMA, TEACHER_TRAIN_MODE
-from uncol.asking import SliceWatch, SpecializedSlices
+from uncol.asking import SpecializedSlices
 from uncol.checkpoints import (
     Model,
     ModelCard,
@@ -32,7 +32,6 @@ from uncol.learning_curve import LearningCurve
 from uncol.losses import class_weights
 from uncol.methods import METHODS
 from uncol.metrics import dice
-from uncol.opinions import GeneralizedOpinions
 from uncol.prediction import memory_format, predict
 from uncol.run_state import (
     load_modules,
@@ -45,17 +44,12 @@ from uncol.run_state import (
 )
 from uncol.teacher_features import TeacherFeatures
 from uncol.teacher_setup import features_for, opinions_for
+from uncol.teacher_turns import TeacherTurns
 from uncol.teachers.specialized import make_specialized_teacher
 from uncol.training_record import by_name, with_training
 from uncol.training_setup import FineTuneSetup, card_for, frame_cases, helpers_for, student_for
 
 _CURVE_POINTS = 100
-_STUDENTS_OWN_S = 60.0
-"""What of a time budget is the student's alone, in s; the generalized teacher may take a part of the rest."""
-_CARRY_PART = 0.45
-"""Part of that rest after which annotated slices are not carried on further."""
-_LARGEST_TEACHER_PART = 0.5
-"""Part of that rest that all asking of the generalized teacher may take."""
 _REPORT_INTERVAL_S = 0.5
 
 
@@ -75,8 +69,6 @@ class Run:
         self.stage = 1
         self.batch_size = self.config.optimizer.batch_size
         self.specialized_reliability = torch.ones(len(setup.structures) + 1)
-        self._round = 0
-        self._teacher_s = 0.0
         self._curve = LearningCurve()
         self.losses: dict[str, float] = {}
         self._last_report = self._last_checkpoint = time.monotonic()
@@ -104,8 +96,11 @@ class Run:
             weight_decay=self.config.optimizer.weight_decay,
         )
         self.opinions = opinions_for(setup, self.card, self.pool, self.stacks)
+        self._turns: TeacherTurns | None = None
         self.features: TeacherFeatures | None = None
         if self.opinions is not None:
+            rounds = self.config.teachers.prompt_rounds
+            self._turns = TeacherTurns(self.opinions, rounds, self.clock.total_s, self.check_stop, self.notes)
             asked = self.opinions.slices
             self.features = features_for(setup, self.card, self.pool, self.stacks, student, asked)
 
@@ -152,28 +147,17 @@ class Run:
     @property
     def prompts_are_due(self) -> bool:
         """Say whether the next round of prompts for the generalized teacher has come."""
-        if self.stage == 1 or self.opinions is None:
-            return False
-        rounds = self.config.teachers.prompt_rounds
-        return self._round < rounds and self.stage2_fraction >= self._round / rounds
+        return self.stage > 1 and self._turns is not None and self._turns.are_due(self.stage2_fraction)
 
     def start_stage2(self) -> None:
         """Leave stage 1: from now on unannotated slices are learned from, too."""
         self._curve.close_point(self.step, self.clock.elapsed_s, self.stage)
         self.specialized_reliability = self._score_specialized_teacher()
-        if self.opinions is not None:
-            self._score_prompts(self.opinions)
+        if self._turns is not None:
+            self._turns.score_prompts(self._specialized_slices(), self.pool.held_out_slices)
         self.stage = 2
         self.pool.release_held_out()
         self.clock.start_stage2()
-
-    def _score_prompts(self, opinions: GeneralizedOpinions) -> None:
-        """Let the generalized teacher answer what stage 1 did not see, prompted as it will be in stage 2."""
-        slices = self.pool.held_out_slices
-        phase = "Trying the foundation model on annotated slices"
-        watch = SliceWatch(self.check_stop, phase, len(slices), self._teacher_seconds_left())
-        opinions.score_prompts(self._specialized_slices(), slices, watch)
-        self._teacher_s += watch.elapsed_s
 
     def _score_specialized_teacher(self) -> Tensor:
         """Return its Dice (C,) on the slices that stage 1 did not see; their mean for a class in none of them.
@@ -195,14 +179,10 @@ class Run:
 
     def prompt_generalized_teacher(self) -> None:
         """Ask the generalized teacher about every unannotated slice, with fresh boxes."""
-        if self.opinions is not None:
-            phase = f"Asking the foundation model (round {self._round + 1})"
-            watch = SliceWatch(self.check_stop, phase, len(self.opinions.slices), self._teacher_seconds_left())
-            self.opinions.prompt(self._specialized_slices(), watch, self.specialized_reliability)
-            self._note_teacher_time(watch, "between annotated slices")
-            if self._round == 0:
+        if self._turns is not None:
+            self._turns.prompt(self._specialized_slices(), self.specialized_reliability)
+            if self._turns.rounds_done == 1:
                 self.clock.start_stage2()
-            self._round += 1
 
     def _specialized_slices(self) -> SpecializedSlices:
         return SpecializedSlices(self.specialized_teacher, self.pool, self.stacks, self.device)
@@ -300,38 +280,11 @@ class Run:
 
     def begin(self) -> None:
         """Let the generalized teacher carry annotated slices on, then start counting stage 1."""
-        if self.opinions is not None:
-            self._carry_annotated(self.opinions)
+        if self._turns is not None:
+            self.clock.expected_teacher_s = self._turns.carry_annotated()
         self.clock.start_stage1()
         self.student.train()
         self.has_begun = True
-
-    def _carry_annotated(self, opinions: GeneralizedOpinions) -> None:
-        structures = len(self.card.structures)
-        calls = 2 * structures * sum(len(each.images) for each in self.stacks)
-        limit = self._seconds_for_teacher(_CARRY_PART)
-        watch = SliceWatch(self.check_stop, "Carrying annotated slices on with the foundation model", calls, limit)
-        opinions.carry_and_score(watch)
-        self._note_teacher_time(watch, "carried from annotated slices")
-        if limit is not None:
-            left = opinions.slices_to_ask * structures * watch.seconds_to_answer
-            self.clock.expected_teacher_s = min(left, self._teacher_seconds_left() or 0.0)
-
-    def _teacher_seconds_left(self) -> float | None:
-        return self._seconds_for_teacher(_LARGEST_TEACHER_PART)
-
-    def _seconds_for_teacher(self, part: float) -> float | None:
-        """Return how long the generalized teacher may be asked from now on, in s; None without a time budget."""
-        total = self.clock.total_s
-        return None if total is None else max(0.0, part * (total - _STUDENTS_OWN_S) - self._teacher_s)
-
-    def _note_teacher_time(self, watch: SliceWatch, what: str) -> None:
-        self._teacher_s += watch.elapsed_s
-        if watch.time_is_up:
-            self.notes.append(
-                f"There was no time for everything that the foundation model is asked {what}, so the model learned "
-                "less from the slices that nobody annotated. Give more minutes."
-            )
 
     def _say(self, phase: str, fraction: float | None = None) -> None:
         self._last_report = time.monotonic()
@@ -423,13 +376,13 @@ def _state_of(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "has_begun": run.has_begun,
         "step": run.step,
         "stage": run.stage,
-        "round": run._round,
+        "round": run._turns.rounds_done if run._turns else 0,
         "batch_size": run.batch_size,
         "elapsed_s": run.clock.elapsed_s,
         "stage1_began_s": run.clock.stage1_began_s,
         "stage2_began_s": run.clock.stage2_began_s,
         "expected_teacher_s": run.clock.expected_teacher_s,
-        "teacher_s": run._teacher_s,
+        "teacher_s": run._turns.elapsed_s if run._turns else 0.0,
         "curve": {"points": run._curve.points, "sums": run._curve.sums, "count": run._curve.count},
         "notes": run.notes,
     }
@@ -440,19 +393,18 @@ def _load_state(run: Run, tensors: dict[str, Tensor], record: dict[str, Any]) ->
     load_modules(tensors, student=run.student, helpers=run.helpers, specialized=run.specialized_teacher)
     load_optimizer(tensors, run.optimizer)
     run.has_begun = record["has_begun"]
-    run.step, run.stage, run._round = record["step"], record["stage"], record["round"]
+    run.step, run.stage = record["step"], record["stage"]
     run.batch_size = record["batch_size"]
     run.specialized_reliability = tensors["specialized_reliability"]
     if run.stage > 1:
         run.pool.release_held_out()
-    run.notes = list(record["notes"])
+    run.notes[:] = record["notes"]
     run._curve = LearningCurve(**record["curve"])
     if run.opinions is not None and run.has_begun:
         run.opinions.load_state(part_of(tensors, "opinions."))
-        if run._round:
-            run.opinions.count_votes()
+    if run._turns is not None:
+        run._turns.go_on(record["round"], record["teacher_s"])
     run.clock = BudgetClock(run.budget, record["elapsed_s"], record["stage1_began_s"], record["stage2_began_s"])
     run.clock.expected_teacher_s = record["expected_teacher_s"]
-    run._teacher_s = record["teacher_s"]
     run.student.train()
     load_random(tensors, run.generator, run.device)

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
+from threshold_teacher import ThresholdTeacher
 
 from uncol.benchmark.prompted import segment_prompted
 from uncol.checkpoints import ModelCard
 from uncol.config import Config, TeacherConfig
 from uncol.errors import CancelledError
 from uncol.job import Structure
-from uncol.prompts import mask_of_box
 from uncol.teachers.embeddings import EmbeddingCache
-from uncol.teachers.generalized import Decoded
-from uncol.transforms import SliceFrame, frame_with_longest_side
 from uncol.volume import Volume
 
 CARD = ModelCard(
@@ -29,27 +25,10 @@ CARD = ModelCard(
 GRID = np.diag([-1.0, -1.0, 1.0, 1.0])  # columns run to the left, rows to the back: as radiologists look at it
 
 
-class BoxTeacher:
-    """A generalized teacher that fills every box where the image is bright, in the image's own pixels."""
-
-    name = "box"
-    identity = "box-1"
-
-    def frame_of(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> SliceFrame:
-        return frame_with_longest_side(rows, columns, spacing_mm, 12)
-
-    def encode(self, image: Tensor) -> Tensor:
-        return image[None].half()
-
-    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
-        inside = [torch.from_numpy(mask_of_box(box, frame.rows, frame.columns)) for box in boxes.numpy()]
-        return Decoded((torch.stack(inside) & (embedding > 0.5)).float(), torch.ones(len(boxes)))
-
-
 def redraw(image: np.ndarray, labels: np.ndarray, *, stop: bool = False) -> np.ndarray:
     volume = Volume(image[None].astype(np.float32), GRID)
     found = Volume(labels[None].astype(np.uint8), GRID)
-    return segment_prompted(volume, found, CARD, BoxTeacher(), EmbeddingCache(None), lambda: stop).voxels[0]
+    return segment_prompted(volume, found, CARD, ThresholdTeacher(12), EmbeddingCache(None), lambda: stop).voxels[0]
 
 
 def canvas(*parts: tuple[tuple[slice, slice], int]) -> np.ndarray:

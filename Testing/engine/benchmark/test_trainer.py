@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from threshold_teacher import ThresholdTeacher
 
 from uncol.benchmark.cases import Cases
 from uncol.benchmark.protocol import BENCHMARKS, Benchmark
@@ -22,35 +22,15 @@ from uncol.datasets import LabeledCase
 from uncol.errors import CancelledError
 from uncol.job import Structure
 from uncol.methods import METHODS
-from uncol.prompts import mask_of_box
 from uncol.teachers.foundation import FoundationModel
-from uncol.teachers.generalized import Decoded
-from uncol.transforms import SliceFrame, frame_with_longest_side
 from uncol.volume import Volume
 
 BALL = Structure(1, "ball")
 STEPS = 8
 
 
-class ThresholdTeacher:
-    """A generalized teacher that finds whatever is brighter than half of the window inside a box."""
-
-    name = "threshold"
-    identity = "threshold-1"
-
-    def frame_of(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> SliceFrame:
-        return frame_with_longest_side(rows, columns, spacing_mm, 32)
-
-    def encode(self, image: Tensor) -> Tensor:
-        return image[None].half()
-
-    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
-        inside = [torch.from_numpy(mask_of_box(box, frame.rows, frame.columns)) for box in boxes.numpy()]
-        return Decoded((torch.stack(inside) & (embedding > 0.5)).float(), torch.ones(len(boxes)))
-
-
 def load_threshold_teacher(_device: torch.device, _choice: FoundationModel) -> ThresholdTeacher:
-    return ThresholdTeacher()
+    return ThresholdTeacher(32)
 
 
 def ball_case(seed: int, shape: tuple[int, int, int] = (8, 20, 24)) -> LabeledCase:

@@ -10,41 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from threshold_teacher import ThresholdTeacher
 
-from uncol.prompts import mask_of_box
 from uncol.teachers import embeddings
 from uncol.teachers.embeddings import EmbeddingCache, PromptableStack
-from uncol.teachers.generalized import Decoded
-from uncol.transforms import SliceFrame, frame_with_longest_side
 
 ONE_MM = (1.0, 1.0)
 
 
-class ThresholdTeacher:
-    """A generalized teacher that finds whatever is brighter than the middle of the window inside a box."""
-
-    name = "threshold"
-
-    def __init__(self, identity: str = "threshold-1") -> None:
-        self.identity = identity
-        self.encoded = 0
-
-    def frame_of(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> SliceFrame:
-        return frame_with_longest_side(rows, columns, spacing_mm, 16)
-
-    def encode(self, image: Tensor) -> Tensor:
-        self.encoded += 1
-        return image[None].half()
-
-    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
-        inside = [torch.from_numpy(mask_of_box(box, frame.rows, frame.columns)) for box in boxes.numpy()]
-        return Decoded((torch.stack(inside) & (embedding > 0.5)).float(), torch.ones(len(boxes)))
-
-
 @pytest.fixture
 def teacher() -> ThresholdTeacher:
-    return ThresholdTeacher()
+    return ThresholdTeacher(16)
 
 
 def slices(count: int = 3, seed: int = 0) -> np.ndarray:
@@ -129,7 +105,7 @@ class TestEncodingOnce:
         assert tall.shape == (1, 16, 8)
 
     def test_another_teacher_does_not_get_these_embeddings(self, teacher: ThresholdTeacher) -> None:
-        cache, other = EmbeddingCache(None), ThresholdTeacher("threshold-2")
+        cache, other = EmbeddingCache(None), ThresholdTeacher(16, "threshold-2")
         prompted(teacher, cache).embedding(0)
 
         prompted(other, cache).embedding(0)
@@ -149,7 +125,7 @@ class TestOnDisk:
     def test_embeddings_survive_a_restart(self, teacher: ThresholdTeacher, tmp_path: Path) -> None:
         first = prompted(teacher, EmbeddingCache(tmp_path / "cache")).embedding(0)
 
-        after_restart = prompted(ThresholdTeacher(), EmbeddingCache(tmp_path / "cache"))
+        after_restart = prompted(ThresholdTeacher(16), EmbeddingCache(tmp_path / "cache"))
         again = after_restart.embedding(0)
 
         assert after_restart._teacher.encoded == 0  # type: ignore[attr-defined]  # the test's own teacher

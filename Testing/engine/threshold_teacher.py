@@ -1,0 +1,36 @@
+"""A generalized teacher without weights, whose answers can be computed by hand."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from uncol.prompts import mask_of_box
+from uncol.teachers.generalized import Decoded
+from uncol.transforms import SliceFrame, frame_with_longest_side
+
+
+class ThresholdTeacher:
+    """It finds whatever is brighter than the middle of the window inside a box.
+
+    Args:
+        side: Longest side of its frame in pixels.
+        identity: What distinguishes its embeddings from those of others.
+    """
+
+    name = "threshold"
+
+    def __init__(self, side: int, identity: str = "threshold-1") -> None:
+        self.identity, self.encoded = identity, 0
+        self._side = side
+
+    def frame_of(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> SliceFrame:
+        return frame_with_longest_side(rows, columns, spacing_mm, self._side)
+
+    def encode(self, image: Tensor) -> Tensor:
+        self.encoded += 1
+        return image[None].half()
+
+    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
+        inside = [torch.from_numpy(mask_of_box(box, frame.rows, frame.columns)) for box in boxes.numpy()]
+        return Decoded((torch.stack(inside) & (embedding > 0.5)).float(), torch.ones(len(boxes)))
