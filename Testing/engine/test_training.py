@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -136,6 +137,25 @@ def test_resuming_with_other_labels_is_refused(make_setup, tmp_path: Path):
         fine_tune(other, tmp_path / "model", resume=True)
 
 
+@pytest.mark.parametrize(
+    ("section", "name", "value", "sentence"),
+    [
+        ("student", "channels", (4, 4, 4, 4, 4), r"with student.channels \[8, 8, 8, 8, 8\], not \[4, 4, 4, 4, 4\]"),
+        ("data", "neighbor_count", 1, r"with data.neighbor_count 7, not 1"),
+    ],
+)
+def test_resuming_with_another_student_is_refused(
+    make_setup, tmp_path: Path, section: str, name: str, value: Any, sentence: str
+):
+    with pytest.raises(CancelledError):
+        fine_tune(make_setup(), tmp_path / "model", should_stop=StopAfter(3))
+    setup = make_setup()
+    config = replace(setup.config, **{section: replace(getattr(setup.config, section), **{name: value})})
+
+    with pytest.raises(CheckpointError, match=sentence):
+        fine_tune(replace(setup, config=config), tmp_path / "model", resume=True)
+
+
 def test_a_new_run_does_not_overwrite_an_unfinished_one(make_setup, tmp_path: Path):
     with pytest.raises(CancelledError):
         fine_tune(make_setup(), tmp_path / "model", should_stop=StopAfter(3))
@@ -240,6 +260,16 @@ def test_the_specialized_teachers_reliability_is_its_dice_on_the_held_out_slice(
 
     expected = 2 * float((found & truth).sum()) / float(found.sum() + truth.sum())
     assert float(run.specialized_reliability[1]) == pytest.approx(expected)
+    assert run.held_out_dice == {"ball": pytest.approx(expected, abs=5e-4)}
+
+
+def test_where_nothing_was_held_out_no_dice_is_told(make_setup, tmp_path: Path):
+    setup = make_setup(with_teacher=True)
+    few = keep_annotated(setup.cases[0].labels, [AnnotatedSlices("K", (0, 6, 11))], "ball")
+    model = fine_tune(replace(setup, cases=[LabeledCase(setup.cases[0].image, few)]), tmp_path / "model")
+
+    assert model.card.training["specialized_reliability"]["ball"] > 0  # that of the other teacher
+    assert model.card.training["held_out_dice"] == {}
 
 
 @pytest.mark.slow

@@ -69,6 +69,7 @@ class Run:
         self.stage = 1
         self.batch_size = self.config.optimizer.batch_size
         self.specialized_reliability = torch.ones(len(setup.structures) + 1)
+        self.held_out_dice: dict[str, float] = {}
         self._curve = LearningCurve()
         self.losses: dict[str, float] = {}
         self._last_report = self._last_checkpoint = time.monotonic()
@@ -164,18 +165,21 @@ class Run:
 
         Where no slice was held out nobody knows, and it is taken to be as good as the generalized teacher.
         """
-        scores: list[list[float]] = [[] for _ in range(self.card.class_count)]
+        scores: dict[str, list[float]] = {}
         for address in self.pool.held_out:
             found = self.specialized_probabilities_at([address]).argmax(1)
             truth = self.pool.targets([address])
-            for structure in range(1, self.card.class_count):
-                if (truth == structure).any():
-                    scores[structure].append(dice((found == structure).numpy(), (truth == structure).numpy()))
-        measured = [float(np.mean(each)) for each in scores if each]
+            for label, structure in enumerate(self.card.structures, start=1):
+                if (truth == label).any():
+                    score = dice((found == label).numpy(), (truth == label).numpy())
+                    scores.setdefault(structure.name, []).append(score)
+        names = [each.name for each in self.card.structures]
+        measured = {name: float(np.mean(scores[name])) for name in names if name in scores}
+        self.held_out_dice = {name: round(each, 3) for name, each in measured.items()}
         if not measured:
             return torch.ones(self.card.class_count) if self.opinions is None else self.opinions.reliability
-        otherwise = float(np.mean(measured))
-        return torch.tensor([float(np.mean(each)) if each else otherwise for each in scores])
+        otherwise = float(np.mean(list(measured.values())))
+        return torch.tensor([otherwise, *(measured.get(name, otherwise) for name in names)])
 
     def prompt_generalized_teacher(self) -> None:
         """Ask the generalized teacher about every unannotated slice, with fresh boxes."""
@@ -324,7 +328,7 @@ def finish_run(run: Run) -> Model:
 
 
 def _check_belongs(run: Run, record: dict[str, Any]) -> None:
-    """Make sure that a checkpoint was written by a run over the same data, by the same method and teacher."""
+    """Make sure that a checkpoint was written by a run over the same data, by the same method, teacher and student."""
     where, otherwise = f'The checkpoint in "{run.out}"', "Resume with the same one, or start anew in another folder."
     if record["fingerprint"] != run.setup.fingerprint():
         message = (
@@ -341,6 +345,12 @@ def _check_belongs(run: Run, record: dict[str, Any]) -> None:
     if former != teacher:
         message = f"{where} was written with foundation model {former or 'none'}, not {teacher or 'none'}. {otherwise}"
         raise CheckpointError(message)
+    now = run.config.as_document()
+    for section in ("student", "data"):
+        for name, before in record["config"].get(section, {}).items():
+            if now[section].get(name, before) != before:
+                message = f"{where} was written with {section}.{name} {before}, not {now[section][name]}. {otherwise}"
+                raise CheckpointError(message)
 
 
 def _generalized_teacher_of(run: Run) -> str | None:
@@ -357,6 +367,7 @@ def _finished_card(run: Run) -> ModelCard:
         "generalized_teacher": _generalized_teacher_of(run),
         "generalized_reliability": None if run.opinions is None else by_name(run.card, run.opinions.reliability),
         "specialized_reliability": by_name(run.card, run.specialized_reliability),
+        "held_out_dice": run.held_out_dice,
         "curve": run._curve.points,
         "notes": run.notes,
     }
@@ -384,6 +395,7 @@ def _state_of(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "expected_teacher_s": run.clock.expected_teacher_s,
         "teacher_s": run._turns.elapsed_s if run._turns else 0.0,
         "curve": {"points": run._curve.points, "sums": run._curve.sums, "count": run._curve.count},
+        "held_out_dice": run.held_out_dice,
         "notes": run.notes,
     }
     return tensors, record
@@ -396,6 +408,7 @@ def _load_state(run: Run, tensors: dict[str, Tensor], record: dict[str, Any]) ->
     run.step, run.stage = record["step"], record["stage"]
     run.batch_size = record["batch_size"]
     run.specialized_reliability = tensors["specialized_reliability"]
+    run.held_out_dice = record.get("held_out_dice", {})
     if run.stage > 1:
         run.pool.release_held_out()
     run.notes[:] = record["notes"]
