@@ -63,6 +63,28 @@ def test_large_slices_keep_the_fine_border_of_the_structure():
     assert (labels == disk).all()
 
 
+@pytest.mark.parametrize("place", [0, 1, 2, 3])
+@pytest.mark.parametrize("drift", [0, 1])
+def test_thin_structures_in_large_slices_stay_whole_wherever_they_lie(place: int, drift: int):
+    labels = np.zeros((12, 512, 512), dtype=np.uint8)  # pieces are found in blocks of 4 x 4 pixels
+    for index in range(12):
+        start = 200 + place + drift * index
+        labels[index, start : start + 2, start : start + 2] = 1
+    whole = labels.copy()
+    labels[5, 400, 30] = 1
+
+    assert remove_islands(labels, [1]) == {1: 1}
+    assert (labels == whole).all()
+
+
+def test_pieces_are_measured_in_voxels_not_in_blocks():
+    labels = np.zeros((3, 512, 512), dtype=np.uint8)
+    labels[:, 40:60, 40:60] = 1  # 1,200 voxels in 75 blocks
+    labels[:, 400, 100:160] = 1  # 180 voxels, less than 240, in 45 blocks, more than 15: an island
+
+    assert remove_islands(labels, [1]) == {1: 180}
+
+
 def test_nothing_happens_where_the_structure_is_not_found():
     labels = np.zeros((2, 5, 5), dtype=np.uint8)
 

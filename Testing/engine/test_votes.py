@@ -94,6 +94,16 @@ class TestCarrying:
         assert not found.any()
         assert deserved.tolist() == [1]
 
+    def test_it_is_voted_away_down_to_the_first_slice_as_up_to_the_last_one(self) -> None:
+        nothing = np.zeros((SIDE, SIDE), dtype=bool)
+        truth = [nothing, nothing, square(8, 8), square(8, 8)]
+        down, up = votes_on(truth, [3]), votes_on(truth[::-1], [0])
+        for votes in (down, up):
+            votes.carry_and_score(Patience())
+
+        assert down.decided[:, 0, BACKWARD].tolist() == [True, True, True, False]
+        assert up.decided[:, 0, FORWARD].tolist() == [False, True, True, True]
+
     def test_where_time_is_short_the_nearest_slices_are_voted_on(self) -> None:
         votes = votes_on(drifting(9), [0, 8])
         votes.carry_and_score(Patience(2 + 3))  # both annotated slices are tried first

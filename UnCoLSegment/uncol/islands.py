@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, generate_binary_structure
+from scipy.ndimage import generate_binary_structure
 from scipy.ndimage import label as connected_components
 
 _COARSE_SIDE = 128
-"""Pieces are found in slices that are thinned out to at most this many pixels, so that memory stays small."""
+"""Pieces are found in slices of at most this many blocks of pixels, so that memory stays small."""
 _LARGE_PIECE = 0.2
 """A piece of at least this part of the largest one is kept: a structure may be cut by the edge of the image."""
 _ONE_PIECE_SHARE = 0.9
@@ -43,7 +43,7 @@ def remove_islands(labels: NDArray[np.uint8], values: Sequence[int]) -> dict[int
     step = -(-max(labels.shape[1:]) // _COARSE_SIDE)
     removed: dict[int, int] = {}
     for value in values:
-        kept = _large_pieces(labels[:, ::step, ::step] == value)
+        kept = _large_pieces(np.stack([_count_in_blocks(each == value, step) for each in labels]))
         for labels_slice, kept_slice in zip(labels, kept, strict=True):
             near = np.repeat(np.repeat(kept_slice, step, 0), step, 1)[: labels.shape[1], : labels.shape[2]]
             islands = (labels_slice == value) & ~near
@@ -53,11 +53,19 @@ def remove_islands(labels: NDArray[np.uint8], values: Sequence[int]) -> dict[int
     return removed
 
 
-def _large_pieces(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    everywhere = generate_binary_structure(3, 3)
-    pieces, _ = connected_components(mask, everywhere)
-    volumes = np.bincount(pieces.ravel())
-    volumes[0] = 0
-    large = volumes >= _LARGE_PIECE * max(1, volumes.max())
-    kept: NDArray[np.bool_] = binary_dilation(large[pieces], everywhere)
+def _count_in_blocks(mask: NDArray[np.bool_], step: int) -> NDArray[np.int64]:
+    """Return how many pixels of a slice (H, W) lie in each block of step x step: none is lost, however thin."""
+    rows, columns = mask.shape
+    padded = np.pad(mask, ((0, -rows % step), (0, -columns % step)))
+    counts: NDArray[np.int64] = padded.reshape(-(-rows // step), step, -(-columns // step), step).sum((1, 3))
+    return counts
+
+
+def _large_pieces(counts: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return the blocks (S, H, W) of the pieces that are no islands, from the voxels in every block."""
+    pieces, _ = connected_components(counts > 0, generate_binary_structure(3, 3))
+    volumes = np.bincount(pieces.ravel(), weights=counts.ravel())
+    large = volumes >= _LARGE_PIECE * volumes.max()
+    large[0] = False
+    kept: NDArray[np.bool_] = large[pieces]
     return kept

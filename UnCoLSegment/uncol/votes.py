@@ -250,7 +250,7 @@ class CaseVotes:
         for index, answer in carry(self.prompted, begin, indices, limits, self._step_margin, watch):
             self._keep(index, structure, source, answer.probability)
             yield index
-        self.decided[indices.start : indices.stop : indices.step, structure, source] = True
+        self.decided[list(indices), structure, source] = True
 
     def _keep(self, index: int, structure: int, source: int, probability: NDArray[np.float32]) -> None:
         self.decided[index, structure, source] = True
