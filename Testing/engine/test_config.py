@@ -115,6 +115,10 @@ def test_a_field_that_models_of_earlier_versions_still_hold_is_passed_over() -> 
         pytest.param([], r"^Configuration file must be a JSON object, got \[\]\.$", id="list at the top"),
         pytest.param({"data": 5}, r"^Configuration data.* must be a JSON object, got 5\.$", id="number for a part"),
         pytest.param(
+            {"seed": 2**63}, r"^seed must be at least 0 and less than 2\^63, got 9223372036854775808\.$", id="seed"
+        ),
+        pytest.param({"seed": -1}, r"^seed must be at least 0 and less than 2\^63, got -1\.$", id="negative seed"),
+        pytest.param(
             {"data": {"max_side_vox": "large"}},
             r"^data.max_side_vox has the wrong type: got 'large', expected int\.$",
             id="word for a number",

@@ -25,7 +25,7 @@ from uncol.teachers.embeddings import EmbeddingCache
 from uncol.teachers.lite_medsam import load_lite_medsam
 from uncol.training import fine_tune, learn_from_annotated, learn_from_both, optimize
 from uncol.training_setup import FineTuneSetup
-from uncol.volume import Volume
+from uncol.volume import UNKNOWN_LABEL, Volume
 
 CPU = torch.device("cpu")
 BALL = Structure(3, "ball")
@@ -156,6 +156,18 @@ def test_resuming_with_another_student_is_refused(
         fine_tune(replace(setup, config=config), tmp_path / "model", resume=True)
 
 
+def test_resuming_without_the_base_model_is_refused(make_setup, tmp_path: Path):
+    base = fine_tune(make_setup(), tmp_path / "base")
+    other = Model(replace(base.card, slice_mm=5.0), base.student)
+    with pytest.raises(CancelledError):
+        fine_tune(replace(make_setup(), base=other), tmp_path / "model", should_stop=StopAfter(3))
+
+    with pytest.raises(
+        CheckpointError, match=r"was written with another base model, or with none\. Resume with the same"
+    ):
+        fine_tune(make_setup(), tmp_path / "model", resume=True)
+
+
 def test_a_new_run_does_not_overwrite_an_unfinished_one(make_setup, tmp_path: Path):
     with pytest.raises(CancelledError):
         fine_tune(make_setup(), tmp_path / "model", should_stop=StopAfter(3))
@@ -263,6 +275,28 @@ def test_the_specialized_teachers_reliability_is_its_dice_on_the_held_out_slice(
     assert run.held_out_dice == {"ball": pytest.approx(expected, abs=5e-4)}
 
 
+def test_what_seems_to_go_on_where_the_image_is_padded_is_no_mistake(make_setup, tmp_path: Path):
+    setup = make_setup()
+    image, labels = setup.cases[0].image, setup.cases[0].labels
+    rows = np.s_[:, :25]  # the ball ends at the last of 25 rows, which are padded to 32
+    cut = LabeledCase(*(Volume(each.voxels[rows], each.ijk_to_ras) for each in (image, labels)))
+    run = begin_run(replace(setup, cases=[cut]), tmp_path / "model", lambda _: None, lambda: False)
+    (held_out,) = run.pool.held_out
+    truth = run.pool.targets([held_out])
+    everywhere = torch.where(truth == 1, 9.0, -9.0)
+    everywhere[truth == UNKNOWN_LABEL] = 9.0
+
+    class FindsTheBall(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return torch.stack([-everywhere, everywhere], 1)
+
+    run.specialized_teacher = FindsTheBall()
+    run.start_stage2()
+
+    assert (truth == UNKNOWN_LABEL).any()
+    assert run.held_out_dice == {"ball": 1.0}
+
+
 def test_where_nothing_was_held_out_no_dice_is_told(make_setup, tmp_path: Path):
     setup = make_setup(with_teacher=True)
     few = keep_annotated(setup.cases[0].labels, [AnnotatedSlices("K", (0, 6, 11))], "ball")
@@ -313,7 +347,7 @@ def test_full_memory_halves_the_batch_and_says_so(make_setup, tmp_path: Path):
     run.within_memory(step_that_needs_room)
 
     assert tried == [2, 1, 1]
-    assert run.notes == ["The CPU memory is full; going on with 1 slice(s) at a time."]
+    assert run.notes == ["The CPU memory is full; going on in smaller batches (1 at a time)."]
 
 
 @pytest.mark.gpu

@@ -208,6 +208,7 @@ class Config:
     budget: BudgetConfig = field(default_factory=BudgetConfig)
 
     def __post_init__(self) -> None:
+        _require(0 <= self.seed < 2**63, "seed must be at least 0 and less than 2^63", self.seed)
         find_method(self.method)
         check_ablations(self.ablations)
 

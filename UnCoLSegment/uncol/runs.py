@@ -48,6 +48,7 @@ from uncol.teacher_turns import TeacherTurns
 from uncol.teachers.specialized import make_specialized_teacher
 from uncol.training_record import by_name, with_training
 from uncol.training_setup import FineTuneSetup, card_for, frame_cases, helpers_for, student_for
+from uncol.volume import UNKNOWN_LABEL
 
 _CURVE_POINTS = 100
 _REPORT_INTERVAL_S = 0.5
@@ -167,8 +168,9 @@ class Run:
         """
         scores: dict[str, list[float]] = {}
         for address in self.pool.held_out:
-            found = self.specialized_probabilities_at([address]).argmax(1)
             truth = self.pool.targets([address])
+            found = self.specialized_probabilities_at([address]).argmax(1)
+            found[truth == UNKNOWN_LABEL] = 0  # also where the image is padded and the structure seems to go on
             for label, structure in enumerate(self.card.structures, start=1):
                 if (truth == label).any():
                     score = dice((found == label).numpy(), (truth == label).numpy())
@@ -345,7 +347,10 @@ def _check_belongs(run: Run, record: dict[str, Any]) -> None:
     if former != teacher:
         message = f"{where} was written with foundation model {former or 'none'}, not {teacher or 'none'}. {otherwise}"
         raise CheckpointError(message)
-    now = run.config.as_document()
+    frame, now = _frame_of(run), run.config.as_document()
+    if record.get("frame", frame) != frame:
+        message = f"{where} was written with another base model, or with none. {otherwise}"
+        raise CheckpointError(message)
     for section in ("student", "data"):
         for name, before in record["config"].get(section, {}).items():
             if now[section].get(name, before) != before:
@@ -356,6 +361,17 @@ def _check_belongs(run: Run, record: dict[str, Any]) -> None:
 def _generalized_teacher_of(run: Run) -> str | None:
     """Return the name of the foundation model that takes part, if one does."""
     return run.setup.teacher.name if run.opinions is not None and run.setup.teacher else None
+
+
+def _frame_of(run: Run) -> dict[str, Any]:
+    """Return how the student sees images; a base model decides it, otherwise the first image."""
+    card = run.card
+    return {
+        "plane": card.plane,
+        "pixel_mm": card.pixel_mm,
+        "slice_mm": card.slice_mm,
+        "window": list(card.window),
+    }
 
 
 def _finished_card(run: Run) -> ModelCard:
@@ -382,6 +398,7 @@ def _state_of(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
         tensors |= {f"opinions.{key}": value for key, value in run.opinions.state().items()}
     record = {
         "fingerprint": run.setup.fingerprint(),
+        "frame": _frame_of(run),
         "config": run.config.as_document(),
         "generalized_teacher": _generalized_teacher_of(run),
         "has_begun": run.has_begun,
