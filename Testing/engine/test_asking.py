@@ -72,3 +72,14 @@ def test_the_watch_tells_the_part_that_is_done_and_when_time_is_up():
     late = SliceWatch(lambda *_: None, "Asking", 4, 0.0)
     time.sleep(0.001)
     assert late.time_is_up
+
+
+def test_the_watch_knows_how_long_calls_took():
+    watch = SliceWatch(lambda *_: None, "Asking", 4, None)
+    assert watch.pause_s(0.5) == 0.0
+    for pause_s in (0.0, 0.0, 0.0, 0.2):
+        time.sleep(pause_s)
+        watch()
+
+    assert watch.pause_s(0.25) < 0.1
+    assert watch.pause_s(1.0) >= 0.2

@@ -163,6 +163,27 @@ class TestMinutes:
         assert clock.stage2_began_s == pytest.approx(300, abs=FEW_SECONDS)
         assert clock.fraction(0) == pytest.approx(0.35, abs=FEW_SECONDS / 288)
 
+    @pytest.mark.parametrize(
+        ("part", "elapsed_s", "stage2_began_s", "spare_s"),
+        [
+            # Stage 1 took 240 s; stage 2 would have 240 * 0.2 / 0.8 = 60 s, half of which stays.
+            pytest.param(0.8, 240.0, None, 588 - 240 - 30, id="at the end of stage 1"),
+            pytest.param(0.8, 300.0, 240.0, 588 - 300 - 30, id="in stage 2"),
+            pytest.param(0.8, 580.0, 540.0, 0.0, id="too late"),
+            pytest.param(0.0, 88.0, None, 250.0, id="no stage 1: half of what is left"),
+        ],
+    )
+    def test_asking_leaves_half_of_stage_2(
+        self, part: float, elapsed_s: float, stage2_began_s: float | None, spare_s: float
+    ) -> None:
+        budget = BudgetConfig(minutes=10, stage1_part=part)
+        clock = BudgetClock(budget, elapsed_s=elapsed_s, stage2_began_s=stage2_began_s)
+
+        assert clock.spare_s == pytest.approx(spare_s, abs=FEW_SECONDS)
+
+    def test_where_steps_are_counted_there_is_no_such_limit(self) -> None:
+        assert BudgetClock(STEPS).spare_s is None
+
     def test_the_time_left_is_exact(self) -> None:
         assert BudgetClock(TEN_MINUTES, elapsed_s=400.0).seconds_left(0) == pytest.approx(188, abs=FEW_SECONDS)
 

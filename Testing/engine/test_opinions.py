@@ -17,7 +17,7 @@ from uncol.slice_pool import SlicePool
 from uncol.teachers.embeddings import EmbeddingCache, PromptableStack
 from uncol.teachers.generalized import Decoded
 from uncol.volume import UNKNOWN_LABEL, SliceView
-from uncol.votes import CONTOUR, SourceDice
+from uncol.votes import CONTOUR, SHAPE, SourceDice
 
 SIDE = 32  # rows and columns of a slice, 1 mm each
 TEACHER_SIDE = 64  # the teacher sees two pixels for each of them
@@ -154,6 +154,14 @@ class TestBoxesFromContours:
 
         assert opinions.calls_to_carry == 16  # two structures both ways through four slices
         assert opinions.calls_to_prompt == 2  # two structures in the one slice between annotated ones
+        assert opinions.unseen_slices == 0
+
+    def test_every_slice_of_a_case_without_annotations_may_be_asked_about(self) -> None:
+        both = slice_with((SQUARE, 1), (np.s_[20:30, 2:6], 2))
+        scene = Scene(([both, UNKNOWN, both], [BRIGHT] * 3), ([UNKNOWN] * 5, [BRIGHT] * 5))
+
+        assert scene.opinions.unseen_slices == 5
+        assert scene.opinions.calls_to_prompt == 2 * (1 + 5)
 
 
 class TestBoxesFromTheSpecializedTeacher:
@@ -381,6 +389,49 @@ class TestWholeCases:
         scene.opinions.prompt(specialist_seeing(ANNOTATED), CountingWatch())
 
         assert scene.opinions.about([SliceAddress(1, 0)]).asked.tolist() == [[True, False]]
+
+
+class TestWholeCasesBesideSparseOnes:
+    """A gap of a case that is annotated as a whole is one slice: little is learned from it about wider ones."""
+
+    MOVED = slice_with((np.s_[22:30, 20:28], 1))
+    # Slice 2 lies elsewhere than slices 0 and 4 say: the interpolated contour and the answer to its box find nothing.
+    SPARSE = ((ANNOTATED, UNKNOWN, MOVED, UNKNOWN, ANNOTATED), (BRIGHT, BRIGHT, MOVED, BRIGHT, BRIGHT))
+    WHOLE = ([ANNOTATED] * 12, [BRIGHT] * 12)
+
+    @pytest.mark.parametrize("is_first", [True, False])
+    def test_sources_are_worth_what_they_are_worth_between_the_sparse_cases_slices(self, *, is_first: bool) -> None:
+        alone = Scene(self.SPARSE).carry().opinions.source_dice
+
+        cases = (self.WHOLE, self.SPARSE) if is_first else (self.SPARSE, self.WHOLE)
+        both = Scene(*cases, ([UNKNOWN] * 3, [BRIGHT] * 3)).carry().opinions.source_dice
+
+        assert alone.far[0, CONTOUR] == 0
+        np.testing.assert_array_equal(both.far, alone.far)
+        np.testing.assert_array_equal(both.near, alone.near)
+
+    def test_a_structure_that_only_whole_cases_show_keeps_its_scores(self) -> None:
+        # Structure 2 is dark in the whole case: not even its own box finds it.
+        both = slice_with((SQUARE, 1), (np.s_[20:30, 2:6], 2))
+
+        worth = Scene(self.SPARSE, ([both] * 12, [BRIGHT] * 12)).carry().opinions.source_dice
+
+        assert worth.far[0, CONTOUR] == 0
+        assert worth.near[1, CONTOUR] == 0
+        assert worth.far[1, SHAPE] == 1
+
+    def test_a_contour_too_small_to_ask_about_counts_as_tried(self) -> None:
+        # Seven pixels, elsewhere in slice 2: no box is asked, and interpolation finds nothing.
+        small, moved = slice_with((np.s_[8:15, 10:11], 1)), slice_with((np.s_[20:27, 20:21], 1))
+        sparse = ([small, UNKNOWN, moved, UNKNOWN, small], [BRIGHT] * 5)
+
+        for cases in ((sparse,), (sparse, self.WHOLE)):
+            assert Scene(*cases).carry().opinions.source_dice.far[0, SHAPE] == 0
+
+    def test_beside_cases_without_annotation_whole_ones_are_scored(self) -> None:
+        worth = Scene(self.WHOLE, ([UNKNOWN] * 3, [BRIGHT] * 3)).carry().opinions.source_dice
+
+        assert worth.far[0, [CONTOUR, SHAPE]].tolist() == [1, 1]
 
 
 class TestLargestComponent:

@@ -39,8 +39,8 @@ class Scene:
         self.notes: list[str] = []
         self.turns = TeacherTurns(self.opinions, rounds, total_s, lambda phase, _: self.told.append(phase), self.notes)
 
-    def prompt(self) -> None:
-        self.turns.prompt(sees_nothing, RELIABILITY)
+    def prompt(self, spare_s: float | None = None) -> None:
+        self.turns.prompt(sees_nothing, RELIABILITY, spare_s)
 
     @property
     def has_answer(self) -> bool:
@@ -85,6 +85,17 @@ def test_without_time_nothing_is_asked_and_the_notes_tell_what_was_left_out() ->
         "There was no time to ask the foundation model about all other slices, so the model learned less from slices "
         "that nobody annotated. Give more minutes.",
     ]
+
+
+def test_a_round_takes_no_more_than_the_run_can_spare() -> None:
+    with_time, without = Scene(total_s=600.0), Scene(total_s=600.0)
+
+    with_time.prompt(spare_s=100.0)
+    without.prompt(spare_s=0.0)
+
+    assert with_time.has_answer
+    assert not without.has_answer
+    assert (len(with_time.notes), len(without.notes)) == (0, 1)
 
 
 def test_seconds_of_an_earlier_sitting_count() -> None:

@@ -46,10 +46,9 @@ class SliceWatch:
         """Seconds since the first question."""
         return time.monotonic() - self._started
 
-    @property
-    def seconds_to_answer(self) -> float:
-        """Time for one answer about a slice that is encoded already: most of the quick half of all calls were so."""
-        return float(np.percentile(self._pauses, 25)) if self._pauses else 0.0
+    def pause_s(self, part: float) -> float:
+        """Return the time in s below which a part of the calls, in [0, 1], took; 0 before the first."""
+        return float(np.quantile(self._pauses, part)) if self._pauses else 0.0
 
 
 class SpecializedSlices:

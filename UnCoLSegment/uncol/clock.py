@@ -84,6 +84,16 @@ class BudgetClock:
         return (1 - done) / done * self.elapsed_s if done > 0 else None
 
     @property
+    def spare_s(self) -> float | None:
+        """Seconds that asking may take after stage 1, so that half of the share of stage 2 is left; None for steps."""
+        if self._total_s is None:
+            return None
+        left, part = max(0.0, self._total_s - self.elapsed_s), self._budget.stage1_part
+        stage1_s = (self.elapsed_s if self.stage2_began_s is None else self.stage2_began_s) - self.stage1_began_s
+        stage2_s = stage1_s * (1 - part) / part if part else left
+        return max(0.0, left - stage2_s / 2)
+
+    @property
     def _seconds(self) -> float:
         return self._total_s or 0.0
 

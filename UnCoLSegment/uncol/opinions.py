@@ -8,6 +8,7 @@ surer of itself than interpolation deserves.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +33,9 @@ _MOST_SCORED = 60
 
 Probabilities = Callable[[Sequence[SliceAddress]], Tensor]
 """The specialized teacher: class probabilities (B, C, H, W) of slices in the student's frame."""
+
+Scores = list[list[list[float]]]
+"""Dice (N, 4, slices) of each structure and source."""
 
 
 @dataclass(frozen=True)
@@ -74,28 +78,38 @@ class GeneralizedOpinions:
         whole_slices: bool = False,
     ) -> None:
         self._pool, self._stacks = pool, stacks
-        self._structure_count = len(pool.voxel_counts) - 1
+        self.structure_count = len(pool.voxel_counts) - 1
+        """Structures, N: all classes but the background."""
         self._least_reliability = 1e-6 if every_vote else _LEAST_RELIABILITY
         self._whole_slices = whole_slices
         self.slices = _some_of(pool.unlabeled_slices, most_slices)
         self.cases = [
-            CaseVotes(slices, each.native_labels, each.view.spacing_mm, self._structure_count, margin_pixels)
+            CaseVotes(slices, each.native_labels, each.view.spacing_mm, self.structure_count, margin_pixels)
             for slices, each in zip(prompted, stacks, strict=True)
         ]
-        ones = np.ones((self._structure_count, 4), dtype=np.float32)
+        ones = np.ones((self.structure_count, 4), dtype=np.float32)
         self.source_dice = SourceDice(ones, ones)
         self._probabilities: list[Tensor] = []
         self._deserved: list[Tensor] = []
 
     def carry_and_score(self, watch: Watch) -> None:
-        """Carry annotated slices on, and score every source of votes on annotated slices."""
-        near: list[list[list[float]]] = [[[], [], [], []] for _ in range(self._structure_count)]
-        far: list[list[list[float]]] = [[[], [], [], []] for _ in range(self._structure_count)]
+        """Carry annotated slices on, and score every source of votes on annotated slices.
+
+        A gap of a case that is annotated as a whole is one slice, and its many scores say little about wider gaps:
+        a structure that was tried in another case is scored without them.
+        """
+        whole, sparse = self._no_scores(), self._no_scores()
         for case in self.cases:
-            for total, scores in zip((near, far), case.carry_and_score(watch), strict=True):
+            totals = whole if len(case.annotated) == len(case.prompted) else sparse
+            for total, scores in zip(totals, case.carry_and_score(watch), strict=True):
                 for sources, found in zip(total, scores, strict=True):
                     for each, more in zip(sources, found, strict=True):
                         each.extend(more)
+        tried = [any(near) or any(far) for near, far in zip(*sparse, strict=True)]
+        near, far = (
+            [own if is_tried else others for own, others, is_tried in zip(*scores, tried, strict=True)]
+            for scores in zip(sparse, whole, strict=True)
+        )
         self.source_dice = SourceDice.of_scores(near, far)
 
     @property
@@ -111,16 +125,25 @@ class GeneralizedOpinions:
     @property
     def calls_to_carry(self) -> int:
         """How many questions it takes at most to carry every structure both ways through every slice."""
-        return 2 * self._structure_count * sum(len(each.prompted) for each in self.cases)
+        return 2 * self.structure_count * sum(len(each.prompted) for each in self.cases)
 
     @property
     def calls_to_prompt(self) -> int:
-        """How many questions to expect in a round: all structures where the interpolated contour of one waits."""
-        structures = range(self._structure_count)
-        return self._structure_count * sum(
+        """How many questions to expect in a round: about all structures wherever one may be.
+
+        That is where an interpolated contour waits, and every slice of a case without annotated slices.
+        """
+        structures = range(self.structure_count)
+        waiting = sum(
             any(self.cases[each.case].contour(each.index, structure) is not None for structure in structures)
             for each in self.slices
         )
+        return self.structure_count * (waiting + self.unseen_slices)
+
+    @property
+    def unseen_slices(self) -> int:
+        """How many slices are asked about in cases without annotated slices: nothing was carried through them."""
+        return sum(not self.cases[each.case].annotated for each in self.slices)
 
     def score_prompts(self, specialized: Probabilities, slices: Sequence[SliceAddress], watch: Watch) -> None:
         """Score the answers to the specialized teacher's masks in slices that it did not learn from.
@@ -130,7 +153,7 @@ class GeneralizedOpinions:
         """
         if not self._cases_are_whole:
             return
-        scores: list[list[float]] = [[] for _ in range(self._structure_count)]
+        scores: list[list[float]] = [[] for _ in range(self.structure_count)]
         for address in slices[:: -(-len(slices) // _MOST_SCORED) or 1]:
             watch()
             if watch.time_is_up:
@@ -158,7 +181,7 @@ class GeneralizedOpinions:
             watch: Called before every slice, to tell progress and to stop.
             specialized_reliability: How much of its certainty it deserves (C,); None takes all of it.
         """
-        deserves = torch.ones(self._structure_count + 1) if specialized_reliability is None else specialized_reliability
+        deserves = torch.ones(self.structure_count + 1) if specialized_reliability is None else specialized_reliability
         for address in self.slices:
             watch()
             if watch.time_is_up:
@@ -171,7 +194,7 @@ class GeneralizedOpinions:
         self._probabilities, self._deserved = [], []
         for case, stack in zip(self.cases, self._stacks, strict=True):
             rows, columns = stack.images.shape[1:]
-            shape = (len(stack.native_labels), self._structure_count, *self._pool.slice_size)
+            shape = (len(stack.native_labels), self.structure_count, *self._pool.slice_size)
             probabilities, deserved = torch.zeros(shape, dtype=torch.uint8), torch.zeros(shape[:2])
             for index in range(len(stack.native_labels)):
                 votes, deserved[index] = case.votes_on(index, self.source_dice)
@@ -221,10 +244,15 @@ class GeneralizedOpinions:
         for number, case in enumerate(self.cases):
             case.load_state({name: tensors[f"{number}.{name}"].numpy() for name in case.state()})
 
+    def _no_scores(self) -> tuple[Scores, Scores]:
+        """Return empty lists for the Dice near and far."""
+        near: Scores = [[[], [], [], []] for _ in range(self.structure_count)]
+        return near, deepcopy(near)
+
     def _ask_about(self, address: SliceAddress, specialized: Probabilities | None, deserves: Tensor) -> None:
         case = self.cases[address.case]
         learned = specialized([address])[0] if specialized else None
-        for structure in range(self._structure_count):
+        for structure in range(self.structure_count):
             mask = case.contour(address.index, structure)
             if learned is not None:
                 own, certainty = self._mask_of(learned, structure, address.case)

@@ -156,7 +156,7 @@ class Run:
         self._curve.close_point(self.step, self.clock.elapsed_s, self.stage)
         self.specialized_reliability = self._score_specialized_teacher()
         if self._turns is not None:
-            self._turns.score_prompts(self._specialized_slices(), self.pool.held_out_slices)
+            self._turns.score_prompts(self._specialized_slices(), self.pool.held_out_slices, self.clock.spare_s)
         self.stage = 2
         self.pool.release_held_out()
         self.clock.start_stage2()
@@ -186,7 +186,7 @@ class Run:
     def prompt_generalized_teacher(self) -> None:
         """Ask the generalized teacher about every unannotated slice, with fresh boxes."""
         if self._turns is not None:
-            self._turns.prompt(self._specialized_slices(), self.specialized_reliability)
+            self._turns.prompt(self._specialized_slices(), self.specialized_reliability, self.clock.spare_s)
             if self._turns.rounds_done == 1:
                 self.clock.start_stage2()
 

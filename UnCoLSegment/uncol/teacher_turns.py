@@ -49,28 +49,42 @@ class TeacherTurns:
 
     def carry_annotated(self) -> float:
         """Let it carry annotated slices on, and return the seconds that its next turn will want; 0 without a budget."""
+        opinions = self._opinions
         phase = "Carrying annotated slices on with the foundation model"
-        watch = self._watch(phase, self._opinions.calls_to_carry, _CARRY_PART)
-        self._opinions.carry_and_score(watch)
+        watch = SliceWatch(self._check, phase, opinions.calls_to_carry, self._seconds_left(_CARRY_PART))
+        opinions.carry_and_score(watch)
         self._end_turn(watch, "carry all annotated slices on with the foundation model")
         left = self._seconds_left(_LARGEST_PART)
-        return 0.0 if left is None else min(left, self._opinions.calls_to_prompt * watch.seconds_to_answer)
+        if left is None:
+            return 0.0
+        answer_s, encode_s = watch.pause_s(0.25), watch.pause_s(1 - 1 / (4 * opinions.structure_count))
+        return min(left, opinions.calls_to_prompt * answer_s + opinions.unseen_slices * encode_s)
 
-    def score_prompts(self, specialized: Probabilities, held_out: Sequence[SliceAddress]) -> None:
-        """Let it answer what stage 1 did not see, prompted as it will be in stage 2."""
-        watch = self._watch("Trying the foundation model on annotated slices", len(held_out), _LARGEST_PART)
+    def score_prompts(
+        self, specialized: Probabilities, held_out: Sequence[SliceAddress], spare_s: float | None
+    ) -> None:
+        """Let it answer what stage 1 did not see, prompted as it will be in stage 2.
+
+        Args:
+            specialized: The specialized teacher, whose masks give boxes.
+            held_out: The slices.
+            spare_s: Seconds that the run can spare; None where steps are counted.
+        """
+        phase = "Trying the foundation model on annotated slices"
+        watch = SliceWatch(self._check, phase, len(held_out), self._seconds_left(_LARGEST_PART, spare_s))
         self._opinions.score_prompts(specialized, held_out, watch)
         self.elapsed_s += watch.elapsed_s
 
-    def prompt(self, specialized: Probabilities, specialized_reliability: Tensor) -> None:
+    def prompt(self, specialized: Probabilities, specialized_reliability: Tensor, spare_s: float | None) -> None:
         """Carry out a round: ask about every unannotated slice, with fresh boxes.
 
         Args:
             specialized: The specialized teacher, whose masks give boxes.
             specialized_reliability: How much of its certainty it deserves (C,).
+            spare_s: Seconds that the run can spare; None where steps are counted.
         """
         phase = f"Asking the foundation model (round {self.rounds_done + 1})"
-        watch = self._watch(phase, len(self._opinions.slices), _LARGEST_PART)
+        watch = SliceWatch(self._check, phase, len(self._opinions.slices), self._seconds_left(_LARGEST_PART, spare_s))
         self._opinions.prompt(specialized, watch, specialized_reliability)
         self._end_turn(watch, "ask the foundation model about all other slices")
         self.rounds_done += 1
@@ -81,13 +95,12 @@ class TeacherTurns:
         if rounds_done:
             self._opinions.count_votes()
 
-    def _watch(self, phase: str, calls: int, part: float) -> SliceWatch:
-        return SliceWatch(self._check, phase, calls, self._seconds_left(part))
-
-    def _seconds_left(self, part: float) -> float | None:
+    def _seconds_left(self, part: float, spare_s: float | None = None) -> float | None:
         """Return how long it may be asked from now on, in s; None without a time budget."""
-        total = self._total_s
-        return None if total is None else max(0.0, part * (total - _STUDENTS_OWN_S) - self.elapsed_s)
+        if self._total_s is None:
+            return None
+        left = max(0.0, part * (self._total_s - _STUDENTS_OWN_S) - self.elapsed_s)
+        return left if spare_s is None else min(left, spare_s)
 
     def _end_turn(self, watch: SliceWatch, task: str) -> None:
         self.elapsed_s += watch.elapsed_s
