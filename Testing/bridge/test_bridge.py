@@ -110,7 +110,11 @@ def test_an_annotated_slice_without_the_structure_is_background(scene, make_volu
 def test_an_annotated_slice_outside_the_volume_is_refused(scene, make_volume) -> None:
     volume = addVolume(make_volume())
 
-    with pytest.raises(DataError, match="Annotated slice K:2 lies outside the volume, which has 2 slices that way"):
+    message = (
+        "Annotated slice K:2 lies outside the volume, which has 2 slices that way. Untick it in the table, or choose "
+        "the volume that was annotated."
+    )
+    with pytest.raises(DataError, match=message):
         Bridge.labelsFromSegmentation(addSegmentation({}, volume), volume, tableOf(("K", 2)))
 
 
@@ -243,6 +247,18 @@ def test_where_segments_overlap_the_later_one_counts_and_a_note_says_so(scene, m
     assert labels.voxels[0].tolist() == [[1, 1, 1, 0], [1, 2, 2, 2], [1, 1, 1, 0]]
     assert notes == ['"organ" and "tumor" overlap in 2 voxels of the annotated slices; there, "tumor" counts.']
     assert np.array_equal(maskOf(segmentation, "organ", volume), organ > 0)
+
+
+def test_an_overlap_of_one_voxel_is_told_in_the_singular(scene, make_volume) -> None:
+    volume = addVolume(make_volume())
+    organ, tumor = np.zeros((2, 3, 4)), np.zeros((2, 3, 4))
+    organ[0, 1, :2] = 1
+    tumor[0, 1, 1:] = 1
+    segmentation = addSegmentation({"organ": organ, "tumor": tumor}, volume)
+
+    notes = Bridge.labelsFromSegmentation(segmentation, volume, tableOf(("K", 0))).notes
+
+    assert notes == ['"organ" and "tumor" overlap in 1 voxel of the annotated slices; there, "tumor" counts.']
 
 
 def test_three_segments_on_three_layers_keep_their_order(scene, make_volume) -> None:

@@ -98,7 +98,14 @@ class ScriptedEngine:
 def writeModel(folder: Path, names: Sequence[str], heldOut: dict[str, float], *notes: str) -> None:
     """Write the three files of a model, as far as the store looks at them."""
     folder.mkdir(parents=True, exist_ok=True)
-    training = {"steps": 400, "seconds": 120.0, "specialized_reliability": heldOut, "curve": [], "notes": list(notes)}
+    training = {
+        "steps": 400,
+        "seconds": 120.0,
+        "specialized_reliability": dict.fromkeys(["background", *names], 0.5),  # no score of this model's
+        "held_out_dice": heldOut,
+        "curve": [],
+        "notes": list(notes),
+    }
     card = {
         "format": 1,
         "structures": [{"value": value, "name": name} for value, name in enumerate(names, 1)],

@@ -115,9 +115,22 @@ def test_an_older_slicer_is_asked_by_us_and_keeps_its_packages(requirements: Pat
     with pytest.raises(Dependencies.InstallationError):
         Dependencies.ensureInstalled(requirements)
 
-    assert "uncol-needs-this>=3.1" in older.questions[0]
+    assert older.questions[0].startswith(
+        "UnCoL needs 1 more Python package: uncol-needs-this>=3.1.\n\nIt is downloaded"
+    )
     assert older.installed == [["uncol-needs-this>=3.1"]]
     assert {line.partition("==")[0] for line in older.constraints[0].split()} >= {"SimpleITK", "numpy", "torch"}
+
+
+def test_an_older_slicer_is_asked_once_for_several_packages(requirements: Path, monkeypatch) -> None:
+    older = OlderSlicer(monkeypatch, answer=True)
+    requirements.write_text("uncol-needs-this\nuncol-needs-that\n")
+
+    with pytest.raises(Dependencies.InstallationError):
+        Dependencies.ensureInstalled(requirements)
+
+    [question] = older.questions
+    assert question.startswith("UnCoL needs 2 more Python packages: uncol-needs-this, uncol-needs-that.\n\nThey are ")
 
 
 def test_nothing_is_installed_into_an_older_slicer_that_declines(requirements: Path, monkeypatch) -> None:

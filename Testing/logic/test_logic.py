@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -66,12 +67,12 @@ class User:
         uncertainty = np.where(self.truth, 0.3, 0.05)
         self.engine.finishSegment(self.truth if found is None else found, uncertainty, ["liver"])
 
-    def fineTune(self, heldOut: float, found: np.ndarray | None = None) -> Any:
-        """Let the engine learn a model that scores so on held-out slices."""
+    def fineTune(self, heldOut: float | None, found: np.ndarray | None = None) -> Any:
+        """Let the engine learn a model that scores so on held-out slices; None if there were none."""
         learned, segmented = (sum(name == op for name, _ in self.engine.requests) for op in ("fine_tune", "segment"))
         self.logic.fineTune(self.parameters)
         self.untilAsked("fine_tune", learned + 1)
-        self.engine.finishFineTune({"liver": heldOut})
+        self.engine.finishFineTune({} if heldOut is None else {"liver": heldOut})
         self.untilAsked("segment", segmented + 1)
         self.propose(found)
         return self.end()[1]
@@ -176,6 +177,75 @@ def test_annotated_slices_are_asked_for_and_everything_else_is_unknown(user: Use
     assert (np.delete(labels, [5, 8], axis=0) == 255).all()
 
 
+# What the user is told
+
+
+@pytest.mark.parametrize(
+    ("source", "advice"),
+    [
+        (SegmentFrom.BOX, "Draw the box tighter, or annotate a few slices and fine-tune."),
+        (SegmentFrom.SLICES, "Annotate more slices that show the structure, or fine-tune."),
+        (
+            SegmentFrom.MODEL,
+            "The model looks for: liver. Choose another model, or annotate a few slices and fine-tune.",
+        ),
+    ],
+)
+def test_where_nothing_was_found_the_advice_fits_what_was_segmented_from(
+    user: User, source: SegmentFrom, advice: str
+) -> None:
+    user.driver.annotate([5, 8])
+    writeModel(user.logic.store.folder / "liver", ["liver"], {"liver": 0.9})
+    user.parameters.segmentFrom, user.parameters.modelName = source, "liver"
+
+    result = user.segment(np.zeros_like(user.truth))
+
+    assert result.message == f"Nothing was found. {advice}"
+
+
+def test_notes_of_a_fine_tune_are_those_of_learning_and_of_segmenting_and_the_engines_warnings(user: User) -> None:
+    user.driver.annotate([5, 8])
+    user.logic.fineTune(user.parameters)
+    user.untilAsked("fine_tune")
+    alone = "The foundation model is not installed; the moving average teaches alone."
+    user.engine.say("fine_tune", "log", level="warning", message=alone)
+    user.engine.say("fine_tune", "log", level="info", message="Step 1 took 0.2 s.")
+    user.engine.finishFineTune({"liver": 0.8}, "Few slices.")
+    user.untilAsked("segment")
+    user.engine.say("segment", "log", level="warning", message=alone)
+    missing = '"spleen" was not found anywhere.'
+    user.engine.finishSegment(user.truth, np.zeros(user.truth.shape), ["liver", "spleen"], missing)
+
+    _kind, result = user.end()
+
+    assert result.notes == ("Few slices.", missing, alone)
+    assert user.segment().notes == ()  # the next run begins without warnings
+
+
+@pytest.mark.parametrize("code", [-9, 137])
+def test_an_engine_that_was_killed_is_told_as_a_full_memory(user: User, code: int) -> None:
+    user.logic.segment(user.parameters)
+    user.untilAsked("segment")
+
+    user.engine.die(code)
+
+    assert user.end() == (
+        "failed",
+        f"The engine stopped unexpectedly (exit code {code}). Usually the memory was full: close other programs or "
+        "crop the volume, then try again. No annotation was lost.",
+    )
+
+
+def test_an_engine_that_ends_otherwise_says_nothing_of_memory(user: User) -> None:
+    user.logic.segment(user.parameters)
+    user.untilAsked("segment")
+
+    user.engine.die(1)
+
+    message = "The engine stopped unexpectedly (exit code 1). No annotation was lost; try again."
+    assert user.end() == ("failed", message)
+
+
 # Rounds and decisions
 
 
@@ -185,7 +255,7 @@ def test_the_first_model_is_used_and_nothing_is_scored_without_a_proposal(user: 
     result = user.fineTune(heldOut=0.8)
 
     [entry] = user.logic.rounds(user.parameters)
-    assert (entry["scored"], entry["dice"]) == ([], {})
+    assert (entry["hadProposal"], entry["scored"], entry["dice"]) == (False, [], {})
     assert (result.activated, user.logic.store.active, user.parameters.modelName) == (True, "liver", "liver")
     assert result.message == "This is your first model; it is used from now on."
 
@@ -229,7 +299,8 @@ def test_slices_that_a_first_pass_was_shown_are_not_scored(user: User) -> None:
 
     user.fineTune(heldOut=0.8)
 
-    assert user.logic.rounds(user.parameters)[0]["scored"] == []
+    [entry] = user.logic.rounds(user.parameters)
+    assert (entry["hadProposal"], entry["scored"]) == (True, [])
 
 
 def test_a_model_that_is_not_better_is_kept_but_not_used(user: User) -> None:
@@ -245,6 +316,42 @@ def test_a_model_that_is_not_better_is_kept_but_not_used(user: User) -> None:
     assert (user.logic.store.active, user.parameters.modelName) == ("liver", "liver")
     assert Path(user.engine.asked("segment")["model"]).name == "liver"
     assert [each["activated"] for each in user.logic.rounds(user.parameters)] == [True, False]
+
+
+def test_a_reliability_is_no_score_where_nothing_was_held_out(user: User) -> None:
+    user.driver.annotate([5, 8])
+    user.fineTune(heldOut=0.8)
+    user.driver.annotate([11])
+
+    result = user.fineTune(heldOut=None)
+
+    assert [each["heldOut"] for each in user.logic.rounds(user.parameters)] == [{"liver": 0.8}, {}]
+    assert result.message == "There were too few annotated slices for a comparison, so the new model is used."
+
+
+def test_the_reliability_in_an_older_card_is_no_score(user: User) -> None:
+    folder = user.logic.store.folder / "older"
+    writeModel(folder, ["liver"], {"liver": 0.9})
+    card = json.loads((folder / "model.json").read_text())
+    del card["training"]["held_out_dice"]
+    (folder / "model.json").write_text(json.dumps(card))
+    user.logic.store.activate("older")
+    user.driver.annotate([5, 8])
+
+    result = user.fineTune(heldOut=0.4)
+
+    assert result.message == "There were too few annotated slices for a comparison, so the new model is used."
+
+
+def test_a_model_of_another_structure_gives_way_and_the_user_is_told_why(user: User) -> None:
+    writeModel(user.logic.store.folder / "spleen", ["spleen"], {"spleen": 0.9})
+    user.logic.store.activate("spleen")
+    user.driver.annotate([5, 8])
+
+    result = user.fineTune(heldOut=0.8)
+
+    assert result.message.startswith("The model in use was scored on other structures (spleen)")
+    assert user.logic.store.roll_back() == "spleen"
 
 
 def test_a_better_model_takes_over_and_segments(user: User) -> None:

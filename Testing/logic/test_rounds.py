@@ -12,7 +12,6 @@ from UnCoLSegmentLib.Rounds import (
     errorAuroc,
     judge,
     knownTo,
-    measuredOnly,
     newSlices,
     ofVolume,
     readRounds,
@@ -131,12 +130,6 @@ def test_slices_are_counted_along_their_own_axis(key: str) -> None:
     assert scoreSlices(reference, [LIVER], prediction, [LIVER], [key]) == {"liver": expected[key]}
 
 
-def test_ones_mean_that_nothing_was_held_out() -> None:
-    assert measuredOnly({"liver": 1.0, "spleen": 1.0}) == {}
-    assert measuredOnly({"liver": 1.0, "spleen": 0.9}) == {"liver": 1.0, "spleen": 0.9}
-    assert measuredOnly(None) == {}
-
-
 def test_the_better_model_is_the_one_with_the_higher_mean_over_what_both_were_scored_on() -> None:
     verdict = judge({"liver": 0.9, "spleen": 0.7, "new": 0.1}, {"liver": 0.8, "spleen": 0.7})
 
@@ -151,8 +144,21 @@ def test_a_model_that_is_as_good_as_the_old_one_does_not_take_its_place() -> Non
     assert verdict.sentence == "Not better than before - kept the old model (Dice 0.80, before 0.80)."
 
 
-def test_without_anything_to_compare_the_new_model_is_used_and_the_user_told() -> None:
-    verdict = judge({}, {"liver": 0.8})
+@pytest.mark.parametrize(("new", "old"), [({}, {"liver": 0.8}), ({"liver": 0.8}, {}), ({}, {})])
+def test_without_anything_to_compare_the_new_model_is_used_and_the_user_told(
+    new: dict[str, float], old: dict[str, float]
+) -> None:
+    verdict = judge(new, old)
 
     assert verdict.isBetter
     assert "too few annotated slices" in verdict.sentence
+
+
+def test_models_of_different_structures_cannot_be_compared_and_the_user_is_told_the_way_back() -> None:
+    verdict = judge({"liver": 0.9}, {"spleen": 0.8, "left kidney": 0.7})
+
+    assert verdict.isBetter
+    assert verdict.sentence == (
+        "The model in use was scored on other structures (spleen, left kidney), so the two cannot be compared; the new "
+        "model is used. Models > Roll back returns to the old one."
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,10 +35,10 @@ def learning(annotated: Any, engine: Any) -> Any:
     return annotated
 
 
-def learn(panel: Any, engine: Any, phantom: Any, heldOut: float, *, segmentation: Any = None) -> None:
+def learn(panel: Any, engine: Any, phantom: Any, heldOut: float | None, *, segmentation: Any = None) -> None:
     """Let the engine finish the fine-tuning under way and segment with the model that is in use then."""
     count = len(engine.requests)
-    engine.finishFineTune({"background": 0.99, "liver": heldOut})
+    engine.finishFineTune({} if heldOut is None else {"liver": heldOut})
     panel.wait(lambda: any(op == "segment" for op, _ in engine.requests[count:]))
     engine.finishSegment(phantom.proposed if segmentation is None else segmentation, phantom.uncertainty, ["liver"])
     panel.wait(lambda: panel.shown("fineTune"))
@@ -149,6 +150,60 @@ def test_a_new_round_is_first_scored_against_the_proposal(learning: Any, engine:
 
     # Slice 8 is new; the proposal holds nothing there, so its Dice is 0.
     assert learning.cells("roundsTable")[1] == ["2", "4", "liver 0.00", "not finished"]
+
+
+def test_a_round_without_new_slices_says_so(learning: Any, engine: Any, phantom: Any) -> None:
+    learn(learning, engine, phantom, 0.93)
+
+    learning.click("fineTuneButton")
+    learning.wait(lambda: [op for op, _ in engine.requests].count("fine_tune") == 2)
+
+    assert learning.cells("roundsTable")[1] == ["2", "3", "no new slices", "not finished"]
+
+
+def test_a_round_whose_new_slices_are_empty_says_so(learning: Any, engine: Any, phantom: Any) -> None:
+    learn(learning, engine, phantom, 0.93)
+    views = [node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if node.GetOrientation() == "Axial"]
+    for view in views:
+        view.JumpSliceByOffsetting(0, 0, -46 + 4 * 1)  # slice 1, where there is no liver
+    learning.click("markCompleteButton")
+
+    learning.click("fineTuneButton")
+    learning.wait(lambda: [op for op, _ in engine.requests].count("fine_tune") == 2)
+
+    assert learning.cells("roundsTable")[1] == ["2", "4", "new slices are empty", "not finished"]
+
+
+def test_rounds_of_before_that_do_not_say_whether_there_was_a_proposal_are_shown(annotated: Any) -> None:
+    from UnCoLSegmentLib import Rounds
+
+    volume = annotated.parameters.inputVolume.GetID()
+    entry = {"number": 1, "volume": volume, "annotated": ["K:3"], "scored": [], "dice": {}, "activated": True}
+
+    annotated.parameters.rounds = Rounds.writeRounds([entry])
+    annotated.settle()
+
+    assert annotated.cells("roundsTable") == [["1", "1", "no proposal before", "in use"]]
+
+
+def test_a_model_is_not_called_measured_where_nothing_was_held_out(learning: Any, engine: Any, phantom: Any) -> None:
+    learn(learning, engine, phantom, None)
+
+    assert learning.ui.trustLabel.text == "Not measured: too few annotated slices to hold some out."
+
+
+def test_a_preview_is_not_called_measured(learning: Any, engine: Any, phantom: Any) -> None:
+    from uncol.nrrd import read_nrrd, write_nrrd
+
+    folder = Path(engine.asked("fine_tune")["job"])
+    image = read_nrrd(folder / "image.nrrd")
+    write_nrrd(folder / "preview-1.nrrd", image.with_voxels(phantom.liver.astype("uint8")))
+    engine.say("fine_tune", "preview", segmentation="preview-1.nrrd")
+    learning.wait(lambda: learning.parameters.proposal)
+    learning.parameters.uncertaintyVolume = learning.parameters.inputVolume  # a map of an earlier run
+    learning.settle()
+
+    assert learning.ui.trustLabel.text == "Not measured yet: the fine-tuning has not ended."
 
 
 def test_a_model_that_is_not_better_is_kept_but_not_used(learning: Any, engine: Any, phantom: Any) -> None:

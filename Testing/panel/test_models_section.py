@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,14 @@ def test_without_models_the_panel_says_how_to_get_one(panel: Any) -> None:
     assert not panel.ui.modelsTable.isVisible()
     assert panel.ui.activateButton.toolTip == "There is no model yet. Fine-tune one or import one."
     assert panel.ui.importButton.enabled
+
+
+def test_the_columns_are_called_as_everywhere_else(stocked: Any) -> None:
+    table = stocked.ui.modelsTable
+
+    titles = [table.horizontalHeaderItem(column).text() for column in range(table.columnCount)]
+
+    assert titles == ["Name", "Active", "Structures", "Made"]
 
 
 def test_models_are_listed_with_what_they_segment_and_which_is_in_use(stocked: Any) -> None:
@@ -141,6 +150,38 @@ def test_export_and_import_carry_a_model_over_in_one_file(
     stocked.click("importButton")
     assert names(stocked) == ["liver", "liver-2"]
     assert stocked.shown("models") == '"liver" was imported. It is not in use yet.'
+
+
+def test_a_model_whose_name_is_taken_is_imported_after_the_other_one_was_renamed(
+    stocked: Any, dialog: Any, tmp_path: Path
+) -> None:
+    path = str(tmp_path / "for-a-colleague.zip")
+    stocked.clickCell("modelsTable", 0, 0)
+    dialog.answers += [path, path, path]
+    stocked.click("exportButton")
+
+    stocked.click("importButton")
+    assert stocked.shown("models") == (
+        'A model called "liver" is here already. Rename that one first, then import again.'
+    )
+    assert names(stocked) == ["liver", "liver-2"]
+
+    stocked.click("renameButton")
+    stocked.typeInto("modelsTable", "my-liver")
+    stocked.click("importButton")
+    assert stocked.shown("models") == '"liver" was imported. It is not in use yet.'
+    assert names(stocked) == ["liver", "liver-2", "my-liver"]
+
+
+def test_a_zip_without_a_folder_is_named_after_its_file(stocked: Any, dialog: Any, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "Liver.zip", "w") as archive:
+        for path in sorted((stocked.logic.store.folder / "liver").iterdir()):
+            archive.write(path, path.name)
+    dialog.answers.append(str(tmp_path / "Liver.zip"))
+
+    stocked.click("importButton")
+
+    assert stocked.shown("models").startswith('A model called "liver" is here already.')
 
 
 def test_a_cancelled_file_dialog_changes_nothing(stocked: Any, dialog: Any) -> None:

@@ -25,6 +25,12 @@ def boxed(panel: Any, phantom: Any) -> Any:
     return panel
 
 
+def devicesOf(panel: Any) -> list[str]:
+    """Return the devices that can be chosen."""
+    box = panel.ui.deviceComboBox
+    return [box.itemText(index) for index in range(box.count) if box.model().item(index).isEnabled()]
+
+
 @pytest.fixture
 def running(boxed: Any, engine: Any) -> Any:
     """The panel while the engine segments."""
@@ -199,10 +205,23 @@ def test_a_fault_of_ours_keeps_its_details_behind_a_button(
 def test_a_dead_engine_is_told_and_the_next_click_starts_a_new_one(running: Any, engine: Any) -> None:
     engine.die(-9)
     running.wait(lambda: running.shown("segment"))
-    assert "stopped unexpectedly (exit code -9)" in running.shown("segment")
+    assert "stopped unexpectedly (exit code -9). Usually the memory was full" in running.shown("segment")
 
     running.click("segmentButton")
     running.wait(lambda: len([op for op, _ in engine.requests if op == "segment"]) == 2)
+
+
+def test_once_the_engine_has_named_its_devices_no_others_can_be_chosen(boxed: Any, engine: Any, phantom: Any) -> None:
+    assert devicesOf(boxed) == ["Automatic", "Processor (CPU)", "NVIDIA graphics card", "Apple graphics"]
+
+    boxed.click("segmentButton")
+    boxed.wait(lambda: engine.asked("segment"))
+    engine.finishSegment(phantom.liver, phantom.uncertainty, ["liver"])
+    boxed.wait(lambda: boxed.shown("segment"))
+
+    assert devicesOf(boxed) == ["Automatic", "Processor (CPU)"]
+    boxed.choose("deviceComboBox", "Processor (CPU)")
+    assert boxed.parameters.device.value == "cpu"
 
 
 def test_the_keyboard_alone_starts_and_cancels_a_run(boxed: Any, engine: Any) -> None:

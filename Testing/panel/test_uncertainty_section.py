@@ -98,6 +98,27 @@ def test_a_map_that_is_sure_of_everything_has_no_worst_region_and_says_so(mapped
     assert "is 0 everywhere" in mapped.shown("uncertainty")
 
 
+def test_a_proposal_of_the_foundation_model_says_how_to_get_a_score(mapped: Any) -> None:
+    assert mapped.ui.trustLabel.text == (
+        "Not measured: this proposal comes from the foundation model. Annotate a few slices and fine-tune to get a "
+        "score."
+    )
+
+
+def test_a_model_of_another_patient_is_not_measured_on_this_volume(mapped: Any, engine: Any, phantom: Any) -> None:
+    from scripted_engine import writeModel
+
+    writeModel(mapped.logic.store.folder / "other-patient", ["liver"], {"liver": 0.9})
+    mapped.logic.modelsChanged.emit()
+    mapped.choose("modelComboBox", "other-patient")
+    mapped.click("segmentButton")
+    mapped.wait(lambda: engine.asked("segment")["model"])
+    engine.finishSegment(phantom.liver, phantom.uncertainty, ["liver"])
+    mapped.wait(lambda: mapped.shown("segment"))
+
+    assert mapped.ui.trustLabel.text == "Not measured on this volume: the model learned from another one."
+
+
 def test_only_uncertainty_maps_can_be_chosen_as_map(mapped: Any) -> None:
     selector = mapped.ui.uncertaintySelector
 

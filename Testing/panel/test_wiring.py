@@ -13,6 +13,7 @@ import pytest
 MODULE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
 LIBRARY = MODULE_FOLDER / "UnCoLSegmentLib"
 SCREENSHOTS = MODULE_FOLDER.parent / "Resources" / "Screenshots"
+MANUAL = (MODULE_FOLDER.parent / "docs" / "slicer.md").read_text(encoding="utf-8")
 MOST_BYTES = 150_000
 PANEL = ElementTree.parse(MODULE_FOLDER / "Resources" / "UI" / "UnCoLSegment.ui").getroot()
 WIDGETS = {widget.get("name"): widget for widget in PANEL.iter("widget")}
@@ -146,6 +147,25 @@ def test_no_widget_has_a_style_of_its_own() -> None:
 
 def test_the_panel_says_what_it_is_not_for() -> None:
     assert _property(WIDGETS["researchUseLabel"], "text") == "Research use only. Not a medical device."
+
+
+def test_every_control_in_the_manual_is_called_as_in_the_panel() -> None:
+    steps = " ".join(MANUAL.partition("## Use it, step by step")[2].partition("\n## ")[0].split())
+    inItalics = set(re.findall(r"(?<![*\w])[*]([A-Z][^*]+)[*](?![*\w])", steps))
+    texts = {_property(widget, "text").replace("&", "").rstrip(":") for widget in WIDGETS.values()}
+
+    assert "Fine-tune" in inItalics
+    assert inItalics - texts == {"Accept", "Sample Data", "UnCoLAbdomenCT"}  # several buttons, and Slicer's own
+
+
+def test_every_message_in_the_manual_exists() -> None:
+    table = MANUAL.partition("| it says | do |")[2].partition("\n\n")[0]
+    cells = [line.split("|")[1].strip() for line in table.splitlines() if line.startswith("| ") and "---" not in line]
+    sources = "".join(path.read_text(encoding="utf-8") for path in MODULE_FOLDER.rglob("*.py"))
+
+    said = [cell.split('"')[1].removeprefix("... ") if '"' in cell else cell for cell in cells]
+    assert said
+    assert [each for each in said if each not in sources] == []
 
 
 def test_the_repository_has_a_small_picture_of_every_state() -> None:

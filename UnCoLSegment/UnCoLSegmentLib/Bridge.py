@@ -127,7 +127,10 @@ def annotatedRegions(annotated: AnnotatedTable, shape_kji: tuple[int, int, int])
             continue
         size = shape_kji[ARRAY_AXIS[row.axis]]
         if not 0 <= row.index < size:
-            message = _("Annotated slice {axis}:{index} lies outside the volume, which has {size} slices that way.")
+            message = _(
+                "Annotated slice {axis}:{index} lies outside the volume, which has {size} slices that way. Untick it "
+                "in the table, or choose the volume that was annotated."
+            )
             raise DataError(message.format(axis=row.axis, index=row.index, size=size))
         region = list(Grids.wholeRegion(shape_kji))
         region[ARRAY_AXIS[row.axis]] = slice(row.index, row.index + 1)
@@ -196,9 +199,10 @@ def _refuseNames(name: str, names: Sequence[str]) -> None:
 
 def _overlapNotes(overlaps: Counter[tuple[int, int]], structures: Sequence[Structure]) -> list[str]:
     names = [structure.name for structure in structures]
-    text = _('"{first}" and "{second}" overlap in {count} voxels of the annotated slices; there, "{second}" counts.')
+    one = _('"{first}" and "{second}" overlap in 1 voxel of the annotated slices; there, "{second}" counts.')
+    many = _('"{first}" and "{second}" overlap in {count} voxels of the annotated slices; there, "{second}" counts.')
     return [
-        text.format(first=names[low - 1], second=names[high - 1], count=count)
+        (one if count == 1 else many).format(first=names[low - 1], second=names[high - 1], count=count)
         for (low, high), count in sorted(overlaps.items())
     ]
 

@@ -105,16 +105,26 @@ def _slicerPackaging() -> ModuleType | None:
 
 def _askAndInstall(missing: list[str]) -> None:
     """Do what `pip_ensure` does, in a Slicer that has none."""
-    question = _(
-        "UnCoL needs {count} more Python packages: {packages}.\n\nThey are downloaded and added to Slicer's Python "
-        "environment. No image leaves this computer. Continue?"
-    ).format(count=len(missing), packages=", ".join(missing))
-    if not slicer.util.confirmOkCancelDisplay(question, _("Install Python packages for UnCoL")):
+    if not slicer.util.confirmOkCancelDisplay(_question(missing), _("Install Python packages for UnCoL")):
         raise CancelledError(_declinedText())
     with tempfile.TemporaryDirectory() as folder:
         kept = Path(folder) / "constraints.txt"
         kept.write_text("\n".join(_keptVersions()) + "\n", encoding="utf-8")
         slicer.util.pip_install([*missing, "--constraint", str(kept)])
+
+
+def _question(missing: list[str]) -> str:
+    if len(missing) == 1:
+        text = _(
+            "UnCoL needs 1 more Python package: {packages}.\n\nIt is downloaded and added to Slicer's Python "
+            "environment. No image leaves this computer. Continue?"
+        )
+    else:
+        text = _(
+            "UnCoL needs {count} more Python packages: {packages}.\n\nThey are downloaded and added to Slicer's Python "
+            "environment. No image leaves this computer. Continue?"
+        )
+    return text.format(count=len(missing), packages=", ".join(missing))
 
 
 def _keptVersions() -> list[str]:

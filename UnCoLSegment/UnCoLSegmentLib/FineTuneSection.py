@@ -98,7 +98,14 @@ class FineTuneSection:
 
 
 def _roundTexts(entry: Round) -> list[str]:
-    dice = entry.get("dice") or {}
-    scores = ", ".join(f"{name} {score:.2f}" for name, score in dice.items())
     kept = {True: _("in use"), False: _("kept the old one")}.get(entry.get("activated"), _("not finished"))
-    return [str(entry["number"]), str(len(entry["annotated"])), scores or _("no proposal before"), kept]
+    return [str(entry["number"]), str(len(entry["annotated"])), _scoresText(entry), kept]
+
+
+def _scoresText(entry: Round) -> str:
+    """Return what the proposal of before was worth on the new slices, or why that is not known."""
+    if entry.get("dice"):
+        return ", ".join(f"{name} {score:.2f}" for name, score in entry["dice"].items())
+    if entry.get("scored"):
+        return _("new slices are empty")
+    return _("no new slices") if entry.get("hadProposal") else _("no proposal before")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from uncol.nrrd import read_nrrd
 from uncol.volume import Volume, view_slices
 from UnCoLSegmentLib import Bridge, Obstacles, Rounds
 from UnCoLSegmentLib.EngineProcess import EngineProcess, engineCommand, engineEnvironment
-from UnCoLSegmentLib.Run import Run, RunState, Steps, inThread, messageAndDetails
+from UnCoLSegmentLib.Run import Run, RunResult, RunState, Steps, inThread, messageAndDetails
 from UnCoLSegmentLib.RunScene import Inputs, RunScene, Shown, annotatedSlices, resultInScene, roundsOf
 from UnCoLSegmentLib.RunSteps import RunSteps, Training
 from UnCoLSegmentLib.Signal import Signal
@@ -27,6 +28,8 @@ MODULE_FOLDER = Path(__file__).resolve().parents[1]
 PREVIEW_EVERY_S = 30.0
 SUGGESTION_PATIENCE_S = 0.08
 """So long a click waits for the comparison of slices, which began when the result came."""
+_WARNING_LEVELS = ("warning", "error", "critical")
+"""Levels of the engine's log events that the user is told of."""
 
 
 class Logic:
@@ -64,6 +67,7 @@ class Logic:
         self._training: Training | None = None
         self._inputs: Inputs | None = None
         self._preview: Future[Volume] | None = None
+        self._warnings: list[str] = []
         self._scores: tuple[object, Future[SliceScores]] | None = None
 
     @property
@@ -107,8 +111,8 @@ class Logic:
 
         def prepare(scene: RunScene, runSteps: RunSteps) -> Steps:
             inputs = scene.forSlices()
-            self._forgetUnfinished(parameters)
             name = self.store.free_name(inputs.structures[0].name)
+            self._forgetUnfinished(parameters)
             base = Rounds.baseFor(parameters.modelName, roundsOf(parameters))
             parameters.runName = name
             return self._fineTuneSteps(
@@ -185,7 +189,7 @@ class Logic:
         except Exception as error:  # noqa: BLE001 - a click must end in a run or in a sentence
             self.failed.emit(*messageAndDetails(error))
             return
-        self._scene, self._steps = scene, steps
+        self._scene, self._steps, self._warnings = scene, steps, []
         self._run.happened.connect(self._onHappened)
         scene.watch(self._cancel)
         if kind == "fineTune":
@@ -207,7 +211,7 @@ class Logic:
         if run.kind == "fineTune":
             self.modelsChanged.emit()
         if run.result is not None:
-            self.finished.emit(run.result)
+            self.finished.emit(_withNotes(run.result, self._warnings))
         elif isinstance(run.error, CancelledError):
             self.cancelled.emit(self._cancelledText(run))
         elif run.error is not None:
@@ -246,8 +250,12 @@ class Logic:
     def _onHappened(self, event: dict[str, Any]) -> None:
         if event["event"] == "preview" and self._steps is not None and self._steps.folder is not None:
             self._preview = inThread(partial(read_nrrd, self._steps.folder / event["segmentation"]))
-        if event["event"] != "progress":
-            return
+        elif event["event"] == "log" and event.get("level") in _WARNING_LEVELS:
+            self._warnings.append(str(event.get("message", "")))
+        elif event["event"] == "progress":
+            self._onProgress(event)
+
+    def _onProgress(self, event: dict[str, Any]) -> None:
         losses = event.get("losses") or {}
         if losses:
             self.curve.append({"step": event.get("step", 0), **losses})
@@ -285,6 +293,11 @@ class Logic:
 def defaultEnvironment() -> dict[str, str]:
     """Return the environment in which the worker finds the packages of this module."""
     return engineEnvironment(MODULE_FOLDER)
+
+
+def _withNotes(result: RunResult, notes: list[str]) -> RunResult:
+    """Return a result with further notes, each of them once."""
+    return replace(result, notes=tuple(dict.fromkeys([*result.notes, *filter(None, notes)])))
 
 
 def _identity(node: Any) -> object:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import qt
 import slicer
 from slicer.i18n import tr as _
 
+from uncol.errors import CheckpointError
+from uncol.model_files import MODEL_FILE
 from uncol.model_store import ModelEntry
 from UnCoLSegmentLib.Buttons import enable
 from UnCoLSegmentLib.Logic import Logic
@@ -33,7 +36,7 @@ class ModelsSection:
         self._message = Message(
             ui.modelsMessageFrame, ui.modelsMessageIcon, ui.modelsMessageLabel, ui.modelsMessageDetailsButton
         )
-        setColumns(ui.modelsTable, [_("Name"), _("In use"), _("Segments"), _("Made")])
+        setColumns(ui.modelsTable, [_("Name"), _("Active"), _("Structures"), _("Made")])
         ui.modelsTable.connect("itemSelectionChanged()", self._updateButtons)
         ui.modelsTable.connect("itemChanged(QTableWidgetItem*)", self._onRenamed)
         ui.modelsTable.connect("itemActivated(QTableWidgetItem*)", self._onItemActivated)
@@ -162,9 +165,15 @@ class ModelsSection:
     def _import(self) -> None:
         path = qt.QFileDialog.getOpenFileName(self.ui.modelsTable, _("Import model"), "", _("Models (*.zip)"))
         if path:
+            self._refuseTaken(_nameInZip(Path(path)))
             name = self._logic.store.import_zip(Path(path))
             self._logic.modelsChanged.emit()
             self._message.showInformation(_('"{name}" was imported. It is not in use yet.').format(name=name))
+
+    def _refuseTaken(self, name: str) -> None:
+        if self._logic.store.has(name):
+            message = _('A model called "{name}" is here already. Rename that one first, then import again.')
+            raise CheckpointError(message.format(name=name))
 
     def _export(self) -> None:
         entry = self._selected()
@@ -183,6 +192,17 @@ class ModelsSection:
         if slicer.util.confirmYesNoDisplay(question):
             self._logic.store.remove(entry.name)
             self._use(self._logic.store.active or "")
+
+
+def _nameInZip(path: Path) -> str:
+    """Return the name that the model of a zip will get; "" for a file that is no such zip, which the store explains."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            files = [PurePosixPath(each) for each in archive.namelist()]
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, UnicodeDecodeError):
+        return ""
+    folder = next((each.parent.name for each in files if each.name == MODEL_FILE), "")
+    return folder or path.stem.lower()
 
 
 def _rowTexts(entry: ModelEntry) -> list[str]:

@@ -1,9 +1,10 @@
 """Honest numbers: each newly annotated slice is scored against what stood there before, and decides what is better.
 
-A round is a JSON object: `number`, `volume` (node ID), `annotated` (all slices, as "K:12"), `scored` (the new ones
-among them), `dice` (by structure, on the scored slices), `errorAuroc` (how well the proposal's uncertainty map found
-errors there; None where that cannot be said), `against` (model of the scored proposal, "" for the foundation model),
-`model` (the one that was trained), `base`, `heldOut` (its Dice on slices held out of its first stage) and `activated`.
+A round is a JSON object: `number`, `volume` (node ID), `annotated` (all slices, as "K:12"), `hadProposal` (whether one
+stood there; older rounds do not say), `scored` (the new slices among the annotated ones), `dice` (by structure, on the
+scored slices), `errorAuroc` (how well the proposal's uncertainty map found errors there; None where that cannot be
+said), `against` (model of the scored proposal, "" for the foundation model), `model` (the one that was trained), `base`
+and, once training has ended, `heldOut` (its Dice on slices held out of its first stage) and `activated`.
 """
 
 from __future__ import annotations
@@ -152,22 +153,22 @@ def errorAuroc(
     return None if auroc is None else round(auroc, _DECIMALS)
 
 
-def measuredOnly(reliability: Mapping[str, float] | None) -> dict[str, float]:
-    """Return a model's Dice on held-out slices; empty if nothing was held out, which the engine says with ones."""
-    scores = dict(reliability or {})
-    return {} if all(value == 1 for value in scores.values()) else scores
-
-
 def judge(new: Mapping[str, float], old: Mapping[str, float]) -> Verdict:
     """Compare a new model with the active one, by their mean Dice over the structures that both were scored on.
 
     Args:
-        new: Dice by structure of the new model on slices held out of its first stage.
-        old: Dice by structure of the active model on slices that it had not seen; empty if there is no active model.
+        new: Dice by structure of the new model on slices held out of its first stage; empty if there were none.
+        old: Dice by structure of the active model on slices that it had not seen; empty if there were none.
     """
+    if not new or not old:
+        return Verdict(True, _("There were too few annotated slices for a comparison, so the new model is used."))
     common = [name for name in new if name in old]
     if not common:
-        return Verdict(True, _("There were too few annotated slices for a comparison, so the new model is used."))
+        sentence = _(
+            "The model in use was scored on other structures ({names}), so the two cannot be compared; the new model "
+            "is used. Models > Roll back returns to the old one."
+        )
+        return Verdict(True, sentence.format(names=", ".join(old)))
     before, after = (float(np.mean([scores[name] for name in common])) for scores in (old, new))
     if after > before:
         sentence = _("Better than before: Dice {after:.2f} on held-out slices, before {before:.2f}.")

@@ -26,6 +26,10 @@ _CANCEL_PATIENCE_S = 20.0
 what it has learned for longer, and that would be lost."""
 
 
+_KILLED_CODES = (-9, 137)
+"""Exit codes of a killed process: the system's own, and what a launcher makes of that."""
+
+
 class RunState(Enum):
     """What Logic is doing."""
 
@@ -149,6 +153,11 @@ class Run:
             return
         if self._isStarting:
             message = _("The engine could not be started (exit code {code}). The details say why; see docs/slicer.md.")
+        elif exitCode in _KILLED_CODES:
+            message = _(
+                "The engine stopped unexpectedly (exit code {code}). Usually the memory was full: close other programs "
+                "or crop the volume, then try again. No annotation was lost."
+            )
         else:
             message = _("The engine stopped unexpectedly (exit code {code}). No annotation was lost; try again.")
         self._raise(EngineError(message.format(code=exitCode), lastWords))

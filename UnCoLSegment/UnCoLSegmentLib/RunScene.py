@@ -192,6 +192,7 @@ class RunScene:
             "number": len(rounds) + 1,
             "volume": self._volume.GetID(),
             "annotated": list(inputs.annotated),
+            "hadProposal": proposal is not None,
             "scored": Rounds.newSlices(inputs.annotated, known, rounds) if proposal else [],
             "dice": {},
             "errorAuroc": None,

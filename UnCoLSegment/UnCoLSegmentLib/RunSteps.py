@@ -77,8 +77,8 @@ class RunSteps:
         report, shown = yield from self._segment(inputs, folder, structures)
         return RunResult(
             kind="segment",
-            message=_foundText(report),
-            notes=(*inputs.notes, *map(str, report.get("notes", ()))),
+            message=_foundText(report, inputs),
+            notes=(*inputs.notes, *_notesIn(report)),
             seconds=time.monotonic() - began,
             modelName=shown.model,
             document=report,
@@ -99,7 +99,7 @@ class RunSteps:
         return RunResult(
             kind="fineTune",
             message=verdict.sentence,
-            notes=(*inputs.notes, *map(str, self._training(training.name).get("notes", ()))),
+            notes=(*inputs.notes, *_notesIn(self._training(training.name)), *_notesIn(report)),
             seconds=time.monotonic() - began,
             modelName=training.name,
             activated=verdict.isBetter,
@@ -178,7 +178,7 @@ class RunSteps:
     def _decide(self, training: Training) -> Rounds.Verdict:
         """Activate the new model if there is none yet or if it is better; note that in the round."""
         active, entry = self._store.active, self._scene.roundOf(training.name)
-        heldOut = Rounds.measuredOnly(self._training(training.name).get("specialized_reliability"))
+        heldOut = self._heldOut(training.name)
         if active is None:
             verdict = Rounds.Verdict(True, _("This is your first model; it is used from now on."))
         else:
@@ -193,7 +193,11 @@ class RunSteps:
     def _scoreOfActive(self, active: str, entry: Rounds.Round) -> dict[str, float]:
         if entry.get("dice") and entry.get("against") == active:
             return dict(entry["dice"])
-        return Rounds.measuredOnly(self._training(active).get("specialized_reliability"))
+        return self._heldOut(active)
+
+    def _heldOut(self, name: str) -> dict[str, float]:
+        """Return a model's Dice on slices held out of its first stage; empty if nothing was held out."""
+        return dict(self._training(name).get("held_out_dice") or {})
 
     def _training(self, name: str) -> dict[str, Any]:
         with suppress(CheckpointError):
@@ -235,11 +239,24 @@ def _structureFields(structures: tuple[Structure, ...]) -> list[dict[str, Any]]:
     return [{"value": each.value, "name": each.name} for each in structures]
 
 
-def _foundText(report: dict[str, Any]) -> str:
+def _notesIn(document: dict[str, Any]) -> tuple[str, ...]:
+    return tuple(map(str, document.get("notes", ())))
+
+
+def _foundText(report: dict[str, Any], inputs: Inputs) -> str:
     found = [each["name"] for each in report["structures"] if each["voxels"]]
-    if not found:
-        return _("Nothing was found. Draw the box tighter, or annotate a few slices and fine-tune.")
-    return _("Proposed: {names}. Check it, then accept what is right.").format(names=", ".join(found))
+    if found:
+        return _("Proposed: {names}. Check it, then accept what is right.").format(names=", ".join(found))
+    if inputs.model:
+        known = ", ".join(each["name"] for each in report["structures"])
+        text = _(
+            "Nothing was found. The model looks for: {names}. Choose another model, or annotate a few slices and "
+            "fine-tune."
+        )
+        return text.format(names=known)
+    if inputs.labels is not None:
+        return _("Nothing was found. Annotate more slices that show the structure, or fine-tune.")
+    return _("Nothing was found. Draw the box tighter, or annotate a few slices and fine-tune.")
 
 
 def _removeFolder(folder: Path) -> None:

@@ -98,17 +98,25 @@ def trustText(parameters: ParameterNode, logic: Logic) -> str:
     if parameters.uncertaintyVolume is None or parameters.proposal is None:
         return ""
     rounds = logic.rounds(parameters)
-    return " ".join(filter(None, [_modelTrust(parameters, logic, rounds), _mapTrust(rounds)]))
-
-
-def _modelTrust(parameters: ParameterNode, logic: Logic, rounds: Sequence[Round]) -> str:
     name = parameters.proposal.GetAttribute(MODEL_ATTRIBUTE) or ""
-    if not name or not logic.store.has(name):
-        return _("Not measured: nobody has annotated a slice of this proposal yet.")
-    heldOut = next((each.get("heldOut") for each in rounds if each.get("model") == name), None)
-    if not heldOut:
+    return " ".join(filter(None, [_modelTrust(name, rounds), _mapTrust(rounds)]))
+
+
+def _modelTrust(name: str, rounds: Sequence[Round]) -> str:
+    """Return what the maker of the proposal scored on slices of this volume, or why that is not known."""
+    if not name:
+        return _(
+            "Not measured: this proposal comes from the foundation model. Annotate a few slices and fine-tune to get a "
+            "score."
+        )
+    entry = next((each for each in reversed(rounds) if each.get("model") == name), None)
+    if entry is None:
+        return _("Not measured on this volume: the model learned from another one.")
+    if "activated" not in entry:
+        return _("Not measured yet: the fine-tuning has not ended.")
+    if not entry.get("heldOut"):
         return _("Not measured: too few annotated slices to hold some out.")
-    scores = ", ".join(f"{structure} {score:.2f}" for structure, score in heldOut.items())
+    scores = ", ".join(f"{structure} {score:.2f}" for structure, score in entry["heldOut"].items())
     return _("Measured on annotated slices that the model had not seen (Dice): {scores}.").format(scores=scores)
 
 

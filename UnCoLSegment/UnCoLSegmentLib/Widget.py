@@ -16,13 +16,18 @@ from UnCoLSegmentLib.Dependencies import ensureInstalled
 from UnCoLSegmentLib.FineTuneSection import FineTuneSection
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.ModelsSection import ModelsSection
-from UnCoLSegmentLib.ParameterNode import ParameterNode
+from UnCoLSegmentLib.ParameterNode import Device, ParameterNode
 from UnCoLSegmentLib.SegmentSection import SegmentSection
 from UnCoLSegmentLib.UncertaintySection import UncertaintySection
 
 _POLL_MS = 50
 _DETECT_AFTER_MS = 400
 """So long after the last brush stroke the annotated slices are looked for."""
+
+_CHOOSABLE = 33
+"""Qt's flags of an entry that can be chosen: enabled and selectable."""
+_FLAGS_ROLE = qt.Qt.UserRole - 1
+"""Where a combo box keeps the flags of its entries, within reach of its own methods."""
 
 _SEGMENTATION_EVENTS = (
     slicer.vtkSegmentation.SegmentAdded,
@@ -129,6 +134,7 @@ class Widget(slicer.util.VTKObservationMixin):
         """Show the state of parameters, scene and run."""
         parameters = self.parameters
         self._observeNodes(parameters)
+        _offerDevices(self.ui.deviceComboBox, self.logic.engine.greeting)
         self.segmentSection.update(parameters)
         self.annotateSection.update(parameters)
         self.fineTuneSection.update(parameters)
@@ -190,6 +196,14 @@ class Widget(slicer.util.VTKObservationMixin):
         """Install what the engine lacks; asked for in a click, so that consent can be given."""
         if not self.logic.engine.isRunning:
             ensureInstalled(Path(self._moduleWidget.resourcePath("requirements.txt")))
+
+
+def _offerDevices(box: qt.QComboBox, greeting: dict[str, Any] | None) -> None:
+    """Let only those devices be chosen that the engine has; as long as it has not said so, all of them."""
+    named = greeting.get("devices") if greeting else None
+    for index, device in enumerate(Device):
+        isOffered = named is None or device is Device.AUTO or device.value in named
+        box.setItemData(index, _CHOOSABLE if isOffered else 0, _FLAGS_ROLE)
 
 
 def _timer(interval_ms: int, action: Any) -> qt.QTimer:
