@@ -158,3 +158,72 @@ class TestAnnotationPlane:
         case = labeled(make_volume(np.full((2, 3, 4), value, dtype=np.uint8), geometry=geometry))
 
         assert annotation_plane([case], []) == plane
+
+    @pytest.mark.parametrize(
+        ("annotated", "plane"),
+        [
+            pytest.param(np.s_[1], "axial", id="a slice of the file"),
+            pytest.param(np.s_[:, 0], "coronal", id="a row of every slice"),
+            pytest.param(np.s_[:, :, 2], "sagittal", id="a column of every slice"),
+        ],
+    )
+    @pytest.mark.parametrize("other", [pytest.param(1, id="whole case"), pytest.param(255, id="unannotated case")])
+    @pytest.mark.parametrize("is_first", [True, False])
+    def test_a_case_that_says_nothing_about_it_leaves_it_to_the_others(
+        self, make_volume: Callable[..., Volume], annotated: Any, plane: str, other: int, *, is_first: bool
+    ) -> None:
+        voxels = self.UNKNOWN.copy()
+        voxels[annotated] = 1
+        sparse = labeled(make_volume(voxels, geometry="anisotropic"))
+        silent = labeled(make_volume(np.full((5, 6, 7), other, dtype=np.uint8), geometry="anisotropic"))
+
+        assert annotation_plane([silent, sparse] if is_first else [sparse, silent], []) == plane
+
+    def test_of_several_cases_the_plane_with_the_larger_part_of_all_slices_wins(
+        self, make_volume: Callable[..., Volume]
+    ) -> None:
+        one_of_two, two_of_three = self.UNKNOWN.copy(), self.UNKNOWN.copy()
+        one_of_two[1] = 1
+        two_of_three[:, :2] = 1
+        cases = [labeled(make_volume(each, geometry="anisotropic")) for each in (one_of_two, two_of_three)]
+
+        # axial 1/2 and 0, coronal 0 and 2/3
+        assert annotation_plane(cases, []) == "coronal"
+
+    @pytest.mark.parametrize(
+        ("shape_kji", "spacing_ijk", "plane"),
+        [
+            pytest.param((1, 4, 5), (2.0, 2.0, 1.0), "axial", id="one axial slice"),
+            pytest.param((4, 1, 5), (2.0, 1.0, 3.0), "coronal", id="one coronal slice"),
+            pytest.param((4, 5, 1), (1.0, 2.0, 3.0), "sagittal", id="one sagittal slice"),
+        ],
+    )
+    @pytest.mark.parametrize("is_whole", [pytest.param(True, id="whole"), pytest.param(False, id="in part")])
+    def test_a_single_slice_is_looked_at_as_a_slice_and_not_as_rows_of_pixels(
+        self,
+        shape_kji: tuple[int, int, int],
+        spacing_ijk: tuple[float, float, float],
+        plane: str,
+        *,
+        is_whole: bool,
+    ) -> None:
+        voxels = np.ones(shape_kji, dtype=np.uint8)
+        if not is_whole:
+            voxels[0, 0, 0] = UNKNOWN_LABEL
+        labels = Volume(voxels, np.diag([-spacing_ijk[0], -spacing_ijk[1], spacing_ijk[2], 1.0]))
+
+        assert annotation_plane([labeled(labels)], []) == plane
+
+    def test_beside_a_whole_volume_a_single_slice_is_looked_at_as_a_slice(self) -> None:
+        ijk_to_ras = np.diag([-2.0, -2.0, 1.0, 1.0])
+        cases = [labeled(Volume(np.ones((k, 4, 5), dtype=np.uint8), ijk_to_ras)) for k in (6, 1)]
+
+        assert annotation_plane(cases, []) == "axial"
+
+    def test_single_slices_do_not_outvote_the_slices_of_a_volume(self) -> None:
+        # One axial slice, complete in every plane, and a volume with one sagittal slice of five.
+        volume = np.full((6, 4, 5), UNKNOWN_LABEL, dtype=np.uint8)
+        volume[:, :, 2] = 1
+        cases = [labeled(Volume(each, np.eye(4))) for each in (np.ones((1, 4, 5), dtype=np.uint8), volume)]
+
+        assert annotation_plane(cases, []) == "sagittal"

@@ -8,9 +8,12 @@ import torch
 
 from uncol.checkpoints import Model, ModelCard, build_student
 from uncol.config import Config, DataConfig, StudentConfig
+from uncol.datasets import LabeledCase, SliceAddress
 from uncol.errors import CancelledError
 from uncol.inference import SliceInputs, predict, segment_with_model
 from uncol.job import Progress, Structure
+from uncol.teachers.embeddings import EmbeddingCache
+from uncol.training_setup import FineTuneSetup, card_for, frame_cases
 from uncol.volume import Volume, view_slices
 
 CPU = torch.device("cpu")
@@ -101,6 +104,31 @@ def test_neighbors_of_a_thicker_stack_are_interpolated(model: Model):
 
     # Around slice 4: 2.5, 3, 3.5, 4, 4.5, 5, 5.5.
     assert inputs.of(range(4, 5))[0, :, 0, 0].tolist() == pytest.approx([0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.55])
+
+
+def test_training_and_inference_take_the_same_neighbors(model: Model):
+    # Slices every 2 and every 5 mm; neighbors are 2 mm apart in both, as in the first case.
+    random, cases = np.random.default_rng(1), []
+    for slices, spacing_mm in ((9, 2.0), (6, 5.0)):
+        grid = Volume(random.integers(0, 100, (slices, 20, 25)).astype(np.int16), np.diag([-1.0, -1.0, spacing_mm, 1]))
+        cases.append(LabeledCase(grid, grid.with_voxels(np.full(grid.shape_kji, 2, dtype=np.uint8))))
+    setup = FineTuneSetup(cases, [], model.card.structures, "axial", model.card.config, CPU, None, EmbeddingCache(None))
+    card = card_for(setup)
+
+    _, pool = frame_cases(setup, card)
+
+    assert card.slice_mm == 2
+    for case, each in enumerate(cases):
+        inputs = SliceInputs(each.image, view_slices(each.image, "axial"), card)
+        drawn = pool.inputs([SliceAddress(case, index) for index in range(len(inputs))])
+        torch.testing.assert_close(drawn[..., :20, :25], inputs.of(range(len(inputs))), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(5, 16, 16), (1, 12, 14)], ids=["one slice in the last batch", "one slice"])
+def test_slices_of_few_pixels_are_segmented(model: Model, shape: tuple[int, int, int]):
+    small = Volume(np.random.default_rng(0).integers(0, 100, shape).astype(np.int16), np.diag([-1.0, -1.0, 3.0, 1.0]))
+
+    assert segment_with_model(small, model, CPU).labels.voxels.shape == shape
 
 
 def test_prediction_does_not_depend_on_how_many_slices_are_done_at_once(model: Model):

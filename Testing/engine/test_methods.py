@@ -84,8 +84,13 @@ def assert_bit_equal(first: Model, second: Model) -> None:
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones():
-    with pytest.raises(ConfigError, match=r'There is no method "magic"\. Choose one of supervised, mean-teacher, '):
+    with pytest.raises(
+        ConfigError, match=r'There is no method "magic"\. Choose one of supervised, mean-teacher, '
+    ) as told:
         find_method("magic")
+
+    assert "frozen-teacher" not in str(told.value)  # that one makes no model
+    assert str(told.value).endswith(", uncol.")
 
 
 def test_a_configuration_with_an_unknown_method_is_refused():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -18,10 +20,11 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def stack_of(labels: np.ndarray) -> SliceStack:
+def stack_of(labels: np.ndarray, spacing_mm: float = 3.0) -> SliceStack:
     """A stack whose slice number S is the grey value S/100 everywhere."""
     images = (torch.arange(len(labels)) / 100)[:, None, None].expand(labels.shape)
-    return SliceStack(AXIAL, images, torch.from_numpy(labels), labels)
+    view = replace(AXIAL, spacing_mm=(spacing_mm, 1.0, 1.0))
+    return SliceStack(view, images, torch.from_numpy(labels), labels)
 
 
 def labels_by_slice(*values: int, rows: int = 2, columns: int = 2) -> np.ndarray:
@@ -65,6 +68,40 @@ class TestInputs:
         assert pool.inputs([SliceAddress(0, 0)]).shape == (1, 7, 2, 2)
 
 
+class TestCasesOfDifferentSpacing:
+    @pytest.mark.parametrize(
+        ("spacing_mm", "expected"),
+        [
+            pytest.param(3.0, [2, 3, 4, 5, 6], id="as trained"),
+            # 3 mm are two slices
+            pytest.param(1.5, [0, 2, 4, 6, 8], id="thinner"),
+            # 3 mm are half a slice
+            pytest.param(6.0, [3, 3.5, 4, 4.5, 5], id="thicker: interpolated"),
+            # 3 mm are four slices, and there are none before 0 and after 8
+            pytest.param(0.75, [0, 0, 4, 8, 8], id="beyond the ends"),
+        ],
+    )
+    def test_neighbors_lie_at_one_distance_in_mm(self, spacing_mm: float, expected: list[float]) -> None:
+        first, second = stack_of(labels_by_slice(1, 255)), stack_of(labels_by_slice(*[255] * 9), spacing_mm)
+        pool = SlicePool([first, second], 2, 5, 1, slice_mm=3.0)
+
+        slices = pool.inputs([SliceAddress(1, 4)])
+
+        assert (slices[0, :, 0, 0] * 100).tolist() == pytest.approx(expected)
+
+    def test_neighbors_a_whole_number_of_slices_away_are_those_slices_bit_for_bit(self) -> None:
+        # 0.9 / 0.3 is 2.9999999999999996 in floating point.
+        stack = stack_of(labels_by_slice(1, *[255] * 8), 0.3)
+        pool = SlicePool([stack], 2, 3, 1, slice_mm=0.9)
+
+        assert torch.equal(pool.inputs([SliceAddress(0, 4)])[0], stack.images[[1, 4, 7]])
+
+    def test_without_a_distance_every_case_keeps_its_own(self) -> None:
+        pool = SlicePool([stack_of(labels_by_slice(1, *[255] * 4), 0.7)], 2, 5, 1)
+
+        assert torch.equal(pool.inputs([SliceAddress(0, 2)])[0], pool.images[0])
+
+
 class TestCasesOfDifferentSize:
     @pytest.fixture
     def pool(self) -> SlicePool:
@@ -73,6 +110,13 @@ class TestCasesOfDifferentSize:
     def test_all_slices_have_the_size_of_the_largest_rounded_up(self, pool: SlicePool) -> None:
         # 3 rows and 5 columns to multiples of 4
         assert pool.inputs([SliceAddress(0, 0), SliceAddress(1, 0)]).shape == (2, 1, 4, 8)
+
+    def test_small_slices_leave_the_network_more_than_one_pixel(self) -> None:
+        # 12 x 14 would be 16 x 16, which the student halves to a single pixel
+        pool = pool_of(labels_by_slice(1, rows=12, columns=14), multiple=16)
+
+        assert pool.size == pool.slice_size == (16, 32)
+        assert pool.inputs([SliceAddress(0, 0)]).shape == (1, 1, 16, 32)
 
     def test_what_was_added_is_unknown(self, pool: SlicePool) -> None:
         first, second = pool.targets([SliceAddress(0, 0), SliceAddress(1, 0)])

@@ -253,6 +253,26 @@ def test_slices_are_turned_as_far_as_the_configuration_says(make_setup, tmp_path
     assert largest[90.0] > 0.5  # its sine, times scale and sides
 
 
+def test_volumes_of_thick_slices_are_turned_without_shear(make_setup, tmp_path: Path):
+    setup = make_setup()
+    config = replace(
+        setup.config,
+        method="supervised",
+        student=replace(setup.config.student, dims=3),
+        data=replace(setup.config.data, patch_vox=(16, 32, 48), mirror=True),
+    )
+    run = begin_run(replace(setup, config=config), tmp_path, lambda _: None, lambda: False)
+
+    matrices = draw_common_pose(run, 50).matrices[:, :, :3]
+
+    # 48 columns and 32 rows of 1 mm, 16 slices of 3 mm; a rotation scales every direction in mm alike.
+    extent_mm = torch.tensor([48.0, 32.0, 48.0])
+    scales = torch.linalg.svdvals(matrices * extent_mm[:, None] / extent_mm[None, :])
+    assert (run.card.slice_mm, run.card.pixel_mm) == (3, 1)
+    assert float(matrices[:, 2, 1].abs().max()) > 0.1  # some are turned out of their slices
+    torch.testing.assert_close(scales, scales[:, :1].expand(-1, 3))
+
+
 def test_one_inner_annotated_slice_is_held_out_of_stage_1_and_learned_from_in_stage_2(make_setup, tmp_path: Path):
     run = begin_run(make_setup(), tmp_path / "model", lambda _: None, lambda: False)
     first = {each.index for each in run.pool.draw_labeled(200, run.generator)}
@@ -267,7 +287,8 @@ def test_the_specialized_teachers_reliability_is_its_dice_on_the_held_out_slice(
     run = begin_run(make_setup(), tmp_path / "model", lambda _: None, lambda: False)
     (held_out,) = run.pool.held_out
     found = run.specialized_probabilities_at([held_out]).argmax(1)[0] == 1
-    truth = run.pool.targets([held_out])[0] == 1
+    target = run.pool.targets([held_out])[0]
+    found, truth = found & (target != UNKNOWN_LABEL), target == 1  # padding is unknown
     run.start_stage2()
 
     expected = 2 * float((found & truth).sum()) / float(found.sum() + truth.sum())

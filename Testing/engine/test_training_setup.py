@@ -10,13 +10,14 @@ import torch
 
 from uncol.checkpoints import Model, ModelCard, build_student
 from uncol.config import Config, DataConfig, StudentConfig
-from uncol.datasets import LabeledCase
+from uncol.datasets import LabeledCase, SliceAddress
 from uncol.errors import ConfigError
+from uncol.inference import SliceInputs
 from uncol.job import Structure
 from uncol.slice_pool import SlicePool
 from uncol.teachers.embeddings import EmbeddingCache
 from uncol.training_setup import FineTuneSetup, card_for, frame_cases
-from uncol.volume import Volume
+from uncol.volume import Volume, view_slices
 from uncol.volume_pool import VolumePool
 
 BALL = Structure(1, "ball")
@@ -32,9 +33,8 @@ def setup_of(spacing_ijk: tuple[float, float, float], **choices: Any) -> FineTun
         student=StudentConfig(dims=choices.pop("dims", 2), channels=(4, 4, 4, 4, 4)),
         data=DataConfig(patch_vox=(16, 16, 32), voxel_mm=choices.pop("voxel_mm", None)),
     )
-    return FineTuneSetup(
-        [case], [], (BALL,), "axial", config, torch.device("cpu"), None, EmbeddingCache(None), **choices
-    )
+    plane = choices.pop("plane", "axial")
+    return FineTuneSetup([case], [], (BALL,), plane, config, torch.device("cpu"), None, EmbeddingCache(None), **choices)
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,39 @@ def test_a_coarser_student_halves_every_side():
     assert stacks[0].labels[1].sum() == 2 * 5  # slices 2 and 3, rows 8 to 12, columns 10 to 20, halved
 
 
+def base_from(setup: FineTuneSetup) -> Model:
+    """The model that a run would begin with."""
+    card: ModelCard = card_for(setup)
+    return Model(card, build_student(card))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_a_student_is_used_in_the_plane_in_which_it_was_trained_whatever_that_of_its_base(dims: int):
+    base = base_from(setup_of((0.5, 0.8, 3.0), dims=dims))
+    setup = setup_of((0.5, 0.8, 3.0), dims=dims, plane="sagittal", base=base)
+
+    card = card_for(setup)
+
+    assert card.plane == frame_cases(setup, card)[0][0].view.plane == "sagittal"
+    # Lengths and grey values stay: the base's weights know things of that size.
+    assert (card.pixel_mm, card.slice_mm, card.window) == (0.5, 3.0, base.card.window)
+
+
+def test_a_2d_student_sees_the_slices_that_it_learned_from_in_another_plane_than_its_bases():
+    setup = setup_of((0.5, 0.8, 3.0), plane="sagittal", base=base_from(setup_of((0.5, 0.8, 3.0))))
+    card, image = card_for(setup), setup.cases[0].image
+    pool = frame_cases(setup, card)[1]
+
+    learned = pool.inputs([SliceAddress(0, index) for index in range(30)])
+    seen = SliceInputs(image, view_slices(image, card.plane), card).of(range(30))
+
+    # 6 rows of 3 mm and 20 columns of 0.8 mm in pixels of 0.5 mm
+    assert seen.shape == (30, 7, 36, 32)
+    torch.testing.assert_close(learned[..., :36, :32], seen)
+
+
 def test_a_base_model_of_other_dimensions_is_refused():
-    flat = setup_of((1.0, 1.0, 1.0))
-    card: ModelCard = card_for(flat)
-    base = Model(card, build_student(card))
+    base = base_from(setup_of((1.0, 1.0, 1.0)))
 
     with pytest.raises(ConfigError, match=r"The base model's student is 2D, this run's is 3D\. Choose another base"):
         card_for(setup_of((1.0, 1.0, 1.0), dims=3, base=base))

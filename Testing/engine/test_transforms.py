@@ -13,6 +13,7 @@ from uncol.transforms import (
     choose_window,
     frame_with_longest_side,
     pad_to_multiple,
+    padded_size,
     resize_image,
     resize_labels,
 )
@@ -206,11 +207,26 @@ class TestResize:
 
 class TestPadding:
     def test_sides_grow_to_the_next_multiple_by_repeating_the_edge(self) -> None:
-        image = torch.arange(6.0).reshape(1, 1, 2, 3)
+        image = torch.arange(10.0).reshape(1, 1, 2, 5)
 
         padded = pad_to_multiple(image, 4)
 
-        assert padded[0, 0].tolist() == [[0, 1, 2, 2], [3, 4, 5, 5], [3, 4, 5, 5], [3, 4, 5, 5]]
+        assert padded[0, 0].tolist() == [[0, 1, 2, 3, 4, 4, 4, 4], *[[5, 6, 7, 8, 9, 9, 9, 9]] * 3]
+
+    @pytest.mark.parametrize(
+        ("size", "expected"),
+        [
+            pytest.param((12, 14), (16, 32), id="one multiple on both sides"),
+            pytest.param((16, 16), (16, 32), id="exactly one multiple"),
+            pytest.param((17, 3), (32, 16), id="two on one side"),
+            pytest.param((16, 33), (16, 48), id="three on one side"),
+            pytest.param((1, 16, 9), (16, 16, 32), id="volume of one multiple"),
+            pytest.param((48, 96, 96), (48, 96, 96), id="volume that fits"),
+        ],
+    )
+    def test_one_side_is_at_least_two_multiples(self, size: tuple[int, ...], expected: tuple[int, ...]) -> None:
+        assert padded_size(size, 16) == expected
+        assert pad_to_multiple(torch.zeros(1, 1, *size), 16).shape[2:] == expected
 
     @pytest.mark.parametrize("shape", [(1, 1), (15, 33), (16, 17)])
     def test_the_slice_itself_stays_at_the_top_left(self, shape: tuple[int, int]) -> None:

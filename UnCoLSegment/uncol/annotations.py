@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
 import numpy as np
 
 from uncol.datasets import LabeledCase
 from uncol.errors import DataError
-from uncol.interpolation import complete_slices
 from uncol.job import AnnotatedSlices, Structure
 from uncol.volume import ARRAY_AXIS, UNKNOWN_LABEL, Plane, Volume, plane_of_axis, view_slices
 
@@ -66,19 +66,21 @@ def annotated_structures(labels: Sequence[Volume], wanted: Sequence[Structure]) 
 def annotation_plane(cases: Sequence[LabeledCase], annotated: Sequence[AnnotatedSlices]) -> Plane:
     """Return the plane in which most slices are annotated.
 
-    Where slice numbers were given, their axis decides; else the plane with most complete slices,
-    and among equals the one across the largest spacing.
+    Where slice numbers were given, their axis decides; else the plane with the largest part of complete slices, over
+    all cases. Among equals it is the one with more than rows or columns of pixels to look at, then the one across the
+    largest spacing. A plane in which every case is a row or a column of pixels comes last, whatever is complete there.
     """
-    first = cases[0]
     if annotated:
         most = max(annotated, key=lambda each: len(each.indices))
-        return plane_of_axis(first.image, most.axis)
+        return plane_of_axis(cases[0].image, most.axis)
+    known = [case.labels.voxels != UNKNOWN_LABEL for case in cases]
 
-    def rank(plane: Plane) -> tuple[float, float]:
-        view = view_slices(first.image, plane)
-        stack = view.stack_from(first.labels.voxels)
-        complete = len(complete_slices(stack)) / len(stack)
-        return complete, round(view.spacing_mm[0], 3)
+    def rank(plane: Plane) -> tuple[bool, float, int, float]:
+        views = [view_slices(case.image, plane) for case in cases]
+        # Parts and not numbers of slices: a case that is annotated as a whole, or not at all, counts for no plane.
+        complete = fmean(each.all(axis=view.order[1:]).mean() for each, view in zip(known, views, strict=True))
+        with_area = sum(min(view.stack_from(each).shape[1:]) > 1 for each, view in zip(known, views, strict=True))
+        return with_area > 0, complete, with_area, round(fmean(view.spacing_mm[0] for view in views), 3)
 
     planes: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
     return max(planes, key=rank)

@@ -61,13 +61,13 @@ def draw_pose(
 
 
 def draw_pose_3d(
-    count: int, size: Sequence[int], generator: torch.Generator, *, rotation_deg: float, mirror: bool
+    count: int, size: Sequence[float], generator: torch.Generator, *, rotation_deg: float, mirror: bool
 ) -> Pose:
     """Draw a rotation about every axis, a scale and a shift for each of `count` volumes.
 
     Args:
         count: Volumes.
-        size: Their slices, rows and columns, in voxels of equal sides.
+        size: Their extent along slices, rows and columns, all three in the same length: in pixels, not in thick slices.
         generator: Source of randomness.
         rotation_deg: Largest rotation about each axis, in degrees.
         mirror: Whether half of them are mirrored along the columns, left-right.

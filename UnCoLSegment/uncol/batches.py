@@ -37,7 +37,9 @@ def draw_common_pose(run: Run, count: int) -> Pose:
     """Draw poses for `count` slices; slices that are mixed share one, so that anatomy stays in place."""
     data, size = run.config.data, run.pool.size
     if len(size) == 3:
-        return draw_pose_3d(count, size, run.generator, rotation_deg=data.rotation_deg, mirror=data.mirror)
+        slices, rows, columns = size
+        extent = (slices * run.card.slice_mm / run.card.pixel_mm, rows, columns)
+        return draw_pose_3d(count, extent, run.generator, rotation_deg=data.rotation_deg, mirror=data.mirror)
     rows, columns = size
     return draw_pose(count, rows, columns, run.generator, rotation_deg=data.rotation_deg, mirror=data.mirror)
 

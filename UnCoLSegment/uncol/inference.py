@@ -22,7 +22,7 @@ from uncol.errors import CancelledError
 from uncol.job import Progress, Report, ShouldStop, ignore_progress, never_stop
 from uncol.prediction import memory_format, predict, predict_volume, window_count
 from uncol.segmentation import Segmentation, SegmentationBuilder
-from uncol.transforms import SliceFrame, apply_window, resize_image
+from uncol.transforms import SliceFrame, apply_window, neighbor_offsets, resize_image, with_neighbors
 from uncol.volume import SliceView, Volume, view_slices
 from uncol.volume_pool import in_student_frame
 
@@ -112,8 +112,7 @@ class SliceInputs:
         self._window = card.window
         slices, self._rows, self._columns = self._stack.shape
         self._frame = SliceFrame.fitting(self._rows, self._columns, view.spacing_mm[1:], card.pixel_mm)
-        reach = card.config.data.neighbor_count // 2
-        self._offsets = np.arange(-reach, reach + 1) * card.slice_mm / view.spacing_mm[0]
+        self._offsets = neighbor_offsets(card.config.data.neighbor_count, card.slice_mm, view.spacing_mm[0])
         self._last = slices - 1
         self._prepared: OrderedDict[int, Tensor] = OrderedDict()
         self._kept = 2 * int(np.ceil(self._offsets[-1])) + max(_SLICES_AT_ONCE.values()) + 2
@@ -127,19 +126,11 @@ class SliceInputs:
         Neighbors lie at the training's distance in mm; between two slices they are interpolated,
         beyond the ends the last slice is repeated.
         """
-        return torch.stack([torch.stack([self._at(index + offset) for offset in self._offsets]) for index in indices])
+        return torch.stack([with_neighbors(self._slice, index, self._offsets, self._last) for index in indices])
 
     def to_native(self, probabilities: Tensor) -> Tensor:
         """Bring class probabilities (C, h, w) from the student's frame to the slice's own pixels (C, H, W)."""
         return _resized(probabilities, self._rows, self._columns)
-
-    def _at(self, position: float) -> Tensor:
-        inside = min(max(position, 0.0), float(self._last))
-        lower = int(inside)
-        part = inside - lower
-        if part < 1e-3:  # a thousandth of a slice
-            return self._slice(lower)
-        return torch.lerp(self._slice(lower), self._slice(min(lower + 1, self._last)), part)
 
     def _slice(self, index: int) -> Tensor:
         if index not in self._prepared:

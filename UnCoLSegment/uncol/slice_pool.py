@@ -11,6 +11,7 @@ from torch.nn import functional
 from uncol.datasets import SliceAddress, SliceCut, SliceStack, count_classes, one_of
 from uncol.errors import DataError
 from uncol.held_out import held_out_slices
+from uncol.transforms import neighbor_offsets, padded_size, with_neighbors
 from uncol.volume import UNKNOWN_LABEL
 
 
@@ -21,17 +22,26 @@ class SlicePool:
         stacks: The cases in the student's frame; smaller ones are padded to the largest.
         class_count: Classes with background.
         neighbor_count: Slices in one input, the slice itself in the middle.
-        multiple: Rows and columns are padded to a multiple of this.
+        multiple: Rows and columns are padded to a multiple of this (`transforms.padded_size`).
+        slice_mm: Distance between neighbors; that of each case's own slices if None.
 
     Raises:
         DataError: If no structure is annotated anywhere.
     """
 
-    def __init__(self, stacks: Sequence[SliceStack], class_count: int, neighbor_count: int, multiple: int) -> None:
+    def __init__(
+        self,
+        stacks: Sequence[SliceStack],
+        class_count: int,
+        neighbor_count: int,
+        multiple: int,
+        slice_mm: float | None = None,
+    ) -> None:
         self.class_count = class_count
-        self._reach = neighbor_count // 2
-        rows = _round_up(max(each.images.shape[1] for each in stacks), multiple)
-        columns = _round_up(max(each.images.shape[2] for each in stacks), multiple)
+        spacings_mm = [each.view.spacing_mm[0] for each in stacks]
+        self._offsets = [neighbor_offsets(neighbor_count, slice_mm or each, each) for each in spacings_mm]
+        largest = [max(each.images.shape[axis] for each in stacks) for axis in (1, 2)]
+        rows, columns = padded_size(largest, multiple)
         self.size: tuple[int, ...] = (rows, columns)
         self.slice_size = (rows, columns)
         self._sizes = [(each.images.shape[1], each.images.shape[2]) for each in stacks]
@@ -72,7 +82,7 @@ class SlicePool:
         return [one_of(self.unlabeled, generator) for _ in range(count)]
 
     def inputs(self, addresses: Sequence[SliceAddress]) -> Tensor:
-        """Return slices with their neighbors (B, neighbors, H, W); beyond the ends the last slice is repeated."""
+        """Return slices with their neighbors (B, neighbors, H, W), as `transforms.with_neighbors` takes them."""
         return torch.stack([self._with_neighbors(each) for each in addresses])
 
     def targets(self, addresses: Sequence[SliceAddress]) -> Tensor:
@@ -101,8 +111,7 @@ class SlicePool:
 
     def _with_neighbors(self, address: SliceAddress) -> Tensor:
         images = self.images[address.case]
-        offsets = torch.arange(-self._reach, self._reach + 1)
-        return images[(address.index + offsets).clamp(0, len(images) - 1)]
+        return with_neighbors(images.__getitem__, address.index, self._offsets[address.case], len(images) - 1)
 
     def _addresses_by_class(self) -> list[list[SliceAddress]]:
         found: list[list[SliceAddress]] = [[] for _ in range(self.class_count)]
@@ -112,10 +121,6 @@ class SlicePool:
                     if present != UNKNOWN_LABEL:
                         found[present].append(SliceAddress(case, index))
         return found
-
-
-def _round_up(size: int, multiple: int) -> int:
-    return -(-size // multiple) * multiple
 
 
 def _padded(images: Tensor, rows: int, columns: int) -> Tensor:

@@ -71,7 +71,11 @@ class FineTuneSetup:
 
 
 def card_for(setup: FineTuneSetup) -> ModelCard:
-    """Return the card of the model to be trained: structures, plane, pixel, slice distance and window."""
+    """Return the card of the model to be trained: structures, plane, pixel, slice distance and window.
+
+    With a base model, pixel, slice distance and window are the base's, because its weights know things of that size;
+    all cases are brought to them. The plane is this run's nevertheless: nothing is annotated in another one.
+    """
     if setup.base is not None:
         base = setup.base.card
         if base.config.student.dims != setup.config.student.dims:
@@ -80,7 +84,7 @@ def card_for(setup: FineTuneSetup) -> ModelCard:
                 "Choose another base model, or the same --student."
             )
             raise ConfigError(message)
-        return ModelCard(setup.structures, base.plane, base.pixel_mm, base.slice_mm, base.window, setup.config)
+        return ModelCard(setup.structures, setup.plane, base.pixel_mm, base.slice_mm, base.window, setup.config)
     case = setup.cases[0]
     view = view_slices(case.image, setup.plane)
     _, rows, columns = view.stack_from(case.image.voxels).shape
@@ -112,7 +116,7 @@ def frame_cases(setup: FineTuneSetup, card: ModelCard) -> tuple[list[SliceStack]
         ]
         return volumes, VolumePool(volumes, card.class_count, card.config.data.patch_vox)
     stacks = [stack_case(each, setup.structures, setup.plane, card.pixel_mm, card.window) for each in setup.all_cases()]
-    return stacks, SlicePool(stacks, card.class_count, card.config.data.neighbor_count, SIZE_MULTIPLE)
+    return stacks, SlicePool(stacks, card.class_count, card.config.data.neighbor_count, SIZE_MULTIPLE, card.slice_mm)
 
 
 def student_for(setup: FineTuneSetup, card: ModelCard) -> nn.Module:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
@@ -14,6 +16,8 @@ from uncol.volume import UNKNOWN_LABEL
 SOFT_TISSUE_WINDOW_HU = (-160.0, 240.0)
 _AIR_HU = -500.0
 _SAMPLE_LIMIT = 2_000_000
+_WHOLE_SLICE = 1e-3
+"""As near as this, in slices, a place between two slices counts as the slice itself."""
 
 
 def choose_window(voxels: NDArray[np.generic], labels: NDArray[np.uint8] | None = None) -> tuple[float, float]:
@@ -100,7 +104,54 @@ def resize_depth(stack: Tensor, depth: int) -> Tensor:
     return resize_image(stack.flatten(1)[None, None], depth, stack[0].numel())[0, 0].unflatten(1, stack.shape[1:])
 
 
+def neighbor_offsets(neighbor_count: int, slice_mm: float, spacing_mm: float) -> tuple[float, ...]:
+    """Return how many slices away the neighbors of a slice lie, the slice itself in the middle.
+
+    Args:
+        neighbor_count: Neighbors with the slice itself.
+        slice_mm: Distance between neighbors.
+        spacing_mm: Distance between the image's own slices.
+    """
+    reach = neighbor_count // 2
+    return tuple(step * slice_mm / spacing_mm for step in range(-reach, reach + 1))
+
+
+def with_neighbors(slice_at: Callable[[int], Tensor], index: int, offsets: Sequence[float], last: int) -> Tensor:
+    """Return a slice with its neighbors (neighbors, H, W): the one input of a 2D student, in training and after.
+
+    Between two slices neighbors are interpolated linearly; beyond the ends the last slice is repeated.
+
+    Args:
+        slice_at: Gives one of the slices 0 ... `last` (H, W).
+        index: The slice.
+        offsets: Where its neighbors lie, in slices (`neighbor_offsets`).
+        last: The last slice.
+    """
+    return torch.stack([_between_slices(slice_at, min(max(index + offset, 0.0), last)) for offset in offsets])
+
+
+def _between_slices(slice_at: Callable[[int], Tensor], position: float) -> Tensor:
+    nearest = round(position)
+    if abs(position - nearest) < _WHOLE_SLICE:
+        return slice_at(nearest)
+    lower = int(position)
+    return torch.lerp(slice_at(lower), slice_at(lower + 1), position - lower)
+
+
+def padded_size(size: Sequence[int], multiple: int) -> tuple[int, ...]:
+    """Return the size of images or volumes whose sides are padded to multiples of one number.
+
+    Where each side would be that number itself, the last one is doubled: a network that makes one voxel of so many
+    could not normalize its features there, because one voxel has no deviation.
+    """
+    sides = [-(-each // multiple) * multiple for each in size]
+    if max(sides) == multiple:
+        sides[-1] = 2 * multiple
+    return tuple(sides)
+
+
 def pad_to_multiple(image: Tensor, multiple: int) -> Tensor:
-    """Pad images (B, C, H, W) or (B, C, D, H, W) at the end of each axis by repeating the edge."""
-    missing = [part for size in reversed(image.shape[2:]) for part in (0, -size % multiple)]
-    return functional.pad(image, missing, mode="replicate")
+    """Pad images (B, C, H, W) or (B, C, D, H, W) to `padded_size` at the end of each axis by repeating the edge."""
+    sides = image.shape[2:]
+    behind = [wanted - size for wanted, size in zip(padded_size(sides, multiple), sides, strict=True)]
+    return functional.pad(image, [part for each in reversed(behind) for part in (0, each)], mode="replicate")

@@ -10,7 +10,7 @@ from torch.nn import functional
 from uncol.config import StudentConfig
 
 SIZE_MULTIPLE = 16
-"""Every side of the input must be a multiple of this: four times halved."""
+"""Every side of the input must be a multiple of this: four times halved; one side at least twice as long."""
 _HALVINGS = 4
 
 
@@ -37,7 +37,7 @@ class Student2D(nn.Module):
         _normalize_channel_by_channel(self.unet)
 
     def forward(self, slices: Tensor) -> Tensor:
-        """Return logits (B, C, H, W) for slices (B, neighbors, H, W); H and W are multiples of 16."""
+        """Return logits (B, C, H, W) for slices (B, neighbors, H, W); H and W are multiples of 16, not both 16."""
         logits: Tensor = self.unet(slices)
         return logits
 
@@ -64,7 +64,7 @@ class Student3D(nn.Module):
         )
 
     def forward(self, patches: Tensor) -> Tensor:
-        """Return logits (B, C, D, H, W) for patches (B, 1, D, H, W); D, H and W are multiples of 16."""
+        """Return logits (B, C, D, H, W) for patches (B, 1, D, H, W); D, H and W are multiples of 16, not all 16."""
         logits: Tensor = self.unet(patches)
         return logits
 
