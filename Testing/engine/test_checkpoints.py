@@ -166,28 +166,28 @@ class TestDamagedModel:
         content[-3] ^= 1
         (folder / WEIGHTS_FILE).write_bytes(content)
 
-        with pytest.raises(CheckpointError, match=rf"is damaged: {WEIGHTS_FILE} does not match its checksum\. Export"):
+        with pytest.raises(CheckpointError, match=rf"is damaged: {WEIGHTS_FILE} does not match its checksum\. Import"):
             load_model(folder)
 
     def test_an_edited_card_is_noticed(self, folder: Path) -> None:
         card = (folder / MODEL_FILE).read_text(encoding="utf-8")
         (folder / MODEL_FILE).write_text(card.replace("spleen", "kidney"), encoding="utf-8")
 
-        with pytest.raises(CheckpointError, match=rf"is damaged: {MODEL_FILE} does not match its checksum\. Export"):
+        with pytest.raises(CheckpointError, match=rf"is damaged: {MODEL_FILE} does not match its checksum\. Import"):
             load_model(folder)
 
     @pytest.mark.parametrize("name", [SUMS_FILE, WEIGHTS_FILE])
     def test_a_missing_file_is_noticed(self, folder: Path, name: str) -> None:
         (folder / name).unlink()
 
-        with pytest.raises(CheckpointError, match=rf"is incomplete \(.*{name}.*\)\. Export it again, or choose"):
+        with pytest.raises(CheckpointError, match=rf"is incomplete \(.*{name}.*\)\. Import it again, fine-tune"):
             load_model(folder)
 
     @pytest.mark.parametrize("content", [b"", b"no sums", b"\xff\xfe\x00"])
     def test_unreadable_checksums_are_refused(self, folder: Path, content: bytes) -> None:
         (folder / SUMS_FILE).write_bytes(content)
 
-        with pytest.raises(CheckpointError, match=r"(is incomplete|is damaged).*Export it again"):
+        with pytest.raises(CheckpointError, match=r"(is incomplete|is damaged).*Import it again"):
             load_model(folder)
 
     def test_a_foreign_folder_is_refused(self, tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ class TestDamagedModel:
         document = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8")) | {"structures": []}
         self.rewrite(folder, document)
 
-        with pytest.raises(CheckpointError, match=r'Model ".*" .*Export it again') as refused:
+        with pytest.raises(CheckpointError, match=r'Model ".*" .*Import it again') as refused:
             load_model(folder)
 
         assert "\n" not in str(refused.value)
@@ -229,7 +229,7 @@ class TestDamagedModel:
     def test_a_card_that_is_no_card_is_refused(self, folder: Path, document: object) -> None:
         self.rewrite(folder, document)
 
-        with pytest.raises(CheckpointError, match=r"cannot be read .*Export it again, or choose another model"):
+        with pytest.raises(CheckpointError, match=r"cannot be read .*Import it again, fine-tune it anew, or choose another model"):
             load_model(folder)
 
     @staticmethod

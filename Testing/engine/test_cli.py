@@ -106,7 +106,7 @@ WRONG: list[Any] = [
     pytest.param(["segment", "tiny.nii.gz", "--box", "x=0,0,0,5,5,0"], r"tiny.nii.gz.*spacing", id="tiny spacing"),
     pytest.param(
         [*SEGMENT, "--box", "x=0,0,0,5,5,5", "--foundation-weights", "damaged.pth"],
-        r"damaged.pth.*SHA-256.*reinstall",
+        r'"damaged.pth" is not LiteMedSAM.s file.*--foundation-model MedSAM or SAM',
         id="wrong checksum",
     ),
     pytest.param(
@@ -114,6 +114,27 @@ WRONG: list[Any] = [
         r"no.pth.*could not be read",
         id="weights",
     ),
+    pytest.param(
+        [*SEGMENT, "--box", "x=0,0,0,5,5,5", "--structure", "x=1"],
+        r"--structure is about the label map of --labels, which is not given here\. Leave out --structure\.",
+        id="structure of a box",
+    ),
+    pytest.param(
+        [*SEGMENT, "--model", "m", "--annotated-slices", "K:1"],
+        r"--annotated-slices is about the label map of --labels",
+        id="annotated slices beside a model",
+    ),
+    pytest.param(
+        [*SEGMENT, "--labels", "labels.nii.gz", "--annotated-slices", "2@K:6"],
+        r'Slices "2@K:6" name a case, but there is only one image here',
+        id="case of one image",
+    ),
+    pytest.param(
+        [*FINE_TUNE, *FINE_TUNE[1:], "--annotated-slices", "3@K:6"],
+        r'Slices "3@K:6" are of case 3, but the last one is case 2',
+        id="case that is not there",
+    ),
+    pytest.param([*FINE_TUNE, "--method", "frozen-teacher"], r"is for `uncol benchmark` only", id="benchmark method"),
     pytest.param([*FINE_TUNE, "--annotated-slices", "K:0"], r"background only", id="only background annotated"),
     pytest.param([*FINE_TUNE, "--annotated-slices", "K:0,12"], r"K:12 does not exist.*slices 0 to 11", id="slice"),
     pytest.param([*FINE_TUNE, "--annotated-slices", "Z:1"], r"axis|I, J or K", id="unknown axis"),
@@ -257,6 +278,119 @@ def test_evaluate_scores_a_perfect_segmentation_with_one_and_zero_mm(uncol: Call
     assert result["mean_hd95_mm"] == 0
 
 
+EVALUATE = ("evaluate", "--prediction", "labels.nii.gz", "--reference")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        pytest.param(
+            ["labels.nii.gz", "--exclude-slices", "K5"],
+            'Slices "K5" are not readable. Write AXIS:N1,N2,... (I, J or K), as in K:0,8,16.\n',
+            id="slices",
+        ),
+        pytest.param(
+            ["labels.nii.gz", "--exclude-slices", "2@K:5"],
+            'Slices "2@K:5" name a case, but there is only one image here. Leave out "2@".\n',
+            id="case",
+        ),
+        pytest.param(
+            ["background.nii.gz"],
+            'Label map "background.nii.gz" holds only the value 0. Choose',
+            id="constant reference",
+        ),
+        pytest.param(
+            ["other.nii.gz"],
+            'Segmentation "labels.nii.gz" has spacing (1, 1, 3) mm but reference "other',
+            id="other grid",
+        ),
+        pytest.param(
+            ["labels.nii.gz", "--uncertainty", "other.nii.gz"],
+            'Map "other.nii.gz" has spacing (1, 1, 4) mm but reference "labels.nii.gz" has',
+            id="other grid of the map",
+        ),
+    ],
+)
+def test_what_cannot_be_evaluated_gets_one_sentence_and_exit_code_2(
+    uncol: Callable[..., Any], bad_files: Path, arguments: list[str], sentence: str
+):
+    code, out, err = uncol(*EVALUATE, *arguments)
+
+    assert (code, out) == (2, "")
+    assert err.startswith(sentence)
+
+
+def test_the_help_of_fine_tune_names_the_methods_that_make_a_model(
+    uncol: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "300")
+
+    _, out, _ = uncol("fine-tune", "--help")
+
+    assert "uncol-without-generalized" in out
+    assert "frozen-teacher" not in out
+    assert "supervised-all" not in out
+
+
+def test_a_download_without_a_terminal_says_that_nobody_could_be_asked(run_uncol: Callable[..., Any], tmp_path: Path):
+    done = run_uncol("demo", "--download", "--out", tmp_path / "out")
+
+    assert done.returncode == 2
+    assert "Nothing was downloaded: there is no terminal to ask for your consent. Run the same" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def _open_for_writing(pipe: Path) -> int:
+    """Return a named pipe, open, as soon as another process has opened it for reading."""
+    for _ in range(600):
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            time.sleep(0.1)
+    return pytest.fail("nobody read the pipe for a minute")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "terminate"])
+def test_a_command_that_asks_nobody_whether_to_stop_ends_at_once(folder: Path, tmp_path: Path, number: int):
+    pipe = tmp_path / "endless.nii.gz"
+    os.mkfifo(pipe)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "uncol", *EVALUATE, str(pipe)], cwd=folder, stderr=subprocess.PIPE, text=True
+    )
+    writer = _open_for_writing(pipe)
+    running.send_signal(number)
+    _, err = running.communicate(timeout=30)
+    os.close(writer)
+
+    assert running.returncode == 130
+    assert err == "The command was cancelled.\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+@pytest.mark.parametrize("answer", ["Ctrl-C", "Ctrl-D"])
+def test_the_question_before_a_download_can_be_left(tmp_path: Path, answer: str):
+    pty = pytest.importorskip("pty")
+    terminal, keyboard = pty.openpty()
+    command = [sys.executable, "-m", "uncol", "demo", "--download", "--out", str(tmp_path / "out")]
+    running = subprocess.Popen(command, cwd=tmp_path, stdin=keyboard, stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    for line in running.stderr:
+        if line.startswith("Terms:"):
+            break
+    if answer == "Ctrl-C":
+        running.send_signal(signal.SIGINT)
+    else:
+        os.write(terminal, b"\x04")
+    _, err = running.communicate(timeout=30)
+    os.close(terminal)
+    os.close(keyboard)
+
+    assert running.returncode == 130
+    assert ("The command was cancelled." if answer == "Ctrl-C" else "was declined; nothing was fetched.") in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_doctor_names_devices_packages_and_the_foundation_model(uncol: Callable[..., Any]):
     code, out, _ = uncol("doctor", "--json")
 
@@ -271,7 +405,7 @@ def test_doctor_says_what_to_do_about_damaged_weights(uncol: Callable[..., Any],
 
     result = json.loads(out)
     assert not result["ok"]
-    assert any("reinstall" in each["advice"] for each in result["checks"])
+    assert any("leave out --foundation-weights" in each["advice"] for each in result["checks"])
 
 
 def test_an_existing_model_is_never_overwritten(uncol: Callable[..., Any], model: Path):

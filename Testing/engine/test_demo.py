@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -94,6 +95,14 @@ def test_all_files_lie_in_the_folder_and_nothing_else(finished: Finished) -> Non
     assert {path.name for path in finished.job.out.iterdir()} == RESULT_FILES
     assert finished.document["out"] == str(finished.job.out)
     assert finished.document["report"] == str(finished.job.out / "report.html")
+
+
+@pytest.mark.slow
+def test_no_result_names_the_users_files(finished: Finished) -> None:
+    for name in ("ct.nii.gz", "organs.nii.gz"):  # often a patient's
+        assert name not in finished.html
+        assert name not in json.dumps(finished.document)
+    assert "your image, 64 x 64 x 17 voxels" in finished.html
 
 
 @pytest.mark.slow

@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from uncol.demo_case import Annotation, DemoCase, DemoJob, annotate, box_round, find_case, interpolate_shapes
+from uncol.demo_case import (
+    Annotation,
+    DemoCase,
+    DemoJob,
+    annotate,
+    box_round,
+    find_case,
+    interpolate_shapes,
+    what_the_annotator_copies,
+)
 from uncol.errors import CancelledError, ConfigError, DataError
 from uncol.io import write_results
 from uncol.job import AnnotatedSlices, Box, Structure, ignore_progress, never_stop
@@ -162,7 +171,7 @@ def test_the_users_own_volume_comes_with_its_structures_and_boxes(tmp_path: Path
     assert case.boxes == (Box("label-1", (0, 0, 0), (0, 0, 1)), Box("label-7", (1, 0, 1), (1, 0, 1)))
     assert case.reference is not None
     assert case.reference.shares_grid_with(case.image)
-    assert case.source == '"ct.nii.gz" with the label map "organs.nii.gz", 3 x 1 x 2 voxels of 2 x 2 x 3 mm'
+    assert case.source == "your image, 3 x 1 x 2 voxels of 2 x 2 x 3 mm"  # file names are often a patient's
     assert named.structures == (SPLEEN,)
 
 
@@ -209,6 +218,22 @@ def test_the_public_ct_has_no_reference_and_says_so(tmp_path: Path, public_ct: S
     assert case.boxes == (BOX,)
     assert case.terms == "Just a test."
     assert "nothing here says how accurate the result is" in case.notes[0]
+
+
+def test_the_annotator_copies_the_reference_or_else_the_first_pass(tmp_path: Path, public_ct: SampleSource) -> None:
+    first_pass = labels_of([[[1, 0, 0]], [[1, 0, 0]]])
+    own = find(write_case(tmp_path, [[[1, 0, 0]], [[1, 7, 255]]]))
+    public = find(DemoJob(out=tmp_path, download=True, boxes=(BOX,)), public_ct)
+
+    assert what_the_annotator_copies(own, first_pass) is own.reference
+    assert what_the_annotator_copies(public, first_pass) is first_pass
+
+
+def test_an_empty_first_pass_without_a_reference_asks_for_other_boxes(tmp_path: Path, public_ct: SampleSource) -> None:
+    case = find(DemoJob(out=tmp_path, download=True, boxes=(BOX,)), public_ct)
+
+    with pytest.raises(DataError, match=r"^The first pass found nothing\. Draw the boxes tighter\.$"):
+        what_the_annotator_copies(case, case.image.with_voxels(np.zeros((3, 4, 5), np.uint8)))
 
 
 def test_without_a_network_the_demo_goes_on_with_a_generated_image(

@@ -242,7 +242,10 @@ def test_false_islands_are_pointed_out_although_the_dice_hardly_shows_them() -> 
         replace(results, annotation=only_liver), fine_tuned=results.case.reference.with_voxels(with_islands)
     )
 
-    assert "For 1 of 1 structures its HD95 is larger than that of shape interpolation" in scores.verdict()
+    assert (
+        "The fine-tuned model's HD95 is larger than that of shape interpolation for 1 of 1 structure: look"
+        in scores.verdict()
+    )
 
 
 def test_slices_beyond_the_annotated_ones_are_pointed_out(results: DemoResults, scores: Scores) -> None:
@@ -254,7 +257,8 @@ def test_slices_beyond_the_annotated_ones_are_pointed_out(results: DemoResults, 
 
     assert complete == "Scored on the 4 slices that nobody annotated."
     # Slices 0 and 5 are annotated, slice 6 lies beyond.
-    assert "1 of them lie before slice 0 or after slice 5" in partial
+    assert partial.startswith("Scored on the 5 slices that nobody annotated. ")
+    assert "Before slice 0 and after slice 5, in 1 of them, interpolation has only one side" in partial
 
 
 def test_without_a_reference_no_accuracy_is_told() -> None:

@@ -9,7 +9,7 @@ import torch
 from uncol.checkpoints import Model, ModelCard, build_student
 from uncol.config import Config, DataConfig, StudentConfig
 from uncol.devices import autocast, available_devices, reduced_precision, select_device, with_memory_fallback
-from uncol.errors import ConfigError
+from uncol.errors import ConfigError, UncolError
 from uncol.inference import segment_with_model
 from uncol.job import Structure
 from uncol.volume import Volume
@@ -105,8 +105,8 @@ class TestMemoryFallback:
         assert with_memory_fallback(work, GPU, 8, said.append) == "done with 2 on cuda"
         assert work.tried == [("cuda", 8), ("cuda", 4), ("cuda", 2)]
         assert said == [
-            "The CUDA memory is full; going on with 4 slice(s) at a time.",
-            "The CUDA memory is full; going on with 2 slice(s) at a time.",
+            "The CUDA memory is full; going on in smaller batches (4 at a time).",
+            "The CUDA memory is full; going on in smaller batches (2 at a time).",
         ]
 
     def test_at_last_the_cpu_takes_over_and_every_step_is_told(self) -> None:
@@ -116,7 +116,9 @@ class TestMemoryFallback:
         assert work.tried[:4] == [("cuda", 8), ("cuda", 4), ("cuda", 2), ("cuda", 1)]
         assert [device for device, _ in work.tried[4:]] == ["cpu"]
         assert len(said) == 4
-        assert "going on with the CPU, which is slower" in said[-1]
+        assert said[-1] == (
+            "The GPU memory is full even for the smallest batch; going on with the CPU, which is slower."
+        )
 
     def test_an_odd_size_is_halved_to_whole_slices(self) -> None:
         work, said = SmallMemory(1, 1), []
@@ -125,13 +127,19 @@ class TestMemoryFallback:
 
         assert [size for _, size in work.tried] == [7, 3, 1]
 
-    def test_when_not_even_one_slice_fits_the_cpu_the_error_is_told(self) -> None:
-        work, said = SmallMemory(0, 0), []
+    def test_when_not_even_one_slice_fits_the_cpu_the_user_is_told_what_to_do(self) -> None:
+        tried, said = [], []
 
-        with pytest.raises(torch.OutOfMemoryError):
+        def work(device: torch.device, size: int) -> None:
+            tried.append(size)
+            torch.empty(size * 2**46, device=device)  # 256 TiB for every slice
+
+        with pytest.raises(
+            UncolError, match=r"^The memory is full\. Close other programs, or crop the volume, and try"
+        ):
             with_memory_fallback(work, CPU, 4, said.append)
 
-        assert work.tried == [("cpu", 4), ("cpu", 2), ("cpu", 1)]
+        assert tried == [4, 2, 1]
         assert len(said) == 2
 
     def test_a_cpu_whose_memory_is_really_full_gets_smaller_work(self) -> None:

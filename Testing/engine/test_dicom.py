@@ -75,7 +75,7 @@ def test_a_long_list_of_dicom_series_is_cut(tmp_path: Path) -> None:
     for number in range(10):
         save_slices(tmp_path, [(0, 0, 0)], uid=f"1.2.{number + 1}")
 
-    with pytest.raises(DataError, match=r"holds 10 DICOM series .*; and 2 more\)"):
+    with pytest.raises(DataError, match=r"holds 10 DICOM series \(.*\", 1 file, 1\.2\..*; and 2 more\)"):
         read_image(tmp_path)
 
 
@@ -134,7 +134,7 @@ def test_a_damaged_dicom_file_at_the_end_of_a_series_is_reported_in_the_log(
         volume = read_image(tmp_path)
 
     assert volume.shape_kji == (2, 3, 4)
-    assert caplog.messages == ["1 DICOM files in the folder are damaged or no images; they were left out."]
+    assert caplog.messages == ["Left out, because damaged or no image: 1 of the 3 DICOM files in the folder."]
 
 
 @pytest.mark.realdata

@@ -15,7 +15,16 @@ import pytest
 import SimpleITK as sitk  # noqa: N813  # the abbreviation of SimpleITK's own documentation
 
 from uncol.errors import DataError, GeometryError, OutputError
-from uncol.io import check_writable, content_hash, read_image, read_labels, read_map, write_results
+from uncol.io import (
+    check_writable,
+    content_hash,
+    read_image,
+    read_labels,
+    read_map,
+    read_prediction,
+    read_reference,
+    write_results,
+)
 from uncol.volume import Volume
 
 FORMATS = ["nii.gz", "nrrd", "mha"]
@@ -275,7 +284,9 @@ def test_voxels_that_are_no_numbers_become_the_lowest_value_and_are_counted_in_t
     # The lowest value that is left is that of the fourth voxel: 3 - 7.
     np.testing.assert_array_equal(volume.voxels[0, 0], [-4, -4, -4, -4])
     assert volume.voxels.dtype == np.float32
-    assert caplog.messages == ["3 voxels are not finite numbers; they are set to the lowest value of the image."]
+    assert caplog.messages == [
+        "The image is not a finite number in 3 of 24 voxels; its lowest value stands there instead."
+    ]
 
 
 def test_an_image_without_any_finite_voxel_is_refused(tmp_path: Path) -> None:
@@ -446,8 +457,65 @@ def test_a_map_with_voxels_that_are_no_numbers_is_refused(make_volume: MakeVolum
     holes[0, 0, :2] = np.nan
     write_results(tmp_path, {"uncertainty.mha": image.with_voxels(holes)}, {})
 
-    with pytest.raises(DataError, match=r'Map "uncertainty.mha" holds 2 voxels that are not finite numbers'):
+    with pytest.raises(DataError, match=r'Map "uncertainty.mha" is not a finite number in 2 of 24 voxels\. Comp'):
         read_map(tmp_path / "uncertainty.mha", image, "ct.nrrd")
+
+
+# --- a segmentation and what it is compared with ---
+
+
+@pytest.mark.parametrize("value", [0, 3, 255])
+def test_a_reference_of_one_value_is_told_as_a_label_map(value: int, tmp_path: Path) -> None:
+    path = save(tmp_path / "truth.nrrd", np.full((2, 3, 4), value, np.uint8))
+    message = (
+        f'Label map "truth.nrrd" holds only the value {value}. '
+        "Choose a label map that holds a structure and its background (0)."
+    )
+
+    with pytest.raises(DataError) as caught:
+        read_reference(path)
+
+    assert str(caught.value) == message
+
+
+def test_a_reference_sets_the_grid_and_a_segmentation_may_be_empty(nasty_volume: Volume, tmp_path: Path) -> None:
+    truth = nasty_volume.with_voxels(np.arange(24, dtype=np.uint8).reshape(2, 3, 4))
+    empty = nasty_volume.with_voxels(np.zeros((2, 3, 4), np.uint8))
+    write_results(tmp_path, {"truth.nii.gz": truth, "found.nii.gz": empty}, {})
+
+    reference = read_reference(tmp_path / "truth.nii.gz")
+    found = read_prediction(tmp_path / "found.nii.gz", reference, "truth.nii.gz")
+
+    np.testing.assert_array_equal(reference.voxels, truth.voxels)
+    assert reference.shares_grid_with(nasty_volume)
+    assert found.shares_grid_with(nasty_volume)
+    assert found.voxels.dtype == np.uint8
+    assert not found.voxels.any()
+
+
+@pytest.mark.parametrize(
+    ("read", "subject", "advice"),
+    [
+        (
+            read_prediction,
+            "Segmentation",
+            "Choose two files of the same image, or resample the segmentation to the reference.",
+        ),
+        (read_map, "Map", "Choose the map that was written with this segmentation, or another reference."),
+    ],
+)
+def test_a_file_on_another_grid_than_the_reference_is_told_with_both_names(
+    read: Callable[..., Volume], subject: str, advice: str, tmp_path: Path
+) -> None:
+    reference = read_reference(save(tmp_path / "truth.nrrd", numbered(np.uint8)))
+    path = save(tmp_path / "found.nrrd", numbered(np.uint8), Spacing=(1.0, 1.0, 2.0))
+
+    with pytest.raises(GeometryError) as caught:
+        read(path, reference, "truth.nrrd")
+
+    assert str(caught.value) == (
+        f'{subject} "found.nrrd" has spacing (1, 1, 2) mm but reference "truth.nrrd" has spacing (1, 1, 1) mm. {advice}'
+    )
 
 
 # --- results ---

@@ -12,6 +12,7 @@ from uncol.errors import ConfigError
 from uncol.job import (
     AnnotatedSlices,
     Box,
+    Case,
     FineTuneJob,
     Progress,
     Structure,
@@ -19,6 +20,7 @@ from uncol.job import (
     never_stop,
     parse_annotated_slices,
     parse_box,
+    parse_slices,
     parse_structure,
     parse_student,
 )
@@ -179,13 +181,34 @@ def test_annotated_slices_are_read(text: str, expected: AnnotatedSlices) -> None
         pytest.param("KJ:1", id="two axes"),
         pytest.param("@K:1", id="empty case"),
         pytest.param("one@K:1", id="case in words"),
+        pytest.param("0@K:1", id="cases count from 1"),
     ],
 )
 def test_unreadable_annotated_slices_are_refused_with_an_example(text: str) -> None:
-    message = f'Annotated slices "{text}" are not readable. Write AXIS:N1,N2,... (I, J or K), for example K:0,8,16.'
+    message = (
+        f'Slices "{text}" are not readable. Write AXIS:N1,N2,... (I, J or K), as in K:0,8,16, '
+        "or CASE@AXIS:N1,N2,... for one of several cases, as in 2@K:0,8,16."
+    )
 
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         parse_annotated_slices(text)
+
+
+def test_slices_of_one_image_are_read_without_a_case() -> None:
+    assert parse_slices("j:3,1") == AnnotatedSlices("J", (1, 3))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("K5", 'Slices "K5" are not readable. Write AXIS:N1,N2,... (I, J or K), as in K:0,8,16.'),
+        ("2@K5", 'Slices "2@K5" are not readable. Write AXIS:N1,N2,... (I, J or K), as in K:0,8,16.'),
+        ("2@K:5", 'Slices "2@K:5" name a case, but there is only one image here. Leave out "2@".'),
+    ],
+)
+def test_slices_of_one_image_that_cannot_be_read_are_refused(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        parse_slices(text)
 
 
 @pytest.mark.parametrize("text", ["2d", "3d", "auto"])
@@ -201,3 +224,15 @@ def test_unknown_student_is_refused_with_the_known_ones() -> None:
 def test_a_job_with_an_unknown_method_is_refused() -> None:
     with pytest.raises(ConfigError, match=r'There is no method "magic"\. Choose one of supervised, '):
         FineTuneJob(cases=(), out=Path("model"), method="magic")
+
+
+def test_slices_of_a_case_that_is_not_there_are_refused() -> None:
+    cases = (Case(Path("a.nrrd"), Path("a-labels.nrrd")), Case(Path("b.nrrd"), Path("b-labels.nrrd")))
+    message = (
+        'Slices "3@K:0,5" are of case 3, but the last one is case 2. '
+        "Cases are counted from 1, in the order of --case: correct the number."
+    )
+
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        FineTuneJob(cases, Path("model"), annotated_slices=(AnnotatedSlices("K", (0, 5), case=3),))
+    FineTuneJob(cases, Path("model"), annotated_slices=(AnnotatedSlices("K", (0, 5), case=2),))

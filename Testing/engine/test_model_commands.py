@@ -102,7 +102,29 @@ def test_models_are_managed_by_name(store: Store, uncol: Callable[..., Any], tmp
     assert json.loads(uncol("models", "import", tmp_path / "best.zip", "--name", "copy", "--json")[1])["name"] == "copy"
     assert uncol("models", "remove", "second")[0] == 0
     assert store.names() == ("best", "copy")
-    assert uncol("models", "verify") == (0, "", "2 model(s) are whole.\n")
+    assert uncol("models", "verify") == (0, "", "2 models are whole.\n")
+
+
+def test_verify_counts_one_and_none_in_words(store: Store, uncol: Callable[..., Any]) -> None:
+    assert uncol("models", "verify", "second") == (0, "", "second is whole.\n")
+    for name in store.names():
+        store.remove(name)
+
+    empty = f'There is no model in "{store.folder}" yet. Fine-tune one or import one.\n'
+    assert uncol("models", "verify") == (0, "", empty)
+
+
+def test_an_import_under_a_taken_name_says_how_to_give_another(
+    store: Store, uncol: Callable[..., Any], tmp_path: Path
+) -> None:
+    store.export_zip("first", tmp_path / "first.zip")
+
+    code, out, err = uncol("models", "import", tmp_path / "first.zip")
+
+    assert (code, out) == (2, "")
+    assert err == (
+        '"first" is taken already. Choose another name; nothing was changed. Give the new name with --name.\n'
+    )
 
 
 def test_verify_names_the_damaged_model_and_fails(store: Store, uncol: Callable[..., Any]) -> None:

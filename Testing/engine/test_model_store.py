@@ -18,6 +18,8 @@ from uncol.job import Structure
 from uncol.model_files import read_card, verify_sums
 from uncol.model_store import ACTIVE_FILE, Store, find_model, is_model_name
 
+DAMAGED = "Import it again, fine-tune it anew, or choose another model."
+
 ENGINE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
 
 
@@ -259,7 +261,7 @@ class TestChanges:
         content[100] ^= 1
         weights.write_bytes(content)
 
-        with pytest.raises(CheckpointError, match=r"damaged: weights.safetensors does not match its checksum"):
+        with pytest.raises(CheckpointError, match=rf"weights.safetensors does not match its checksum\. {DAMAGED}$"):
             store.verify("a")
         store.verify("b")
 
@@ -267,8 +269,24 @@ class TestChanges:
     def test_verify_misses_a_file(self, store: Store, file: str) -> None:
         (store.folder / "a" / file).unlink()
 
-        with pytest.raises(CheckpointError, match=r"is incomplete"):
+        with pytest.raises(CheckpointError, match=rf"is incomplete \(.*\)\. {DAMAGED}$"):
             store.verify("a")
+
+    @pytest.mark.parametrize("card", ["{", '{"format": 1}'], ids=["no JSON", "empty"])
+    def test_a_damaged_card_is_told_with_what_can_be_done(self, store: Store, card: str) -> None:
+        (store.folder / "a" / "model.json").write_text(card)
+
+        with pytest.raises(CheckpointError, match=rf"cannot be (read|understood) \(.*\)\. {DAMAGED}$"):
+            store.entry("a")
+
+    def test_an_empty_store_says_how_a_model_comes_into_it(self, tmp_path: Path) -> None:
+        store = Store(tmp_path / "models")
+        message = re.escape(f'There is no model in "{store.folder}" yet. Fine-tune one or import one.')
+
+        with pytest.raises(CheckpointError, match=f"^{message}$"):
+            store.path_of("liver")
+        with pytest.raises(CheckpointError, match=rf'^"liver" is not a model folder .*\. {message}$'):
+            find_model("liver", store)
 
     @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
     def test_a_process_killed_while_it_changes_the_store_leaves_it_whole(self, store: Store) -> None:

@@ -181,7 +181,7 @@ def test_a_structure_that_got_worse_is_marked_and_an_empty_result_is_never_zero_
     interpolation_dice, interpolation_mm, first_dice, first_mm, tuned_dice, tuned_mm = row_of(html, "spleen")
 
     assert (interpolation_dice, interpolation_mm) == ('<td class="best">0.920</td>', '<td class="best">3.0</td>')
-    assert (first_dice, first_mm) == ("<td>0.000</td>", "<td>not found</td>")
+    assert (first_dice, first_mm) == ("<td>0.000</td>", "<td>undefined</td>")
     assert "0.910" in tuned_dice
     assert "3.5" in tuned_mm
     assert "worse than shape interpolation" in tuned_dice
@@ -202,6 +202,14 @@ def test_equal_scores_are_both_best_and_neither_is_worse(story: Story) -> None:
     cells = row_of(write_report(replace(story, comparisons=(even,))), "liver")
 
     assert cells == ['<td class="best">0.900</td>', '<td class="best">2.0</td>'] * 2
+
+
+def test_the_verdict_on_one_structure_is_in_the_singular(story: Story) -> None:
+    better = Comparison(LIVER, {"interpolation": Score(0.8, 3.0), "fine_tuned": Score(0.9, 2.0)})
+
+    html = write_report(replace(story, comparisons=(better,)))
+
+    assert "for 1 of 1 structure by Dice, and for 1 of 1 by HD95." in html
 
 
 def test_the_pictures_show_an_annotated_the_worst_and_a_typical_slice(html: str) -> None:

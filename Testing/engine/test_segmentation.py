@@ -101,8 +101,31 @@ class TestBuilder:
 
         segmentation = builder.finish(("It was slow.",))
 
-        assert segmentation.notes == ("It was slow.", '"spleen" was not found anywhere.')
+        assert segmentation.notes == (
+            "It was slow.",
+            '"spleen" was not found anywhere. '
+            "If the image shows it, annotate one more slice in its middle, or draw its box tighter.",
+        )
         assert segmentation.structures == STRUCTURES
+
+    @pytest.mark.parametrize(
+        ("island", "note"),
+        [
+            ([0, 1], '"liver": 1 voxel in an island apart from the largest piece was removed.'),
+            ([1, 1], '"liver": 2 voxels in islands apart from the largest piece were removed.'),
+        ],
+        ids=["one voxel", "two voxels"],
+    )
+    def test_a_note_says_how_much_of_islands_was_removed(
+        self, make_volume: Callable[..., Volume], island: list[int], note: str
+    ) -> None:
+        image = make_volume(geometry="anisotropic", shape_kji=(1, 4, 12))
+        builder = SegmentationBuilder(image, view_slices(image, "axial"), STRUCTURES[:1])
+        builder.put(0, certain([[1] * 6 + [0] * 4 + island] + [[1] * 6 + [0] * 6] * 3)[:2])
+
+        builder.remove_islands((True,))
+
+        assert builder.finish().notes == (note,)
 
     def test_nothing_is_noted_when_everything_was_found(self, builder: SegmentationBuilder) -> None:
         builder.put(0, certain([[0, 1, 2, 0]] * 3))

@@ -29,6 +29,7 @@ from uncol.model_files import (
     MODEL_FILE,
     SUMS_FILE,
     WEIGHTS_FILE,
+    WHEN_DAMAGED,
     newest,
     sha256_of,
     verify_sums,
@@ -161,7 +162,7 @@ def load_model(folder: Path) -> Model:
     except CheckpointError:
         raise
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError, UncolError) as error:
-        message = f'Model "{folder}" cannot be read ({error}). Export it again, or choose another model.'
+        message = f'Model "{folder}" cannot be read ({error}). {WHEN_DAMAGED}'
         raise CheckpointError(message) from error
     return Model(card, student.eval().requires_grad_(False))
 
@@ -251,7 +252,7 @@ def _finish_interrupted_save(folder: Path) -> None:
 def _check_shapes(weights: Mapping[str, Tensor], student: nn.Module, folder: Path) -> None:
     expected = {name: tensor.shape for name, tensor in student.state_dict().items()}
     if {name: tensor.shape for name, tensor in weights.items()} != expected:
-        message = f'Model "{folder}" has weights that do not fit its card. Export it again, or choose another model.'
+        message = f'Model "{folder}" has weights that do not fit its card. {WHEN_DAMAGED}'
         raise CheckpointError(message)
 
 

@@ -7,10 +7,12 @@ import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from threading import Event
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -19,19 +21,21 @@ from uncol import __version__
 from uncol.allocator import keep_freed_memory
 from uncol.benchmark.command import benchmark_command
 from uncol.command_options import (
+    ANNOTATED_HELP,
     EXIT_BUG,
     EXIT_CANCELLED,
     EXIT_USER,
-    AnnotatedChoice,
+    SLICES,
     CacheFolder,
     DeviceChoice,
     FoundationFamily,
     JsonFlag,
     OutFolder,
-    SliceChoice,
+    SliceTexts,
     Structures,
     WeightsFile,
     cache_folder,
+    check_only_with_labels,
     join_cases,
     parse_case,
     parse_device,
@@ -41,15 +45,18 @@ from uncol.config import Config, read_config
 from uncol.console import ProgressDisplay, print_evaluation, print_json, print_table, say
 from uncol.demo import DemoJob, run_demo
 from uncol.doctor import examine
-from uncol.errors import CancelledError, UncolError
+from uncol.errors import CancelledError, ConfigError, UncolError
 from uncol.job import (
     FineTuneJob,
     SegmentJob,
+    ShouldStop,
     parse_annotated_slices,
     parse_box,
+    parse_slices,
     parse_structure,
     parse_student,
 )
+from uncol.methods import MODEL_METHODS
 from uncol.model_commands import ModelsFolder, models_folder
 from uncol.model_commands import commands as models_commands
 from uncol.model_store import Store, find_model
@@ -66,9 +73,34 @@ app = typer.Typer(
 )
 app.add_typer(models_commands, name="models")
 
-_stop = Event()
 
-app.command("benchmark")(benchmark_command(_stop.is_set))
+class _Interrupted(BaseException):
+    """Ctrl-C where nothing asks for it; typer would give KeyboardInterrupt its own ending."""
+
+
+@contextmanager
+def _stoppable() -> Iterator[ShouldStop]:
+    """Say whether Ctrl-C was pressed, instead of ending at once, to work that asks and stops at its next safe point."""
+    stop = Event()
+    with _on_signals(lambda _number, _frame: stop.set()):
+        yield stop.is_set
+
+
+@contextmanager
+def _on_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise _Interrupted
+
+
+app.command("benchmark")(benchmark_command(_stoppable))
 
 
 @app.command()
@@ -84,7 +116,7 @@ def segment(
         ),
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Label map with a few annotated slices, 255 elsewhere.")] = None,
-    annotated_slices: AnnotatedChoice = None,
+    annotated_slices: Annotated[SliceTexts, typer.Option(metavar=SLICES, help=ANNOTATED_HELP)] = None,
     structure: Structures = None,
     device: DeviceChoice = "auto",
     cache: CacheFolder = None,
@@ -99,10 +131,11 @@ def segment(
         model=None if model is None else Path(model),
         boxes=parsed(box, parse_box),
         labels=labels,
-        annotated_slices=parsed(annotated_slices, parse_annotated_slices),
+        annotated_slices=parsed(annotated_slices, parse_slices),
         structures=parsed(structure, parse_structure),
         device=parse_device(device),
     )
+    check_only_with_labels(labels, {"--annotated-slices": annotated_slices, "--structure": structure})
     if model is not None:
         job = replace(job, model=find_model(model, Store(models_folder(models))))
     foundation = FoundationModel.of(foundation_model, foundation_weights)
@@ -117,14 +150,12 @@ def fine_tune(
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the model.")],
     unlabeled: Annotated[list[Path] | None, typer.Option(help="Further image without labels; repeatable.")] = None,
-    annotated_slices: AnnotatedChoice = None,
+    annotated_slices: Annotated[SliceTexts, typer.Option(metavar=f"[CASE@]{SLICES}", help=ANNOTATED_HELP)] = None,
     structure: Structures = None,
     minutes: Annotated[float | None, typer.Option(help="Time for everything (5 when nothing is given).")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps instead of minutes: repeatable.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps instead of minutes: reproducible.")] = None,
     student: Annotated[str | None, typer.Option(help="2d, 3d, or auto: 3d where whole volumes are annotated.")] = None,
-    method: Annotated[
-        str | None, typer.Option(help="uncol (the default), supervised, mean-teacher, ua-mt, bcp, ...")
-    ] = None,
+    method: Annotated[str | None, typer.Option(help=f"{', '.join(MODEL_METHODS)}; uncol is the default.")] = None,
     base: Annotated[str | None, typer.Option(help="Model to start from: its folder or name.")] = None,
     models: ModelsFolder = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")] = False,
@@ -161,10 +192,10 @@ def evaluate(
     reference: Annotated[Path, typer.Option(help="Label map to judge it by; 255 is left out.")],
     uncertainty: Annotated[Path | None, typer.Option(help="Uncertainty map of the segmentation.")] = None,
     exclude_slices: Annotated[
-        SliceChoice, typer.Option(metavar="AXIS:N1,N2,...", help="Slices that do not count; repeatable.")
+        SliceTexts, typer.Option(metavar=SLICES, help="Slices that do not count; repeatable.")
     ] = None,
     only_slices: Annotated[
-        SliceChoice, typer.Option(metavar="AXIS:N1,N2,...", help="Slices that alone count; repeatable.")
+        SliceTexts, typer.Option(metavar=SLICES, help="Slices that alone count; repeatable.")
     ] = None,
     structure: Structures = None,
     as_json: JsonFlag = False,
@@ -175,8 +206,8 @@ def evaluate(
         reference,
         uncertainty=uncertainty,
         structures=parsed(structure, parse_structure),
-        excluded=parsed(exclude_slices, parse_annotated_slices),
-        only=parsed(only_slices, parse_annotated_slices),
+        excluded=parsed(exclude_slices, parse_slices),
+        only=parsed(only_slices, parse_slices),
     )
     if as_json:
         print_json({"event": "result", **document})
@@ -257,15 +288,17 @@ def worker(
 def main() -> None:
     """Run the command line and leave with 0 done, 1 our bug, 2 the user can fix it, 130 cancelled."""
     logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr, level=logging.WARNING)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: _stop.set())
     keep_freed_memory()
     sys.exit(_exit_code())
 
 
 def _exit_code() -> int:
     try:
-        app(args=join_cases(sys.argv[1:]))
+        with _on_signals(_interrupt):
+            app(args=join_cases(sys.argv[1:]))
+    except _Interrupted:
+        say("The command was cancelled.")
+        return EXIT_CANCELLED
     except CancelledError as cancelled:
         say(str(cancelled))
         return EXIT_CANCELLED
@@ -282,8 +315,8 @@ def _exit_code() -> int:
 def _with_progress(
     work: Callable[[Surroundings], dict[str, Any]], cache: Path | None, foundation: FoundationModel, *, as_json: bool
 ) -> dict[str, Any]:
-    with ProgressDisplay(as_json=as_json) as display:
-        return work(Surroundings(display, _stop.is_set, cache_folder(cache), foundation))
+    with ProgressDisplay(as_json=as_json) as display, _stoppable() as should_stop:
+        return work(Surroundings(display, should_stop, cache_folder(cache), foundation))
 
 
 def _tell_result(document: dict[str, Any], *, as_json: bool) -> None:
@@ -296,4 +329,14 @@ def _tell_result(document: dict[str, Any], *, as_json: bool) -> None:
 
 
 def _confirm(question: str) -> bool:
-    return sys.stdin.isatty() and typer.confirm(question, err=True)
+    if not sys.stdin.isatty():
+        message = (
+            "Nothing was downloaded: there is no terminal to ask for your consent. "
+            "Run the same command in a terminal, or leave out --download for a generated image."
+        )
+        raise ConfigError(message)
+    try:
+        with _on_signals(_interrupt):  # nobody asks whether to stop while the question stands
+            return typer.confirm(question, err=True)
+    except typer.Abort:  # Ctrl-D, the end of the input
+        return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar, cast, get_args
 
@@ -20,15 +20,9 @@ DeviceChoice = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or 
 Structures = Annotated[
     list[str] | None, typer.Option("--structure", metavar="NAME=VALUE", help="Structure in the label map; repeatable.")
 ]
-SliceChoice = list[str] | None
-AnnotatedChoice = Annotated[
-    SliceChoice,
-    typer.Option(
-        "--annotated-slices",
-        metavar="[CASE@]AXIS:N1,N2,...",
-        help="Slices of the label map that count as annotated, e.g. K:0,8,16; repeatable.",
-    ),
-]
+SliceTexts = list[str] | None
+SLICES = "AXIS:N1,N2,..."
+ANNOTATED_HELP = "Slices of the label map that count as annotated, e.g. K:0,8,16; repeatable."
 CacheFolder = Annotated[
     Path | None, typer.Option("--cache", help="Folder for the foundation model's embeddings of your slices.")
 ]
@@ -80,6 +74,18 @@ def parse_case(text: str) -> Case:
         message = "--case needs two paths: the image and its label map, as in --case ct.nii.gz labels.nii.gz."
         raise ConfigError(message)
     return Case(Path(image), Path(labels))
+
+
+def check_only_with_labels(labels: Path | None, options: Mapping[str, Sequence[str] | None]) -> None:
+    """Refuse options that say something about a label map where there is none.
+
+    Raises:
+        ConfigError: If one of them is given without `--labels`.
+    """
+    given = [name for name, texts in options.items() if texts]
+    if given and labels is None:
+        message = f"{given[0]} is about the label map of --labels, which is not given here. Leave out {given[0]}."
+        raise ConfigError(message)
 
 
 def cache_folder(chosen: Path | None) -> Path:

@@ -15,7 +15,15 @@ import torch
 from uncol.checkpoints import Model
 from uncol.config import Config
 from uncol.datasets import LabeledCase
-from uncol.demo_case import Annotation, DemoCase, DemoJob, annotate, find_case, interpolate_shapes
+from uncol.demo_case import (
+    Annotation,
+    DemoCase,
+    DemoJob,
+    annotate,
+    find_case,
+    interpolate_shapes,
+    what_the_annotator_copies,
+)
 from uncol.demo_scores import Scores, score
 from uncol.demo_story import DemoResults, result_document, tell_story
 from uncol.devices import select_device
@@ -106,9 +114,7 @@ def _work_through(
     )
     first_pass = _with_values(found, case.structures)
 
-    annotation = annotate(
-        first_pass.labels if case.reference is None else case.reference, case.structures, view, job.every
-    )
+    annotation = annotate(what_the_annotator_copies(case, first_pass.labels), case.structures, view, job.every)
     interpolation = interpolate_shapes(annotation, view)
 
     config = with_choices(Config(), minutes=job.minutes, steps=None, seed=None)

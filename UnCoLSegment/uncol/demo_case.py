@@ -155,6 +155,20 @@ def find_case(
     return _public_case(path, job.boxes, source)
 
 
+def what_the_annotator_copies(case: DemoCase, first_pass: Volume) -> Volume:
+    """Return the full label map that the simulated annotator copies: the reference, or else the first pass.
+
+    Raises:
+        DataError: If there is no reference and the first pass is empty.
+    """
+    if case.reference is not None:
+        return case.reference
+    if not first_pass.voxels.any():
+        message = "The first pass found nothing. Draw the boxes tighter."
+        raise DataError(message)
+    return first_pass
+
+
 def annotate(labels: Volume, structures: Sequence[Structure], view: SliceView, every: int) -> Annotation:
     """Copy one slice in `every` from a full label map, as an annotator would draw it; all others become unknown.
 
@@ -239,7 +253,7 @@ def _own_case(image_path: Path, labels_path: Path, wanted: tuple[Structure, ...]
         raise DataError(message)
     structures = wanted or tuple(Structure(value, f"label-{value}") for value in present)
     boxes = tuple(box_round(each, reference) for each in structures)
-    source = f'"{image_path.name}" with the label map "{labels_path.name}", {_size_text(image)}'
+    source = f"your image, {_size_text(image)}"  # no file name: it is often the patient's
     return DemoCase(image, structures, boxes, reference, "given", source)
 
 

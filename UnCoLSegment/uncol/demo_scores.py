@@ -50,8 +50,8 @@ class Scores:
         if 2 * farther <= len(pairs):
             return ""
         return (
-            f"For {farther} of {len(pairs)} structures its HD95 is larger than that of shape interpolation: "
-            "look for false islands far from the structure."
+            f"The fine-tuned model's HD95 is larger than that of shape interpolation for {farther} of {len(pairs)} "
+            f"{'structure' if len(pairs) == 1 else 'structures'}: look for false islands far from the structure."
         )
 
     def comparisons(self) -> tuple[Comparison, ...]:

@@ -154,8 +154,8 @@ def _scores_note(results: DemoResults, scores: Scores) -> str:
     outside = numbers[0] + results.slice_count - 1 - numbers[-1]
     if outside:
         note += (
-            f" {outside} of them lie before slice {numbers[0]} or after slice {numbers[-1]}, "
-            "where interpolation has only one side to go by and finds nothing."
+            f" Before slice {numbers[0]} and after slice {numbers[-1]}, in {outside} of them, "
+            "interpolation has only one side to go by and finds nothing."
         )
     return note
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from uncol.errors import ConfigError
+from uncol.errors import ConfigError, UncolError
 from uncol.job import Device
 
 _log = logging.getLogger(__name__)
@@ -77,10 +77,13 @@ def with_memory_fallback(
     """Do memory-hungry work; when the device's memory is full, halve its size, then go to the CPU.
 
     Args:
-        work: Called with the device and the size (slices at once) to use.
+        work: Called with the device and the size (slices or patches at once) to use.
         device: Where to try first.
         size: How much to try first, at least 1.
         say: Told in one sentence about every step back.
+
+    Raises:
+        UncolError: If not even the smallest size fits the CPU's memory.
     """
     while True:
         try:
@@ -89,15 +92,16 @@ def with_memory_fallback(
             if not _says_memory_is_full(error):
                 raise
             if size == 1 and device.type == "cpu":
-                raise
+                message = "The memory is full. Close other programs, or crop the volume, and try again."
+                raise UncolError(message) from error
             if device.type == "cuda":
                 torch.cuda.empty_cache()
         if size > 1:
             size //= 2
-            say(f"The {device.type.upper()} memory is full; going on with {size} slice(s) at a time.")
+            say(f"The {device.type.upper()} memory is full; going on in smaller batches ({size} at a time).")
         else:
             device = torch.device("cpu")
-            say("The GPU memory is full even for one slice; going on with the CPU, which is slower.")
+            say("The GPU memory is full even for the smallest batch; going on with the CPU, which is slower.")
 
 
 def _says_memory_is_full(error: Exception) -> bool:

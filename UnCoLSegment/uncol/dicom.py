@@ -59,13 +59,18 @@ def _describe_series(uid: str, files: tuple[str, ...]) -> str:
         description = header.GetMetaData("0008|103e").strip() or uid
     except RuntimeError:
         description = uid  # nothing better is known of a series without description or image
-    return f'"{description.encode("utf-8", "replace").decode()}", {len(files)} files from {Path(files[0]).name}'
+    count = "1 file, " if len(files) == 1 else f"{len(files)} files from "
+    return f'"{description.encode("utf-8", "replace").decode()}", {count}{Path(files[0]).name}'
 
 
 def _warn_of_unused_dicom(folder: Path, used_count: int) -> None:
     unused_count = sum(_is_dicom(path) for path in folder.iterdir() if path.name != "DICOMDIR") - used_count
     if unused_count > 0:
-        _LOGGER.warning("%d DICOM files in the folder are damaged or no images; they were left out.", unused_count)
+        _LOGGER.warning(
+            "Left out, because damaged or no image: %d of the %d DICOM files in the folder.",
+            unused_count,
+            used_count + unused_count,
+        )
 
 
 def _is_dicom(path: Path) -> bool:

@@ -71,7 +71,45 @@ def read_labels(path: Path, image: Volume, image_name: str) -> Volume:
         GeometryError: If the label map and the image do not share one grid.
     """
     subject = _name("Label map", path)
-    voxels = _read_on_grid(path, subject, image, image_name)
+    volume = _read_volume(path, subject)
+    _check_grid(volume, subject, image, f'image "{image_name}"', "Resample the label map to the image.")
+    return image.with_voxels(_as_labels(volume.voxels, subject))
+
+
+def read_reference(path: Path) -> Volume:
+    """Read a label map that sets the grid itself, because others are compared with it; values as in `read_labels`.
+
+    Raises:
+        DataError: If the file is not usable, or holds one value only, so that there is nothing to compare.
+        GeometryError: If its voxel grid is not usable.
+    """
+    subject = _name("Label map", path)
+    volume = _read_volume(path, subject)
+    labels = _as_labels(volume.voxels, subject)
+    if labels.min() == labels.max():
+        message = (
+            f"{subject} holds only the value {labels.flat[0]}. "
+            "Choose a label map that holds a structure and its background (0)."
+        )
+        raise DataError(message)
+    return volume.with_voxels(labels)
+
+
+def read_prediction(path: Path, reference: Volume, reference_name: str) -> Volume:
+    """Read a segmentation that lies on the grid of its reference; values as in `read_labels`.
+
+    Raises:
+        DataError: If the file is not usable or holds anything but whole numbers from 0 to 255.
+        GeometryError: If it and the reference do not share one grid.
+    """
+    subject = _name("Segmentation", path)
+    volume = _read_volume(path, subject)
+    advice = "Choose two files of the same image, or resample the segmentation to the reference."
+    _check_grid(volume, subject, reference, f'reference "{reference_name}"', advice)
+    return reference.with_voxels(_as_labels(volume.voxels, subject))
+
+
+def _as_labels(voxels: NDArray[Any], subject: str) -> NDArray[np.uint8]:
     is_label = (voxels >= 0) & (voxels <= UNKNOWN_LABEL) & (voxels == np.rint(voxels))
     if not is_label.all():
         message = (
@@ -79,7 +117,8 @@ def read_labels(path: Path, image: Volume, image_name: str) -> Volume:
             "(0 is background, 255 unknown). Export it again as a label map."
         )
         raise DataError(message)
-    return image.with_voxels(voxels.astype(np.uint8))
+    labels: NDArray[np.uint8] = voxels.astype(np.uint8)
+    return labels
 
 
 def read_map(path: Path, reference: Volume, reference_name: str) -> Volume:
@@ -90,10 +129,15 @@ def read_map(path: Path, reference: Volume, reference_name: str) -> Volume:
         GeometryError: If the map and the reference do not share one grid.
     """
     subject = _name("Map", path)
-    voxels = _read_on_grid(path, subject, reference, reference_name).astype(np.float32)
+    volume = _read_volume(path, subject)
+    advice = "Choose the map that was written with this segmentation, or another reference."
+    _check_grid(volume, subject, reference, f'reference "{reference_name}"', advice)
+    voxels = volume.voxels.astype(np.float32)
     bad_count = voxels.size - np.count_nonzero(np.isfinite(voxels))
     if bad_count:
-        message = f"{subject} holds {bad_count} voxels that are not finite numbers. Compute or export it again."
+        message = (
+            f"{subject} is not a finite number in {bad_count} of {voxels.size} voxels. Compute or export it again."
+        )
         raise DataError(message)
     return reference.with_voxels(voxels)
 
@@ -151,14 +195,11 @@ def _name(kind: str, path: Path) -> str:
     return f'{kind} "{path.absolute().name}"'
 
 
-def _read_on_grid(path: Path, subject: str, reference: Volume, reference_name: str) -> NDArray[Any]:
-    volume = _read_volume(path, subject)
-    if volume.shares_grid_with(reference):
-        return volume.voxels
-    own, other = _different_facts(volume, reference)
-    what = subject.partition(' "')[0].lower()
-    message = f'{subject} has {own} but image "{reference_name}" has {other}. Resample the {what} to the image.'
-    raise GeometryError(message)
+def _check_grid(volume: Volume, subject: str, reference: Volume, other_subject: str, advice: str) -> None:
+    if not volume.shares_grid_with(reference):
+        own, other = _different_facts(volume, reference)
+        message = f"{subject} has {own} but {other_subject} has {other}. {advice}"
+        raise GeometryError(message)
 
 
 def _different_facts(volume: Volume, reference: Volume) -> tuple[str, str]:
@@ -277,7 +318,11 @@ def _replace_non_finite(voxels: NDArray[Any], subject: str) -> NDArray[Any]:
         raise DataError(message)
     if bad_count == 0:
         return voxels
-    _LOGGER.warning("%d voxels are not finite numbers; they are set to the lowest value of the image.", bad_count)
+    _LOGGER.warning(
+        "The image is not a finite number in %d of %d voxels; its lowest value stands there instead.",
+        bad_count,
+        voxels.size,
+    )
     return np.where(finite, voxels, voxels[finite].min())
 
 

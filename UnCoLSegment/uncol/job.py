@@ -6,7 +6,7 @@ The command line, the worker process and the panel all use these messages. They 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -105,6 +105,10 @@ class AnnotatedSlices:
     indices: tuple[int, ...]
     case: int | None = None
 
+    def __str__(self) -> str:
+        case = "" if self.case is None else f"{self.case}@"
+        return f"{case}{self.axis}:{','.join(map(str, self.indices))}"
+
 
 def parse_structure(text: str) -> Structure:
     """Read `NAME=VALUE`, as in `spleen=1`."""
@@ -129,20 +133,45 @@ def parse_box(text: str) -> Box:
     return Box(name.strip(), lower, upper)
 
 
+_HOW_TO_WRITE_SLICES = "Write AXIS:N1,N2,... (I, J or K), as in K:0,8,16"
+
+
+def parse_slices(text: str) -> AnnotatedSlices:
+    """Read `AXIS:N1,N2,...` where there is one image only, as in `K:0,8,16`."""
+    case, at, rest = text.rpartition("@")
+    slices = _read_slices(rest)
+    if at and slices is not None:
+        message = f'Slices "{text}" name a case, but there is only one image here. Leave out "{case}@".'
+        raise ConfigError(message)
+    if slices is None:
+        message = f'Slices "{text}" are not readable. {_HOW_TO_WRITE_SLICES}.'
+        raise ConfigError(message)
+    return slices
+
+
 def parse_annotated_slices(text: str) -> AnnotatedSlices:
-    """Read `[CASE@]AXIS:N1,N2,...`, as in `K:0,8,16` or `2@J:40`."""
-    case_text, at, rest = text.rpartition("@")
-    axis, _, numbers = rest.partition(":")
+    """Read `[CASE@]AXIS:N1,N2,...` where there may be several cases, as in `K:0,8,16` or `2@J:40`."""
+    case, at, rest = text.rpartition("@")
+    slices = _read_slices(rest)
+    if slices is None or (at and not (case.strip().isdecimal() and int(case) > 0)):
+        message = (
+            f'Slices "{text}" are not readable. {_HOW_TO_WRITE_SLICES}, '
+            "or CASE@AXIS:N1,N2,... for one of several cases, as in 2@K:0,8,16."
+        )
+        raise ConfigError(message)
+    return replace(slices, case=int(case)) if at else slices
+
+
+def _read_slices(text: str) -> AnnotatedSlices | None:
+    axis, _, numbers = text.partition(":")
     try:
         indices = tuple(sorted({int(number) for number in numbers.split(",")}))
-        case = int(case_text) if at else None
     except ValueError:
-        indices, case = (), None
+        return None
     letter = axis.strip().upper()
-    if letter not in ("I", "J", "K") or not indices or min(indices) < 0 or (at and (case is None or case < 1)):
-        message = f'Annotated slices "{text}" are not readable. Write AXIS:N1,N2,... (I, J or K), for example K:0,8,16.'
-        raise ConfigError(message)
-    return AnnotatedSlices(letter, indices, case)  # type: ignore[arg-type]  # checked to be I, J or K above
+    if letter not in ("I", "J", "K") or min(indices) < 0:
+        return None
+    return AnnotatedSlices(letter, indices)  # type: ignore[arg-type]  # checked to be I, J or K above
 
 
 def parse_student(text: str) -> StudentChoice:
@@ -201,3 +230,10 @@ class FineTuneJob:
     def __post_init__(self) -> None:
         if self.method is not None:
             find_method(self.method)
+        for each in self.annotated_slices:
+            if each.case is not None and each.case > len(self.cases):
+                message = (
+                    f'Slices "{each}" are of case {each.case}, but the last one is case {len(self.cases)}. '
+                    "Cases are counted from 1, in the order of --case: correct the number."
+                )
+                raise ConfigError(message)

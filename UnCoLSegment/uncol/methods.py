@@ -79,6 +79,9 @@ METHODS: dict[str, Method] = {
 }
 """By name, in the order of tables."""
 
+MODEL_METHODS = tuple(name for name, method in METHODS.items() if not method.is_for_benchmarks)
+"""Those that make a model, in the same order; the others are for benchmarks only."""
+
 
 def find_method(name: str) -> Method:
     """Return the method with this name.
@@ -87,6 +90,6 @@ def find_method(name: str) -> Method:
         ConfigError: If there is none.
     """
     if name not in METHODS:
-        message = f'There is no method "{name}". Choose one of {", ".join(METHODS)}.'
+        message = f'There is no method "{name}". Choose one of {", ".join(MODEL_METHODS)}.'
         raise ConfigError(message)
     return METHODS[name]

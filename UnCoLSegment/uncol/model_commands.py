@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +10,7 @@ import typer
 
 from uncol.console import print_json, print_table, say
 from uncol.errors import UncolError
-from uncol.model_store import Store
+from uncol.model_store import NameTakenError, Store
 
 commands = typer.Typer(no_args_is_help=True, help="List, share and manage your models.")
 
@@ -102,7 +102,7 @@ def verify(
             say(str(each))
         raise last
     if not as_json:
-        say(f"{len(names)} model(s) are whole.")
+        say(_whole(store, names))
 
 
 @commands.command("import")
@@ -114,7 +114,11 @@ def import_model(
 ) -> None:
     """Take in a model from one zip file."""
     store = _store(models)
-    imported = store.import_zip(file, name)
+    try:
+        imported = store.import_zip(file, name)
+    except NameTakenError as error:
+        message = f"{error} Give the new name with --name."
+        raise NameTakenError(message) from error
     if as_json:
         _tell_json(store, name=imported)
     else:
@@ -134,6 +138,12 @@ def export_model(
 
 def _store(models: Path | None) -> Store:
     return Store(models_folder(models))
+
+
+def _whole(store: Store, names: Sequence[str]) -> str:
+    if not names:
+        return store.says_empty
+    return f"{names[0]} is whole." if len(names) == 1 else f"{len(names)} models are whole."
 
 
 def _damage(store: Store, name: str) -> UncolError | None:

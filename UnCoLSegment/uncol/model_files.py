@@ -14,6 +14,8 @@ FORMAT = 1
 MODEL_FILE, WEIGHTS_FILE, SUMS_FILE = "model.json", "weights.safetensors", "SHA256SUMS"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 """The state of a run that is not finished."""
+WHEN_DAMAGED = "Import it again, fine-tune it anew, or choose another model."
+"""What to do about a damaged model."""
 DISCLAIMER = "Research use only. Not a medical device."
 COMPLETE = ".complete"
 """Subfolder of a model that was written completely, but whose files were not yet moved to their place."""
@@ -34,7 +36,7 @@ def read_card(folder: Path) -> dict[str, Any]:
     try:
         document = json.loads(newest(folder, MODEL_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        message = f'Model "{folder}" cannot be read ({error}). Export it again, or choose another model.'
+        message = f'Model "{folder}" cannot be read ({error}). {WHEN_DAMAGED}'
         raise CheckpointError(message) from error
     found = document.get("format") if isinstance(document, dict) else None
     if found != FORMAT:
@@ -55,10 +57,10 @@ def verify_sums(folder: Path) -> None:
         sums = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
         wrong = [name for name in (MODEL_FILE, WEIGHTS_FILE) if sums.get(name) != sha256_of(newest(folder, name))]
     except (OSError, ValueError) as error:
-        message = f'Model "{folder}" is incomplete ({error}). Export it again, or choose another model.'
+        message = f'Model "{folder}" is incomplete ({error}). {WHEN_DAMAGED}'
         raise CheckpointError(message) from error
     if wrong:
-        message = f'Model "{folder}" is damaged: {wrong[0]} does not match its checksum. Export it again.'
+        message = f'Model "{folder}" is damaged: {wrong[0]} does not match its checksum. {WHEN_DAMAGED}'
         raise CheckpointError(message)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from uncol.errors import CheckpointError, ConfigError, OutputError, UncolError
 from uncol.job import Structure
-from uncol.model_files import CHECKPOINT_FILE, MODEL_FILE, newest, read_card, verify_sums
+from uncol.model_files import CHECKPOINT_FILE, MODEL_FILE, WHEN_DAMAGED, newest, read_card, verify_sums
 from uncol.model_zip import pack_model, unpack_model
 
 ACTIVE_FILE = "active.json"
@@ -33,6 +33,10 @@ _HISTORY_LENGTH = 20
 _PRIVATE = ".private-"
 _FORGOTTEN_S = 24 * 3600.0
 """Age from which a private folder is surely left over from an interruption."""
+
+
+class NameTakenError(CheckpointError):
+    """A model or an unfinished run has that name already."""
 
 
 @dataclass(frozen=True)
@@ -129,10 +133,15 @@ class Store:
         """
         check_model_name(name)
         if not self.has(name):
-            known = ", ".join(self.names()) or "none"
-            message = f'There is no model "{name}" in "{self.folder}" (models there: {known}). Choose one of them.'
-            raise CheckpointError(message)
+            known = ", ".join(self.names())
+            other = f'There is no model "{name}" in "{self.folder}" (models there: {known}). Choose one of them.'
+            raise CheckpointError(other if known else self.says_empty)
         return self.folder / name
+
+    @property
+    def says_empty(self) -> str:
+        """What to tell the user of a store without any model."""
+        return f'There is no model in "{self.folder}" yet. Fine-tune one or import one.'
 
     def free_name(self, wanted: str) -> str:
         """Return a name that nothing has yet, made from any text: `Left kidney` gives left-kidney-2."""
@@ -245,7 +254,7 @@ class Store:
             verify_sums(unpacked)
             _entry_of(read_card(unpacked), unpacked, "imported", is_active=False)
         except CheckpointError as error:
-            reason = str(error).replace(str(unpacked), path.name)
+            reason = str(error).replace(str(unpacked), path.name).replace(WHEN_DAMAGED, "Export it again.")
             message = f'"{path.name}" was not imported. {reason}'
             raise CheckpointError(message) from error
 
@@ -253,7 +262,7 @@ class Store:
         check_model_name(name)
         if (self.folder / name).exists():
             message = f'"{name}" is taken already. Choose another name; nothing was changed.'
-            raise CheckpointError(message)
+            raise NameTakenError(message)
 
     def _entry(self, name: str, active: str | None) -> ModelEntry:
         folder = self.folder / name
@@ -348,11 +357,12 @@ def find_model(text: str, store: Store) -> Path:
         return path
     if store.has(text):
         return store.path_of(text)
-    known = ", ".join(store.names()) or "none"
-    message = (
-        f'"{text}" is not a model folder (it has no {MODEL_FILE}), and no model in "{store.folder}" has that name '
-        f"(models there: {known}). Name a folder that fine-tuning wrote, or one of these models."
+    known = ", ".join(store.names())
+    choice = (
+        f'No model in "{store.folder}" has that name (models there: {known}). '
+        "Name a folder that fine-tuning wrote, or one of these models."
     )
+    message = f'"{text}" is not a model folder (it has no {MODEL_FILE}). {choice if known else store.says_empty}'
     raise CheckpointError(message)
 
 
@@ -362,7 +372,7 @@ def _entry_of(card: dict[str, Any], folder: Path, name: str, *, is_active: bool)
         training = dict(card["training"])
         written = newest(folder, MODEL_FILE).stat().st_mtime
     except (OSError, KeyError, TypeError, ValueError, UncolError) as error:
-        message = f'Model "{folder}" has a card that cannot be understood ({error}). Export it again.'
+        message = f'Model "{folder}" has a card that cannot be understood ({error}). {WHEN_DAMAGED}'
         raise CheckpointError(message) from error
     title = ", ".join(each.name for each in structures)
     created = datetime.fromtimestamp(written, UTC).isoformat(timespec="seconds")

@@ -238,9 +238,10 @@ def _verdict(comparisons: Sequence[Comparison]) -> str:
         return ""
     behind = [name for name, ours, theirs in pairs if _shown_dice(ours) <= _shown_dice(theirs)]
     nearer = sum(_shown_distance(ours) < _shown_distance(theirs) for _, ours, theirs in pairs)
+    noun = "structure" if len(pairs) == 1 else "structures"
     sentence = (
         f"The fine-tuned model is ahead of shape interpolation for {len(pairs) - len(behind)} of {len(pairs)} "
-        f"structures by Dice, and for {nearer} of {len(pairs)} by HD95."
+        f"{noun} by Dice, and for {nearer} of {len(pairs)} by HD95."
     )
     return f"{sentence} By Dice it is not ahead for: {', '.join(behind)}." if behind else sentence
 
@@ -265,7 +266,7 @@ def _table_row(comparison: Comparison, methods: Sequence[Method]) -> str:
         score = scores[method]
         baseline = scores.get("interpolation", score) if method == "fine_tuned" else score
         dice, distance = _shown_dice(score), _shown_distance(score)
-        distance_text = "not found" if distance == inf else f"{distance:.1f}"
+        distance_text = "undefined" if distance == inf else f"{distance:.1f}"
         cells += _cell(f"{dice:.3f}", dice == best_dice, dice < _shown_dice(baseline))
         cells += _cell(distance_text, distance == best_distance < inf, distance > _shown_distance(baseline))
     return f'<tr><th scope="row">{escape(comparison.structure.name)}</th>{cells}</tr>'

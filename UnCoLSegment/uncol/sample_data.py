@@ -138,8 +138,8 @@ def _download(source: SampleSource, part: IO[bytes], report: Report, should_stop
             received += len(chunk)
             if received > source.size_bytes * _SIZE_TOLERANCE:
                 message = (
-                    f"{source.url} sends more than the {source.size_bytes / 1e6:.1f} MB that were expected. "
-                    "The download was stopped and deleted; the file at that address is not the known one."
+                    f"The server sends more than the {source.size_bytes / 1e6:.1f} MB that were expected "
+                    f"from {source.url}. The download was stopped and deleted; it is not the known file."
                 )
                 raise DataError(message)
             if should_stop():
@@ -163,11 +163,11 @@ def _chunks(source: SampleSource) -> Generator[bytes, None, None]:
             while chunk := response.read(_CHUNK_BYTES):
                 yield chunk
     except HTTPError as error:
-        message = f"{source.url} answered {error.code} ({error.reason}). Try again later."
+        message = f"The server answered {error.code} ({error.reason}) to {source.url}. Try again later."
         raise DataError(message) from error
     except (OSError, HTTPException) as error:
         host = urlsplit(source.url).hostname
-        message = f"{source.name} could not be downloaded from {host} ({error}). Check the network connection."
+        message = f"The download of {source.name} from {host} failed ({error}). Check the network connection."
         raise DataError(message) from error
 
 

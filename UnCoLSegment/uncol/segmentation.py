@@ -68,7 +68,7 @@ class SegmentationBuilder:
         removed = remove_islands(self._label_stack, chosen)
         for structure in self._structures:
             if structure.value in removed:
-                self._notes.append(f'"{structure.name}": islands of {removed[structure.value]} voxels were removed.')
+                self._notes.append(_removal_note(structure, removed[structure.value]))
 
     def finish(self, notes: tuple[str, ...] = ()) -> Segmentation:
         """Return the whole segmentation; notes name the structures that were not found."""
@@ -77,8 +77,20 @@ class SegmentationBuilder:
             self._image.with_voxels(self._labels), self._image.with_voxels(self._uncertainty), self._structures, notes
         )
         counts, _ = label_statistics(whole)
-        missing = [f'"{each.name}" was not found anywhere.' for each in self._structures if not counts[each.value]]
+        missing = [_missing_note(each) for each in self._structures if not counts[each.value]]
         return replace(whole, notes=(*notes, *missing))
+
+
+def _removal_note(structure: Structure, count: int) -> str:
+    removed = "1 voxel in an island" if count == 1 else f"{count} voxels in islands"
+    return f'"{structure.name}": {removed} apart from the largest piece {"was" if count == 1 else "were"} removed.'
+
+
+def _missing_note(structure: Structure) -> str:
+    return (
+        f'"{structure.name}" was not found anywhere. '
+        "If the image shows it, annotate one more slice in its middle, or draw its box tighter."
+    )
 
 
 def label_statistics(segmentation: Segmentation) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

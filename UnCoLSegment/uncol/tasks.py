@@ -22,9 +22,18 @@ from uncol.errors import CheckpointError, ConfigError, DataError
 from uncol.evaluation import evaluate
 from uncol.first_pass import segment_from_boxes, segment_from_labels
 from uncol.inference import segment_with_model
-from uncol.io import check_writable, content_hash, read_image, read_labels, read_map, write_results
+from uncol.io import (
+    check_writable,
+    content_hash,
+    read_image,
+    read_labels,
+    read_map,
+    read_prediction,
+    read_reference,
+    write_results,
+)
 from uncol.job import AnnotatedSlices, FineTuneJob, Progress, Report, SegmentJob, ShouldStop, Structure
-from uncol.methods import find_method
+from uncol.methods import MODEL_METHODS, find_method
 from uncol.model_files import DISCLAIMER, MODEL_FILE
 from uncol.preview import Preview, PreviewOrder
 from uncol.segmentation import Segmentation, label_statistics
@@ -159,17 +168,12 @@ def run_evaluate(
     Raises:
         UncolError: If a file cannot be used or nothing is left to compare.
     """
-    truth = read_labels_alone(reference)
-    predicted = read_labels(prediction, truth, reference.name)
+    truth = read_reference(reference)
+    predicted = read_prediction(prediction, truth, reference.name)
     doubt = read_map(uncertainty, truth, reference.name) if uncertainty else None
     return evaluate(
         predicted, truth, structures=structures, excluded=excluded, only=only, uncertainty=doubt
     ).as_document()
-
-
-def read_labels_alone(path: Path) -> Volume:
-    """Read a label map that sets the grid itself."""
-    return read_labels(path, read_image(path), path.name)
 
 
 def _segment_without_model(
@@ -290,7 +294,7 @@ def with_job_choices(config: Config, job: FineTuneJob, cases: Sequence[LabeledCa
     if job.method is not None:
         config = replace(config, method=job.method)
     if find_method(config.method).is_for_benchmarks:
-        message = f'Method "{config.method}" makes no model of its own. Use it in `uncol benchmark`, or "supervised".'
+        message = f'Method "{config.method}" is for `uncol benchmark` only. Choose one of {", ".join(MODEL_METHODS)}.'
         raise ConfigError(message)
     if job.student is None:
         return config

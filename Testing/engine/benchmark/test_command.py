@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import pytest
 
 from uncol import cli
 from uncol.benchmark.command import worker_command
-from uncol.benchmark.plan import Choice
+from uncol.benchmark.plan import Choice, plan_runs
+from uncol.benchmark.protocol import find_benchmarks
 from uncol.benchmark.runs import RunStore
+from uncol.benchmark.settings import config_document
+from uncol.benchmark.splits import splits_of
 from uncol.teachers.foundation import LITE_MEDSAM
 
 Uncol = Callable[..., tuple[int, str, str]]
@@ -58,6 +62,24 @@ def test_a_benchmark_ends_with_its_summary_as_json(uncol: Uncol, slices_data: Pa
     assert "| shape-interpolation | 1 in 4 |" in (tmp_path / "out" / "results.md").read_text()
 
 
+def test_no_table_is_announced_before_a_run_is_finished(uncol: Uncol, slices_data: Path, tmp_path: Path) -> None:
+    choice = Choice(("shape-interpolation",), (4,), seeds=1)
+    benchmarks = find_benchmarks("sparse-slices")
+    plan = [
+        spec for each in benchmarks for spec in plan_runs(each, splits_of(each, slices_data), choice, config_document)
+    ]
+    options = ("--methods", "shape-interpolation", "--labeled", "4", "--seeds", "1")
+
+    with ExitStack() as other_processes:
+        for spec in plan:
+            other_processes.enter_context(RunStore(tmp_path / "out").claim(spec))
+        code, _, err = uncol("sparse-slices", "--data", slices_data, "--out", tmp_path / "out", *options)
+
+    assert code == 0
+    assert err.endswith("2 runs are left to other processes.\n0 of 2 runs are finished, so there is no table yet.\n")
+    assert not (tmp_path / "out" / "results.md").exists()
+
+
 def test_a_process_beside_others_makes_the_same_choices_and_writes_no_tables(
     uncol: Uncol, slices_data: Path, tmp_path: Path
 ) -> None:
@@ -86,7 +108,7 @@ def test_a_process_beside_others_makes_the_same_choices_and_writes_no_tables(
         pytest.param(("liver",), 'Benchmark "liver" is unknown', id="benchmark"),
         pytest.param(("acdc",), "The splits are missing", id="splits"),
         pytest.param(("sparse-slices", "--methods", "magic"), 'Method "magic" is unknown', id="method"),
-        pytest.param(("sparse-slices", "--labeled", "5"), "no list for 5 labeled cases", id="count"),
+        pytest.param(("sparse-slices", "--labeled", "5"), "no list for 1 slice in 5, only for", id="count"),
         pytest.param(("sparse-slices", "--labeled", "few"), '--labeled "few" is no number', id="no number"),
         pytest.param(("sparse-slices", "--jobs", "0"), "--jobs must be at least 1, got 0.", id="jobs"),
         pytest.param(("sparse-slices", "--device", "abacus"), 'Device "abacus" is unknown', id="device"),

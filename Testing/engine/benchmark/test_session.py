@@ -76,7 +76,17 @@ def test_runs_of_other_processes_are_left_to_them(
     with RunStore(tmp_path).claim(make_spec("uncol", labeled=2)):
         document = sitting()
 
-    assert document["notes"] == ["1 run(s) are left to other processes."]
+    assert document["notes"] == ["1 run is left to other processes."]
+
+
+def test_several_runs_of_other_processes_are_counted(
+    sitting: Callable[..., Any], tmp_path: Path, make_spec: Callable[..., RunSpec]
+) -> None:
+    store = RunStore(tmp_path)
+    with store.claim(make_spec("uncol", labeled=2)), store.claim(make_spec("supervised", labeled=2)):
+        document = sitting()
+
+    assert document["notes"] == ["2 runs are left to other processes."]
 
 
 def test_one_of_several_processes_writes_no_tables_and_tells_of_its_run_alone(

@@ -112,8 +112,8 @@ def test_a_volume_of_annotated_slices_needs_no_file_and_has_no_count_that_annota
     splits = splits_of(BENCHMARKS["sparse-slices-liver"], tmp_path)
 
     assert splits.test == ("chaos_ct_liver",)
-    with pytest.raises(ConfigError, match="only for 4, 8, 16"):
-        splits.labeled_subjects(1)
+    with pytest.raises(ConfigError, match=r"no list for 1 slice in 5, only for 4, 8, 16\."):
+        splits.labeled_subjects(5)
 
 
 @pytest.mark.realdata

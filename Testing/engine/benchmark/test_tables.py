@@ -98,4 +98,4 @@ def test_runs_left_out_and_machines_are_named(make_result: MakeResult) -> None:
     lines = section_of([older, make_result("uncol", {"a": 0.5}, rate=2)])
 
     assert lines[-1] == "- Machine: A processor, 1 thread."
-    assert "- 1 run(s) with older settings are left out." in lines
+    assert "- Left out: 1 run with older settings." in lines

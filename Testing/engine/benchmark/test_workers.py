@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -70,3 +71,30 @@ def test_all_are_asked_to_stop_and_waited_for() -> None:
 def test_an_end_before_it_could_listen_is_a_stop_too() -> None:
     with pytest.raises(CancelledError):
         run("import time; time.sleep(60)", should_stop=lambda: True)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends processes without signals")
+@pytest.mark.parametrize(
+    ("number", "kind", "message"),
+    [
+        pytest.param(
+            9,
+            UncolError,
+            r"^A process was ended by the system \(code -9\), probably because the memory was full\. "
+            r"Give fewer --jobs and run the same command again\.$",
+            id="killed",
+        ),
+        pytest.param(
+            15,
+            UncolError,
+            r"^A process was ended by the system \(code -15\)\. Run the same command again\.$",
+            id="terminated",
+        ),
+        pytest.param(11, RuntimeError, "A worker ended with code -11", id="crashed"),
+    ],
+)
+def test_a_process_ended_by_a_signal_is_a_bug_only_if_it_crashed(
+    number: int, kind: type[Exception], message: str
+) -> None:
+    with pytest.raises(kind, match=message):
+        run(WAIT, f"import os; os.kill(os.getpid(), {number})")

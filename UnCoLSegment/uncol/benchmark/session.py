@@ -65,8 +65,13 @@ def run_benchmark(
         "finished": finished,
         "planned": len(plan),
         "files": [each.name for each in files],
-        "notes": [] if finished == len(plan) else [f"{len(plan) - finished} run(s) are left to other processes."],
+        "notes": _notes(len(plan) - finished),
     }
+
+
+def _notes(left: int) -> list[str]:
+    count = "1 run is" if left == 1 else f"{left} runs are"
+    return [f"{count} left to other processes."] if left else []
 
 
 def work(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,10 @@ from uncol.errors import ConfigError, DataError
 
 SPLITS_FILE = "splits.json"
 _LABELED = "labeled_"
+
+
+def _labeled_cases(count: int) -> str:
+    return "1 labeled case" if count == 1 else f"{count} labeled cases"
 
 
 @dataclass(frozen=True)
@@ -25,6 +29,7 @@ class Splits:
         labeled: For each label count the labeled subjects, all of them in `train`.
         case_ids: For each subject its images: file names without ending.
         same_subject: For a case that shows the same subject as an earlier one of the lists: that one.
+        label_text: Says a label count in words.
     """
 
     train: tuple[str, ...]
@@ -32,6 +37,7 @@ class Splits:
     labeled: Mapping[int, tuple[str, ...]]
     case_ids: Mapping[str, tuple[str, ...]]
     same_subject: Mapping[str, str] = field(default_factory=dict)
+    label_text: Callable[[int], str] = _labeled_cases
 
     def labeled_subjects(self, count: int) -> tuple[str, ...]:
         """Return the labeled subjects of a count; the number of training subjects itself stands for all.
@@ -41,9 +47,9 @@ class Splits:
         """
         counts = {**self.labeled, len(self.train): self.train} if self.train else self.labeled
         if count not in counts:
+            known = ", ".join(map(str, sorted(counts)))
             message = (
-                f"There is no list for {count} labeled cases, only for {', '.join(map(str, sorted(counts)))}. "
-                "Give one of these with --labeled."
+                f"There is no list for {self.label_text(count)}, only for {known}. Give one of these with --labeled."
             )
             raise ConfigError(message)
         return counts[count]
@@ -63,7 +69,8 @@ def splits_of(benchmark: Benchmark, data: Path) -> Splits:
     if benchmark.supervision == "slices":
         only = (benchmark.volume,)
         every = dict.fromkeys(benchmark.labeled_counts, only)
-        return Splits(train=(), test=only, labeled=every, case_ids={benchmark.volume: only})
+        case_ids = {benchmark.volume: only}
+        return Splits(train=(), test=only, labeled=every, case_ids=case_ids, label_text=benchmark.label_text)
     return read_splits(data / benchmark.folder / SPLITS_FILE)
 
 

