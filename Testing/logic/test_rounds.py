@@ -15,6 +15,7 @@ from UnCoLSegmentLib.Rounds import (
     newSlices,
     ofVolume,
     readRounds,
+    renamed,
     scoreSlices,
     writeRounds,
 )
@@ -54,6 +55,22 @@ def test_a_model_knows_the_slices_of_its_round_and_of_its_base() -> None:
 
     assert sorted(knownTo("second", rounds)) == ["K:1", "K:2"]
     assert knownTo("from another patient", rounds) == []
+
+
+def test_what_a_model_has_seen_stays_known_when_it_is_renamed() -> None:
+    rounds = [
+        {"model": "first", "base": "", "against": "", "annotated": ["K:1"]},
+        {"model": "second", "base": "first", "against": "first", "annotated": ["K:2"]},
+    ]
+
+    after = renamed(rounds, "first", "liver")
+
+    assert [(each["model"], each["base"], each["against"]) for each in after] == [
+        ("liver", "", ""),
+        ("second", "liver", "liver"),
+    ]
+    assert knownTo("liver", after) == ["K:1"]
+    assert rounds[0]["model"] == "first"
 
 
 def test_a_model_of_this_volume_is_trained_anew_from_where_it_started() -> None:

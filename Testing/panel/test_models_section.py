@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import qt
+import slicer
 import slicer.util
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
@@ -119,6 +120,20 @@ def test_rename_edits_the_name_in_its_place(stocked: Any) -> None:
     assert names(stocked) == ["liver", "liver-and-tumor"]
     assert inUse(stocked) == ["liver-and-tumor"]
     assert stocked.parameters.modelName == "liver-and-tumor"
+
+
+def test_what_a_renamed_model_has_learned_and_proposed_is_still_its_own(stocked: Any) -> None:
+    stocked.parameters.rounds = '[{"volume": "V", "model": "liver-2", "base": "liver", "annotated": ["K:3"]}]'
+    proposal = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
+    proposal.SetAttribute("UnCoL.Model", "liver-2")
+    stocked.parameters.proposal = proposal
+    stocked.clickCell("modelsTable", 1, 0)
+
+    stocked.click("renameButton")
+    stocked.typeInto("modelsTable", "liver-and-tumor")
+
+    assert '"model": "liver-and-tumor", "base": "liver"' in stocked.parameters.rounds
+    assert proposal.GetAttribute("UnCoL.Model") == "liver-and-tumor"
 
 
 def test_a_name_that_cannot_be_used_is_refused_and_the_old_one_comes_back(stocked: Any) -> None:

@@ -18,6 +18,7 @@ from UnCoLSegmentLib.Buttons import enable
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Message import Message
 from UnCoLSegmentLib.ParameterNode import ParameterNode, SegmentFrom
+from UnCoLSegmentLib.RunScene import renameModel
 from UnCoLSegmentLib.Tables import fill, setColumns
 
 
@@ -154,8 +155,8 @@ class ModelsSection:
         if new == old:
             return
         self._logic.store.rename(old, new)
-        if self._parameters is not None and self._parameters.modelName == old:
-            self._parameters.modelName = new
+        if self._parameters is not None:
+            renameModel(self._parameters, old, new)
 
     def _rollBack(self) -> None:
         name = self._logic.store.roll_back()

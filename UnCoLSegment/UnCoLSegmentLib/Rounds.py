@@ -70,6 +70,11 @@ def knownTo(model: str, rounds: Iterable[Round]) -> list[str]:
     return list(known)
 
 
+def renamed(rounds: Iterable[Round], old: str, new: str) -> list[Round]:
+    """Return rounds in which a model has another name: what it has seen stays known."""
+    return [each | {role: new for role in ("model", "base", "against") if each.get(role) == old} for each in rounds]
+
+
 def baseFor(model: str, rounds: Sequence[Round]) -> str:
     """Return the model from which a fine-tune starts, or "" for none.
 

@@ -260,6 +260,16 @@ def roundsOf(parameters: Any) -> list[Rounds.Round]:
     return Rounds.ofVolume(Rounds.readRounds(parameters.rounds), parameters.inputVolume.GetID())
 
 
+def renameModel(parameters: Any, old: str, new: str) -> None:
+    """Give a model another name wherever a panel's scene names it."""
+    parameters.rounds = Rounds.writeRounds(Rounds.renamed(Rounds.readRounds(parameters.rounds), old, new))
+    for node in filter(None, (parameters.proposal, parameters.uncertaintyVolume)):
+        if node.GetAttribute(MODEL_ATTRIBUTE) == old:
+            node.SetAttribute(MODEL_ATTRIBUTE, new)
+    if parameters.modelName == old:
+        parameters.modelName = new
+
+
 def resultInScene(parameters: Any) -> tuple[Volume, Volume, list[Structure]]:
     """Return proposed labels, uncertainty and structures as they stand in the scene, as after it was loaded.
 
