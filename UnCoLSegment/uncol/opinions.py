@@ -8,7 +8,6 @@ surer of itself than interpolation deserves.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,8 +33,8 @@ _MOST_SCORED = 60
 Probabilities = Callable[[Sequence[SliceAddress]], Tensor]
 """The specialized teacher: class probabilities (B, C, H, W) of slices in the student's frame."""
 
-Scores = list[list[list[float]]]
-"""Dice (N, 4, slices) of each structure and source."""
+Scores = list[list[float]]
+"""Dice (4, slices) of one structure by each source."""
 
 
 @dataclass(frozen=True)
@@ -98,19 +97,12 @@ class GeneralizedOpinions:
         A gap of a case that is annotated as a whole is one slice, and its many scores say little about wider gaps:
         a structure that was tried in another case is scored without them.
         """
-        whole, sparse = self._no_scores(), self._no_scores()
-        for case in self.cases:
-            totals = whole if len(case.annotated) == len(case.prompted) else sparse
-            for total, scores in zip(totals, case.carry_and_score(watch), strict=True):
-                for sources, found in zip(total, scores, strict=True):
-                    for each, more in zip(sources, found, strict=True):
-                        each.extend(more)
-        tried = [any(near) or any(far) for near, far in zip(*sparse, strict=True)]
-        near, far = (
-            [own if is_tried else others for own, others, is_tried in zip(*scores, tried, strict=True)]
-            for scores in zip(sparse, whole, strict=True)
-        )
-        self.source_dice = SourceDice.of_scores(near, far)
+        scored = [(case.is_whole, *case.carry_and_score(watch)) for case in self.cases]
+        pooled = [
+            _pooled([(is_whole, near[structure], far[structure]) for is_whole, near, far in scored])
+            for structure in range(self.structure_count)
+        ]
+        self.source_dice = SourceDice.of_scores([near for near, _ in pooled], [far for _, far in pooled])
 
     @property
     def reliability(self) -> Tensor:
@@ -169,7 +161,7 @@ class GeneralizedOpinions:
 
     @property
     def _cases_are_whole(self) -> bool:
-        return all(len(each.annotated) in (0, len(each.prompted)) for each in self.cases)
+        return all(each.is_whole or not each.annotated for each in self.cases)
 
     def prompt(
         self, specialized: Probabilities | None, watch: Watch, specialized_reliability: Tensor | None = None
@@ -244,11 +236,6 @@ class GeneralizedOpinions:
         for number, case in enumerate(self.cases):
             case.load_state({name: tensors[f"{number}.{name}"].numpy() for name in case.state()})
 
-    def _no_scores(self) -> tuple[Scores, Scores]:
-        """Return empty lists for the Dice near and far."""
-        near: Scores = [[[], [], [], []] for _ in range(self.structure_count)]
-        return near, deepcopy(near)
-
     def _ask_about(self, address: SliceAddress, specialized: Probabilities | None, deserves: Tensor) -> None:
         case = self.cases[address.case]
         learned = specialized([address])[0] if specialized else None
@@ -283,6 +270,18 @@ def _some_of(slices: Sequence[SliceAddress], most: int | None) -> list[SliceAddr
         return list(slices)
     chosen = torch.randperm(len(slices), generator=torch.Generator().manual_seed(0))[:most]
     return [slices[index] for index in sorted(chosen.tolist())]
+
+
+def _pooled(cases: Sequence[tuple[bool, Scores, Scores]]) -> tuple[Scores, Scores]:
+    """Join the scores of one structure, near and far, over cases, of which each tells whether it is whole.
+
+    Whole cases count only where no other case was tried.
+    """
+    tried = [each for each in cases if any(each[1]) or any(each[2])]
+    fit = [each for each in tried if not each[0]] or tried
+    near = [[score for each in fit for score in each[1][source]] for source in range(4)]
+    far = [[score for each in fit for score in each[2][source]] for source in range(4)]
+    return near, far
 
 
 def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -125,6 +125,11 @@ class CaseVotes:
         self.decided = np.zeros((len(labels), structure_count, 4), dtype=np.bool_)
         """Where a source has a vote; without a patch it says that the structure is not there."""
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every slice is annotated."""
+        return len(self.annotated) == len(self._labels)
+
     def carry_and_score(self, watch: Watch) -> tuple[list[list[list[float]]], list[list[list[float]]]]:
         """Carry annotated structures on, and vote on annotated slices as if nobody had annotated them.
 
@@ -135,7 +140,7 @@ class CaseVotes:
         """
         near: list[list[list[float]]] = [[[], [], [], []] for _ in self._structures]
         far: list[list[list[float]]] = [[[], [], [], []] for _ in self._structures]
-        for index in self.annotated[:: _WHOLE_STEP if self._is_whole else 1]:
+        for index in self.annotated[:: _WHOLE_STEP if self.is_whole else 1]:
             if watch.time_is_up:
                 break
             self._score_asked(index, near, far, watch)
@@ -225,7 +230,7 @@ class CaseVotes:
         The nearest slices come first, for all structures alike: where time is short, the far ones go without a vote.
         In a case that is annotated as a whole there is nowhere to carry it.
         """
-        if self._is_whole:
+        if self.is_whole:
             return
         chains = [
             self._carry(start, structure, source, indices, watch)
@@ -298,10 +303,6 @@ class CaseVotes:
         if self._is_inner(index):
             guess = self.shapes[structure].without(index).mask(index)
             _add_score(far[structure][SHAPE], np.zeros_like(truth) if guess is None else self._on_frame(guess), truth)
-
-    @property
-    def _is_whole(self) -> bool:
-        return len(self.annotated) == len(self._labels)
 
     def _is_inner(self, index: int) -> bool:
         return self.annotated[0] < index < self.annotated[-1]
