@@ -3,7 +3,7 @@
     python benchmarks/figures.py --data ../shared/data --out benchmarks/results/figures.json
 
 A task that stands in the results already is left out, so an interrupted sitting goes on where it stopped.
-Settings are tried on structures that stand in no table, with a configuration and results of their own:
+Settings are tried on structures that stand in no table, with a configuration, steps and results of their own:
 
     python benchmarks/figures.py --task development-14-slices --method model --config trial.json --out trial.out
 
@@ -74,6 +74,8 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="keep models and segmentations here, one folder for each run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--config", type=Path, help="configuration of the fine-tuning, for development")
+    parser.add_argument("--steps", type=int, help="steps of the fine-tuning instead of minutes, for development")
+    parser.add_argument("--cache", type=Path, help="embeddings for the fine-tuning, for development; new by default")
     chosen = parser.parse_args()
     results: list[dict[str, Any]] = json.loads(chosen.out.read_text()) if chosen.out.exists() else []
     for task in [*TASKS, *DEVELOPMENT_TASKS]:
@@ -202,11 +204,13 @@ def fine_tuned(minutes: float) -> Any:
         work: Path,
         chosen: argparse.Namespace,
     ) -> dict[str, Any]:
-        choice = ["--annotated-slices", axis_k(slices), *named(task), "--minutes", minutes, "--seed", chosen.seed]
+        budget = ["--steps", chosen.steps] if chosen.steps else ["--minutes", minutes]
+        choice = ["--annotated-slices", axis_k(slices), *named(task), *budget, "--seed", chosen.seed]
         choice += ["--config", chosen.config] if chosen.config else []
         card = work / "model" / "model.json"
         if not card.exists():
-            uncol("fine-tune", "--case", image, labels, *choice, "--out", work / "model", "--cache", work / "cache")
+            cache = chosen.cache or work / "cache"
+            uncol("fine-tune", "--case", image, labels, *choice, "--out", work / "model", "--cache", cache)
         trained = json.loads(card.read_text())["training"]
         segmented = uncol("segment", image, "--model", work / "model", "--out", work / "result")
         return {
