@@ -36,15 +36,15 @@ def test_of_cases_annotated_as_a_whole_one_in_eight_is_held_out_with_the_slices_
 
 
 def test_of_two_whole_cases_none_is_held_out_but_some_of_their_inner_slices() -> None:
-    stacks = [stack_of(0, 1, 1, 1, 0)] * 2 + [stack_of(U, U)]
+    stacks = [stack_of(0, 1, 1, 1, 1, 1, 0)] * 2 + [stack_of(U, U)]
 
     assert held_out_cases(stacks) == []
-    # Inner slices that hold the structure are 1, 2, 3 of both cases; of these six the second and the sixth.
-    assert held_out_slices(stacks) == [*at(0, 2), *at(1, 3)]
+    # Inner slices that hold the structure are 1 to 5 of both cases; of these ten the second and the tenth.
+    assert held_out_slices(stacks) == [*at(0, 2), *at(1, 5)]
 
 
 def test_beside_a_case_with_few_annotated_slices_single_slices_are_held_out() -> None:
-    stacks = [*[stack_of(1, 1, 1)] * 3, stack_of(U, 1, U)]
+    stacks = [*[stack_of(1, 1, 1)] * 8, stack_of(U, 1, U)]
 
     assert held_out_slices(stacks) == at(1, 1)
 
@@ -55,17 +55,18 @@ def test_the_only_case_that_shows_a_structure_is_not_held_out() -> None:
 
 
 def test_the_only_slice_that_shows_a_structure_is_not_held_out() -> None:
-    # Inner slices: 1 to 6; the second and the sixth are candidates, the second alone shows structure 2.
-    assert held_out_slices([stack_of(1, 1, 2, 1, 1, 1, 1, 1, U)]) == at(0, 6)
+    # Inner slices: 1 to 10; the second and the tenth are candidates, the second alone shows structure 2.
+    assert held_out_slices([stack_of(1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 1, U)]) == at(0, 10)
 
 
 def test_of_two_candidates_that_alone_show_a_structure_one_is_held_out() -> None:
-    # Inner slices: 1 to 6; the second and the sixth show structure 2, nothing else does.
-    assert held_out_slices([stack_of(1, 1, 2, 1, 1, 1, 2, 1, U)]) == at(0, 2)
+    # Inner slices: 1 to 10; the second and the tenth show structure 2, nothing else does.
+    assert held_out_slices([stack_of(1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 2, 1, U)]) == at(0, 2)
 
 
 def test_too_few_inner_slices_are_all_learned_from() -> None:
-    assert held_out_slices([stack_of(1, 1, 1, 1, U)]) == []
+    assert held_out_slices([stack_of(1, 1, 1, 1, 1, 1, 1, 1, 1, U)]) == []  # seven between the first and the last
+    assert held_out_slices([stack_of(1, 1, 1, 1, 1, 1, 1, 1, 1, 1, U)]) == at(0, 2)
 
 
 def test_the_slice_pool_draws_no_structure_of_a_held_out_case_until_it_is_released() -> None:
