@@ -29,8 +29,7 @@ def dice_png(comparison: Comparison) -> bytes:
     panels = figure.subplots(1, 2 if lines else 1, squeeze=False).ravel()
     count = fullest_count(comparison)
     _draw_rows(panels[-1], comparison.groups[count])
-    text = comparison.benchmark.label_text(count)
-    dress(panels[-1], f"{comparison.benchmark.name}, {text}: mean Dice, 95 % intervals", "Dice", "")
+    dress(panels[-1], _title_of_rows(comparison, count, named=not lines), "Dice", "")
     panels[-1].grid(visible=False, axis="y")
     panels[-1].locator_params(axis="x", nbins=5)
     if lines:
@@ -55,6 +54,12 @@ def fullest_count(comparison: Comparison) -> int:
     """Return the label count at which all methods are compared; where it is missing, that with most methods."""
     must = comparison.benchmark.must_count
     return must if must in comparison.groups else max(comparison.groups, key=lambda each: len(comparison.groups[each]))
+
+
+def _title_of_rows(comparison: Comparison, count: int, *, named: bool) -> str:
+    name = f"{comparison.benchmark.name}, " if named else ""
+    intervals = ", 95 % intervals" if any(row.dice.is_bounded for row in comparison.groups[count]) else ""
+    return f"{name}{comparison.benchmark.label_text(count)}: mean Dice{intervals}"
 
 
 def _line_of(comparison: Comparison, method: str, counts: Sequence[int]) -> list[tuple[int, Row]]:
