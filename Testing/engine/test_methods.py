@@ -201,8 +201,11 @@ def test_only_methods_with_a_generalized_teacher_ask_it(make_setup, tmp_path: Pa
 
 @pytest.mark.parametrize("method", ["supervised", "bcp", "mean-teacher"])
 def test_methods_that_score_no_teacher_hold_nothing_out(make_setup, tmp_path: Path, method: str):
-    assert begin(make_setup(method), tmp_path / method).pool.held_out == []
-    assert begin(make_setup("uncol"), tmp_path / "uncol").pool.held_out != []
+    slices = AnnotatedSlices("K", tuple(range(SLICES - 1)))  # of each case the inner slices 3 to 9 hold the ball
+    cases = [LabeledCase(each.image, keep_annotated(each.labels, [slices], "a")) for each in map(ball_case, (0, 1))]
+
+    assert begin(replace(make_setup(method), cases=cases), tmp_path / method).pool.held_out == []
+    assert begin(replace(make_setup("uncol"), cases=cases), tmp_path / "uncol").pool.held_out != []
 
 
 def test_the_labels_of_every_method_keep_annotated_voxels(make_setup, tmp_path: Path):
