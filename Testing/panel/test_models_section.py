@@ -188,6 +188,24 @@ def test_a_model_whose_name_is_taken_is_imported_after_the_other_one_was_renamed
     assert names(stocked) == ["liver", "liver-2", "my-liver"]
 
 
+def test_a_model_that_has_the_name_of_an_unfinished_run_is_not_imported(
+    stocked: Any, dialog: Any, tmp_path: Path
+) -> None:
+    store, path = stocked.logic.store, tmp_path / "lungs.zip"
+    store.export_zip("liver", path)
+    store.remove("liver")
+    (store.folder / "liver").mkdir()
+    (store.folder / "liver" / "checkpoint.safetensors").touch()
+    dialog.answers.append(str(path))
+
+    stocked.click("importButton")
+
+    assert stocked.shown("models") == (
+        'An unfinished fine-tuning has the name "liver". Resume it or begin a new one, then import again.'
+    )
+    assert store.unfinished() == ("liver",)
+
+
 def test_a_zip_without_a_folder_is_named_after_its_file(stocked: Any, dialog: Any, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "Liver.zip", "w") as archive:
         for path in sorted((stocked.logic.store.folder / "liver").iterdir()):

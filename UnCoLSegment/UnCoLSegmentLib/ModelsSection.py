@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import qt
@@ -12,8 +11,7 @@ import slicer
 from slicer.i18n import tr as _
 
 from uncol.errors import CheckpointError
-from uncol.model_files import MODEL_FILE
-from uncol.model_store import ModelEntry
+from uncol.model_store import ModelEntry, NameTakenError
 from UnCoLSegmentLib.Buttons import enable
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Message import Message
@@ -166,15 +164,18 @@ class ModelsSection:
     def _import(self) -> None:
         path = qt.QFileDialog.getOpenFileName(self.ui.modelsTable, _("Import model"), "", _("Models (*.zip)"))
         if path:
-            self._refuseTaken(_nameInZip(Path(path)))
-            name = self._logic.store.import_zip(Path(path))
+            name = self._takeIn(Path(path))
             self._logic.modelsChanged.emit()
             self._message.showInformation(_('"{name}" was imported. It is not in use yet.').format(name=name))
 
-    def _refuseTaken(self, name: str) -> None:
-        if self._logic.store.has(name):
+    def _takeIn(self, path: Path) -> str:
+        try:
+            return self._logic.store.import_zip(path)
+        except NameTakenError as error:
             message = _('A model called "{name}" is here already. Rename that one first, then import again.')
-            raise CheckpointError(message.format(name=name))
+            if not self._logic.store.has(error.name):
+                message = _('An unfinished fine-tuning has the name "{name}". Resume it or begin a new one, then import again.')
+            raise CheckpointError(message.format(name=error.name)) from error
 
     def _export(self) -> None:
         entry = self._selected()
@@ -193,17 +194,6 @@ class ModelsSection:
         if slicer.util.confirmYesNoDisplay(question):
             self._logic.store.remove(entry.name)
             self._use(self._logic.store.active or "")
-
-
-def _nameInZip(path: Path) -> str:
-    """Return the name that the model of a zip will get; "" for a file that is no such zip, which the store explains."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            files = [PurePosixPath(each) for each in archive.namelist()]
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, UnicodeDecodeError):
-        return ""
-    folder = next((each.parent.name for each in files if each.name == MODEL_FILE), "")
-    return folder or path.stem.lower()
 
 
 def _rowTexts(entry: ModelEntry) -> list[str]:

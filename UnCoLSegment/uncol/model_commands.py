@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from uncol.console import print_json, print_table, say
-from uncol.errors import UncolError
+from uncol.errors import CheckpointError, UncolError
 from uncol.model_store import NameTakenError, Store
 
 commands = typer.Typer(no_args_is_help=True, help="List, share and manage your models.")
@@ -118,7 +118,7 @@ def import_model(
         imported = store.import_zip(file, name)
     except NameTakenError as error:
         message = f"{error} Give the new name with --name."
-        raise NameTakenError(message) from error
+        raise CheckpointError(message) from error
     if as_json:
         _tell_json(store, name=imported)
     else:

@@ -38,6 +38,10 @@ _FORGOTTEN_S = 24 * 3600.0
 class NameTakenError(CheckpointError):
     """A model or an unfinished run has that name already."""
 
+    def __init__(self, name: str) -> None:
+        super().__init__(f'"{name}" is taken already. Choose another name; nothing was changed.')
+        self.name = name
+
 
 @dataclass(frozen=True)
 class ModelEntry:
@@ -261,8 +265,7 @@ class Store:
     def _check_free(self, name: str) -> None:
         check_model_name(name)
         if (self.folder / name).exists():
-            message = f'"{name}" is taken already. Choose another name; nothing was changed.'
-            raise NameTakenError(message)
+            raise NameTakenError(name)
 
     def _entry(self, name: str, active: str | None) -> ModelEntry:
         folder = self.folder / name
