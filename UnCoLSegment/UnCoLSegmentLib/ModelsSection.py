@@ -172,9 +172,10 @@ class ModelsSection:
         try:
             return self._logic.store.import_zip(path)
         except NameTakenError as error:
-            message = _('A model called "{name}" is here already. Rename that one first, then import again.')
-            if not self._logic.store.has(error.name):
-                message = _('An unfinished fine-tuning has the name "{name}". Resume it or begin a new one, then import again.')
+            if self._logic.store.has(error.name):
+                message = _('A model called "{name}" is here already. Rename that one first, then import again.')
+            else:
+                message = _('An unfinished fine-tuning has the name "{name}". Resume or renew it, then import again.')
             raise CheckpointError(message.format(name=error.name)) from error
 
     def _export(self) -> None:
