@@ -218,6 +218,14 @@ def test_an_image_that_was_cut_off_while_copying_is_refused(suffix: str, tmp_pat
         read_image(path)
 
 
+def test_an_image_that_no_memory_can_hold_is_not_called_damaged(tmp_path: Path) -> None:
+    path = save(tmp_path / "image.nrrd", np.zeros((2, 3, 4), dtype=np.int16))
+    path.write_bytes(path.read_bytes().replace(b"sizes: 4 3 2", b"sizes: 65536 65536 65536"))  # 512 TiB
+
+    with pytest.raises(DataError, match=r"^The memory is full\. Close other programs, or crop the volume"):
+        read_image(path)
+
+
 @pytest.mark.parametrize("byte_order", ["<", ">"], ids=["little endian", "big endian"])
 def test_nifti_files_of_both_byte_orders_are_read_when_complete_and_refused_when_not(
     byte_order: str, tmp_path: Path

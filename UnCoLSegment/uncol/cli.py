@@ -45,7 +45,7 @@ from uncol.config import Config, read_config
 from uncol.console import ProgressDisplay, print_evaluation, print_json, print_table, say
 from uncol.demo import DemoJob, run_demo
 from uncol.doctor import examine
-from uncol.errors import CancelledError, ConfigError, UncolError
+from uncol.errors import MEMORY_IS_FULL, CancelledError, ConfigError, UncolError, says_memory_is_full
 from uncol.job import (
     FineTuneJob,
     SegmentJob,
@@ -305,7 +305,10 @@ def _exit_code() -> int:
     except UncolError as error:
         say(str(error))
         return EXIT_USER
-    except Exception:  # noqa: BLE001  # the last resort: a bug of ours gets its traceback and its own exit code
+    except Exception as error:  # noqa: BLE001  # the last resort: a bug of ours gets its traceback and its own exit code
+        if says_memory_is_full(error):
+            say(MEMORY_IS_FULL)
+            return EXIT_USER
         traceback.print_exc()
         say("This is a bug in UnCoL. Please report it with the lines above.")
         return EXIT_BUG

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import torch
 
-from uncol.errors import ConfigError, UncolError
+from uncol.errors import MEMORY_IS_FULL, ConfigError, UncolError, says_memory_is_full
 from uncol.job import Device
 
 _log = logging.getLogger(__name__)
@@ -89,11 +89,10 @@ def with_memory_fallback(
         try:
             return work(device, size)
         except (MemoryError, RuntimeError) as error:
-            if not _says_memory_is_full(error):
+            if not says_memory_is_full(error):
                 raise
             if size == 1 and device.type == "cpu":
-                message = "The memory is full. Close other programs, or crop the volume, and try again."
-                raise UncolError(message) from error
+                raise UncolError(MEMORY_IS_FULL) from error
             if device.type == "cuda":
                 torch.cuda.empty_cache()
         if size > 1:
@@ -102,9 +101,3 @@ def with_memory_fallback(
         else:
             device = torch.device("cpu")
             say("The GPU memory is full even for the smallest batch; going on with the CPU, which is slower.")
-
-
-def _says_memory_is_full(error: Exception) -> bool:
-    if isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
-        return True
-    return "out of memory" in str(error) or "can't allocate memory" in str(error)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import SimpleITK as sitk  # noqa: N813  # the abbreviation of SimpleITK's own documentation
 
-from uncol.errors import DataError, GeometryError
+from uncol.errors import MEMORY_IS_FULL, DataError, GeometryError, says_memory_is_full
 
 _LOGGER = logging.getLogger(__name__)
 _MISPLACED = 0.2  # part of the slice distance; scanners round positions to 0.1 mm, a missing slice gives 1/4 or more
@@ -44,6 +44,8 @@ def read_dicom_folder(folder: Path, subject: str) -> Any:
     try:
         image = reader.Execute()
     except RuntimeError as error:
+        if says_memory_is_full(error):
+            raise DataError(MEMORY_IS_FULL) from error
         message = f"{subject} holds DICOM slices that do not form one volume. Export the series again."
         raise DataError(message) from error
     if len(files) > 1:

@@ -29,3 +29,13 @@ class OutputError(UncolError):
 
 class CancelledError(UncolError):
     """The work was stopped on request; what can be resumed has been saved."""
+
+
+MEMORY_IS_FULL = "The memory is full. Close other programs, or crop the volume, and try again."
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "Failed to allocate memory")
+"""What torch says of a GPU and of a CPU, and ITK."""
+
+
+def says_memory_is_full(error: Exception) -> bool:
+    """Say whether a library's error means that there was no memory left, on the CPU or the GPU."""
+    return isinstance(error, MemoryError) or any(complaint in str(error) for complaint in _OUT_OF_MEMORY)

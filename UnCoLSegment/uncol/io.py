@@ -22,7 +22,7 @@ import SimpleITK as sitk  # noqa: N813  # the abbreviation of SimpleITK's own do
 from numpy.typing import NDArray
 
 from uncol.dicom import read_dicom_folder
-from uncol.errors import DataError, GeometryError, OutputError
+from uncol.errors import MEMORY_IS_FULL, DataError, GeometryError, OutputError, says_memory_is_full
 from uncol.volume import UNKNOWN_LABEL, Volume
 
 _LOGGER = logging.getLogger(__name__)
@@ -248,6 +248,8 @@ def _read_file(path: Path, subject: str) -> Any:
     except RuntimeError as error:
         if any(complaint in str(error) for complaint in _GEOMETRY_COMPLAINTS):
             raise GeometryError(_irregular_grid(subject)) from error
+        if says_memory_is_full(error):
+            raise DataError(MEMORY_IS_FULL) from error
         raise DataError(message) from error
 
 

@@ -28,7 +28,7 @@ from uncol.allocator import return_freed_memory
 from uncol.assignment import Assignment
 from uncol.channel import Channel
 from uncol.devices import available_devices
-from uncol.errors import CancelledError, UncolError
+from uncol.errors import MEMORY_IS_FULL, CancelledError, UncolError, says_memory_is_full
 from uncol.job_folder import JobFolder
 from uncol.messages import (
     LINE_LIMIT_BYTES,
@@ -259,8 +259,7 @@ def _explained(error: Exception) -> dict[str, str]:
     """Return what an error event says."""
     if isinstance(error, UncolError):
         return {"kind": "user", "message": str(error), "details": ""}
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        message = "The memory is full. Close other programs, or crop the volume, and try again."
-        return {"kind": "user", "message": message, "details": ""}
+    if says_memory_is_full(error):
+        return {"kind": "user", "message": MEMORY_IS_FULL, "details": ""}
     details = "".join(traceback.format_exception(error))
     return {"kind": "bug", "message": f"This is a bug in UnCoL ({type(error).__name__}: {error}).", "details": details}
