@@ -2,7 +2,8 @@
 
     python benchmarks/trials.py acdc --labeled 3 --folds 3 supervised supervised+data.rotation_deg=12
 
-A trial is a method and what it changes in the benchmark's configuration, joined by plus signs. Fold 0 of three scores
+A trial is a method and what it changes in the benchmark's configuration, joined by plus signs; ablations are changed as
+a whole, as in uncol+ablations=["released"]. Fold 0 of three scores
 the labeled subjects 0, 3, 6, ... in the order of the splits and learns from the rest. Unlabeled training cases are
 there as in the benchmark; no label of theirs or of a test case is read. What stands in the results already, by the same
 commit, is left out, so an interrupted sitting goes on where it stopped.
@@ -113,7 +114,10 @@ def carry_out(task: tuple[Trial, Benchmark, Path, Path | None]) -> tuple[str, di
     for change in changes:
         place, _, value = change.partition("=")
         section, _, name = place.partition(".")
-        config[section][name] = json.loads(value)
+        if name:
+            config[section][name] = json.loads(value)
+        else:
+            config[section] = json.loads(value)
     spec = RunSpec(benchmark.name, method, trial.labeled, trial.seed, trial.steps, config)
     reader = CaseReader(benchmark, data)
     subjects = reader.splits.labeled_subjects(trial.labeled)

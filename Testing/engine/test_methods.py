@@ -288,17 +288,23 @@ def test_softmax_of_probabilities_makes_a_certain_teacher_doubtful(make_setup, t
     assert (labels_of_the_middle(doubting(begin(setup, tmp_path))) == UNKNOWN_LABEL).all()
 
 
-def test_the_released_rate_of_stage_2_starts_at_one_hundredth(make_setup, tmp_path: Path):
+def test_the_released_rate_of_stage_2_starts_at_one_hundredth_and_falls_within_the_stage(make_setup, tmp_path: Path):
     run = begin(make_setup("bcp", ablations=("adamw-lr-0.01",)), tmp_path)
     take_step(run)
-    stage1_rate = run.optimizer.param_groups[0]["lr"]
+    assert rate_of(run) == run.config.optimizer.learning_rate
+
+    run.step = 10  # stage 2 is the second half of 20 steps
     run.start_stage2()
+    take_step(run)
+    assert rate_of(run) == 0.01
+
     run.step = 15
     take_step(run)
+    assert rate_of(run) == pytest.approx(0.01 * 0.5**0.9)
 
-    # t/T = 0 in stage 1; 5 of 10 steps of stage 2 are t/T = 0.5 + 0.5 * 0.5 = 0.75.
-    assert stage1_rate == run.config.optimizer.learning_rate
-    assert run.optimizer.param_groups[0]["lr"] == pytest.approx(0.01 * 0.25**0.9)
+
+def rate_of(run: Run) -> float:
+    return run.optimizer.param_groups[0]["lr"]
 
 
 def test_the_specialized_teacher_labels_in_training_mode_when_it_is_ablated(make_setup, tmp_path: Path):

@@ -369,7 +369,8 @@ def test_full_memory_halves_the_batch_and_says_so(make_setup, tmp_path: Path):
     def step_that_needs_room(run: Run) -> None:
         tried.append(run.batch_size)
         if run.batch_size > 1:
-            raise torch.cuda.OutOfMemoryError
+            message = "CUDA out of memory."
+            raise torch.OutOfMemoryError(message)
 
     run.within_memory(step_that_needs_room)
     run.within_memory(step_that_needs_room)

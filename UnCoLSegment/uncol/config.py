@@ -8,7 +8,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
-from uncol.ablations import check_ablations
+from uncol.ablations import expand_ablations
 from uncol.errors import ConfigError
 from uncol.methods import find_method
 
@@ -199,7 +199,7 @@ class Config:
     method: str = "uncol"
     """How unannotated images are learned from: a name in `methods.METHODS`."""
     ablations: tuple[str, ...] = ()
-    """Names in `ablations.ABLATIONS`; without any it is the corrected method."""
+    """Names in `ablations.ABLATIONS` or `ablations.PRESETS`; without any it is the corrected method."""
     data: DataConfig = field(default_factory=DataConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
     teachers: TeacherConfig = field(default_factory=TeacherConfig)
@@ -210,7 +210,7 @@ class Config:
     def __post_init__(self) -> None:
         _require(0 <= self.seed < 2**63, "seed must be at least 0 and less than 2^63", self.seed)
         find_method(self.method)
-        check_ablations(self.ablations)
+        object.__setattr__(self, "ablations", expand_ablations(self.ablations))
 
     def as_document(self) -> dict[str, Any]:
         """Return the configuration as a JSON object."""

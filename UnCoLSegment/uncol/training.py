@@ -1,8 +1,8 @@
 """UnCoL fine-tuning: a prompt-free student, taught by a frozen generalist and by its own moving average.
 
-Stage 1 learns from annotated slices, mixed with each other by copy-paste. Stage 2 adds every slice that
-nobody annotated: both teachers vote on it, the surer vote wins voxel by voxel, voxels that both doubt do not
-count, and annotated and pseudo-labeled slices are mixed both ways.
+Stage 1 learns from annotated slices, as they are unless the configuration mixes them by copy-paste. Stage 2 adds
+every slice that nobody annotated: both teachers vote on it, the surer vote wins voxel by voxel, voxels that both
+doubt do not count, and annotated and pseudo-labeled slices are mixed both ways.
 
 Source:
     Lu, Hong & Yang, "Harmonizing Generalization and Specialization: Uncertainty-Informed
@@ -177,11 +177,11 @@ def fuse_votes(run: Run, addresses: Sequence[Any], specialized: Tensor) -> Pseud
 def optimize(run: Run, loss: Tensor) -> None:
     """Take one AdamW step with the polynomial learning rate `lr (1 - t/T)^p` and clipped gradients."""
     settings = run.config.optimizer
-    rate = settings.learning_rate
+    rate, progress = settings.learning_rate, run.fraction
     if run.stage == 2 and ADAMW_LR_001 in run.config.ablations:
-        rate = _RELEASED_RATE
+        rate, progress = _RELEASED_RATE, run.stage2_fraction
     for group in run.optimizer.param_groups:
-        group["lr"] = rate * (1 - run.fraction) ** settings.poly_power
+        group["lr"] = rate * (1 - progress) ** settings.poly_power
     run.optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(run.trained_parameters(), settings.gradient_clip)
@@ -189,7 +189,7 @@ def optimize(run: Run, loss: Tensor) -> None:
 
 
 _RELEASED_RATE = 0.01
-"""What the released code's AdamW effectively starts stage 2 with (method, section 7, row 3)."""
+"""What the released code's AdamW effectively starts stage 2 with, falling to 0 (method, section 7, row 3)."""
 _LESSONS: dict[Lesson, Callable[[Run], Tensor]] = {"pseudo-labels": learn_from_both, "agreement": learn_to_agree}
 """What stage 2 learns from unannotated images."""
 _LABELERS: dict[Labeler, Callable[[Run, Sequence[Any], Tensor], Tensor]] = {
