@@ -1,7 +1,7 @@
 """Single steps away from the corrected method, by name: what the released code does, and what is ours alone.
 
-The default is the corrected method (no ablation, the preset "corrected"). The preset "released" is all deviations of the
-released code together, as far as they exist in this trainer (method, section 7).
+The default is the corrected method (no ablation, the preset "corrected"). The preset "released" is all deviations of
+the released code together, as far as they exist in this trainer (method, section 7).
 """
 
 from __future__ import annotations

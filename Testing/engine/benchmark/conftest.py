@@ -121,6 +121,20 @@ def write_splits() -> Callable[..., None]:
 
 
 @pytest.fixture
+def small_set(write_case: Callable[..., None], write_splits: Callable[..., None]) -> Callable[[Path], Path]:
+    """Return a function that writes a set of three cases: a is labeled, b is not, c is tested."""
+
+    def write(data: Path) -> Path:
+        labels = np.arange(24).reshape(2, 3, 4) % 3
+        for case_id in "abc":
+            write_case(data / "hippocampus", case_id, np.arange(24.0).reshape(2, 3, 4), labels)
+        write_splits(data / "hippocampus", train=["a", "b"], test=["c"], labeled_1=["a"])
+        return data
+
+    return write
+
+
+@pytest.fixture
 def train_thresholds() -> Trainer:
     """Return `_train_thresholds`, a method that learns thresholds of the grey value."""
     return _train_thresholds

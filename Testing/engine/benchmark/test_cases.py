@@ -88,6 +88,47 @@ def test_every_nth_slice_of_a_volume_is_known_and_the_others_are_scored(phantom_
     assert cases.test["hippocampus_001"].voxels.max() > 90  # a CT keeps its own scale
 
 
+def test_a_structure_in_no_annotated_slice_is_named_as_in_the_file_with_what_helps(phantom_data: Path) -> None:
+    reader = CaseReader(replace(LIVER, volume="hippocampus_001"), phantom_data)  # 2 is in slices 2 to 5
+    message = 'No annotated slice holds "liver" (label 2) with 1 slice in 8. Choose a smaller --labeled.'
+
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        reader.cases(8)
+
+
+def test_a_structure_in_no_slice_at_all_is_a_matter_of_the_label_map(phantom_data: Path) -> None:
+    spleen = replace(LIVER, volume="hippocampus_001", structures=(Structure(3, "spleen"),))
+    message = 'Label map of "hippocampus_001" holds no "spleen" (label 3). Check the label map.'
+
+    with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
+        CaseReader(spleen, phantom_data).cases(4)
+
+
+def test_reading_everything_tells_the_part_that_has_been_read(reader: CaseReader) -> None:
+    assert list(reader.read_all([2])) == pytest.approx([number / 8 for number in range(8)])
+
+
+@pytest.mark.parametrize("spoiled", ["b", "c"])
+def test_reading_everything_finds_a_wrong_label_map_of_any_count_and_of_a_test_case(
+    tmp_path: Path, small_set: Callable[[Path], Path], write_case: Callable[..., None], spoiled: str
+) -> None:
+    data = small_set(tmp_path)
+    write_case(data / "hippocampus", spoiled, np.arange(24.0).reshape(2, 3, 4), np.arange(24).reshape(2, 3, 4) % 5)
+    message = f'Labels of case "{spoiled}" are not consecutive: they are 0, 1, 2, 3, 4, where 0 to 2 are expected.'
+
+    with pytest.raises(DataError, match=re.escape(message)):
+        list(CaseReader(HIPPOCAMPUS, data).read_all([1, 2]))
+
+
+def test_reading_everything_does_not_ask_for_labels_that_no_run_needs(
+    tmp_path: Path, small_set: Callable[[Path], Path]
+) -> None:
+    data = small_set(tmp_path)
+    (data / "hippocampus" / "labels" / "b.nii.gz").write_bytes(b"damaged")
+
+    assert list(CaseReader(HIPPOCAMPUS, data).read_all([1])) == pytest.approx([0, 1 / 3, 2 / 3])
+
+
 def test_cases_are_scored_everywhere(reader: CaseReader) -> None:
     assert reader.scored("hippocampus_101", 2) is None
 
@@ -124,17 +165,3 @@ def test_an_image_with_more_channels_than_the_others_is_named(
 
     with pytest.raises(DataError, match=r'Image "b.nii.gz" .* a single real number is needed'):
         CaseReader(HIPPOCAMPUS, data).cases(1)
-
-
-@pytest.fixture
-def small_set(write_case: Callable[..., None], write_splits: Callable[..., None]) -> Callable[[Path], Path]:
-    """Return a function that writes a set of three cases: a is labeled, b is not, c is tested."""
-
-    def write(data: Path) -> Path:
-        labels = np.arange(24).reshape(2, 3, 4) % 3
-        for case_id in "abc":
-            write_case(data / "hippocampus", case_id, np.arange(24.0).reshape(2, 3, 4), labels)
-        write_splits(data / "hippocampus", train=["a", "b"], test=["c"], labeled_1=["a"])
-        return data
-
-    return write

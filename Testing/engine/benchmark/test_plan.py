@@ -86,6 +86,21 @@ def test_another_foundation_model_makes_other_runs_of_the_methods_that_ask_it() 
     }
 
 
+def test_other_weights_make_other_runs_of_the_methods_that_ask_them() -> None:
+    one, other = (
+        plan_runs(ACDC, SPLITS, Choice(seeds=1, foundation="SAM", weights_sha256=each), config_of) for each in "ab"
+    )
+
+    same = [former.method for former, latter in zip(one, other, strict=True) if former.key == latter.key]
+    assert {former.weights_sha256 for former in one if former.method not in same} == {"a"}
+    assert {former.method for former in one} - set(same) == {
+        "frozen-teacher",
+        "uncol",
+        "uncol-without-specialized",
+        "uncol-without-gating",
+    }
+
+
 def test_the_plan_fits_the_generated_set(reader: CaseReader, make_spec: Callable[..., RunSpec]) -> None:
     choice = Choice(methods=("uncol",), labeled=(2,), seeds=1, steps=3)
 

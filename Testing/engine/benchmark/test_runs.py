@@ -72,6 +72,16 @@ def test_a_result_of_before_there_was_a_choice_of_foundation_models_is_one_of_li
     assert RunResult.from_document(document).spec.foundation == "LiteMedSAM"
 
 
+def test_a_result_says_which_weights_it_was_made_with_and_earlier_ones_say_none(make_result: MakeResult) -> None:
+    result = make_result("uncol", {"a": 0.5})
+    with_weights = replace(result, spec=replace(result.spec, foundation="SAM", weights_sha256="abc"))
+    earlier = result.as_document()
+    del earlier["weights_sha256"]
+
+    assert RunResult.from_document(with_weights.as_document()) == with_weights
+    assert RunResult.from_document(earlier) == result
+
+
 def test_what_a_run_needed_to_go_on_is_removed_when_its_result_stands(tmp_path: Path, make_result: MakeResult) -> None:
     result, store = make_result("uncol", {"a": 0.5}), RunStore(tmp_path)
     (store.working_folder(result.spec) / "checkpoint").write_text("half")

@@ -13,6 +13,7 @@ from uncol.benchmark.splits import read_splits, splits_of
 from uncol.errors import ConfigError, DataError
 
 GOOD = {"train": ["a", "b", "c"], "test": ["t"], "labeled_1": ["a"], "labeled_2": ["a", "c"]}
+FRAMES = {name: [f"{name}-1", f"{name}-2"] for name in "abct"}
 
 
 def test_lists_of_the_file_are_taken_as_they_are(tmp_path: Path, write_splits: Callable[..., None]) -> None:
@@ -27,8 +28,7 @@ def test_lists_of_the_file_are_taken_as_they_are(tmp_path: Path, write_splits: C
 
 
 def test_a_patient_is_the_subject_of_both_frames(tmp_path: Path, write_splits: Callable[..., None]) -> None:
-    frames = {name: [f"{name}-1", f"{name}-2"] for name in "abct"}
-    write_splits(tmp_path, **GOOD, frames=frames)
+    write_splits(tmp_path, **GOOD, frames=FRAMES)
 
     splits = read_splits(tmp_path / "splits.json")
 
@@ -73,12 +73,21 @@ def test_a_label_count_without_a_list_is_refused_with_those_that_have_one(
         pytest.param({"test": ["t", "b"]}, 'lists "b" in train and in test', id="test case in train"),
         pytest.param({"labeled_2": ["a", "t"]}, 'lists "t" in labeled_2 but not in train', id="labeled test case"),
         pytest.param({"labeled_2": ["a"]}, "has too few labeled cases: labeled_2 lists 1", id="too few"),
-        pytest.param({"labeled_2": ["a", "a"]}, "has too few labeled cases: labeled_2 lists 1", id="one twice"),
+        pytest.param({"labeled_2": ["a", "b", "c"]}, "has too many labeled cases: labeled_2 lists 3", id="too many"),
+        pytest.param({"labeled_2": ["a", "a"]}, 'lists "a" more than once in "labeled_2"', id="labeled twice"),
+        pytest.param({"test": ["t", "t"]}, 'lists "t" more than once in "test"', id="tested twice"),
         pytest.param({"labeled_2": []}, 'needs a list "labeled_2" of names that is not empty', id="none"),
         pytest.param({"train": None}, 'needs a list "train" of names', id="no training cases"),
         pytest.param({"same_subject_pairs": [["t", "c"]]}, '"t" and "c" of one subject on both sides', id="split pair"),
         pytest.param({"same_subject_pairs": ["tc"]}, 'needs pairs of names in "same_subject_pairs"', id="no pairs"),
         pytest.param({"frames": {"a": ["a-1"]}}, 'names no images of "b" in its "frames"', id="no frames"),
+        pytest.param({"frames": FRAMES | {"t": ["t-1", "t-1"]}}, 'lists "t-1" more than once in "t"', id="frame twice"),
+        pytest.param(
+            {"frames": FRAMES | {"t": ["t-1", "a-1"]}}, 'lists image "a-1" with "a" and with "t"', id="tested frame"
+        ),
+        pytest.param(
+            {"frames": FRAMES | {"b": ["a-1"]}}, 'lists image "a-1" with "a" and with "b"', id="frame of two subjects"
+        ),
     ],
 )
 def test_a_file_that_contradicts_itself_is_refused(

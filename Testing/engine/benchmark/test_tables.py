@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -26,6 +27,10 @@ def section_of(results: list[RunResult], benchmark: str = "hippocampus") -> list
 )
 def test_only_an_interval_without_0_tells_methods_apart(low: float, high: float, word: str) -> None:
     assert verdict(Interval((low + high) / 2, low, high)) == word
+
+
+def test_a_single_value_is_called_one_however_large() -> None:
+    assert verdict(Interval(0.5, -math.inf, math.inf)) == "one value"
 
 
 def test_every_number_stands_in_its_column(make_result: MakeResult) -> None:
@@ -71,6 +76,15 @@ def test_a_set_without_spacing_has_no_column_of_distances(make_result: MakeResul
     assert "- There are no distances: the spacing of these files is not known." in lines
 
 
+@pytest.mark.parametrize(("benchmark", "told"), [("sparse-slices-body", True), ("sparse-slices-liver", False)])
+def test_references_that_a_model_made_are_told(make_result: MakeResult, benchmark: str, told: bool) -> None:
+    scores = (0.5,) * len(BENCHMARKS[benchmark].structures)
+
+    lines = section_of([make_result("uncol", {"a": scores}, benchmark=benchmark)], benchmark)
+
+    assert any(line.startswith("- A model made the references, not people") for line in lines) == told
+
+
 def test_annotated_slices_are_told_as_one_in_so_many(make_result: MakeResult) -> None:
     result = make_result("uncol", {"chaos_ct_liver": (0.5,)}, benchmark="sparse-slices-liver")
 
@@ -83,13 +97,14 @@ def test_annotated_slices_are_told_as_one_in_so_many(make_result: MakeResult) ->
     )
 
 
-def test_one_subject_with_one_seed_has_no_interval_and_tells_nothing_apart(make_result: MakeResult) -> None:
+def test_one_subject_with_one_seed_has_no_interval_and_counts_as_no_tie(make_result: MakeResult) -> None:
     ours = make_result("uncol", {"a": (0.75,)}, benchmark="sparse-slices-liver")
     theirs = make_result("supervised", {"a": (0.5,)}, benchmark="sparse-slices-liver")
 
     lines = section_of([ours, theirs], "sparse-slices-liver")
 
-    assert lines[4].split(" | ")[2:7] == ["0.500", "0.500", "2.00", "+0.250", "tie"]
+    assert lines[4].split(" | ")[2:7] == ["0.500", "0.500", "2.00", "+0.250", "one value"]
+    assert not any("UnCoL is" in line for line in lines[6:])
 
 
 def test_runs_left_out_and_machines_are_named(make_result: MakeResult) -> None:

@@ -59,6 +59,16 @@ def test_a_process_that_fails_says_why_and_ends_the_others(code: int, kind: type
     assert time.monotonic() - started < 20
 
 
+def test_a_sentence_for_the_user_comes_without_the_warnings_above_it() -> None:
+    with pytest.raises(UncolError, match=r"^Bad image\. Export it again\.$"):
+        run(failing(2, "WARNING: Two voxels are not finite.\nWARNING: Nor is a third.\nBad image. Export it again.\n"))
+
+
+def test_a_bug_comes_with_all_that_was_said_before_it() -> None:
+    with pytest.raises(RuntimeError, match=r"^A worker ended with code 1\.\nTraceback\nThis is a bug\.$"):
+        run(failing(1, "Traceback\nThis is a bug.\n"))
+
+
 def test_all_are_asked_to_stop_and_waited_for() -> None:
     started = time.monotonic()
 

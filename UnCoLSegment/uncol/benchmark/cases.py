@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -71,17 +71,36 @@ class CaseReader:
             DataError: If an image or label map cannot be used.
         """
         subjects = self.splits.labeled_subjects(labeled)
+        structures = self.benchmark.learned_structures
         if self.benchmark.supervision == "slices":
             known = {self.benchmark.volume: self._case_of_slices(labeled)}
             rest: list[str] = []
         else:
             known = {each: LabeledCase(self._image(each), self._labels(each)) for each in self._case_ids(subjects)}
             rest = [subject for subject in self.splits.train if subject not in subjects]
-        structures = self.benchmark.learned_structures
-        check_all_labeled(known, structures)
+            check_all_labeled(known, structures)
         unlabeled = {each: self._image(each) for each in self._case_ids(rest)}
         test = {each: self._image(each) for each in self.test_case_ids}
         return Cases(self.benchmark, structures, known, unlabeled, test)
+
+    def read_all(self, labeled_counts: Collection[int]) -> Iterator[float]:
+        """Read and check what runs with these label counts need, and the references that they are scored by.
+
+        Yields:
+            Before each case the part that has been read, in [0, 1].
+
+        Raises:
+            ConfigError: If there is no list of so many.
+            DataError: If an image or label map cannot be used.
+        """
+        labeled = [subject for count in labeled_counts for subject in self.splits.labeled_subjects(count)]
+        with_labels = set(self._case_ids((*labeled, *self.splits.test)))
+        case_ids = self._case_ids((*self.splits.train, *self.splits.test))
+        for number, case_id in enumerate(case_ids):
+            yield number / len(case_ids)
+            (self._labels if case_id in with_labels else self._image)(case_id)
+        for count in labeled_counts:
+            self.cases(count)
 
     @property
     def test_case_ids(self) -> list[str]:
@@ -102,6 +121,7 @@ class CaseReader:
 
     def _case_of_slices(self, every: int) -> LabeledCase:
         labels = self._labels(self.benchmark.volume)
+        check_all_annotated(labels.voxels, every, self.benchmark)
         known = np.full_like(labels.voxels, UNKNOWN_LABEL)
         known[::every] = labels.voxels[::every]
         return LabeledCase(self._image(self.benchmark.volume), labels.with_voxels(known))
@@ -178,4 +198,20 @@ def check_all_labeled(labeled: Mapping[str, LabeledCase], structures: tuple[Stru
                 f'Labels are not consecutive: no labeled case holds label {structure.value}, "{structure.name}"; they '
                 f"hold {', '.join(str(value) for value in values if value != UNKNOWN_LABEL)}. Check the label maps."
             )
+            raise DataError(message)
+
+
+def check_all_annotated(voxels: NDArray[np.uint8], every: int, benchmark: Benchmark) -> None:
+    """Make sure that every structure is in one of the annotated slices of labels (K, J, I), every how manieth it is.
+
+    Raises:
+        DataError: If one is not; it is told with its value in the file.
+    """
+    for structure, learned in zip(benchmark.structures, benchmark.learned_structures, strict=True):
+        what = f'"{structure.name}" (label {structure.value})'
+        if not (voxels == learned.value).any():
+            message = f'Label map of "{benchmark.volume}" holds no {what}. Check the label map.'
+            raise DataError(message)
+        if not (voxels[::every] == learned.value).any():
+            message = f"No annotated slice holds {what} with {benchmark.label_text(every)}. Choose a smaller --labeled."
             raise DataError(message)

@@ -30,9 +30,10 @@ from uncol.command_options import (
     parse_device,
 )
 from uncol.console import ProgressDisplay, print_json, say
-from uncol.errors import ConfigError
+from uncol.errors import CheckpointError, ConfigError
 from uncol.job import ShouldStop
-from uncol.teachers.foundation import FoundationModel
+from uncol.model_files import sha256_of
+from uncol.teachers.foundation import LITE_MEDSAM, FoundationModel
 
 
 def benchmark_command(stoppable: Callable[[], AbstractContextManager[ShouldStop]]) -> Callable[..., None]:
@@ -62,12 +63,13 @@ def benchmark_command(stoppable: Callable[[], AbstractContextManager[ShouldStop]
         """Compare UnCoL with its baselines on test images: a table with intervals, and pictures."""
         foundation = FoundationModel.of(foundation_model, foundation_weights)
         choice = Choice(
-            methods=tuple(_parts(methods)),
-            labeled=tuple(_whole_number(part) for text in labeled or () for part in _parts(text)),
+            methods=() if methods is None else tuple(_parts("--methods", methods)),
+            labeled=tuple(_whole_number(part) for text in labeled or () for part in _parts("--labeled", text)),
             seeds=seeds,
             steps=steps,
             device=parse_device(device),
             foundation=foundation.family,
+            weights_sha256=_weights_sha256(foundation),
         )
         _check_jobs(jobs)
         command = worker_command(name, data, out, choice, cache, foundation)
@@ -124,8 +126,12 @@ def worker_command(
     return (sys.executable, "-m", "uncol", "benchmark", name, *given, "--runs-only", "--json")
 
 
-def _parts(text: str | None) -> list[str]:
-    return [part.strip() for part in (text or "").split(",") if part.strip()]
+def _parts(option: str, text: str) -> list[str]:
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        message = f'{option} "{text}" names nothing. Name at least one, or leave out {option}.'
+        raise ConfigError(message)
+    return parts
 
 
 def _whole_number(text: str) -> int:
@@ -133,6 +139,19 @@ def _whole_number(text: str) -> int:
         message = f'--labeled "{text}" is no number of labeled cases. Give whole numbers, as in --labeled 4,8.'
         raise ConfigError(message)
     return int(text)
+
+
+def _weights_sha256(foundation: FoundationModel) -> str:
+    """Return the SHA-256 of a file with weights; those of LiteMedSAM are always the same and need none."""
+    if foundation.weights is None or foundation.family == LITE_MEDSAM.family:
+        return ""
+    try:
+        return sha256_of(foundation.weights)
+    except OSError as error:
+        message = (
+            f'Foundation weights "{foundation.weights}" could not be read ({error.strerror}). Name an existing file.'
+        )
+        raise CheckpointError(message) from error
 
 
 def _check_jobs(jobs: int) -> None:

@@ -18,7 +18,7 @@ from uncol.benchmark.cases import CaseReader
 from uncol.benchmark.runs import RunResult, RunSpec, RunStore, Trainer
 from uncol.benchmark.scores import score_predictions
 from uncol.errors import CancelledError
-from uncol.job import Progress, ShouldStop
+from uncol.job import Progress, Report, ShouldStop
 from uncol.volume import Volume
 
 Tell = Callable[[RunSpec, Progress], None]
@@ -31,6 +31,23 @@ _TRAINING_PART = 0.9
 """Part of a run's progress that training is; the rest is segmenting the test cases."""
 _PROCESSORS = Path("/proc/cpuinfo")
 _PROCESSOR_NAME = "model name"
+
+
+def check_cases(
+    plan: Sequence[RunSpec], readers: Mapping[str, CaseReader], store: RunStore, report: Report, should_stop: ShouldStop
+) -> None:
+    """Read everything that the missing runs need: what is wrong with a file is told before the first of them.
+
+    Raises:
+        CancelledError: If `should_stop` says so.
+        DataError: If an image or label map cannot be used.
+    """
+    for name, reader in readers.items():
+        counts = {spec.labeled for spec in plan if spec.benchmark == name and not store.is_finished(spec)}
+        for part in reader.read_all(sorted(counts)) if counts else ():
+            if should_stop():
+                raise CancelledError(_cancelled())
+            report(Progress(f"{name}: checking the cases", part))
 
 
 def carry_out(

@@ -34,6 +34,7 @@ class Choice:
         steps: Training steps of a run; None leaves it to the benchmark.
         device: Where to train.
         foundation: Family of the foundation model.
+        weights_sha256: SHA-256 of its weights; none for those of LiteMedSAM, which are always the same.
     """
 
     methods: tuple[str, ...] = ()
@@ -42,6 +43,7 @@ class Choice:
     steps: int | None = None
     device: Device = "auto"
     foundation: Family = LITE_MEDSAM.family
+    weights_sha256: str = ""
 
     def __post_init__(self) -> None:
         for option, value in (("--seeds", self.seeds), ("--steps", self.steps)):
@@ -75,7 +77,7 @@ def plan_runs(benchmark: Benchmark, splits: Splits, choice: Choice, config_of: C
             steps,
             config_of(benchmark, method, seed, steps),
             choice.device,
-            choice.foundation if method in _ASKING else LITE_MEDSAM.family,
+            *((choice.foundation, choice.weights_sha256) if method in _ASKING else ()),
         )
         for seed in range(choice.seeds)
         for method, labeled in pairs

@@ -41,6 +41,7 @@ class Benchmark:
         spacing_known: Whether distances in mm mean anything.
         supervision: Whether whole cases or single slices are labeled.
         volume: With slices: the one volume.
+        drawn_by_people: Whether people drew the references; else a model made them.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Benchmark:
     spacing_known: bool = True
     supervision: Literal["cases", "slices"] = "cases"
     volume: str = ""
+    drawn_by_people: bool = True
 
     @property
     def learned_structures(self) -> tuple[Structure, ...]:
@@ -129,6 +131,7 @@ BENCHMARKS = {
             steps=800,
             supervision="slices",
             volume="ts_body3mm",
+            drawn_by_people=False,  # by TotalSegmentator
         ),
         Benchmark(
             name="sparse-slices-liver",

@@ -40,6 +40,7 @@ class RunSpec:
         config: The effective configuration, a JSON object.
         device: auto, cpu, cuda or mps.
         foundation: Family of the foundation model that takes part, if one does.
+        weights_sha256: SHA-256 of its weights; none for those of LiteMedSAM, which are always the same.
     """
 
     benchmark: str
@@ -50,6 +51,7 @@ class RunSpec:
     config: dict[str, Any]
     device: Device = "auto"
     foundation: Family = LITE_MEDSAM.family
+    weights_sha256: str = ""
 
     @property
     def settings_hash(self) -> str:
@@ -60,6 +62,8 @@ class RunSpec:
             settings["data"] = {name: value for name, value in settings["data"].items() if name != "rotation_deg"}
         if self.foundation != LITE_MEDSAM.family:
             settings["foundation"] = self.foundation
+        if self.weights_sha256:
+            settings["weights_sha256"] = self.weights_sha256
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:_HASH_LENGTH]
 
     @property
@@ -139,6 +143,7 @@ class RunResult:
             spec=RunSpec(
                 **{name: document[name] for name in fields},
                 foundation=document.get("foundation", LITE_MEDSAM.family),  # earlier runs name none
+                weights_sha256=document.get("weights_sha256", ""),
             ),
             scores=tuple(LabelScore.from_document(each) for each in document["scores"]),
             record=document["record"],

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from uncol.benchmark.cases import CaseReader
-from uncol.benchmark.execution import TrainerFor, carry_out
+from uncol.benchmark.execution import TrainerFor, carry_out, check_cases
 from uncol.benchmark.overview import Overview
 from uncol.benchmark.plan import Choice, ConfigOf, plan_runs
 from uncol.benchmark.protocol import find_benchmarks
 from uncol.benchmark.publication import publish
-from uncol.benchmark.runs import RunSpec, RunStore
+from uncol.benchmark.runs import RunResult, RunSpec, RunStore
 from uncol.benchmark.workers import work_side_by_side
+from uncol.errors import DataError
 from uncol.io import check_writable
 from uncol.job import Progress, Report, ShouldStop
 
@@ -49,16 +50,18 @@ def run_benchmark(
         CancelledError: If `should_stop` says so; the same job goes on from there.
         UncolError: If the data cannot be used or a result cannot be written; finished runs are kept.
     """
-    plan, readers = _prepare(job, config_of)
     store = RunStore(job.out)
+    plan, readers = _prepare(job, store, config_of, report, should_stop)
     overview = Overview(plan, store, report)
     try:
         if job.worker_commands:
             work_side_by_side(job.worker_commands, overview.tell, should_stop)
         else:
             carry_out(plan, readers, store, trainer_for, lambda spec, each: overview.tell(_of(spec, each)), should_stop)
-    finally:
-        files = publish(store, job.out)
+    except BaseException as error:
+        _publish_after(error, store, job.out)
+        raise
+    files = publish(store, job.out)
     finished = sum(store.is_finished(spec) for spec in plan)
     return {
         "out": str(job.out),
@@ -83,17 +86,42 @@ def work(
         CancelledError: If `should_stop` says so; the same job goes on from there.
         UncolError: If the data cannot be used or a result cannot be written; finished runs are kept.
     """
-    plan, readers = _prepare(job, config_of)
     store = RunStore(job.out)
+    plan, readers = _prepare(job, store, config_of, report, should_stop)
     carry_out(plan, readers, store, trainer_for, lambda spec, progress: report(_of(spec, progress)), should_stop)
     return {"out": str(job.out)}
 
 
-def _prepare(job: BenchmarkJob, config_of: ConfigOf) -> tuple[list[RunSpec], dict[str, CaseReader]]:
+def _publish_after(error: BaseException, store: RunStore, out: Path) -> None:
+    try:
+        publish(store, out)
+    except Exception as second:  # noqa: BLE001  # whatever it is, what went wrong first is what the user must hear
+        error.add_note(f"The tables could not be written either: {second!r}")
+
+
+def _prepare(
+    job: BenchmarkJob, store: RunStore, config_of: ConfigOf, report: Report, should_stop: ShouldStop
+) -> tuple[list[RunSpec], dict[str, CaseReader]]:
     readers = {each.name: CaseReader(each, job.data) for each in find_benchmarks(job.name)}
     plan = [spec for each in readers.values() for spec in plan_runs(each.benchmark, each.splits, job.choice, config_of)]
+    _check_same_tests(store.results(), readers, job.out)
+    if not job.worker_commands:  # these processes read their cases themselves
+        check_cases(plan, readers, store, report, should_stop)
     check_writable(job.out)
     return plan, readers
+
+
+def _check_same_tests(results: Sequence[RunResult], readers: Mapping[str, CaseReader], out: Path) -> None:
+    """Make sure that finished runs were scored on the test cases of today: others cannot be compared with new ones."""
+    for name, reader in readers.items():
+        today = {(case_id, reader.splits.subject_of(case_id)) for case_id in reader.test_case_ids}
+        for result in results:
+            if result.spec.benchmark == name and {(score.case, score.subject) for score in result.scores} != today:
+                message = (
+                    f'"{out}" holds runs on other test cases than those of today, such as "{result.spec.key}". '
+                    "Choose another --out, or take the data and splits of these runs."
+                )
+                raise DataError(message)
 
 
 def _of(spec: RunSpec, progress: Progress) -> Progress:

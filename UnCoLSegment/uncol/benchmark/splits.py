@@ -130,23 +130,41 @@ def _check(splits: Splits, path: Path) -> None:
     both = sorted(set(splits.train) & set(splits.test))
     if both:
         raise _unusable(path, f'lists "{both[0]}" in train and in test')
+    _check_images(splits, path)
     for second, first in splits.same_subject.items():
         if (first in splits.train and second in splits.test) or (first in splits.test and second in splits.train):
             raise _unusable(path, f'has "{first}" and "{second}" of one subject on both sides of train and test')
+    _check_labeled(splits, path)
+
+
+def _check_images(splits: Splits, path: Path) -> None:
+    owners: dict[str, str] = {}
+    for subject, case_ids in splits.case_ids.items():
+        for case_id in case_ids:
+            if case_id in owners:
+                raise _unusable(path, f'lists image "{case_id}" with "{owners[case_id]}" and with "{subject}"')
+            owners[case_id] = subject
+
+
+def _check_labeled(splits: Splits, path: Path) -> None:
     if not splits.labeled:
         raise _unusable(path, f'has no list "{_LABELED}N"')
     for count, subjects in splits.labeled.items():
         strangers = sorted(set(subjects) - set(splits.train))
         if strangers:
             raise _unusable(path, f'lists "{strangers[0]}" in {_LABELED}{count} but not in train')
-        if len(set(subjects)) != count:
-            raise _unusable(path, f"has too few labeled cases: {_LABELED}{count} lists {len(set(subjects))}")
+        if len(subjects) != count:
+            few = "few" if len(subjects) < count else "many"
+            raise _unusable(path, f"has too {few} labeled cases: {_LABELED}{count} lists {len(subjects)}")
 
 
 def _names(document: dict[str, Any], key: str, path: Path) -> tuple[str, ...]:
     names = document.get(key)
     if not isinstance(names, list) or not names or not all(isinstance(each, str) for each in names):
         raise _unusable(path, f'needs a list "{key}" of names that is not empty')
+    repeated = [name for name in names if names.count(name) > 1]
+    if repeated:
+        raise _unusable(path, f'lists "{repeated[0]}" more than once in "{key}"')
     return tuple(names)
 
 

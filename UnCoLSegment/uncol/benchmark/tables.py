@@ -8,11 +8,16 @@ from uncol.benchmark.comparison import Comparison, Row
 from uncol.benchmark.protocol import SUPERVISED_ALL, UNCOL, Benchmark
 from uncol.benchmark.statistics import Interval
 
-_BETTER, _TIED, _WORSE = "better", "tie", "worse"
+_BETTER, _TIED, _WORSE, _UNDECIDED = "better", "tie", "worse", "one value"
 
 
 def verdict(advantage: Interval) -> str:
-    """Say whether UnCoL is better or worse than a method; where the interval holds 0, they cannot be told apart."""
+    """Say whether UnCoL is better or worse than a method; where the interval holds 0, they cannot be told apart.
+
+    A single value has no interval, and nothing follows from it.
+    """
+    if not advantage.is_bounded:
+        return _UNDECIDED
     if advantage.low > 0:
         return _BETTER
     return _WORSE if advantage.high < 0 else _TIED
@@ -78,6 +83,8 @@ def _notes(comparison: Comparison) -> list[str]:
         "over subjects and seeds, differences are paired by subject and seed.",
         *(note for count, rows in comparison.groups.items() for note in _outcome(count, rows, benchmark)),
     ]
+    if not benchmark.drawn_by_people:
+        notes.append("A model made the references, not people: scores say how far a method agrees with that model.")
     if comparison.subject_count == 1:
         notes.append(
             "With one subject, intervals show the spread of the seeds alone; with one seed, too, there is none."

@@ -66,16 +66,16 @@ class Worker:
             reader.join()
         with self._process:  # closes its pipes
             code = self._process.wait()
-        text = "\n".join(self._complaints)
         if code == 0:
             return None
+        sentence = self._complaints[-1] if self._complaints else ""  # what stands above it are warnings
         if code == EXIT_USER:
-            return UncolError(text)
+            return UncolError(sentence)
         if code == EXIT_CANCELLED or self._was_asked_to_stop:
-            return CancelledError(text)
+            return CancelledError(sentence)
         if code in _ENDED_FROM_OUTSIDE:
             return UncolError(f"A process was ended by the system (code {code}){_ENDED_FROM_OUTSIDE[code]}")
-        return RuntimeError(f"A worker ended with code {code}.\n{text}")
+        return RuntimeError("\n".join((f"A worker ended with code {code}.", *self._complaints)))
 
     def _read_progress(self) -> None:
         for line in self._process.stdout or ():
