@@ -10,7 +10,6 @@ from uncol.augmentation import (
     Pose,
     change_grey_values,
     draw_box_mask,
-    draw_copy_paste_mask,
     draw_pose,
     draw_pose_3d,
 )
@@ -222,7 +221,7 @@ class TestCopyPasteMask:
         self, rows: int, columns: int, side: float, height: int, width: int
     ) -> None:
         for seed in range(20):
-            cut = ~draw_copy_paste_mask(rows, columns, side, seeded(seed))
+            cut = ~draw_box_mask((rows, columns), side, seeded(seed))
 
             filled_rows, filled_columns = cut.any(1).nonzero()[:, 0], cut.any(0).nonzero()[:, 0]
             assert cut.shape == (rows, columns)
@@ -233,18 +232,18 @@ class TestCopyPasteMask:
             assert filled_columns[-1] - filled_columns[0] == width - 1
 
     def test_the_box_reaches_every_corner(self) -> None:
-        cut = torch.stack([~draw_copy_paste_mask(6, 9, 2 / 3, seeded(seed)) for seed in range(100)]).any(0)
+        cut = torch.stack([~draw_box_mask((6, 9), 2 / 3, seeded(seed)) for seed in range(100)]).any(0)
 
         assert cut.all()
 
     def test_its_part_of_the_area_is_about_four_ninths(self) -> None:
-        cut = ~draw_copy_paste_mask(256, 256, 2 / 3, seeded())
+        cut = ~draw_box_mask((256, 256), 2 / 3, seeded())
 
         # 170^2 / 256^2 = 0.441
         assert cut.float().mean().item() == pytest.approx(0.441, abs=5e-4)
 
     def test_one_seed_gives_one_mask(self) -> None:
-        first, again, other = (draw_copy_paste_mask(30, 40, 0.5, seeded(seed)) for seed in (4, 4, 5))
+        first, again, other = (draw_box_mask((30, 40), 0.5, seeded(seed)) for seed in (4, 4, 5))
 
         assert torch.equal(first, again)
         assert not torch.equal(first, other)

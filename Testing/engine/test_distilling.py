@@ -1,8 +1,10 @@
-"""Distillation in training: which parts there are in which stage, that it learns, and that it can be resumed."""
+"""Distillation in training: which parts there are in which stage, their sum by hand, that it learns and can resume."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +19,14 @@ from uncol.datasets import LabeledCase
 from uncol.distilling import distill
 from uncol.errors import CancelledError
 from uncol.job import AnnotatedSlices, Structure
+from uncol.networks.paper_students import PaperStudent, StudentOutput
 from uncol.runs import Run, begin_run
 from uncol.teachers.embeddings import EmbeddingCache
 from uncol.teachers.generalized import EncodedSlice
 from uncol.training import fine_tune
 from uncol.training_setup import FineTuneSetup
 from uncol.transforms import SliceFrame
-from uncol.volume import Volume
+from uncol.volume import UNKNOWN_LABEL, Volume
 
 BALL = Structure(3, "ball")
 SLICES, ROWS, COLUMNS = 12, 24, 32
@@ -63,7 +66,7 @@ def make_setup() -> Callable[..., FineTuneSetup]:
                 data=DataConfig(neighbor_count=1, patch_vox=(16, 32, 32)),
                 student=StudentConfig(dims=dims, kind=kind, channels=(4, 4, 4, 4, 4)),
                 optimizer=OptimizerConfig(batch_size=2),
-                budget=BudgetConfig(steps=8, minutes=None),
+                budget=BudgetConfig(steps=8, minutes=None, stage1_part=0.5),
             ),
             device=torch.device("cpu"),
             teacher=SeeingTeacher(COLUMNS),
@@ -102,6 +105,96 @@ def test_stage_1_moves_projector_and_aligner_and_stage_2_the_projector_alone(mak
     assert aligner == 0
 
 
+class KnownStudent(PaperStudent):
+    """A paper's student that sees nothing: its heads give the ball 1/2, 2/3, 1/4 and 1/3, its features are flat."""
+
+    def explain(self, image: Tensor, knowledge: Tensor | None = None) -> StudentOutput:
+        grid = [side // self.config.patch for side in image.shape[2:]]
+        heads = [torch.tensor([1 - p, p]).log().view(1, 2, *[1] * len(grid)) for p in (1 / 2, 2 / 3, 1 / 4, 1 / 3)]
+        return StudentOutput(
+            tuple(each.expand(len(image), 2, *image.shape[2:]) for each in heads),
+            tuple(torch.full((len(image), self.config.token_dim, *grid), each) for each in (7.0, 0.3, 0.1, 7.0)),
+            torch.full((len(image), self.config.prior_channels, *grid), 0.4),
+        )
+
+
+def begin_known(setup: FineTuneSetup, folder: Path) -> Run:
+    """A run of the known student, in which the ball is everywhere; projector and aligner answer 0 to everything."""
+    labels = setup.cases[0].labels
+    everywhere = labels.with_voxels(np.where(labels.voxels == UNKNOWN_LABEL, UNKNOWN_LABEL, BALL.value))
+    run = begin(replace(setup, cases=[LabeledCase(setup.cases[0].image, everywhere)]), folder)
+    run.student = KnownStudent(run.student.config, 1, 2)
+    for each in run.helpers.parameters():
+        torch.nn.init.zeros_(each)
+    return run
+
+
+# Nothing but the ball is there, so that the other class has a Dice and an IoU of 0. Cross-entropy -ln(1/2); Dice
+# 2 p / (1 + p) = 4/5 of p = 2/3; focal (1 - 1/4)^2 (-ln(1/4)); IoU p = 1/3.
+CROSS_ENTROPY, DICE, FOCAL, IOU = math.log(2), 1 - (4 / 5 + 0) / 2, 9 / 16 * math.log(4), 1 - (1 / 3 + 0) / 2
+SEGMENTATION = 1 / 4 * (CROSS_ENTROPY + DICE + FOCAL + IOU)
+# The prior 0.4 against 0; the tokens of the two layers before the last, 0.3 and 0.1, against 0.
+SEMANTIC, VISUAL = 0.4**2, (0.3**2 + 0.1**2) / 2
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize(
+    ("step", "weight"),
+    [
+        pytest.param(0, 0.1 * math.exp(-5), id="start"),
+        pytest.param(1, 0.1 * math.exp(-5 / 4), id="a quarter of stage 1"),
+        pytest.param(2, 0.1, id="half of stage 1"),
+        pytest.param(4, 0.1, id="end of stage 1"),
+    ],
+)
+def test_stage_1_is_the_segmentation_loss_and_both_paths_at_a_weight_that_rises(
+    make_setup, tmp_path: Path, step: int, weight: float, dims: int
+):
+    run = begin_known(make_setup(dims=dims), tmp_path)
+    run.step = step
+
+    assert float(distill(run).detach()) == pytest.approx(SEGMENTATION + weight * (SEMANTIC + VISUAL))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_stage_2_is_a_tenth_of_the_visual_path(make_setup, tmp_path: Path, dims: int):
+    run = begin_known(make_setup(dims=dims), tmp_path)
+    run.step = 4
+    run.start_stage2()
+
+    assert float(distill(run).detach()) == pytest.approx(0.1 * VISUAL)
+
+
+def test_double_softmax_dice_changes_the_dice_head_of_distillation(make_setup, tmp_path: Path):
+    run = begin_known(make_setup(ablations=("double-softmax-dice",)), tmp_path)
+
+    # softmax(1/3, 2/3): its second part is 1 / (1 + exp(-1/3)).
+    twice = 1 / (1 + math.exp(-1 / 3))
+    dice = 1 - (2 * twice / (1 + twice) + 0) / 2
+    segmentation = 1 / 4 * (CROSS_ENTROPY + dice + FOCAL + IOU)
+    assert float(distill(run).detach()) == pytest.approx(segmentation + 0.1 * math.exp(-5) * (SEMANTIC + VISUAL))
+
+
+@pytest.mark.parametrize(
+    ("ablations", "gradient"),
+    [
+        pytest.param((), 0.0, id="corrected"),
+        # 0.1 (0.4 - knowledge)^2 at knowledge = 0, over all channels together.
+        pytest.param(("attached-semantic-target",), 0.1 * -2 * 0.4, id="attached-semantic-target"),
+    ],
+)
+def test_only_an_attached_target_of_the_semantic_path_teaches_the_aligner(
+    make_setup, tmp_path: Path, ablations: tuple[str, ...], gradient: float
+):
+    run = begin_known(make_setup(ablations=ablations), tmp_path)
+    run.step = 2  # full weight; the known student takes no knowledge that could teach the aligner otherwise
+
+    distill(run).backward()
+
+    bias = run.helpers["aligner"].align.bias
+    assert (0.0 if bias.grad is None else float(bias.grad.sum())) == pytest.approx(gradient)
+
+
 def test_a_plain_student_has_nothing_to_distill(make_setup, tmp_path: Path):
     run = begin(make_setup(kind="unet"), tmp_path)
 
@@ -121,9 +214,9 @@ def test_a_run_with_distillation_that_was_stopped_and_resumed_equals_one_that_wa
     torch.set_num_threads(1)
     straight = fine_tune(make_setup(), tmp_path / "straight")
     # It is asked at 5 annotated slices and carried ones, at 4 steps of stage 1, at 7 other slices, and in stage 2.
-    questions = iter([False] * 22 + [True] * 50)
+    questions = iter([False] * 29 + [True])
 
-    with pytest.raises(CancelledError):
+    with pytest.raises(CancelledError, match=r"after 6 steps"):
         fine_tune(make_setup(), tmp_path / "stopped", should_stop=lambda: next(questions))
     resumed = fine_tune(make_setup(), tmp_path / "stopped", resume=True)
 

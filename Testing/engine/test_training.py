@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ import torch
 from uncol.annotations import keep_annotated
 from uncol.batches import draw_common_pose
 from uncol.checkpoints import Model, has_checkpoint, load_model
-from uncol.config import BudgetConfig, Config, OptimizerConfig, StudentConfig
-from uncol.datasets import LabeledCase
+from uncol.config import BudgetConfig, Config, DataConfig, LossConfig, OptimizerConfig, StudentConfig
+from uncol.datasets import LabeledCase, SliceAddress, SliceStack
 from uncol.errors import CancelledError, CheckpointError
 from uncol.inference import segment_with_model
 from uncol.job import AnnotatedSlices, Structure
 from uncol.runs import Run, begin_run
+from uncol.slice_pool import SlicePool
 from uncol.teachers.embeddings import EmbeddingCache
 from uncol.teachers.lite_medsam import load_lite_medsam
 from uncol.training import fine_tune, learn_from_annotated, learn_from_both, optimize
@@ -215,14 +217,136 @@ def test_the_learning_rate_falls_as_the_polynomial_says(make_setup, tmp_path: Pa
     assert rates == pytest.approx([start, start * 0.95**0.9, start * 0.90**0.9])
 
 
-def test_stage_2_weighs_pseudo_labels_half(make_setup, tmp_path: Path):
-    run = begin_run(make_setup(), tmp_path / "model", lambda _: None, lambda: False)
+class FourSlicesInOrder(SlicePool):
+    """Slices a and b, annotated, and v and u, unannotated: indices 0 to 3, drawn in this order, never at random."""
+
+    def __init__(self, stacks: Sequence[SliceStack]) -> None:
+        super().__init__(stacks, class_count=4, neighbor_count=3, multiple=16)
+        self._annotated, self._unannotated = iter((0, 1)), iter((2, 3))
+
+    def draw_labeled(self, count: int, generator: torch.Generator) -> list[SliceAddress]:
+        return [SliceAddress(0, next(self._annotated)) for _ in range(count)]
+
+    def draw_unlabeled(self, count: int, generator: torch.Generator) -> list[SliceAddress]:
+        return [SliceAddress(0, next(self._unannotated)) for _ in range(count)]
+
+
+class KnowsFourSlices(torch.nn.Module):
+    """A network with given class probabilities for each of four slices, wherever a voxel shows one of them.
+
+    Slices 0 and 1 are bright, 2 and 3 dark, so that 3, 2, 1 and 0 of a voxel and its two neighbors are bright.
+    """
+
+    def __init__(self, probabilities: list[list[float]]) -> None:
+        super().__init__()
+        self.logits = torch.tensor(probabilities).log()
+        self.received = torch.empty(0)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.received = 3 - (image > 0.5).sum(1)
+        return self.logits[self.received].movedim(-1, 1)
+
+
+CERTAIN = [
+    [0.001, 0.997, 0.001, 0.001],
+    [0.001, 0.001, 0.997, 0.001],
+    [0.001, 0.001, 0.001, 0.997],
+    [0.997, 0.001, 0.001, 0.001],
+]
+"""Class 1 in slice a, 2 in b, 3 in v and 0 in u."""
+
+
+def run_over_four_slices(folder: Path, student: KnowsFourSlices, **losses: Any) -> Run:
+    """A run whose slices show one class each: a and b are annotated with 1 and 2, the teacher finds 3 in v and 0 in u.
+
+    Wherever a slice is moved, one class and one grey value are everywhere in it; what comes in from outside is unknown.
+    """
+    voxels = np.zeros((4, 16, 32))
+    voxels[:2] = 1
+    labels = np.full((4, 16, 32), UNKNOWN_LABEL, dtype=np.uint8)
+    labels[0], labels[1] = 1, 2
+    setup = FineTuneSetup(
+        cases=[LabeledCase(Volume(voxels.astype(np.float32), np.eye(4)), Volume(labels, np.eye(4)))],
+        unlabeled=[],
+        structures=(Structure(1, "one"), Structure(2, "two"), Structure(3, "three")),
+        plane="axial",
+        config=Config(
+            method="uncol-without-generalized",
+            data=DataConfig(window=(0.0, 1.0), neighbor_count=3),
+            student=StudentConfig(channels=(4, 4, 4, 4, 4)),
+            losses=LossConfig(**losses),
+            optimizer=OptimizerConfig(batch_size=1),
+            budget=BudgetConfig(steps=20, minutes=None, stage1_part=0.5),
+        ),
+        device=CPU,
+        teacher=None,
+        cache=EmbeddingCache(None),
+    )
+    run = begin_run(setup, folder, lambda _: None, lambda: False)
+    run.pool, run.student, run.specialized_teacher = FourSlicesInOrder(run.stacks), student, KnowsFourSlices(CERTAIN)
+    run.step = 10  # stage 1 ends, and with it the weights of rare classes
+    return run
+
+
+def assert_mixed(received: torch.Tensor, outside: int, inside: int) -> None:
+    """One slice everywhere except in one box of two thirds of both sides (10 of 16, 21 of 32), which shows another."""
+    box = received == inside
+    assert (box.any(1).sum(), box.any(0).sum(), box.sum()) == (10, 21, 210)
+    assert (received[~box] == outside).all()
+
+
+def test_stage_2_is_half_the_losses_of_both_mixed_slices_with_pseudo_labels_at_half_weight(tmp_path: Path):
+    # The student gives label 1 of a the probability 1/2, 2 of b 1/3, 3 of v 1/4 and 0 of u 1/5.
+    student = KnowsFourSlices(
+        [
+            [1 / 4, 1 / 2, 1 / 8, 1 / 8],
+            [1 / 2, 1 / 12, 1 / 3, 1 / 12],
+            [1 / 2, 1 / 8, 1 / 8, 1 / 4],
+            [1 / 5, 3 / 5, 1 / 10, 1 / 10],
+        ]
+    )
+    run = run_over_four_slices(tmp_path, student, copy_paste_probability=(0.0, 1.0))
     run.start_stage2()
 
     total = learn_from_both(run)
 
-    noted = run.losses
-    assert float(total.detach()) == pytest.approx(noted["supervised"] + 0.5 * noted["pseudo_label"], rel=1e-5)
+    # x_l = a M + u (1 - M) and x_u = v M + b (1 - M) with the same M.
+    mixed_labeled, mixed_unlabeled = student.received
+    assert_mixed(mixed_labeled, outside=0, inside=3)
+    assert_mixed(mixed_unlabeled, outside=2, inside=1)
+    assert torch.equal(mixed_labeled == 3, mixed_unlabeled == 1)
+    # A class that fills its region, with probability p everywhere, has Dice 2 p / (p + 1) and cross-entropy -ln p.
+    loss_a, loss_b = (1 - 2 / 3) + math.log(2), (1 - 1 / 2) + math.log(3)
+    loss_v, loss_u = (1 - 2 / 5) + math.log(4), (1 - 1 / 3) + math.log(5)
+    assert run.losses == {
+        "supervised": pytest.approx(1 / 2 * (loss_a + loss_b)),
+        "pseudo_label": pytest.approx(1 / 2 * (loss_u + loss_v)),
+    }
+    assert float(total) == pytest.approx(1 / 2 * (loss_a + 0.5 * loss_u) + 1 / 2 * (0.5 * loss_v + loss_b))
+
+
+def test_stage_2_without_copy_paste_is_half_the_losses_of_one_slice_of_each_kind(tmp_path: Path):
+    student = KnowsFourSlices([[1 / 4, 1 / 2, 1 / 8, 1 / 8], [1 / 4] * 4, [1 / 2, 1 / 8, 1 / 8, 1 / 4], [1 / 4] * 4])
+    run = run_over_four_slices(tmp_path, student, copy_paste_probability=(1.0, 0.0))
+    run.start_stage2()
+
+    total = learn_from_both(run)
+
+    assert [each.unique().tolist() for each in student.received] == [[0], [2]]  # a and v, whole
+    loss_a, loss_v = (1 - 2 / 3) + math.log(2), (1 - 2 / 5) + math.log(4)
+    assert float(total) == pytest.approx(1 / 2 * (1.0 * loss_a + 0.5 * loss_v))
+
+
+def test_in_stage_1_labels_are_mixed_exactly_as_images_are(tmp_path: Path):
+    student = KnowsFourSlices(CERTAIN)
+    run = run_over_four_slices(tmp_path, student, copy_paste_probability=(1.0, 0.0))
+
+    loss = learn_from_annotated(run)
+
+    assert_mixed(student.received[0], outside=0, inside=1)  # x = a M + b (1 - M)
+    # The student is right wherever y = y_a M + y_b (1 - M). One voxel of 512 with the other slice's label would cost
+    # -ln(0.001) / 512 = 0.0135.
+    assert float(loss) < 0.01
 
 
 @pytest.mark.parametrize(

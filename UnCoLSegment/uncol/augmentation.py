@@ -110,16 +110,11 @@ def change_grey_values(images: Tensor, generator: torch.Generator) -> Tensor:
     return ((images**gamma - 0.5) * contrast + 0.5 + brightness + noise_level * noise).clamp_(0, 1)
 
 
-def draw_copy_paste_mask(rows: int, columns: int, side: float, generator: torch.Generator) -> Tensor:
-    """Draw the mask M (H, W), bool: True everywhere except in one random box of `side` times the slice's side.
-
-    The mixed slice is `a * M + b * (1 - M)` (method, section 4).
-    """
-    return draw_box_mask((rows, columns), side, generator)
-
-
 def draw_box_mask(size: Sequence[int], side: float, generator: torch.Generator) -> Tensor:
-    """Draw the same mask for slices (H, W) or volumes (D, H, W) of the given size."""
+    """Draw the mask M (H, W) or (D, H, W), bool: True everywhere except in one random box of `side` times each side.
+
+    The mixed image is `a * M + b * (1 - M)` (method, section 4).
+    """
     mask = torch.ones(*size, dtype=torch.bool)
     mask[tuple(_random_part(whole, int(whole * side), generator) for whole in size)] = False
     return mask
