@@ -149,6 +149,18 @@ def test_one_annotated_slice_is_carried_on_until_the_structure_ends(teacher: Bri
     assert found.any((1, 2)).nonzero()[0].tolist() == list(range(3, 12))
 
 
+def test_an_annotated_structure_that_was_not_chosen_does_not_widen_the_window(teacher: BrightInsideTheBox):
+    image, truth = two_pillars()
+    hu = np.where(truth == 2, 3000, image.voxels)
+    hu[:, :4] = -1000
+    labels = with_annotated(truth, image, [7])
+    wide = [Structure(1, "wide")]
+
+    result = segment_from_labels(image.with_voxels(hu), labels, wide, teacher, EmbeddingCache(None), plane="axial")
+
+    assert dice(result.labels.voxels == 1, truth == 1) > 0.9
+
+
 def test_without_a_complete_slice_the_user_is_told_what_to_do(teacher: BrightInsideTheBox):
     image, truth = two_pillars()
     labels = with_annotated(truth, image, [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,17 @@ def test_the_3d_student_sees_voxels_of_one_spacing(spacing_ijk, voxel_mm, expect
     card = card_for(setup_of(spacing_ijk, dims=3, voxel_mm=voxel_mm))
 
     assert (card.slice_mm, card.pixel_mm) == expected
+
+
+def test_the_window_is_that_of_the_structures_to_be_learned_whatever_else_is_annotated():
+    ball_and_bone = np.zeros((6, 20, 30), dtype=np.uint8)
+    ball_and_bone[2:4, 8:12, 10:20], ball_and_bone[4:, 8:12, 10:20] = 1, 2
+    hu = np.array([-1000.0, 100.0, 1500.0])[ball_and_bone]
+    case = LabeledCase(Volume(hu, np.eye(4)), Volume(ball_and_bone, np.eye(4)))
+    setup = replace(setup_of((1.0, 1.0, 2.0)), cases=[case])
+
+    assert card_for(setup).window == (-160, 240)
+    assert card_for(replace(setup, structures=(Structure(2, "bone"),))).window == (-160, 1500)
 
 
 def test_slices_are_drawn_for_a_2d_student_and_patches_for_a_3d_one():

@@ -101,9 +101,9 @@ def segment_from_labels(
         DataError: If no slice is completely annotated.
         CancelledError: If `should_stop` says so.
     """
-    scene = _look_at(image, plane, window or choose_window(image.voxels, labels.voxels), teacher, cache)
-    label_stack = scene.view.stack_from(labels.voxels)
-    classes = class_indices(label_stack, structures)
+    known = class_indices(labels.voxels, structures)
+    scene = _look_at(image, plane, window or choose_window(image.voxels, known), teacher, cache)
+    classes = scene.view.stack_from(known)
     votes = CaseVotes(scene.prompted, classes, scene.view.spacing_mm, len(structures), _CONTOUR_MARGIN_PIXELS)
     if not votes.annotated:
         message = "No slice is completely annotated. Annotate at least one whole slice, or give a box instead."

@@ -12,7 +12,7 @@ from torch import nn
 
 from uncol.checkpoints import Model, ModelCard, build_student
 from uncol.config import Config
-from uncol.datasets import LabeledCase, Pool, SliceStack, finest_pixel_mm, stack_case
+from uncol.datasets import LabeledCase, Pool, SliceStack, class_indices, finest_pixel_mm, stack_case
 from uncol.distillation import Projector, SemanticAligner
 from uncol.errors import ConfigError
 from uncol.job import Structure
@@ -88,6 +88,7 @@ def card_for(setup: FineTuneSetup) -> ModelCard:
     case = setup.cases[0]
     view = view_slices(case.image, setup.plane)
     _, rows, columns = view.stack_from(case.image.voxels).shape
+    known = class_indices(case.labels.voxels, setup.structures)
     slice_mm, pixel_mm = view.spacing_mm[0], finest_pixel_mm(view, rows, columns, setup.config.data.max_side_vox)
     if setup.config.student.dims == 3:
         slice_mm, pixel_mm = _voxel_mm(view, setup.config.data.voxel_mm)
@@ -96,7 +97,7 @@ def card_for(setup: FineTuneSetup) -> ModelCard:
         plane=setup.plane,
         pixel_mm=pixel_mm,
         slice_mm=slice_mm,
-        window=setup.config.data.window or choose_window(case.image.voxels, case.labels.voxels),
+        window=setup.config.data.window or choose_window(case.image.voxels, known),
         config=setup.config,
     )
 

@@ -28,7 +28,7 @@ def choose_window(voxels: NDArray[np.generic], labels: NDArray[np.uint8] | None 
 
     Args:
         voxels: Image of any shape.
-        labels: Label map of the same shape, 0 background and 255 unknown, or None.
+        labels: The structures to be segmented, of the same shape, 0 background and 255 unknown, or None.
     """
     step = max(1, voxels.size // _SAMPLE_LIMIT)
     sample = voxels.ravel()[::step].astype(np.float32)
