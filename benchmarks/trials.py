@@ -3,10 +3,10 @@
     python benchmarks/trials.py acdc --labeled 3 --folds 3 supervised supervised+data.rotation_deg=12
 
 A trial is a method and what it changes in the benchmark's configuration, joined by plus signs; ablations are changed as
-a whole, as in uncol+ablations=["released"]. Fold 0 of three scores
-the labeled subjects 0, 3, 6, ... in the order of the splits and learns from the rest. Unlabeled training cases are
-there as in the benchmark; no label of theirs or of a test case is read. What stands in the results already, by the same
-commit, is left out, so an interrupted sitting goes on where it stopped.
+a whole, as in uncol+ablations=["released"]. Fold 0 of three scores the labeled subjects 0, 3, 6, ... in the order of
+the splits and learns from the rest. Unlabeled training cases are there as in the benchmark; no label of theirs or of a
+test case is read. What stands in the results already, by the same commit, is left out, so an interrupted sitting goes
+on where it stopped.
 """
 
 from __future__ import annotations

@@ -175,7 +175,9 @@ class ModelsSection:
             if self._logic.store.has(error.name):
                 message = _('A model called "{name}" is here already. Rename that one first, then import again.')
             else:
-                message = _('An unfinished fine-tuning has the name "{name}". Resume or renew it, then import again.')
+                message = _(
+                    'An unfinished fine-tuning is called "{name}". Resume it or start it anew, then import again.'
+                )
             raise CheckpointError(message.format(name=error.name)) from error
 
     def _export(self) -> None:
