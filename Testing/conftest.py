@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,6 +102,19 @@ def nasty_volume(request: pytest.FixtureRequest) -> Volume:
 
 
 @pytest.fixture(scope="session")
+def wait_until_gone() -> Callable[..., None]:
+    """Return a function that waits until the process with a number has ended, and fails if it lives on."""
+
+    def wait(pid: int, timeout_s: float = 30.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while _is_alive(pid):
+            assert time.monotonic() < deadline, f"process {pid} lives on"
+            time.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture(scope="session")
 def font_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where matplotlib keeps its list of fonts; making it anew takes seconds."""
     return tmp_path_factory.mktemp("matplotlib")
@@ -137,6 +151,16 @@ def run_uncol(tmp_path: Path, font_cache: Path) -> Callable[..., Finished]:
         return Finished(ended.returncode, ended.stdout, ended.stderr)
 
     return run
+
+
+def _is_alive(pid: int) -> bool:
+    """Say whether a process runs; one that has ended and that its parent has not asked about yet does not."""
+    try:
+        os.kill(pid, 0)
+        stat = Path(f"/proc/{pid}/stat").read_text() if sys.platform == "linux" else ""
+    except (ProcessLookupError, FileNotFoundError):  # both may come from reading, if it ends in between
+        return False
+    return not stat.rpartition(")")[2].lstrip().startswith("Z")
 
 
 def _make_volume(

@@ -30,18 +30,6 @@ from uncol.messages import LINE_LIMIT_BYTES, PROTOCOL
 pytestmark = needs_posix
 
 
-def is_gone(pid: int) -> bool:
-    """Say whether a process is dead; one that nobody has buried yet counts as dead."""
-    status = Path(f"/proc/{pid}/stat")
-    if sys.platform == "linux":
-        return not status.exists() or status.read_text().rpartition(")")[2].split()[0] == "Z"
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    return False
-
-
 def eventually(holds: Callable[[], bool], timeout_s: float = 30.0) -> bool:
     deadline = time.monotonic() + timeout_s
     while not holds() and time.monotonic() < deadline:
@@ -288,7 +276,9 @@ class TestEnd:
         assert list((child.home / "jobs").iterdir()) == []
 
     @pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-    def test_the_death_of_the_parent_ends_it_although_its_input_stays_open(self, start: Callable[..., Child]) -> None:
+    def test_the_death_of_the_parent_ends_it_although_its_input_stays_open(
+        self, start: Callable[..., Child], wait_until_gone: Callable[..., None]
+    ) -> None:
         program = "import subprocess, sys; sys.exit(subprocess.call(sys.argv[1:]))"
         child = start(greet=False, command=[sys.executable, "-c", program])
         folder = Path(child.greet()["job_folder"])
@@ -298,7 +288,7 @@ class TestEnd:
 
         child.process.kill()
 
-        assert eventually(lambda: is_gone(worker))
+        wait_until_gone(worker)
         assert not folder.exists()
         assert child.store.unfinished() == ("left-alone",)
 

@@ -75,22 +75,6 @@ def start() -> Iterator[Callable[[str], Heard]]:
         engine.stop(0)
 
 
-def isAlive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{pid}/stat")
-    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def waitUntilGone(pid: int) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while isAlive(pid):
-        assert time.monotonic() < deadline, f"process {pid} lives on"
-        time.sleep(0.01)
-
-
 def test_a_start_greets_and_every_answer_carries_its_requests_number(start) -> None:
     heard = start(ECHO)
 
@@ -118,7 +102,7 @@ def test_lines_that_are_no_events_are_passed_over(start) -> None:
     assert heard.engine.isRunning
 
 
-def test_an_engine_that_only_babbles_is_ended_and_its_last_words_are_told(start) -> None:
+def test_an_engine_that_only_babbles_is_ended_and_its_last_words_are_told(start, wait_until_gone) -> None:
     heard = start(BABBLER)
     pid = heard.engine.processId
 
@@ -126,7 +110,7 @@ def test_an_engine_that_only_babbles_is_ended_and_its_last_words_are_told(start)
 
     assert "200 lines were not messages of the engine" in heard.ends[0][1]
     assert not heard.engine.isRunning
-    waitUntilGone(pid)
+    wait_until_gone(pid)
 
 
 def test_a_crash_tells_the_exit_code_and_the_last_words(start) -> None:
@@ -150,7 +134,7 @@ def test_after_an_end_the_next_start_gets_a_new_engine(start) -> None:
     assert [event["op"] for event in heard.events] == ["hello", "hello"]
 
 
-def test_a_stop_is_a_shutdown_that_tells_nothing(start) -> None:
+def test_a_stop_is_a_shutdown_that_tells_nothing(start, wait_until_gone) -> None:
     heard = start(ECHO)
     pid = heard.engine.processId
     heard.waitFor(lambda: heard.events)
@@ -160,17 +144,17 @@ def test_a_stop_is_a_shutdown_that_tells_nothing(start) -> None:
 
     assert (len(heard.events), heard.ends) == (1, [])
     assert not heard.engine.isRunning
-    waitUntilGone(pid)
+    wait_until_gone(pid)
 
 
-def test_an_engine_that_does_not_listen_is_killed(start) -> None:
+def test_an_engine_that_does_not_listen_is_killed(start, wait_until_gone) -> None:
     heard = start(DEAF)
     pid = heard.engine.processId
     heard.waitFor(lambda: heard.events)
 
     heard.engine.stop(farewell_s=0.2)
 
-    waitUntilGone(pid)
+    wait_until_gone(pid)
 
 
 def test_a_stop_does_not_wait(start) -> None:
@@ -183,16 +167,16 @@ def test_a_stop_does_not_wait(start) -> None:
     assert time.monotonic() - began < 0.1
 
 
-def test_a_stop_ends_the_program_behind_a_launcher(start) -> None:
+def test_a_stop_ends_the_program_behind_a_launcher(start, wait_until_gone) -> None:
     heard = start(LAUNCHER)
     heard.waitFor(lambda: heard.events)
 
     heard.engine.stop(farewell_s=0.1)
 
-    waitUntilGone(heard.events[0]["child"])
+    wait_until_gone(heard.events[0]["child"])
 
 
-def test_a_killed_launcher_takes_its_program_along(start) -> None:
+def test_a_killed_launcher_takes_its_program_along(start, wait_until_gone) -> None:
     heard = start(LAUNCHER)
     heard.waitFor(lambda: heard.events)
 
@@ -200,7 +184,7 @@ def test_a_killed_launcher_takes_its_program_along(start) -> None:
     heard.waitFor(lambda: heard.ends)
 
     assert heard.ends[0][0] == -9
-    waitUntilGone(heard.events[0]["child"])
+    wait_until_gone(heard.events[0]["child"])
 
 
 def test_a_request_that_fills_the_pipe_does_not_block(start) -> None:

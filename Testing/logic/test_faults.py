@@ -64,15 +64,6 @@ def annotated(drive) -> Any:
     return drive
 
 
-def isAlive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    state = Path(f"/proc/{pid}/stat")
-    return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
 def waitUntil(condition: Callable[[], Any], patience_s: float = 20.0) -> None:
     deadline = time.monotonic() + patience_s
     while not condition():
@@ -195,7 +186,7 @@ def test_another_removed_node_does_not_matter(drive, watch) -> None:
     assert watch.untilTold()[0] == "finished"
 
 
-def test_a_closed_panel_leaves_no_process(drive, watch, engine) -> None:
+def test_a_closed_panel_leaves_no_process(drive, watch, engine, wait_until_gone) -> None:
     drive.logic.segment(drive.parameters)
     watch.until(lambda: watch.progresses)
     worker = engine.processId
@@ -206,7 +197,7 @@ def test_a_closed_panel_leaves_no_process(drive, watch, engine) -> None:
     assert time.monotonic() - began < 0.1  # the main thread is not kept
     assert drive.logic.state is RunState.IDLE
     assert watch.told == []
-    waitUntil(lambda: not isAlive(worker), patience_s=25)
+    wait_until_gone(worker)
 
 
 def test_a_worker_without_its_packages_says_so(drive, tmp_path: Path) -> None:
@@ -328,11 +319,11 @@ main()
         pytest.param("os.kill(os.getpid(), signal.SIGKILL)", id="is killed"),
     ],
 )
-def test_an_application_that_ends_in_mid_run_leaves_no_process(end: str, tmp_path: Path) -> None:
+def test_an_application_that_ends_in_mid_run_leaves_no_process(end: str, tmp_path: Path, wait_until_gone) -> None:
     paths = [str(MODULE_FOLDER), str(MODULE_FOLDER.parent / "Testing" / "host"), str(Path(__file__).parent)]
     command = [sys.executable, "-c", QUIT.replace("END", end), str(tmp_path / "models"), *paths]
 
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
     worker = int(ended.stdout.split()[-1])
-    waitUntil(lambda: not isAlive(worker), patience_s=25)
+    wait_until_gone(worker)
