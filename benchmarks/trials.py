@@ -132,8 +132,8 @@ def carry_out(task: tuple[Trial, Benchmark, Path, Path | None]) -> tuple[str, di
         trained = train(spec, seen, Path(folder), ignore_progress, never_stop, cache=cache)
         scores = [
             score
-            for case_id, labels in trained.predictions
-            for score in score_case(case_id, labels, reader, trial.labeled)
+            for case_id, prediction in trained.predictions
+            for score in score_case(case_id, prediction, reader, trial.labeled).labels
         ]
     return trial.name, {
         "dice": {

@@ -12,7 +12,7 @@ import pytest
 from uncol.benchmark.cases import CaseReader, Cases
 from uncol.benchmark.protocol import BENCHMARKS
 from uncol.benchmark.runs import RunResult, RunSpec, TrainedRun, Trainer
-from uncol.benchmark.scores import LabelScore
+from uncol.benchmark.scores import LabelScore, Prediction, UncertaintyScore
 from uncol.errors import CancelledError
 from uncol.io import write_results
 from uncol.job import Progress, Report, ShouldStop
@@ -82,10 +82,10 @@ def _train_thresholds(spec: RunSpec, cases: Cases, folder: Path, report: Report,
         report(Progress("Learning", step / spec.steps, step=step + 1, losses={"supervised": 1 / (step + 1)}))
     means = np.mean(learned, axis=0)
 
-    def predictions() -> Iterator[tuple[str, Volume]]:
+    def predictions() -> Iterator[tuple[str, Prediction]]:
         for case_id, image in cases.test.items():
             nearest = np.abs(image.voxels[..., None] - means).argmin(-1)
-            yield case_id, image.with_voxels(nearest.astype(np.uint8))
+            yield case_id, Prediction(image.with_voxels(nearest.astype(np.uint8)))
 
     curve = [{"step": step + 1, "stage": 1, "supervised": 1 / (step + 1)} for step in range(spec.steps)]
     return TrainedRun(predictions(), {"steps": spec.steps, "seconds": 1.0, "curve": curve})
@@ -150,12 +150,14 @@ def _result_of(
     hd95_mm: float | None = 2.0,
     finished: str = "2026-01-01T00:00:00+00:00",
     benchmark: str = "hippocampus",
+    dice_by_distance: tuple[tuple[float, float], ...] = (),
+    uncertainty: tuple[UncertaintyScore, ...] = (),
     **config: object,
 ) -> RunResult:
     """Return a finished run with the Dice of each subject: one for all structures, or one for each."""
     structures = BENCHMARKS[benchmark].learned_structures
     scores = tuple(
-        LabelScore(subject, subject, structure.name, value, hd95_mm, 1.0, 10, 10)
+        LabelScore(subject, subject, structure.name, value, hd95_mm, 1.0, 10, 10, dice_by_distance)
         for subject, given in dice.items()
         for structure, value in zip(structures, given if isinstance(given, tuple) else [given] * 9, strict=False)
     )
@@ -163,6 +165,7 @@ def _result_of(
     return RunResult(
         spec=RunSpec(benchmark, method, labeled, seed, steps, {"seed": seed, **config}),
         scores=scores,
+        uncertainty=uncertainty,
         record={"steps": steps, "seconds": 60.0, "curve": curve},
         versions={"uncol": "0"},
         machine=MACHINE,

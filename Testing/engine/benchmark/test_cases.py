@@ -14,7 +14,7 @@ import SimpleITK as sitk  # noqa: N813
 from uncol.benchmark.cases import CaseReader, check_values, scale_by_itself, select_structures
 from uncol.benchmark.protocol import BENCHMARKS
 from uncol.errors import DataError
-from uncol.job import Structure
+from uncol.job import AnnotatedSlices, Structure
 
 HIPPOCAMPUS = BENCHMARKS["hippocampus"]
 LIVER = replace(BENCHMARKS["sparse-slices-liver"], folder="hippocampus", structures=(Structure(2, "liver"),))
@@ -84,7 +84,7 @@ def test_every_nth_slice_of_a_volume_is_known_and_the_others_are_scored(phantom_
     assert (case.labels.voxels[4] == reference[4]).all()
     assert np.unique(reference).tolist() == [0, 1]  # 2 in the file is the only structure, 1 is background
     assert cases.unlabeled == {}
-    assert reader.scored("hippocampus_001", 4)[:, 0, 0].tolist() == unknown
+    assert reader.annotated("hippocampus_001", 4) == AnnotatedSlices("K", (0, 4))
     assert cases.test["hippocampus_001"].voxels.max() > 90  # a CT keeps its own scale
 
 
@@ -130,7 +130,7 @@ def test_reading_everything_does_not_ask_for_labels_that_no_run_needs(
 
 
 def test_cases_are_scored_everywhere(reader: CaseReader) -> None:
-    assert reader.scored("hippocampus_101", 2) is None
+    assert reader.annotated("hippocampus_101", 2) is None
 
 
 @pytest.mark.parametrize(("folder", "kind"), [("labels", "label map"), ("images", "image")])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from uncol.benchmark.comparison import Comparison, compare, describe_machine
 from uncol.benchmark.protocol import BENCHMARKS
 from uncol.benchmark.runs import RunResult
+from uncol.benchmark.scores import UncertaintyScore
 
 MakeResult = Callable[..., RunResult]
 HIPPOCAMPUS = BENCHMARKS["hippocampus"]
@@ -33,6 +35,23 @@ def test_a_row_holds_the_means_counted_by_hand(make_result: MakeResult) -> None:
     assert (row.hd95_mm, row.undefined_distances, row.distances) == (2.0, 4, 8)
     assert row.advantage is None
     assert (row.training_steps, row.seconds, len(row.curves)) == (1500, 60.0, 2)
+
+
+def test_a_row_holds_what_distance_costs_and_what_the_uncertainty_is_worth(make_result: MakeResult) -> None:
+    first = make_result("uncol", {"a": 0.5}, dice_by_distance=((3.0, 0.75), (6.0, 0.5)))
+    second = make_result("uncol", {"a": 0.5}, seed=1, dice_by_distance=((3.0, 0.25),))
+    doubts = ((UncertaintyScore("a", 0.75, 0.25),), (UncertaintyScore("a", None, 0.75),))
+
+    (row,) = only([replace(first, uncertainty=doubts[0]), replace(second, uncertainty=doubts[1])]).groups[8]
+
+    assert row.dice_by_distance == {3.0: 0.5, 6.0: 0.5}
+    assert (row.auroc, row.calibration_error, row.has_uncertainty) == (0.75, 0.5, True)
+
+
+def test_without_any_uncertainty_there_is_nothing_to_tell_of_it(make_result: MakeResult) -> None:
+    (row,) = only([make_result("uncol", {"a": 0.5})]).groups[8]
+
+    assert (row.auroc, row.calibration_error, row.has_uncertainty, row.dice_by_distance) == (None, None, False, {})
 
 
 def test_rows_stand_in_the_order_of_the_methods_with_their_distance_to_uncol(make_result: MakeResult) -> None:

@@ -17,6 +17,16 @@ def test_nothing_is_written_before_a_run_is_finished(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_slices_have_a_picture_of_what_distance_costs(tmp_path: Path, make_result: Callable[..., RunResult]) -> None:
+    store, name = RunStore(tmp_path), "sparse-slices-liver"
+    store.save(make_result("uncol", {"a": 0.75}, benchmark=name, dice_by_distance=((3.0, 0.8), (6.0, 0.7))))
+
+    publish(store, tmp_path)
+
+    assert (tmp_path / f"{name}-1500-steps-distance.png").read_bytes().startswith(PNG)
+    assert f"]({name}-1500-steps-distance.png)" in (tmp_path / "results.md").read_text()
+
+
 def test_runs_tables_and_pictures_of_all_benchmarks_are_written(
     tmp_path: Path, make_result: Callable[..., RunResult]
 ) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from uncol.benchmark.protocol import BENCHMARKS
 from uncol.benchmark.runs import RunResult, RunSpec, RunStore
+from uncol.benchmark.scores import UncertaintyScore
 from uncol.benchmark.settings import config_document
 from uncol.errors import DataError
 
@@ -80,6 +81,18 @@ def test_a_result_says_which_weights_it_was_made_with_and_earlier_ones_say_none(
 
     assert RunResult.from_document(with_weights.as_document()) == with_weights
     assert RunResult.from_document(earlier) == result
+
+
+def test_a_result_keeps_what_was_measured_beside_dice_and_earlier_ones_have_none_of_it(make_result: MakeResult) -> None:
+    doubts = (UncertaintyScore("a", 0.75, None),)
+    result = make_result("uncol", {"a": 0.5}, dice_by_distance=((3.0, 0.75), (6.0, 0.5)), uncertainty=doubts)
+    earlier = make_result("uncol", {"a": 0.5}).as_document()
+    del earlier["uncertainty"]
+    for score in earlier["scores"]:
+        del score["dice_by_distance"]
+
+    assert RunResult.from_document(json.loads(json.dumps(result.as_document()))) == result
+    assert RunResult.from_document(earlier) == make_result("uncol", {"a": 0.5})
 
 
 def test_what_a_run_needed_to_go_on_is_removed_when_its_result_stands(tmp_path: Path, make_result: MakeResult) -> None:

@@ -10,6 +10,7 @@ import pytest
 from uncol.benchmark.comparison import compare
 from uncol.benchmark.protocol import BENCHMARKS
 from uncol.benchmark.runs import RunResult
+from uncol.benchmark.scores import UncertaintyScore
 from uncol.benchmark.statistics import Interval
 from uncol.benchmark.tables import markdown, verdict
 
@@ -47,6 +48,30 @@ def test_every_number_stands_in_its_column(make_result: MakeResult) -> None:
         "1 | 1500 | 60 |",
         "| **uncol** | 8 | 0.625 [0.625, 0.625] | 0.500 | 0.750 | 2.00 | - | - | 1 | 1500 | 60 |",
     ]
+
+
+def test_what_uncertainty_is_worth_stands_in_a_table_of_its_own_once_for_each_method_and_count(
+    make_result: MakeResult,
+) -> None:
+    doubts = {"uncol": UncertaintyScore("a", 0.75, 0.125), "supervised-all": UncertaintyScore("a", None, 0.25)}
+    results = [make_result("uncol", {"a": 0.5}, labeled=count, uncertainty=(doubts["uncol"],)) for count in (4, 8)]
+    results.append(make_result("supervised-all", {"a": 1.0}, labeled=160, uncertainty=(doubts["supervised-all"],)))
+    results.append(make_result("bcp", {"a": 0.5}))
+
+    lines = section_of(results)
+
+    start = lines.index("| method | labeled | AUROC of errors | calibration error |")
+    assert lines[start - 2].startswith("Uncertainty within 5 mm of a boundary")
+    assert lines[start + 1 :] == [
+        "| --- | ---: | ---: | ---: |",
+        "| **uncol** | 4 | 0.750 | 0.125 |",
+        "| supervised-all | all 160 | undefined | 0.250 |",
+        "| **uncol** | 8 | 0.750 | 0.125 |",
+    ]
+
+
+def test_without_scores_of_the_uncertainty_there_is_no_table_of_it(make_result: MakeResult) -> None:
+    assert "AUROC" not in "\n".join(section_of([make_result("uncol", {"a": 0.5})]))
 
 
 def test_wins_ties_and_losses_are_told_in_one_sentence(make_result: MakeResult) -> None:

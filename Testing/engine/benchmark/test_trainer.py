@@ -80,8 +80,14 @@ def test_a_run_gives_a_label_map_on_the_grid_of_every_test_case(tmp_path: Path, 
     found = dict(trained.predictions)
     assert list(found) == ["d", "e"]
     for name, volume in cases_of(BENCHMARKS["acdc"]).test.items():
-        assert found[name].shares_grid_with(volume)
-        assert set(np.unique(found[name].voxels)) <= {0, 1}
+        prediction = found[name]
+        assert prediction.labels.shares_grid_with(volume)
+        assert set(np.unique(prediction.labels.voxels)) <= {0, 1}
+        if method == "frozen-teacher":  # what it redraws has no uncertainty
+            assert prediction.uncertainty is None
+        else:
+            assert prediction.uncertainty.shares_grid_with(volume)
+            assert 0 < prediction.uncertainty.voxels.max() <= 1
 
 
 def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been_stopped(tmp_path: Path):
@@ -93,8 +99,8 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been_stopped(tmp_path: 
     resumed = run(spec_of("bcp", 3), tmp_path / "stopped")
 
     assert resumed.record["steps"] == STEPS
-    for name, volume in resumed.predictions:
-        assert np.array_equal(volume.voxels, straight[name].voxels)
+    for name, prediction in resumed.predictions:
+        assert np.array_equal(prediction.labels.voxels, straight[name].labels.voxels)
 
 
 def test_what_was_trained_to_the_end_is_not_trained_again(tmp_path: Path):

@@ -29,12 +29,12 @@ def test_a_straight_block_is_interpolated_exactly_up_to_its_ends(phantom_data: P
     predictions = dict(trained.predictions)
 
     # Slices 0, 2, 4 and 6 are annotated, blocks lie in 2 to 5: 3 is between two alike, 5 on the way to nothing at 6.
-    found = predictions["hippocampus_001"].voxels
+    found = predictions["hippocampus_001"].labels.voxels
     reference = reader.reference("hippocampus_001").voxels
     assert (found[2:5] == reference[2:5]).all()
     assert 0 < np.count_nonzero(found[5]) < np.count_nonzero(reference[5])
     assert trained.record["steps"] == 0
-    assert all(score.dice > 0.7 for score in score_predictions(predictions.items(), reader, 2))
+    assert all(score.dice > 0.7 for score in score_predictions(predictions.items(), reader, 2).labels)
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from uncol.benchmark.protocol import Benchmark
 from uncol.benchmark.splits import splits_of
 from uncol.datasets import LabeledCase
-from uncol.error_detection import Mask
 from uncol.errors import DataError
 from uncol.io import read_image, read_labels
-from uncol.job import Structure
+from uncol.job import AnnotatedSlices, Structure
 from uncol.volume import UNKNOWN_LABEL, Volume
 
 _ENDING = ".nii.gz"
@@ -111,13 +110,11 @@ class CaseReader:
         """Return the label map that a test case is scored by, with label values 1, 2, 3, ..."""
         return self._labels(case_id)
 
-    def scored(self, case_id: str, labeled: int) -> Mask | None:
-        """Return the voxels (K, J, I) of a test case that nobody annotated; None is all of them."""
+    def annotated(self, case_id: str, labeled: int) -> AnnotatedSlices | None:
+        """Return the annotated slices of a test case, which are not scored; None where whole cases are labeled."""
         if self.benchmark.supervision == "cases":
             return None
-        mask = np.ones(self._labels(case_id).shape_kji, dtype=np.bool_)
-        mask[::labeled] = False
-        return mask
+        return AnnotatedSlices("K", tuple(range(0, self._labels(case_id).shape_kji[0], labeled)))
 
     def _case_of_slices(self, every: int) -> LabeledCase:
         labels = self._labels(self.benchmark.volume)

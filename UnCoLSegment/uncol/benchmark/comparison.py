@@ -9,6 +9,7 @@ from typing import Any
 
 from uncol.benchmark.protocol import SUPERVISED_ALL, UNCOL, Benchmark
 from uncol.benchmark.runs import RunResult
+from uncol.benchmark.scores import LabelScore
 from uncol.benchmark.statistics import Interval, SubjectDice, mean_interval, paired_difference, subject_dice
 
 
@@ -30,6 +31,10 @@ class Row:
         training_steps: Mean over the runs.
         seconds: Mean time of the training.
         curves: For each run the points of its learning curve.
+        dice_by_distance: By distance to the nearest annotated slice, in mm: mean Dice over structures and seeds.
+        auroc: How well the uncertainty finds errors near boundaries, mean over cases and seeds; None without any.
+        calibration_error: Expected calibration error there, likewise.
+        has_uncertainty: Whether the uncertainty of any run was scored.
     """
 
     method: str
@@ -44,6 +49,10 @@ class Row:
     training_steps: int
     seconds: float
     curves: tuple[Sequence[Mapping[str, Any]], ...]
+    dice_by_distance: Mapping[float, float]
+    auroc: float | None
+    calibration_error: float | None
+    has_uncertainty: bool
 
 
 @dataclass(frozen=True)
@@ -117,6 +126,7 @@ def _row(results: Sequence[RunResult], ours: SubjectDice | None) -> Row:
     spec, scores = results[0].spec, [score for result in results for score in result.scores]
     dice, structures = subject_dice(results), dict.fromkeys(score.structure for score in scores)
     distances = [score.hd95_mm for score in scores if score.hd95_mm is not None]
+    doubts = [score for result in results for score in result.uncertainty]
     return Row(
         method=spec.method,
         labeled=spec.labeled,
@@ -125,14 +135,31 @@ def _row(results: Sequence[RunResult], ours: SubjectDice | None) -> Row:
         dice_by_structure={
             name: fmean(score.dice for score in scores if score.structure == name) for name in structures
         },
-        hd95_mm=fmean(distances) if distances else None,
+        hd95_mm=_mean_of_defined(distances),
         undefined_distances=len(scores) - len(distances),
         distances=len(scores),
         advantage=None if ours is None or spec.method == UNCOL else paired_difference(ours, dice),
         training_steps=round(fmean(result.record.get("steps", spec.steps) for result in results)),
         seconds=fmean(result.record.get("seconds", 0.0) for result in results),
         curves=tuple(result.record.get("curve", ()) for result in results),
+        dice_by_distance=_dice_by_distance(scores),
+        auroc=_mean_of_defined([score.error_detection_auroc for score in doubts]),
+        calibration_error=_mean_of_defined([score.expected_calibration_error for score in doubts]),
+        has_uncertainty=bool(doubts),
     )
+
+
+def _dice_by_distance(scores: Sequence[LabelScore]) -> dict[float, float]:
+    found: dict[float, list[float]] = {}
+    for score in scores:
+        for distance_mm, dice in score.dice_by_distance:
+            found.setdefault(distance_mm, []).append(dice)
+    return {distance_mm: fmean(found[distance_mm]) for distance_mm in sorted(found)}
+
+
+def _mean_of_defined(values: Iterable[float | None]) -> float | None:
+    defined = [value for value in values if value is not None]
+    return fmean(defined) if defined else None
 
 
 def describe_machine(machine: Mapping[str, Any]) -> str:

@@ -16,10 +16,9 @@ import torch
 from uncol import __version__
 from uncol.benchmark.cases import CaseReader
 from uncol.benchmark.runs import RunResult, RunSpec, RunStore, Trainer
-from uncol.benchmark.scores import score_predictions
+from uncol.benchmark.scores import Prediction, score_predictions
 from uncol.errors import CancelledError
 from uncol.job import Progress, Report, ShouldStop
-from uncol.volume import Volume
 
 Tell = Callable[[RunSpec, Progress], None]
 """Told how far a run has come; the progress's fraction is that of the run."""
@@ -96,12 +95,20 @@ def _carry_out_one(
         )
     except CancelledError as error:
         raise CancelledError(_cancelled()) from error
-    return RunResult(spec, scores, trained.record, versions(), machine(), datetime.now(UTC).isoformat("T", "seconds"))
+    return RunResult(
+        spec=spec,
+        scores=scores.labels,
+        uncertainty=scores.uncertainty,
+        record=trained.record,
+        versions=versions(),
+        machine=machine(),
+        finished=datetime.now(UTC).isoformat("T", "seconds"),
+    )
 
 
 def _one_by_one(
-    predictions: Iterator[tuple[str, Volume]], test_count: int, spec: RunSpec, tell: Tell, should_stop: ShouldStop
-) -> Iterator[tuple[str, Volume]]:
+    predictions: Iterator[tuple[str, Prediction]], test_count: int, spec: RunSpec, tell: Tell, should_stop: ShouldStop
+) -> Iterator[tuple[str, Prediction]]:
     for number, prediction in enumerate(predictions):
         if should_stop():
             raise CancelledError(_cancelled())

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from uncol.benchmark.comparison import Comparison, compare
+from uncol.benchmark.distance_plot import distance_png
 from uncol.benchmark.learning_plot import learning_png
 from uncol.benchmark.plots import dice_png, fullest_count
 from uncol.benchmark.protocol import BENCHMARKS
@@ -46,11 +47,12 @@ def _one_run_a_line(results: Sequence[RunResult]) -> str:
 
 def _pictures(comparison: Comparison) -> dict[str, bytes]:
     name = f"{comparison.benchmark.name}-{comparison.steps}-steps"
-    learning = learning_png(comparison, fullest_count(comparison))
-    return {
-        f"{name}-dice.png": dice_png(comparison),
-        **({} if learning is None else {f"{name}-learning.png": learning}),
+    pictures = {
+        "dice": dice_png(comparison),
+        "distance": distance_png(comparison),
+        "learning": learning_png(comparison, fullest_count(comparison)),
     }
+    return {f"{name}-{what}.png": png for what, png in pictures.items() if png is not None}
 
 
 def _shown(names: Iterable[str]) -> str:

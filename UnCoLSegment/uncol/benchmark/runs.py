@@ -14,12 +14,11 @@ from typing import Any, Self
 from uncol.benchmark.cases import Cases
 from uncol.benchmark.locks import try_lock
 from uncol.benchmark.protocol import BENCHMARKS
-from uncol.benchmark.scores import LabelScore
+from uncol.benchmark.scores import LabelScore, Prediction, UncertaintyScore
 from uncol.errors import DataError
 from uncol.io import write_results
 from uncol.job import Device, Report, ShouldStop
 from uncol.teachers.foundation import LITE_MEDSAM, Family
-from uncol.volume import Volume
 
 _FORMAT = 1
 _HASH_LENGTH = 8
@@ -85,13 +84,12 @@ class TrainedRun:
     """What a trainer hands back.
 
     Attributes:
-        predictions: Name and label map of each test case, made one by one as they are asked for. Label values are
-            those of `Cases.structures`, the grid is that of the image.
+        predictions: Name of each test case and what was found in it, made one by one as they are asked for.
         record: A JSON object: `steps` and `seconds` of the training over all sittings, `curve` (points with `step`,
             `seconds` and losses by name), and whatever else explains the run.
     """
 
-    predictions: Iterator[tuple[str, Volume]]
+    predictions: Iterator[tuple[str, Prediction]]
     record: dict[str, Any]
 
 
@@ -110,6 +108,7 @@ class RunResult:
     Attributes:
         spec: What was run.
         scores: Every structure in every test case.
+        uncertainty: What the uncertainty of each test case is worth; of runs without one, and of earlier ones, none.
         record: What the trainer says about the training.
         versions: Versions of the programs by name.
         machine: What kind of machine it was.
@@ -118,6 +117,7 @@ class RunResult:
 
     spec: RunSpec
     scores: tuple[LabelScore, ...]
+    uncertainty: tuple[UncertaintyScore, ...]
     record: dict[str, Any]
     versions: dict[str, str]
     machine: dict[str, Any]
@@ -133,6 +133,7 @@ class RunResult:
             "machine": self.machine,
             "record": self.record,
             "scores": [each.as_document() for each in self.scores],
+            "uncertainty": [asdict(each) for each in self.uncertainty],
         }
 
     @classmethod
@@ -146,6 +147,7 @@ class RunResult:
                 weights_sha256=document.get("weights_sha256", ""),
             ),
             scores=tuple(LabelScore.from_document(each) for each in document["scores"]),
+            uncertainty=tuple(UncertaintyScore(**each) for each in document.get("uncertainty", ())),
             record=document["record"],
             versions=document["versions"],
             machine=document["machine"],

@@ -1,4 +1,4 @@
-"""How well a method segmented the test cases, for each case and structure."""
+"""How well a method segmented the test cases, for each case and structure, and what its uncertainty is worth."""
 
 from __future__ import annotations
 
@@ -6,11 +6,29 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+import numpy as np
+
 from uncol.benchmark.cases import CaseReader
-from uncol.metrics import score_masks
+from uncol.error_detection import Mask
+from uncol.evaluation import Evaluation, evaluate
+from uncol.job import AnnotatedSlices, Structure
+from uncol.metrics import dice
 from uncol.volume import UNKNOWN_LABEL, Volume
 
 _DIGITS = 5
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a method found in one test case, on the grid of its image.
+
+    Attributes:
+        labels: Label map with the values 1, 2, 3, ... of the benchmark's learned structures.
+        uncertainty: Normalized entropy in [0, 1]; None from a method that has none.
+    """
+
+    labels: Volume
+    uncertainty: Volume | None = None
 
 
 @dataclass(frozen=True)
@@ -26,6 +44,9 @@ class LabelScore:
         asd_mm: Mean surface distance, likewise.
         prediction_voxels: Predicted voxels that were scored.
         reference_voxels: Reference voxels that were scored.
+        dice_by_distance: Pairs of a distance to the nearest annotated slice, in mm, and the Dice of all slices there,
+            nearest first; slices that hold the structure in neither mask are left out. Empty where whole cases are
+            labeled.
     """
 
     case: str
@@ -36,6 +57,7 @@ class LabelScore:
     asd_mm: float | None
     prediction_voxels: int
     reference_voxels: int
+    dice_by_distance: tuple[tuple[float, float], ...] = ()
 
     def as_document(self) -> dict[str, Any]:
         """Return the score as a JSON object."""
@@ -43,24 +65,52 @@ class LabelScore:
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Self:
-        """Take the score from a JSON object."""
-        return cls(**document)
+        """Take the score from a JSON object; earlier ones know no distances to annotated slices."""
+        pairs = tuple((distance_mm, value) for distance_mm, value in document.get("dice_by_distance", ()))
+        return cls(**{**document, "dice_by_distance": pairs})
 
 
-def score_predictions(
-    predictions: Iterable[tuple[str, Volume]], reader: CaseReader, labeled: int
-) -> tuple[LabelScore, ...]:
+@dataclass(frozen=True)
+class UncertaintyScore:
+    """What the uncertainty of one test case is worth near boundaries, see `uncol.evaluation.UncertaintyScores`.
+
+    Attributes:
+        case: Name of the case.
+        error_detection_auroc: Chance that a wrong voxel is more uncertain than a right one; None without errors.
+        expected_calibration_error: Gap between confidence and accuracy, in [0, 1]; None where there is no boundary.
+    """
+
+    case: str
+    error_detection_auroc: float | None
+    expected_calibration_error: float | None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Everything that was measured on the test cases of a run.
+
+    Attributes:
+        labels: Every structure in every case.
+        uncertainty: Every case whose method gave an uncertainty; none where the spacing is not known, since what is
+            near a boundary is counted in mm.
+    """
+
+    labels: tuple[LabelScore, ...]
+    uncertainty: tuple[UncertaintyScore, ...]
+
+
+def score_predictions(predictions: Iterable[tuple[str, Prediction]], reader: CaseReader, labeled: int) -> Scores:
     """Score every test case of a benchmark.
 
     Args:
-        predictions: Name and label map of each test case, with label values 1, 2, 3, ...
+        predictions: Name and prediction of each test case.
         reader: Gives the references.
         labeled: The label count of the run; with slices, the annotated ones are left out.
 
     Raises:
         ValueError: If a test case is missing, comes twice or is on another grid: a mistake of the method.
     """
-    scores: dict[str, tuple[LabelScore, ...]] = {}
+    scores: dict[str, Scores] = {}
     for case_id, prediction in predictions:
         if case_id in scores:
             message = f'Case "{case_id}" was segmented twice.'
@@ -70,34 +120,71 @@ def score_predictions(
     if sorted(scores) != sorted(wanted):
         message = f"The test cases are {sorted(wanted)}, but {sorted(scores)} were segmented."
         raise ValueError(message)
-    return tuple(score for case_id in wanted for score in scores[case_id])
+    return Scores(
+        tuple(score for case_id in wanted for score in scores[case_id].labels),
+        tuple(score for case_id in wanted for score in scores[case_id].uncertainty),
+    )
 
 
-def score_case(case_id: str, prediction: Volume, reader: CaseReader, labeled: int) -> tuple[LabelScore, ...]:
-    """Score one test case, structure by structure."""
-    reference = reader.reference(case_id)
-    if not prediction.shares_grid_with(reference):
+def score_case(case_id: str, prediction: Prediction, reader: CaseReader, labeled: int) -> Scores:
+    """Score one test case, structure by structure, and its uncertainty."""
+    benchmark, reference = reader.benchmark, reader.reference(case_id)
+    if not prediction.labels.shares_grid_with(reference):
         message = f'The segmentation of case "{case_id}" is not on the grid of its image.'
         raise ValueError(message)
-    known, scored = reference.voxels != UNKNOWN_LABEL, reader.scored(case_id, labeled)
-    in_mm = reader.benchmark.spacing_known
-    found = []
-    for structure in reader.benchmark.learned_structures:
-        masks = (prediction.voxels == structure.value, reference.voxels == structure.value)
-        score = score_masks(*masks, reference.spacing_mm[::-1], known=known, scored=scored)
-        found.append(
+    annotated, in_mm = reader.annotated(case_id, labeled), benchmark.spacing_known
+    evaluation = evaluate(
+        prediction.labels,
+        reference,
+        structures=benchmark.learned_structures,
+        excluded=[annotated] if annotated else [],
+        uncertainty=prediction.uncertainty if in_mm else None,
+    )
+    return Scores(
+        tuple(
             LabelScore(
                 case=case_id,
                 subject=reader.splits.subject_of(case_id),
-                structure=structure.name,
-                dice=round(score.dice, _DIGITS),
-                hd95_mm=_rounded(score.hd95_mm) if in_mm else None,
-                asd_mm=_rounded(score.asd_mm) if in_mm else None,
-                prediction_voxels=score.prediction_voxels,
-                reference_voxels=score.reference_voxels,
+                structure=each.structure.name,
+                dice=round(each.scores.dice, _DIGITS),
+                hd95_mm=_rounded(each.scores.hd95_mm) if in_mm else None,
+                asd_mm=_rounded(each.scores.asd_mm) if in_mm else None,
+                prediction_voxels=each.scores.prediction_voxels,
+                reference_voxels=each.scores.reference_voxels,
+                dice_by_distance=_dice_by_distance(each.structure, prediction.labels, reference, annotated),
             )
-        )
-    return tuple(found)
+            for each in evaluation.structures
+        ),
+        _uncertainty_scores(case_id, evaluation),
+    )
+
+
+def _uncertainty_scores(case_id: str, evaluation: Evaluation) -> tuple[UncertaintyScore, ...]:
+    found = evaluation.uncertainty
+    if found is None:
+        return ()
+    auroc, calibration_error = found.error_detection_auroc, found.expected_calibration_error
+    return (UncertaintyScore(case_id, _rounded(auroc), _rounded(calibration_error)),)
+
+
+def _dice_by_distance(
+    structure: Structure, labels: Volume, reference: Volume, annotated: AnnotatedSlices | None
+) -> tuple[tuple[float, float], ...]:
+    if annotated is None:
+        return ()
+    gaps = np.abs(np.arange(reference.shape_kji[0])[:, None] - np.array(annotated.indices)).min(axis=1)
+    found = (labels.voxels == structure.value) & (reference.voxels != UNKNOWN_LABEL)
+    wanted = reference.voxels == structure.value
+    spacing_mm = reference.spacing_mm[2]
+    return tuple(
+        (round(int(gap) * spacing_mm, _DIGITS), round(dice(found[gaps == gap], wanted[gaps == gap]), _DIGITS))
+        for gap in np.unique(gaps[gaps > 0])
+        if _holds_any(found[gaps == gap], wanted[gaps == gap])
+    )
+
+
+def _holds_any(*masks: Mask) -> bool:
+    return any(bool(mask.any()) for mask in masks)
 
 
 def _rounded(value: float | None) -> float | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from uncol.benchmark.comparison import Comparison, Row
 from uncol.benchmark.protocol import SUPERVISED_ALL, UNCOL, Benchmark
 from uncol.benchmark.statistics import Interval
+from uncol.error_detection import BAND_MM
 
 _BETTER, _TIED, _WORSE, _UNDECIDED = "better", "tie", "worse", "one value"
 
@@ -28,7 +29,7 @@ def markdown(comparison: Comparison) -> str:
     benchmark = comparison.benchmark
     header = [
         "method",
-        "labeled" if benchmark.supervision == "cases" else "annotated",
+        _label_header(benchmark),
         "Dice [95 %]",
         *(each.name for each in benchmark.structures),
         *(["HD95 (mm)"] if benchmark.spacing_known else []),
@@ -46,16 +47,38 @@ def markdown(comparison: Comparison) -> str:
         *(_line(_cells(row, benchmark)) for rows in comparison.groups.values() for row in rows),
         "",
         *_notes(comparison),
+        *_uncertainty_table(comparison),
         "",
     ]
     return "\n".join(lines)
 
 
+def _uncertainty_table(comparison: Comparison) -> list[str]:
+    """Return what the uncertainty of each method is worth; nothing where no method's was scored."""
+    benchmark = comparison.benchmark
+    found = {
+        (row.method, row.labeled): row for rows in comparison.groups.values() for row in rows if row.has_uncertainty
+    }
+    if not found:
+        return []
+    return [
+        "",
+        f"Uncertainty within {BAND_MM:g} mm of a boundary: how well it finds wrong voxels (AUROC, 0.5 is chance), and "
+        "how far confidence is from accuracy (expected calibration error, 0 is best).",
+        "",
+        _line(["method", _label_header(benchmark), "AUROC of errors", "calibration error"]),
+        _line(["---", "---:", "---:", "---:"]),
+        *(
+            _line([_method(row), _labeled(row, benchmark), *map(_part, (row.auroc, row.calibration_error))])
+            for row in found.values()
+        ),
+    ]
+
+
 def _cells(row: Row, benchmark: Benchmark) -> list[str]:
-    method = f"**{row.method}**" if row.method == UNCOL else row.method
     advantage = row.advantage
     return [
-        method,
+        _method(row),
         _labeled(row, benchmark),
         _interval(row.dice),
         *(f"{row.dice_by_structure[each.name]:.3f}" for each in benchmark.structures),
@@ -66,6 +89,14 @@ def _cells(row: Row, benchmark: Benchmark) -> list[str]:
         str(row.training_steps),
         f"{row.seconds:.0f}",
     ]
+
+
+def _method(row: Row) -> str:
+    return f"**{row.method}**" if row.method == UNCOL else row.method
+
+
+def _label_header(benchmark: Benchmark) -> str:
+    return "labeled" if benchmark.supervision == "cases" else "annotated"
 
 
 def _labeled(row: Row, benchmark: Benchmark) -> str:
@@ -132,6 +163,10 @@ def _share_of_full_supervision(rows: Sequence[Row]) -> float | None:
 def _distance(row: Row) -> str:
     mean = "undefined" if row.hd95_mm is None else f"{row.hd95_mm:.2f}"
     return f"{mean} ({row.undefined_distances} of {row.distances})" if row.undefined_distances else mean
+
+
+def _part(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
 
 
 def _interval(interval: Interval, sign: str = "") -> str:

@@ -12,6 +12,7 @@ import torch
 from uncol.benchmark.cases import Cases
 from uncol.benchmark.prompted import segment_prompted
 from uncol.benchmark.runs import RunSpec, TrainedRun
+from uncol.benchmark.scores import Prediction
 from uncol.checkpoints import Model, has_checkpoint, load_model
 from uncol.config import Config
 from uncol.datasets import LabeledCase
@@ -66,15 +67,17 @@ def train(
     model = _trained(setup, folder, report, should_stop)
     setup.cache.trim()
 
-    def segment(image: Volume) -> Volume:
-        labels = segment_with_model(image, model, device, should_stop=should_stop).labels
+    def predict(image: Volume) -> Prediction:
+        framed = _framed(image, cases, config)
+        found = segment_with_model(framed, model, device, should_stop=should_stop)
         if teacher is None or not method.prompts_at_inference:
-            return labels
-        return segment_prompted(image, labels, model.card, teacher, setup.cache, should_stop)
+            return Prediction(*(image.with_voxels(each.voxels) for each in (found.labels, found.uncertainty)))
+        labels = segment_prompted(framed, found.labels, model.card, teacher, setup.cache, should_stop)
+        return Prediction(image.with_voxels(labels.voxels))
 
-    def predictions() -> Iterator[tuple[str, Volume]]:
+    def predictions() -> Iterator[tuple[str, Prediction]]:
         for case_id, image in cases.test.items():
-            yield case_id, image.with_voxels(segment(_framed(image, cases, config)).voxels)
+            yield case_id, predict(image)
 
     return TrainedRun(predictions(), model.card.training)
 

@@ -10,6 +10,7 @@ from uncol.annotations import annotation_plane
 from uncol.benchmark.cases import Cases
 from uncol.benchmark.protocol import FROZEN_TEACHER, SHAPE_INTERPOLATION, Benchmark
 from uncol.benchmark.runs import RunSpec, TrainedRun, Trainer
+from uncol.benchmark.scores import Prediction
 from uncol.datasets import LabeledCase
 from uncol.demo_case import Annotation, interpolate_shapes
 from uncol.devices import select_device
@@ -18,9 +19,9 @@ from uncol.interpolation import complete_slices
 from uncol.job import AnnotatedSlices, Report, ShouldStop
 from uncol.teachers.embeddings import EmbeddingCache
 from uncol.teachers.foundation import FoundationModel, load_foundation_model
-from uncol.volume import Volume, view_slices
+from uncol.volume import view_slices
 
-Segment = Callable[[LabeledCase], Volume]
+Predict = Callable[[LabeledCase], Prediction]
 
 
 def untrained(benchmark: Benchmark, method: str, cache: Path | None, foundation: FoundationModel) -> Trainer | None:
@@ -43,8 +44,8 @@ def untrained(benchmark: Benchmark, method: str, cache: Path | None, foundation:
         device = select_device(spec.device)
         teacher = load_foundation_model(device, foundation)
 
-        def segment(case: LabeledCase) -> Volume:
-            return segment_from_labels(
+        def predict(case: LabeledCase) -> Prediction:
+            found = segment_from_labels(
                 case.image,
                 case.labels,
                 cases.structures,
@@ -53,9 +54,10 @@ def untrained(benchmark: Benchmark, method: str, cache: Path | None, foundation:
                 plane=annotation_plane([case], [_annotated(case)]),
                 report=report,
                 should_stop=should_stop,
-            ).labels
+            )
+            return Prediction(found.labels, found.uncertainty)
 
-        return _without_training(cases, segment)
+        return _without_training(cases, predict)
 
     return ask
 
@@ -63,19 +65,19 @@ def untrained(benchmark: Benchmark, method: str, cache: Path | None, foundation:
 def interpolate(_spec: RunSpec, cases: Cases, _folder: Path, _report: Report, _should_stop: ShouldStop) -> TrainedRun:
     """Interpolate the annotated contours between slices, without looking at the image."""
 
-    def segment(case: LabeledCase) -> Volume:
+    def predict(case: LabeledCase) -> Prediction:
         slices = _annotated(case)
         view = view_slices(case.image, annotation_plane([case], [slices]))
-        return interpolate_shapes(Annotation(slices, case.labels, cases.structures, ()), view)
+        return Prediction(interpolate_shapes(Annotation(slices, case.labels, cases.structures, ()), view))
 
-    return _without_training(cases, segment)
+    return _without_training(cases, predict)
 
 
-def _without_training(cases: Cases, segment: Segment) -> TrainedRun:
+def _without_training(cases: Cases, predict: Predict) -> TrainedRun:
     started = time.monotonic()
-    found = {case_id: segment(case) for case_id, case in cases.labeled.items()}
+    found = {case_id: predict(case) for case_id, case in cases.labeled.items()}
 
-    def predictions() -> Iterator[tuple[str, Volume]]:
+    def predictions() -> Iterator[tuple[str, Prediction]]:
         yield from found.items()
 
     return TrainedRun(predictions(), {"steps": 0, "seconds": round(time.monotonic() - started, 1), "curve": []})
