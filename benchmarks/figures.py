@@ -3,6 +3,7 @@
     python benchmarks/figures.py --data ../shared/data --out benchmarks/results/figures.json
 
 A task that stands in the results already is left out, so an interrupted sitting goes on where it stopped.
+A fine-tuned model segments alone; what fine-tuning proposes for the volume itself is scored beside it ("proposal").
 Settings are tried on structures that stand in no table, with a configuration, steps and results of their own:
 
     python benchmarks/figures.py --task development-14-slices --method model --config trial.json --out trial.out
@@ -117,15 +118,15 @@ def measure(task: Task, method: str, chosen: argparse.Namespace) -> dict[str, An
         started = time.monotonic()
         facts = RUN[method](task, image, labels, reference, slices, work, chosen)
         seconds = time.monotonic() - started
-        scores = score(task, work, labels, slices)
+        scores = score(task, work / "result", labels, slices)
+        proposed = (work / "proposal").exists()
+        proposal = {"proposal": score(task, work / "proposal", labels, slices)} if proposed else {}
     return {
         "task": task.name,
         "method": method,
-        "dice": round(scores["mean_dice"], 4),
         "goal": task.goal,
-        "per_structure": {each["name"]: round(each["dice"], 4) for each in scores["structures"]},
-        "hd95_mm": scores["mean_hd95_mm"],
-        "uncertainty": scores["uncertainty"],
+        **scores,
+        **proposal,
         "annotated": slices,
         "seed": seed,
         "wall_seconds": round(seconds, 1),
@@ -210,7 +211,8 @@ def fine_tuned(minutes: float) -> Any:
         card = work / "model" / "model.json"
         if not card.exists():
             cache = chosen.cache or work / "cache"
-            uncol("fine-tune", "--case", image, labels, *choice, "--out", work / "model", "--cache", cache)
+            proposal = ["--proposal", work / "proposal"]
+            uncol("fine-tune", "--case", image, labels, *choice, "--out", work / "model", *proposal, "--cache", cache)
         trained = json.loads(card.read_text())["training"]
         segmented = uncol("segment", image, "--model", work / "model", "--out", work / "result")
         return {
@@ -232,9 +234,8 @@ RUN = {
 }
 
 
-def score(task: Task, work: Path, labels: Path, slices: list[int] | None) -> dict[str, Any]:
-    """Evaluate the result on the slices that were not annotated."""
-    result = work / "result"
+def score(task: Task, result: Path, labels: Path, slices: list[int] | None) -> dict[str, Any]:
+    """Evaluate a segmentation on the slices that were not annotated."""
     choice: list[Any] = []
     if task.every is not None:
         choice += [*named(task), "--exclude-slices", axis_k(slices)]
@@ -246,7 +247,13 @@ def score(task: Task, work: Path, labels: Path, slices: list[int] | None) -> dic
         ]
     if (result / "uncertainty.nii.gz").exists():
         choice += ["--uncertainty", result / "uncertainty.nii.gz"]
-    return uncol("evaluate", "--prediction", result / "segmentation.nii.gz", "--reference", labels, *choice)
+    scores = uncol("evaluate", "--prediction", result / "segmentation.nii.gz", "--reference", labels, *choice)
+    return {
+        "dice": round(scores["mean_dice"], 4),
+        "per_structure": {each["name"]: round(each["dice"], 4) for each in scores["structures"]},
+        "hd95_mm": scores["mean_hd95_mm"],
+        "uncertainty": scores["uncertainty"],
+    }
 
 
 def uncol(*arguments: Any) -> dict[str, Any]:
@@ -275,7 +282,7 @@ def row_of(result: dict[str, Any]) -> str:
     cells = [
         result["task"],
         result["method"],
-        f"{result['dice']:.3f}",
+        f"{result['dice']:.3f}" + (f", proposal {result['proposal']['dice']:.3f}" if "proposal" in result else ""),
         parts,
         result.get("steps", "-"),
         result["wall_seconds"],

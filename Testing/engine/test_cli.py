@@ -206,6 +206,39 @@ def test_one_annotated_slice_is_enough_to_segment_and_to_learn(uncol: Callable[.
     assert code == 0, err
 
 
+@pytest.mark.parametrize(("method", "by_both"), [("uncol", True), ("uncol-without-generalized", False)])
+def test_fine_tuning_writes_what_it_proposes_for_the_image(
+    uncol: Callable[..., Any], tmp_path: Path, method: str, by_both: bool
+):
+    choice = ["--annotated-slices", "K:0,2,4,6,8,10", "--method", method, "--config", "small.json", "--steps", "10"]
+
+    code, _, err = uncol(*FINE_TUNE, *choice, "--out", tmp_path / "model", "--proposal", tmp_path / "proposal")
+
+    assert code == 0, err
+    report = json.loads((tmp_path / "proposal" / "report.json").read_text(encoding="utf-8"))
+    assert (report["model"], report["by_both_teachers"]) == ("model", by_both)
+    image = read_image(Path("ct.nii.gz"))
+    labels, doubt = (read_image(tmp_path / "proposal" / f"{each}.nii.gz") for each in ("segmentation", "uncertainty"))
+    assert labels.shares_grid_with(image)
+    assert doubt.shares_grid_with(image)
+    if by_both:
+        annotated = list(range(0, 12, 2))
+        assert (labels.voxels[annotated] == ball_volume()[1].voxels[annotated]).all()
+        assert report["structures"][0]["voxels"] > (labels.voxels[annotated] == 3).sum()
+
+
+def test_a_folder_for_the_proposal_below_a_file_is_refused_before_the_work(
+    uncol: Callable[..., Any], folder: Path, tmp_path: Path
+):
+    out = ["--out", tmp_path / "model", "--proposal", folder / "ct.nii.gz" / "proposal"]
+
+    code, _, err = uncol(*FINE_TUNE, "--annotated-slices", "K:6", "--steps", "3", *out)
+
+    assert code == 2
+    assert "ct.nii.gz" in err
+    assert not (tmp_path / "model").exists()
+
+
 def test_one_box_without_a_model_finds_the_ball(uncol: Callable[..., Any], tmp_path: Path):
     code, out, err = uncol(*SEGMENT, "--box", "ball=11,7,2,37,33,10", "--out", tmp_path, "--json")
 

@@ -167,6 +167,16 @@ class TestReliability:
         # the other way round w_g = 0.571115; class 1: 0.571115 + 0.428885 * 0.05 = 0.593
         assert fuse(yes, no, 1.0, specialized_reliability=torch.tensor([1.0, 0.9])).label.item() == 1
 
+    def test_the_word_of_both_is_weighed_by_earned_certainty_and_keeps_its_own(self) -> None:
+        generalized, specialized = voxel(0.2, 0.8), voxel(0.6, 0.4)
+
+        fused = fuse(generalized, specialized, 1.0, reliability=torch.tensor([1.0, 0.5]))
+
+        # Earned: (0.35, 0.65) with U = 0.934068 against U = 0.970951: w_g = 1 / (1 + e^-0.036883) = 0.509220;
+        # class 1: 0.509220 * 0.8 + 0.490780 * 0.4 = 0.603688
+        assert fused.probabilities.flatten().tolist() == pytest.approx([0.396312, 0.603688], abs=1e-6)
+        assert fused.label.item() == 1
+
     def test_a_class_with_reliability_0_gets_no_vote_even_when_the_gate_is_open(self) -> None:
         # trusted, even the most doubtful vote would weigh at least 0.27: 0.27 * 1 + 0.73 * 0.4 > 0.5
         certain = voxel(1.0, 0.0)

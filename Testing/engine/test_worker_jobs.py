@@ -172,6 +172,20 @@ class TestFineTune:
         assert result["structures"] == [{"value": 1, "name": "ball"}]
         shared.store.verify(model)
 
+    def test_what_is_proposed_for_the_image_lies_beside_it(self, shared: Child) -> None:
+        job = shared.new_job()
+
+        result = shared.ask("fine_tune", **fine_tune_fields(job, "proposing", steps=10))
+
+        image, annotated = ball()
+        labels, doubt = (read_nrrd(job / result[name]) for name in ("segmentation", "uncertainty"))
+        assert labels.shares_grid_with(image)
+        assert doubt.shares_grid_with(image)
+        known = annotated.voxels != 255
+        assert (labels.voxels == annotated.voxels)[known].all()
+        assert result["report"]["by_both_teachers"] is True
+        assert [each["name"] for each in result["report"]["structures"]] == ["ball"]
+
     def test_progress_holds_steps_losses_and_time_left(self, shared: Child) -> None:
         number = shared.start_training("progress")
         event = shared.until(lambda event: event["event"] == "progress" and event.get("step", 0) > 3)

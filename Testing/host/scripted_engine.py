@@ -76,23 +76,49 @@ class ScriptedEngine:
 
     def finishSegment(self, voxels: np.ndarray, uncertainty: np.ndarray, names: Sequence[str], *notes: str) -> None:
         """Answer the latest request to segment with these labels (K, J, I); value 1 is the first name."""
-        folder = Path(self.asked("segment")["job"])
-        image = read_nrrd(folder / self.asked("segment")["image"])
-        write_nrrd(folder / "segmentation.nrrd", image.with_voxels(voxels.astype(np.uint8)))
-        write_nrrd(folder / "uncertainty.nrrd", image.with_voxels(uncertainty.astype(np.float32)))
-        structures = [
-            {"value": value, "name": name, "voxels": int((voxels == value).sum())}
-            for value, name in enumerate(names, 1)
-        ]
-        report = {"structures": structures, "notes": list(notes)}
-        self.say("segment", "result", segmentation="segmentation.nrrd", uncertainty="uncertainty.nrrd", report=report)
+        fields = self.asked("segment")
+        result = _writeResult(Path(fields["job"]), fields["image"], voxels, uncertainty)
+        self.say("segment", "result", **result, report=_report(voxels, names, notes))
 
-    def finishFineTune(self, heldOut: dict[str, float], *notes: str) -> None:
-        """Answer the latest request to learn with a model that scored like this on held-out slices."""
+    def finishFineTune(
+        self,
+        heldOut: dict[str, float],
+        voxels: np.ndarray,
+        uncertainty: np.ndarray,
+        *notes: str,
+        ofProposal: Sequence[str] = (),
+        alone: bool = False,
+    ) -> None:
+        """Answer the latest request to learn with a model that scored like this on held-out slices, and its proposal.
+
+        Args:
+            heldOut: Its Dice by structure.
+            voxels: What is proposed (K, J, I); value 1 is the first structure that was annotated.
+            uncertainty: The map that comes with it.
+            notes: What is noted about the training.
+            ofProposal: What is noted about the proposal.
+            alone: Whether the model made the proposal without the foundation model.
+        """
         fields = self.asked("fine_tune")
-        out = Path(fields["out"])
-        writeModel(out, [each["name"] for each in fields["structures"]], heldOut, *notes)
-        self.say("fine_tune", "result", model=str(out))
+        names = [each["name"] for each in fields["structures"]]
+        writeModel(Path(fields["out"]), names, heldOut, *notes)
+        result = _writeResult(Path(fields["job"]), fields["cases"][0]["image"], voxels, uncertainty)
+        report = {**_report(voxels, names, ofProposal), "by_both_teachers": not alone}
+        self.say("fine_tune", "result", model=fields["out"], **result, report=report)
+
+
+def _writeResult(folder: Path, imageName: str, voxels: np.ndarray, uncertainty: np.ndarray) -> dict[str, Any]:
+    image = read_nrrd(folder / imageName)
+    write_nrrd(folder / "segmentation.nrrd", image.with_voxels(voxels.astype(np.uint8)))
+    write_nrrd(folder / "uncertainty.nrrd", image.with_voxels(uncertainty.astype(np.float32)))
+    return {"segmentation": "segmentation.nrrd", "uncertainty": "uncertainty.nrrd"}
+
+
+def _report(voxels: np.ndarray, names: Sequence[str], notes: Sequence[str]) -> dict[str, Any]:
+    structures = [
+        {"value": value, "name": name, "voxels": int((voxels == value).sum())} for value, name in enumerate(names, 1)
+    ]
+    return {"structures": structures, "notes": list(notes)}
 
 
 def writeModel(folder: Path, names: Sequence[str], heldOut: dict[str, float], *notes: str) -> None:

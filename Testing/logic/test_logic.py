@@ -67,15 +67,25 @@ class User:
         uncertainty = np.where(self.truth, 0.3, 0.05)
         self.engine.finishSegment(self.truth if found is None else found, uncertainty, ["liver"])
 
-    def fineTune(self, heldOut: float | None, found: np.ndarray | None = None) -> Any:
-        """Let the engine learn a model that scores so on held-out slices; None if there were none."""
+    def fineTune(self, heldOut: float | None, found: np.ndarray | None = None, *, alone: bool = False) -> Any:
+        """Let the engine learn a model that scores so on held-out slices, None if there were none, and propose.
+
+        Where the model is not better, the one in use is asked to segment and finds the truth.
+        """
         learned, segmented = (sum(name == op for name, _ in self.engine.requests) for op in ("fine_tune", "segment"))
         self.logic.fineTune(self.parameters)
         self.untilAsked("fine_tune", learned + 1)
-        self.engine.finishFineTune({} if heldOut is None else {"liver": heldOut})
-        self.untilAsked("segment", segmented + 1)
-        self.propose(found)
+        self.finishFineTune({} if heldOut is None else {"liver": heldOut}, found, alone=alone)
+        self.until(lambda: self.told or sum(name == "segment" for name, _ in self.engine.requests) > segmented)
+        if not self.told:
+            self.propose()
         return self.end()[1]
+
+    def finishFineTune(
+        self, heldOut: dict[str, float], found: np.ndarray | None = None, *notes: str, **more: Any
+    ) -> None:
+        voxels, uncertainty = self.truth if found is None else found, np.where(self.truth, 0.3, 0.05)
+        self.engine.finishFineTune(heldOut, voxels, uncertainty, *notes, **more)
 
 
 @pytest.fixture
@@ -210,11 +220,8 @@ def test_notes_of_a_fine_tune_are_those_of_learning_and_of_segmenting_and_the_en
     alone = "The foundation model is not installed; the moving average teaches alone."
     user.engine.say("fine_tune", "log", level="warning", message=alone)
     user.engine.say("fine_tune", "log", level="info", message="Step 1 took 0.2 s.")
-    user.engine.finishFineTune({"liver": 0.8}, "Few slices.")
-    user.untilAsked("segment")
-    user.engine.say("segment", "log", level="warning", message=alone)
     missing = '"spleen" was not found anywhere.'
-    user.engine.finishSegment(user.truth, np.zeros(user.truth.shape), ["liver", "spleen"], missing)
+    user.finishFineTune({"liver": 0.8}, None, "Few slices.", ofProposal=[missing])
 
     _kind, result = user.end()
 
@@ -281,7 +288,7 @@ def test_new_slices_are_scored_against_what_stood_there_before_the_engine_learns
 
 def test_slices_that_the_proposals_model_has_learned_from_are_not_scored_again(user: User) -> None:
     user.driver.annotate([5, 8])
-    user.fineTune(heldOut=0.8)
+    user.fineTune(heldOut=0.8, alone=True)
 
     user.driver.annotate([11])
     user.fineTune(heldOut=0.9)
@@ -303,9 +310,34 @@ def test_slices_that_a_first_pass_was_shown_are_not_scored(user: User) -> None:
     assert (entry["hadProposal"], entry["scored"]) == (True, [])
 
 
-def test_a_model_that_is_not_better_is_kept_but_not_used(user: User) -> None:
+def test_what_fine_tuning_proposes_is_shown_without_segmenting_again(user: User) -> None:
+    user.driver.annotate([5, 8])
+
+    user.fineTune(heldOut=0.8, found=np.roll(user.truth, 2, axis=2))
+
+    assert user.engine.asked("segment") is None
+    assert 0 < user.driver.dice() < 1
+    proposal = user.parameters.proposal
+    assert (proposal.GetAttribute("UnCoL.Model"), proposal.GetAttribute("UnCoL.BothTeachers")) == ("liver", "1")
+    assert proposal.GetAttribute("UnCoL.KnownSlices") == '["K:5", "K:8"]'
+    assert user.parameters.uncertaintyVolume is not None
+
+
+def test_the_score_of_what_both_teachers_proposed_is_not_taken_for_the_models(user: User) -> None:
     user.driver.annotate([5, 8])
     user.fineTune(heldOut=0.9)
+    user.driver.annotate([11])
+
+    result = user.fineTune(heldOut=0.95)  # what both proposed is the truth: Dice 1 on slice 11
+
+    assert result.message == "Better than before: Dice 0.95 on held-out slices, before 0.90."
+    second = user.logic.rounds(user.parameters)[1]
+    assert (second["against"], second["dice"]) == ("", {"liver": 1.0})
+
+
+def test_a_model_that_is_not_better_is_kept_but_not_used(user: User) -> None:
+    user.driver.annotate([5, 8])
+    user.fineTune(heldOut=0.9, alone=True)
     user.driver.annotate([11])
 
     result = user.fineTune(heldOut=0.85)  # the proposal that stands is the truth: Dice 1 on slice 11
@@ -356,7 +388,7 @@ def test_a_model_of_another_structure_gives_way_and_the_user_is_told_why(user: U
 
 def test_a_better_model_takes_over_and_segments(user: User) -> None:
     user.driver.annotate([5, 8])
-    user.fineTune(heldOut=0.7, found=np.roll(user.truth, 6, axis=2))
+    user.fineTune(heldOut=0.7, found=np.roll(user.truth, 6, axis=2), alone=True)
     user.driver.annotate([11])
 
     result = user.fineTune(heldOut=0.95)
@@ -364,7 +396,8 @@ def test_a_better_model_takes_over_and_segments(user: User) -> None:
     assert result.activated
     assert result.message.startswith("Better than before: Dice 0.95 on held-out slices")
     assert user.logic.store.active == "liver-2"
-    assert Path(user.engine.asked("segment")["model"]).name == "liver-2"
+    assert user.parameters.proposal.GetAttribute("UnCoL.Model") == "liver-2"
+    assert user.driver.dice() == 1.0
 
 
 def test_a_model_of_this_volume_is_trained_anew_and_one_of_another_patient_is_built_on(user: User) -> None:
@@ -456,9 +489,7 @@ def test_a_run_is_about_the_volume_with_which_it_began(user: User) -> None:
     user.untilAsked("fine_tune")
 
     user.parameters.inputVolume, _truth = makePhantomVolume()
-    user.engine.finishFineTune({"liver": 0.8})
-    user.untilAsked("segment")
-    user.propose()
+    user.finishFineTune({"liver": 0.8})
     user.end()
 
     assert user.parameters.proposal.GetNodeReference("UnCoL.Volume") is first
@@ -475,9 +506,7 @@ def test_removed_segmentation_proposal_and_map_do_not_keep_a_result_from_being_s
     for node in removed:
         slicer.mrmlScene.RemoveNode(node)
 
-    user.engine.finishFineTune({"liver": 0.8})
-    user.untilAsked("segment", 2)
-    user.propose()
+    user.finishFineTune({"liver": 0.8})
 
     assert user.end()[0] == "finished"
     for node in (user.parameters.proposal, user.parameters.uncertaintyVolume):
@@ -521,9 +550,7 @@ def test_a_preview_whose_file_is_gone_is_passed_over(user: User) -> None:
     user.untilAsked("fine_tune")
 
     user.engine.say("fine_tune", "preview", segmentation="no-such.nrrd")
-    user.engine.finishFineTune({"liver": 0.8})
-    user.untilAsked("segment")
-    user.propose()
+    user.finishFineTune({"liver": 0.8})
 
     assert user.end()[0] == "finished"
 

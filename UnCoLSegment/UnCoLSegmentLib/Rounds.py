@@ -3,8 +3,9 @@
 A round is a JSON object: `number`, `volume` (node ID), `annotated` (all slices, as "K:12"), `hadProposal` (whether one
 stood there; older rounds do not say), `scored` (the new slices among the annotated ones), `dice` (by structure, on the
 scored slices), `errorAuroc` (how well the proposal's uncertainty map found errors there; None where that cannot be
-said), `against` (model of the scored proposal, "" for the foundation model), `model` (the one that was trained), `base`
-and, once training has ended, `heldOut` (its Dice on slices held out of its first stage) and `activated`.
+said), `against` (model that made the scored proposal alone, "" where the foundation model had a say), `model` (the one
+that was trained), `base` and, once training has ended, `heldOut` (its Dice on slices held out of its first stage) and
+`activated`.
 """
 
 from __future__ import annotations

@@ -24,6 +24,8 @@ MODEL_ATTRIBUTE = "UnCoL.Model"
 """On a proposal and on its map: name of the model that made it, "" for the foundation model."""
 KNOWN_ATTRIBUTE = "UnCoL.KnownSlices"
 """On a proposal: JSON list of the annotated slices that its maker has seen."""
+BOTH_ATTRIBUTE = "UnCoL.BothTeachers"
+"""On a proposal: "1" where model and foundation model made it together."""
 VOLUME_ROLE = "UnCoL.Volume"
 """Reference of a proposal and of an uncertainty map to the volume that it is about."""
 
@@ -64,6 +66,7 @@ class Shown:
         model: Name of the model that made it, "" for the foundation model.
         known: Annotated slices that its maker has seen, as "K:12".
         filled: The region that holds all labels; None where it is not known, or there are none.
+        byBothTeachers: Whether the foundation model had a say beside the model.
     """
 
     labels: Volume
@@ -72,6 +75,7 @@ class Shown:
     model: str = ""
     known: tuple[str, ...] = ()
     filled: Region | None = None
+    byBothTeachers: bool = False
 
 
 class RunScene:
@@ -149,6 +153,7 @@ class RunScene:
         )
         node.SetAttribute(MODEL_ATTRIBUTE, shown.model)
         node.SetAttribute(KNOWN_ATTRIBUTE, json.dumps(shown.known))
+        node.SetAttribute(BOTH_ATTRIBUTE, "1" if shown.byBothTeachers else "")
         node.SetNodeReferenceID(VOLUME_ROLE, self._volume.GetID())
         parameters.proposal = node
 
@@ -196,7 +201,7 @@ class RunScene:
             "scored": Rounds.newSlices(inputs.annotated, known, rounds) if proposal else [],
             "dice": {},
             "errorAuroc": None,
-            "against": proposal.GetAttribute(MODEL_ATTRIBUTE) or "" if proposal else "",
+            "against": _modelBehind(proposal),
             "model": model,
             "base": base,
         }
@@ -240,6 +245,13 @@ class RunScene:
 
     def _device(self) -> str:
         return str(self._parameters.device.value)
+
+
+def _modelBehind(proposal: Any) -> str:
+    """Return the model whose own score a proposal's is; "" where the foundation model had a say, or there is none."""
+    if proposal is None or proposal.GetAttribute(BOTH_ATTRIBUTE):
+        return ""
+    return proposal.GetAttribute(MODEL_ATTRIBUTE) or ""
 
 
 def segmentNames(segmentationNode: Any) -> list[str]:

@@ -85,7 +85,7 @@ class RunSteps:
         )
 
     def fineTune(self, inputs: Inputs, training: Training) -> Steps:
-        """Score the new slices, learn from all annotated ones, keep what is better, and segment with that."""
+        """Score the new slices, learn from all annotated ones, keep what is better, and show what that proposes."""
         began = time.monotonic()
         folder = yield from self._openFolder()
         if not training.resume:
@@ -93,9 +93,12 @@ class RunSteps:
         structures = yield InThread(partial(_writeInputs, folder, inputs))
         summary = yield Asked("fine_tune", self._fineTuneFields(inputs, training, folder, structures))
         verdict = self._decide(training)
-        model = training.name if verdict.isBetter else str(self._store.active)
-        segmenting = replace(inputs, boxes=(), labels=None, model=model)
-        report, _shown = yield from self._segment(segmenting, folder, ())
+        if verdict.isBetter:
+            report = summary["report"]
+            yield from self._show(summary, replace(inputs, model=training.name), folder, inputs.annotated)
+        else:
+            segmenting = replace(inputs, boxes=(), labels=None, model=str(self._store.active))
+            report, _shown = yield from self._segment(segmenting, folder, ())
         return RunResult(
             kind="fineTune",
             message=verdict.sentence,
@@ -126,13 +129,20 @@ class RunSteps:
         fields = self._segmentFields(inputs, folder, structures)
         event = yield Asked("segment", fields)
         known = inputs.annotated if inputs.labels is not None else self._scene.knownTo(inputs.model)
+        shown = yield from self._show(event, inputs, folder, known)
+        return event["report"], shown
+
+    def _show(
+        self, event: dict[str, Any], inputs: Inputs, folder: Path, known: tuple[str, ...]
+    ) -> Generator[Waiting, Any, Shown]:
+        """Put a result of the engine into the scene; `known` are the annotated slices that its maker has seen."""
         shown = yield InThread(partial(_readResult, folder, event, inputs, known))
         self._scene.showProposal(shown)
         yield Breath()
         self._scene.showUncertainty(shown)
         yield Breath()
         self._resultShown.emit(shown)
-        return event["report"], shown
+        return shown
 
     def _segmentFields(self, inputs: Inputs, folder: Path, structures: tuple[Structure, ...]) -> dict[str, Any]:
         return {
@@ -219,7 +229,15 @@ def _writeInputs(folder: Path, inputs: Inputs) -> tuple[Structure, ...]:
 def _readResult(folder: Path, event: dict[str, Any], inputs: Inputs, known: tuple[str, ...]) -> Shown:
     labels, uncertainty = (read_nrrd(folder / event[name]) for name in ("segmentation", "uncertainty"))
     structures = tuple(Structure(each["value"], each["name"]) for each in event["report"]["structures"])
-    return Shown(labels, uncertainty, structures, inputs.model, known, Grids.nonzeroRegion(labels.voxels))
+    return Shown(
+        labels,
+        uncertainty,
+        structures,
+        inputs.model,
+        known,
+        Grids.nonzeroRegion(labels.voxels),
+        byBothTeachers=bool(event["report"].get("by_both_teachers")),
+    )
 
 
 def _scoreRound(

@@ -159,6 +159,9 @@ def fine_tune(
     base: Annotated[str | None, typer.Option(help="Model to start from: its folder or name.")] = None,
     models: ModelsFolder = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")] = False,
+    proposal: Annotated[
+        Path | None, typer.Option(help="Folder for what is proposed for the first image: labels, uncertainty, report.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file with further settings.")] = None,
     device: DeviceChoice = "auto",
@@ -178,6 +181,7 @@ def fine_tune(
         method=method,
         student=None if student is None else parse_student(student),
         resume=resume,
+        proposal=proposal,
         device=parse_device(device),
     )
     settings = with_choices(read_config(config) if config else Config(), minutes=minutes, steps=steps, seed=seed)

@@ -112,11 +112,10 @@ def segment_from_labels(
     dice_of = SourceDice.of_scores(*votes.carry_and_score(watch))
     watch.start("Asking between annotated slices", len(classes))
     builder = SegmentationBuilder(image, scene.view, tuple(structures))
-    values = np.array([0, *(each.value for each in structures)], dtype=np.uint8)
     for index in range(len(classes)):
         watch()
         if index in votes.annotated:
-            builder.put_known(index, values[classes[index]])
+            builder.put_known(index, classes[index])
             continue
         _ask_with_contours(votes, index, len(structures))
         probabilities, _ = votes.votes_on(index, dice_of)

@@ -130,7 +130,7 @@ class SliceInputs:
 
     def to_native(self, probabilities: Tensor) -> Tensor:
         """Bring class probabilities (C, h, w) from the student's frame to the slice's own pixels (C, H, W)."""
-        return _resized(probabilities, self._rows, self._columns)
+        return in_own_pixels(probabilities, self._rows, self._columns)
 
     def _slice(self, index: int) -> Tensor:
         if index not in self._prepared:
@@ -149,10 +149,11 @@ def _native_slice(whole: Tensor, index: int, shape: torch.Size) -> Tensor:
     position = min(max((index + 0.5) * depth / slices - 0.5, 0.0), depth - 1.0)
     lower = int(position)
     between = torch.lerp(whole[:, lower], whole[:, min(lower + 1, depth - 1)], position - lower)
-    return _resized(between, rows, columns)
+    return in_own_pixels(between, rows, columns)
 
 
-def _resized(probabilities: Tensor, rows: int, columns: int) -> Tensor:
+def in_own_pixels(probabilities: Tensor, rows: int, columns: int) -> Tensor:
+    """Bring class probabilities (C, h, w) from the student's frame to a slice's own rows and columns."""
     native = resize_image(probabilities[None], rows, columns)[0].clamp_(0, 1)
     return native / native.sum(0, keepdim=True)
 

@@ -225,6 +225,7 @@ class FineTuneJob:
     method: str | None = None
     student: StudentChoice | None = None
     resume: bool = False
+    proposal: Path | None = None
     device: Device = "auto"
 
     def __post_init__(self) -> None:

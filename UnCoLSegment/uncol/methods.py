@@ -32,6 +32,7 @@ class Method:
         only_sure_agreement: Whether agreement counts only where noisy passes of the moving average agree (UA-MT).
         always_mixes: Whether every step of both stages mixes images by copy-paste.
         prompts_at_inference: Whether the foundation model, prompted with the student's masks, gives the result.
+        proposes: Whether the result is the proposal for the annotated image (`uncol.proposal`), not the model's own.
         needs_all_labels: Whether a benchmark gives it the labels of the unlabeled cases, too.
     """
 
@@ -45,6 +46,7 @@ class Method:
     only_sure_agreement: bool = False
     always_mixes: bool = False
     prompts_at_inference: bool = False
+    proposes: bool = False
     needs_all_labels: bool = False
 
     @property
@@ -59,8 +61,8 @@ class Method:
 
     @property
     def is_for_benchmarks(self) -> bool:
-        """Whether it makes sense beside a benchmark's data only: as a model it would be the supervised one."""
-        return self.prompts_at_inference or self.needs_all_labels
+        """Whether it makes sense beside a benchmark's data only: as a model it would be another method's."""
+        return self.prompts_at_inference or self.proposes or self.needs_all_labels
 
 
 METHODS: dict[str, Method] = {
@@ -75,6 +77,7 @@ METHODS: dict[str, Method] = {
     ),
     "uncol-without-gating": Method(title="UnCoL without gating", generalized=True, gating=False),
     "uncol": Method(title="UnCoL", generalized=True),
+    "uncol-proposal": Method(title="UnCoL, proposal for the annotated image", generalized=True, proposes=True),
     "supervised-all": Method(title="supervised, all labels", stage1_part=1.0, needs_all_labels=True),
 }
 """By name, in the order of tables."""

@@ -58,10 +58,13 @@ class PseudoLabel:
     Attributes:
         label: Class indices (B, ...), int64.
         trust_mask: Where at least one teacher is trusted (B, ...), bool.
+        probabilities: What the teachers say (B, C, ...), weighed as for the label, but with the certainty of their own
+            words and not the one they have earned.
     """
 
     label: Tensor
     trust_mask: Tensor
+    probabilities: Tensor
 
 
 @dataclass(frozen=True)
@@ -102,18 +105,19 @@ def fuse_pseudo_labels(
     in_question = 1 + (generalized[:, 1:] + specialized[:, 1:]).argmax(1)
     slices = torch.arange(len(in_question)).view(-1, *[1] * (in_question.ndim - 1))
     deserved = reliability.generalized[slices, in_question]
-    generalized = make_less_certain(generalized, deserved)
-    specialized = make_less_certain(specialized, reliability.specialized[slices, in_question])
+    earned_generalized = make_less_certain(generalized, deserved)
+    earned_specialized = make_less_certain(specialized, reliability.specialized[slices, in_question])
 
-    generalized_entropy = entropy_between_two(generalized)
-    specialized_entropy = entropy_between_two(specialized)
+    generalized_entropy = entropy_between_two(earned_generalized)
+    specialized_entropy = entropy_between_two(earned_specialized)
     trust_generalized = (generalized_entropy <= threshold) & (deserved > 0) & ~silent
     trust_specialized = specialized_entropy <= threshold
 
     weight = torch.sigmoid(specialized_entropy - generalized_entropy)
     weight = torch.where(trust_generalized & trust_specialized, weight, trust_generalized.float())[:, None]
-    fused = weight * generalized + (1 - weight) * specialized
-    return PseudoLabel(fused.argmax(1), trust_generalized | trust_specialized)
+    fused = weight * earned_generalized + (1 - weight) * earned_specialized
+    word = weight * generalized + (1 - weight) * specialized
+    return PseudoLabel(fused.argmax(1), trust_generalized | trust_specialized, word)
 
 
 def fall_with_distance(reliability: Tensor, gaps: Tensor) -> Tensor:
@@ -137,7 +141,7 @@ def make_less_certain(probabilities: Tensor, reliability: Tensor) -> Tensor:
 
 def trust_one_teacher(specialized: Tensor, threshold: float) -> PseudoLabel:
     """Take the specialized teacher's word (B, C, ...) where its entropy is at most the threshold."""
-    return PseudoLabel(specialized.argmax(1), entropy_between_two(specialized) <= threshold)
+    return PseudoLabel(specialized.argmax(1), entropy_between_two(specialized) <= threshold, specialized)
 
 
 def trust_generalized_teacher(
@@ -155,7 +159,7 @@ def trust_generalized_teacher(
     slices = torch.arange(len(in_question)).view(-1, *[1] * (in_question.ndim - 1))
     deserved = reliability[slices, in_question]
     entropy = entropy_between_two(make_less_certain(generalized, deserved))
-    return PseudoLabel(generalized.argmax(1), (entropy <= threshold) & (deserved > 0) & ~silent)
+    return PseudoLabel(generalized.argmax(1), (entropy <= threshold) & (deserved > 0) & ~silent, generalized)
 
 
 def where_unasked(specialized: Tensor, asked: Tensor) -> Tensor:

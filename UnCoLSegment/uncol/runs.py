@@ -274,12 +274,16 @@ class Run:
         if not self.has_begun:
             self.begin()
 
+    def model(self) -> Model:
+        """Return what was learned: the specialized teacher, the student's moving average."""
+        result = self.student if FROZEN_EMA in self.config.ablations else self.specialized_teacher
+        return Model(_finished_card(self), result.eval().requires_grad_(False))
+
     def finish(self) -> Model:
-        """Save the model: the specialized teacher, the student's moving average."""
+        """Save the model."""
         self._say("Saving the model", 1.0)
         self._curve.close_point(self.step, self.clock.elapsed_s, self.stage)
-        result = self.student if FROZEN_EMA in self.config.ablations else self.specialized_teacher
-        model = Model(_finished_card(self), result.eval().requires_grad_(False))
+        model = self.model()
         save_model(model, self.out)
         remove_checkpoint(self.out)
         return model

@@ -57,9 +57,9 @@ class SegmentationBuilder:
         self._label_stack[index] = self._values[probabilities.argmax(0).numpy()]
         self._uncertainty_stack[index] = normalized_entropy(probabilities[None])[0].numpy()
 
-    def put_known(self, index: int, labels: NDArray[np.uint8]) -> None:
-        """Enter one annotated slice (H, W) as it is, without uncertainty."""
-        self._label_stack[index] = labels
+    def put_known(self, index: int, classes: NDArray[np.uint8]) -> None:
+        """Enter one annotated slice as it is, without uncertainty: class indices (H, W), 0 background."""
+        self._label_stack[index] = self._values[classes]
         self._uncertainty_stack[index] = 0
 
     def remove_islands(self, in_one_piece: Sequence[bool]) -> None:

@@ -36,11 +36,13 @@ from uncol.job import AnnotatedSlices, FineTuneJob, Progress, Report, SegmentJob
 from uncol.methods import MODEL_METHODS, find_method
 from uncol.model_files import DISCLAIMER, MODEL_FILE
 from uncol.preview import Preview, PreviewOrder
+from uncol.proposal import propose
+from uncol.runs import Run, finish_run
 from uncol.segmentation import Segmentation, label_statistics
 from uncol.teachers.embeddings import EmbeddingCache
 from uncol.teachers.foundation import LITE_MEDSAM, FoundationModel, load_foundation_model
 from uncol.teachers.generalized import GeneralizedTeacher
-from uncol.training import fine_tune
+from uncol.training import train
 from uncol.training_setup import FineTuneSetup
 from uncol.volume import UNKNOWN_LABEL, Volume
 
@@ -79,11 +81,7 @@ def run_segment(job: SegmentJob, around: Surroundings) -> Document:
     """
     result, document = segment_image(job, around)
     around.report(Progress("Writing the results", 1.0))
-    write_results(
-        job.out,
-        {"segmentation.nii.gz": result.labels, "uncertainty.nii.gz": result.uncertainty},
-        {"report.json": json.dumps(document, indent=2) + "\n"},
-    )
+    _write_segmentation(job.out, result, document)
     return {**document, "out": str(job.out)}
 
 
@@ -110,12 +108,18 @@ def segment_image(job: SegmentJob, around: Surroundings) -> tuple[Segmentation, 
 
 
 def run_fine_tune(job: FineTuneJob, config: Config, around: Surroundings) -> Document:
-    """Train a model from files, write it, and return its summary.
+    """Train a model from files, write it and, if wanted, its proposal; return the model's summary.
 
     Raises:
         UncolError: If an input cannot be used or the output cannot be written.
     """
-    return {"out": str(job.out), **_summary(train_model(job, config, around))}
+    if job.proposal is None:
+        model = train_model(job, config, around)
+    else:
+        check_writable(job.proposal)
+        model, proposal, report = train_and_propose(job, config, around)
+        _write_segmentation(job.proposal, proposal, report)
+    return {"out": str(job.out), **_summary(model)}
 
 
 def train_model(job: FineTuneJob, config: Config, around: Surroundings) -> Model:
@@ -124,6 +128,30 @@ def train_model(job: FineTuneJob, config: Config, around: Surroundings) -> Model
     Raises:
         UncolError: If an input cannot be used or the output cannot be written.
     """
+    return finish_run(_train(job, config, around))
+
+
+def train_and_propose(job: FineTuneJob, config: Config, around: Surroundings) -> tuple[Model, Segmentation, Document]:
+    """Train a model from files and write it; return it with what is proposed for the first case, and a report on that.
+
+    Raises:
+        UncolError: If an input cannot be used or the output cannot be written.
+    """
+    run = _train(job, config, around)
+    started = time.monotonic()
+    proposal = propose(run)
+    model = finish_run(run)
+    source = {
+        "model": job.out.name,
+        "training": _summary(model),
+        "by_both_teachers": proposal.by_both_teachers,
+    }
+    found = proposal.segmentation
+    seconds = time.monotonic() - started
+    return model, found, _segmentation_report(run.setup.cases[0].image, found, source, run.device, seconds)
+
+
+def _train(job: FineTuneJob, config: Config, around: Surroundings) -> Run:
     device = select_device(job.device)
     _check_model_folder(job)
     check_writable(job.out)
@@ -149,9 +177,9 @@ def train_model(job: FineTuneJob, config: Config, around: Surroundings) -> Model
         if around.preview is None
         else Preview(around.preview, setup, job.out, around.report, around.should_stop)
     )
-    model = fine_tune(setup, job.out, resume=job.resume, report=report, should_stop=around.should_stop)
+    run = train(setup, job.out, resume=job.resume, report=report, should_stop=around.should_stop)
     setup.cache.trim()
-    return model
+    return run
 
 
 def run_evaluate(
@@ -174,6 +202,14 @@ def run_evaluate(
     return evaluate(
         predicted, truth, structures=structures, excluded=excluded, only=only, uncertainty=doubt
     ).as_document()
+
+
+def _write_segmentation(out: Path, result: Segmentation, report: Document) -> None:
+    write_results(
+        out,
+        {"segmentation.nii.gz": result.labels, "uncertainty.nii.gz": result.uncertainty},
+        {"report.json": json.dumps(report, indent=2) + "\n"},
+    )
 
 
 def _segment_without_model(

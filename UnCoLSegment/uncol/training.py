@@ -61,7 +61,19 @@ def fine_tune(
     report: Report = ignore_progress,
     should_stop: ShouldStop = never_stop,
 ) -> Model:
-    """Train a student on a few annotated slices and on everything else, and save it as a model.
+    """Train a student on a few annotated slices and on everything else, and save it as a model; see `train`."""
+    return finish_run(train(setup, out, resume=resume, report=report, should_stop=should_stop))
+
+
+def train(
+    setup: FineTuneSetup,
+    out: Path,
+    *,
+    resume: bool = False,
+    report: Report = ignore_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Run:
+    """Train a student on a few annotated slices and on everything else until its budget is used up.
 
     Args:
         setup: Cases, structures, configuration, device and teacher.
@@ -87,7 +99,7 @@ def fine_tune(
             update_specialized_teacher(run.specialized_teacher, run.student, run.step, run.config.teachers.ema_decay)
         run.end_step()
 
-    return finish_run(run)
+    return run
 
 
 def take_step(run: Run) -> None:
@@ -147,15 +159,27 @@ def draw_pseudo_labeled(run: Run, pose: Pose) -> tuple[Tensor, Tensor]:
 
 def label_with_teachers(run: Run, addresses: Sequence[Any], slices: Tensor) -> Tensor:
     """Fuse both teachers' votes to class indices (B, H, W); 255 where both doubt, annotated voxels as annotated."""
-    fused = fuse_votes(run, addresses, run.pool.as_slices(run.specialized_probabilities(slices)))
+    teachers = run.config.teachers
+    threshold = trust_threshold(run.stage2_fraction, teachers.threshold_start, teachers.threshold_end)
+    specialized = run.pool.as_slices(run.specialized_probabilities(slices))
+    fused = fuse_votes(run, addresses, specialized, run.specialized_reliability, threshold)
     pseudo = torch.where(fused.trust_mask, fused.label, UNKNOWN_LABEL)
     return complete_labels(run, addresses, run.pool.from_slices(pseudo))
 
 
-def fuse_votes(run: Run, addresses: Sequence[Any], specialized: Tensor) -> PseudoLabel:
-    """Let the surer teacher win voxel by voxel, slice by slice: (S, C, H, W) of the specialized one to (S, H, W)."""
-    teachers, method = run.config.teachers, run.method
-    threshold = trust_threshold(run.stage2_fraction, teachers.threshold_start, teachers.threshold_end)
+def fuse_votes(
+    run: Run, addresses: Sequence[Any], specialized: Tensor, specialized_reliability: Tensor, threshold: float
+) -> PseudoLabel:
+    """Let the surer teacher win voxel by voxel, slice by slice (S, H, W).
+
+    Args:
+        run: The run, whose generalized teacher has voted.
+        addresses: The slices, or patches of several.
+        specialized: The specialized teacher's class probabilities (S, C, H, W).
+        specialized_reliability: How much of its certainty it deserves (C,) one gap from an annotated slice.
+        threshold: Entropy up to which a teacher is trusted, in [0, 1]; every one is without gating.
+    """
+    method = run.method
     if not method.gating:
         threshold = 1.0
     if run.opinions is None:
@@ -167,7 +191,7 @@ def fuse_votes(run: Run, addresses: Sequence[Any], specialized: Tensor) -> Pseud
     silent = where_unasked(specialized, opinion.asked)
     if not method.specialized:
         return trust_generalized_teacher(generalized, threshold, opinion.reliability, silent)
-    deserved = fall_with_distance(run.specialized_reliability, run.opinions.gaps_to(addresses))
+    deserved = fall_with_distance(specialized_reliability, run.opinions.gaps_to(addresses))
     reliability = Reliability(opinion.reliability, deserved)
     if not method.gating or EQUAL_TEACHERS in run.config.ablations:
         reliability = equally_reliable(reliability)

@@ -19,7 +19,8 @@ from uncol.messages import FineTune, ModelAction, Models, Segment
 from uncol.model_store import Store, check_model_name, is_model_name
 from uncol.nrrd import write_nrrd
 from uncol.preview import PreviewOrder
-from uncol.tasks import Document, Surroundings, segment_image, train_model, with_choices
+from uncol.segmentation import Segmentation
+from uncol.tasks import Document, Surroundings, segment_image, train_and_propose, with_choices
 from uncol.teachers.foundation import FoundationModel
 from uncol.volume import Volume
 from uncol.warm import WarmModels
@@ -67,9 +68,7 @@ class Jobs:
         )
         result, report = segment_image(job, self._surroundings(assignment))
         assignment.should_stop()  # leaves if the job was cancelled since the last slice
-        write_nrrd(folder / SEGMENTATION_FILE, result.labels)
-        write_nrrd(folder / UNCERTAINTY_FILE, result.uncertainty)
-        return {"segmentation": SEGMENTATION_FILE, "uncertainty": UNCERTAINTY_FILE, "report": report}
+        return _write_result(folder, result, report)
 
     def _fine_tune(self, assignment: Assignment, wanted: FineTune) -> Document:
         folder = self._folder.subfolder(wanted.job)
@@ -89,7 +88,7 @@ class Jobs:
         if wanted.preview_s is not None:
             around = replace(around, preview=PreviewOrder(wanted.preview_s, _preview_teller(folder, assignment)))
         try:
-            model = train_model(job, _configured(wanted, self._foundation), around)
+            model, proposal, report = train_and_propose(job, _configured(wanted, self._foundation), around)
         finally:
             with suppress(OSError):  # there is something in it, or it was never made
                 job.out.rmdir()
@@ -98,6 +97,7 @@ class Jobs:
             "model": job.out.name,
             "structures": [{"name": each.name, "value": each.value} for each in model.card.structures],
             "training": model.card.training,
+            **_write_result(folder, proposal, report),
         }
 
     def _surroundings(self, assignment: Assignment) -> Surroundings:
@@ -137,6 +137,13 @@ def manage_models(store: Store, wanted: Models) -> Document:
     """
     result = _ACTIONS[wanted.action](store, wanted)
     return {"active": store.active, **(result or {})}
+
+
+def _write_result(folder: Path, result: Segmentation, report: Document) -> Document:
+    """Write a segmentation where the panel finds it, and return what the result event says of it."""
+    write_nrrd(folder / SEGMENTATION_FILE, result.labels)
+    write_nrrd(folder / UNCERTAINTY_FILE, result.uncertainty)
+    return {"segmentation": SEGMENTATION_FILE, "uncertainty": UNCERTAINTY_FILE, "report": report}
 
 
 def _preview_teller(folder: Path, assignment: Assignment) -> Callable[[Volume], None]:

@@ -23,7 +23,7 @@ from uncol.errors import CancelledError
 from uncol.job import Structure
 from uncol.methods import METHODS
 from uncol.teachers.foundation import FoundationModel
-from uncol.volume import Volume
+from uncol.volume import UNKNOWN_LABEL, Volume
 
 BALL = Structure(1, "ball")
 STEPS = 8
@@ -109,6 +109,24 @@ def test_what_was_trained_to_the_end_is_not_trained_again(tmp_path: Path):
     again = run(spec_of("supervised", 2), tmp_path, should_stop=lambda: True)
 
     assert again.record == first.record
+
+
+def test_a_proposal_is_what_both_teachers_say_about_the_annotated_image(tmp_path: Path):
+    cases = cases_of(replace(BENCHMARKS["acdc"], spacing_known=True))
+    (name, case), *_ = cases.labeled.items()
+    sparse = case.labels.voxels.copy()
+    sparse[1::2] = UNKNOWN_LABEL
+    labeled = LabeledCase(case.image, case.labels.with_voxels(sparse))
+    data = replace(cases, labeled={name: labeled}, unlabeled={}, test={name: case.image})
+    arguments = (spec_of("uncol-proposal", 2), data, tmp_path, lambda _: None, lambda: False)
+
+    trained = train(*arguments, load_teacher=load_threshold_teacher)
+
+    ((predicted, prediction),) = trained.predictions
+    assert predicted == name
+    assert np.array_equal(prediction.labels.voxels[::2], case.labels.voxels[::2])
+    assert prediction.uncertainty.voxels[1::2].any()
+    assert trained.record["method"] == "uncol-proposal"
 
 
 def test_slices_without_known_spacing_are_brought_to_one_length(tmp_path: Path):

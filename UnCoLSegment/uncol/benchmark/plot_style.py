@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from uncol.benchmark.protocol import SUPERVISED_ALL, UNCOL
+from uncol.benchmark.protocol import SUPERVISED_ALL, UNCOL, UNCOL_PROPOSAL
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ STYLES = {
     "uncol-without-specialized": Style("#A65E8C", ">", "-."),
     "uncol-without-gating": Style("#7B3F6B", "h", ":"),
     UNCOL: Style("#0072B2", "o"),
+    UNCOL_PROPOSAL: Style("#003F66", "p", "-."),
     SUPERVISED_ALL: Style("#000000", "*", ":"),
 }
 """Colors after Okabe and Ito, which color-blind readers can tell apart; markers and lines differ as well."""

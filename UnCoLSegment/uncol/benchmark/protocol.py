@@ -16,13 +16,14 @@ from uncol.methods import METHODS as TRAINED_METHODS
 
 SUPERVISED, UNCOL, SUPERVISED_ALL = "supervised", "uncol", "supervised-all"
 SHAPE_INTERPOLATION, FROZEN_TEACHER = "shape-interpolation", "frozen-teacher"
+UNCOL_PROPOSAL = "uncol-proposal"
 
 METHODS = (SHAPE_INTERPOLATION, *TRAINED_METHODS)
 """Every method, in the order of the tables."""
 
 _KEY_METHODS = (SUPERVISED, UNCOL, SUPERVISED_ALL)
 """What every label count is owed: the lower bound, our method, the upper bound."""
-_SLICE_METHODS = (SHAPE_INTERPOLATION, SUPERVISED, FROZEN_TEACHER, UNCOL)
+_SLICE_METHODS = (SHAPE_INTERPOLATION, SUPERVISED, FROZEN_TEACHER, UNCOL, UNCOL_PROPOSAL)
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class Benchmark:
     @property
     def methods(self) -> tuple[str, ...]:
         """What can be compared here, in the order of the tables."""
-        unfit = SHAPE_INTERPOLATION if self.supervision == "cases" else SUPERVISED_ALL
-        return tuple(method for method in METHODS if method != unfit)
+        unfit = (SHAPE_INTERPOLATION, UNCOL_PROPOSAL) if self.supervision == "cases" else (SUPERVISED_ALL,)
+        return tuple(method for method in METHODS if method not in unfit)
 
     def label_text(self, count: int) -> str:
         """Return a label count in words: a number of subjects, or every how manieth slice."""

@@ -21,10 +21,12 @@ from uncol.inference import segment_with_model
 from uncol.job import Report, ShouldStop
 from uncol.methods import find_method
 from uncol.model_files import MODEL_FILE, newest
+from uncol.proposal import propose
 from uncol.teachers.embeddings import EmbeddingCache
 from uncol.teachers.foundation import LITE_MEDSAM, FoundationModel, load_foundation_model
 from uncol.teachers.generalized import GeneralizedTeacher
 from uncol.training import fine_tune
+from uncol.training import train as train_run
 from uncol.training_setup import FineTuneSetup
 from uncol.volume import Volume, plane_of_axis
 
@@ -64,6 +66,8 @@ def train(
     asks = config.teachers.generalized and method.asks_foundation_model
     teacher = load_teacher(device, foundation) if asks else None
     setup = _setup_of(cases, config, device, teacher, EmbeddingCache(cache))
+    if method.proposes:
+        return _proposed(setup, cases, folder, report, should_stop)
     model = _trained(setup, folder, report, should_stop)
     setup.cache.trim()
 
@@ -112,6 +116,17 @@ def _trained(setup: FineTuneSetup, folder: Path, report: Report, should_stop: Sh
     method = find_method(setup.config.method)
     learner = setup if method.generalized else replace(setup, teacher=None)
     return fine_tune(learner, folder, resume=has_checkpoint(folder), report=report, should_stop=should_stop)
+
+
+def _proposed(setup: FineTuneSetup, cases: Cases, folder: Path, report: Report, should_stop: ShouldStop) -> TrainedRun:
+    """Train to the end and take what is proposed for the one image; the model itself is not needed."""
+    run = train_run(setup, folder, resume=has_checkpoint(folder), report=report, should_stop=should_stop)
+    (case_id,), found = cases.test, propose(run).segmentation
+
+    def predictions() -> Iterator[tuple[str, Prediction]]:
+        yield case_id, Prediction(found.labels, found.uncertainty)
+
+    return TrainedRun(predictions(), run.model().card.training)
 
 
 def _framed(volume: Volume, cases: Cases, config: Config) -> Volume:

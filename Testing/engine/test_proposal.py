@@ -1,0 +1,181 @@
+"""What is proposed for the annotated image: both teachers' word between annotated slices, which stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from threshold_teacher import ThresholdTeacher
+
+from uncol.annotations import keep_annotated
+from uncol.checkpoints import has_checkpoint
+from uncol.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
+from uncol.datasets import LabeledCase, SliceAddress
+from uncol.errors import CancelledError
+from uncol.inference import segment_with_model
+from uncol.job import AnnotatedSlices, Structure
+from uncol.metrics import dice
+from uncol.proposal import propose
+from uncol.runs import Run, begin_run, finish_run
+from uncol.teachers.embeddings import EmbeddingCache
+from uncol.training import fine_tune, train
+from uncol.training_setup import FineTuneSetup
+from uncol.volume import Volume, plane_of_axis
+
+CPU = torch.device("cpu")
+BALL = Structure(3, "ball")
+SLICES, ROWS, COLUMNS = 12, 24, 32
+ANNOTATED = (0, 3, 6, 9, 11)
+BETWEEN = [index for index in range(SLICES) if index not in ANNOTATED]
+
+
+@pytest.fixture
+def make_setup(make_volume: Callable[..., Volume]) -> Callable[..., FineTuneSetup]:
+    """A bright ball in noise, label 3, of whose 12 slices five are annotated."""
+
+    def make(method: str = "uncol", *, geometry: str = "anisotropic", stage1_part: float = 0.5) -> FineTuneSetup:
+        k, j, i = np.mgrid[0:SLICES, 0:ROWS, 0:COLUMNS]
+        inside = ((k - 6) * 1.6) ** 2 + (j - 12.0) ** 2 + (i - 15.0) ** 2 < 8**2
+        grey = np.where(inside, 120, 20) + np.random.default_rng(0).normal(0, 10, inside.shape)
+        image = make_volume(grey.astype(np.int16), geometry=geometry)
+        labels = keep_annotated(
+            image.with_voxels((inside * 3).astype(np.uint8)), [AnnotatedSlices("K", ANNOTATED)], "ball"
+        )
+        return FineTuneSetup(
+            cases=[LabeledCase(image, labels)],
+            unlabeled=[],
+            structures=(BALL,),
+            plane=plane_of_axis(image, "K"),
+            config=Config(
+                method=method,
+                data=DataConfig(neighbor_count=3),
+                student=StudentConfig(channels=(4, 4, 4, 4, 4)),
+                optimizer=OptimizerConfig(batch_size=2),
+                budget=BudgetConfig(steps=20, minutes=None, stage1_part=stage1_part),
+            ),
+            device=CPU,
+            teacher=ThresholdTeacher(COLUMNS),
+            cache=EmbeddingCache(None),
+        )
+
+    return make
+
+
+def ball() -> np.ndarray:
+    k, j, i = np.mgrid[0:SLICES, 0:ROWS, 0:COLUMNS]
+    return ((k - 6) * 1.6) ** 2 + (j - 12.0) ** 2 + (i - 15.0) ** 2 < 8**2
+
+
+def in_stage_2(setup: FineTuneSetup, folder: Path) -> Run:
+    """Return a run whose generalized teacher has voted, while the specialized one is torn between both classes."""
+    run = begin_run(setup, folder, lambda _: None, lambda: False)
+    for parameter in run.specialized_teacher.parameters():
+        parameter.zero_()
+    run.start_stage2()
+    run.prompt_generalized_teacher()
+    return run
+
+
+@pytest.mark.parametrize("geometry", ["anisotropic", "oblique left-handed", "sagittal"])
+def test_where_the_model_is_in_doubt_the_generalized_teacher_decides(make_setup, tmp_path: Path, geometry: str):
+    setup = make_setup(geometry=geometry)
+
+    found = propose(in_stage_2(setup, tmp_path)).segmentation
+
+    assert found.labels.shares_grid_with(setup.cases[0].image)
+    assert dice(found.labels.voxels[BETWEEN] == 3, ball()[BETWEEN]) > 0.9
+    assert found.structures == (BALL,)
+
+
+@pytest.mark.parametrize("geometry", ["anisotropic", "oblique left-handed", "sagittal"])
+def test_annotated_slices_stay_as_they_are_without_doubt(make_setup, tmp_path: Path, geometry: str):
+    annotated = list(ANNOTATED)
+
+    found = propose(in_stage_2(make_setup(geometry=geometry), tmp_path)).segmentation
+
+    assert np.array_equal(found.labels.voxels[annotated], ball()[annotated] * 3)
+    assert not found.uncertainty.voxels[annotated].any()
+    assert found.uncertainty.voxels[BETWEEN].all()  # the specialized teacher's doubt counts, too
+
+
+def test_a_sure_model_has_its_way_where_the_generalized_teacher_was_not_asked(make_setup, tmp_path: Path):
+    run = in_stage_2(make_setup(), tmp_path)
+    index = 5
+    run.opinions._deserved[0][index] = 0  # no vote there
+    last = [each for each in run.specialized_teacher.modules() if isinstance(each, torch.nn.Conv2d)][-1]
+    last.bias.copy_(torch.tensor([0.0, 9.0]))  # it takes everything for the ball, with probability 0.9999
+
+    found = propose(run).segmentation
+
+    address = SliceAddress(0, index)
+    assert run.specialized_probabilities(run.pool.inputs([address]))[:, 1].min() > 0.99
+    assert (found.labels.voxels[index] == 3).all()
+
+
+@pytest.mark.parametrize(
+    ("method", "stage1_part"),
+    [
+        pytest.param("uncol-without-generalized", 0.5, id="no generalized teacher"),
+        pytest.param("uncol-without-specialized", 0.5, id="the model has no vote"),
+        pytest.param("uncol", 1.0, id="no stage 2"),
+    ],
+)
+def test_without_both_votes_the_model_segments_alone(make_setup, tmp_path: Path, method: str, stage1_part: float):
+    setup = make_setup(method, stage1_part=stage1_part)
+    run = train(setup, tmp_path)
+
+    proposal = propose(run)
+
+    assert not proposal.by_both_teachers
+    found = proposal.segmentation
+    alone = segment_with_model(setup.cases[0].image, finish_run(run), CPU)
+    assert np.array_equal(found.labels.voxels, alone.labels.voxels)
+    assert np.array_equal(found.uncertainty.voxels, alone.uncertainty.voxels)
+
+
+def test_proposing_changes_nothing_about_the_model(make_setup, tmp_path: Path):
+    straight = fine_tune(make_setup(), tmp_path / "straight")
+    run = train(make_setup(), tmp_path / "proposed")
+
+    propose(run)
+
+    for name, tensor in finish_run(run).student.state_dict().items():
+        assert torch.equal(tensor, straight.student.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("method", ["uncol", "uncol-without-generalized"])
+def test_a_proposal_that_is_stopped_can_be_made_when_the_run_is_resumed(make_setup, tmp_path: Path, method: str):
+    expected = propose(train(make_setup(method), tmp_path / "straight"))
+    stops = iter([*[False] * 100])
+    run = train(make_setup(method), tmp_path / "stopped", should_stop=lambda: next(stops, True))
+    stops = iter([])
+
+    with pytest.raises(CancelledError, match="--resume"):
+        propose(run)
+    assert has_checkpoint(tmp_path / "stopped")
+    resumed = propose(train(make_setup(method), tmp_path / "stopped", resume=True))
+
+    assert np.array_equal(resumed.segmentation.labels.voxels, expected.segmentation.labels.voxels)
+
+
+def test_the_golden_run_of_a_proposal_is_the_same_bit_for_bit(make_setup, tmp_path: Path):
+    torch.set_num_threads(1)
+
+    first, second = (propose(train(make_setup(), tmp_path / name)).segmentation for name in ("first", "second"))
+
+    assert np.array_equal(first.labels.voxels, second.labels.voxels)
+    assert np.array_equal(first.uncertainty.voxels, second.uncertainty.voxels)
+
+
+def test_it_is_the_first_case_that_is_proposed_for(make_setup, tmp_path: Path):
+    setup = make_setup()
+    (case,) = setup.cases
+    other = LabeledCase(*(each.with_voxels(np.roll(each.voxels, 8, axis=2)) for each in (case.image, case.labels)))
+
+    found = propose(in_stage_2(replace(setup, cases=[case, other]), tmp_path)).segmentation
+
+    assert dice(found.labels.voxels == 3, ball()) > 0.9
