@@ -239,6 +239,15 @@ def test_a_folder_for_the_proposal_below_a_file_is_refused_before_the_work(
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.parametrize("inside", ["", "proposal"])
+def test_a_proposal_is_not_written_into_the_models_folder(uncol: Callable[..., Any], tmp_path: Path, inside: str):
+    code, _, err = uncol(*FINE_TUNE, "--out", tmp_path / "model", "--proposal", tmp_path / "model" / inside)
+
+    assert code == 2
+    assert "choose another folder for --proposal" in " ".join(err.split())
+    assert not (tmp_path / "model").exists()
+
+
 def test_one_box_without_a_model_finds_the_ball(uncol: Callable[..., Any], tmp_path: Path):
     code, out, err = uncol(*SEGMENT, "--box", "ball=11,7,2,37,33,10", "--out", tmp_path, "--json")
 

@@ -37,14 +37,19 @@ BETWEEN = [index for index in range(SLICES) if index not in ANNOTATED]
 def make_setup(make_volume: Callable[..., Volume]) -> Callable[..., FineTuneSetup]:
     """A bright ball in noise, label 3, of whose 12 slices five are annotated."""
 
-    def make(method: str = "uncol", *, geometry: str = "anisotropic", stage1_part: float = 0.5) -> FineTuneSetup:
+    def make(
+        method: str = "uncol",
+        *,
+        geometry: str = "anisotropic",
+        stage1_part: float = 0.5,
+        slices: tuple[AnnotatedSlices, ...] = (AnnotatedSlices("K", ANNOTATED),),
+        steps: int = 20,
+    ) -> FineTuneSetup:
         k, j, i = np.mgrid[0:SLICES, 0:ROWS, 0:COLUMNS]
         inside = ((k - 6) * 1.6) ** 2 + (j - 12.0) ** 2 + (i - 15.0) ** 2 < 8**2
         grey = np.where(inside, 120, 20) + np.random.default_rng(0).normal(0, 10, inside.shape)
         image = make_volume(grey.astype(np.int16), geometry=geometry)
-        labels = keep_annotated(
-            image.with_voxels((inside * 3).astype(np.uint8)), [AnnotatedSlices("K", ANNOTATED)], "ball"
-        )
+        labels = keep_annotated(image.with_voxels((inside * 3).astype(np.uint8)), slices, "ball")
         return FineTuneSetup(
             cases=[LabeledCase(image, labels)],
             unlabeled=[],
@@ -55,7 +60,7 @@ def make_setup(make_volume: Callable[..., Volume]) -> Callable[..., FineTuneSetu
                 data=DataConfig(neighbor_count=3),
                 student=StudentConfig(channels=(4, 4, 4, 4, 4)),
                 optimizer=OptimizerConfig(batch_size=2),
-                budget=BudgetConfig(steps=20, minutes=None, stage1_part=stage1_part),
+                budget=BudgetConfig(steps=steps, minutes=None, stage1_part=stage1_part),
             ),
             device=CPU,
             teacher=ThresholdTeacher(COLUMNS),
@@ -100,6 +105,48 @@ def test_annotated_slices_stay_as_they_are_without_doubt(make_setup, tmp_path: P
     assert np.array_equal(found.labels.voxels[annotated], ball()[annotated] * 3)
     assert not found.uncertainty.voxels[annotated].any()
     assert found.uncertainty.voxels[BETWEEN].all()  # the specialized teacher's doubt counts, too
+
+
+def test_annotated_slices_of_another_plane_stay_as_they_are_too(make_setup, tmp_path: Path):
+    rows = [8, 13]
+
+    found = propose(
+        in_stage_2(make_setup(slices=(AnnotatedSlices("K", ANNOTATED), AnnotatedSlices("J", tuple(rows)))), tmp_path)
+    ).segmentation
+
+    assert np.array_equal(found.labels.voxels[:, rows], ball()[:, rows] * 3)
+    assert not found.uncertainty.voxels[:, rows].any()
+
+
+def test_what_was_annotated_is_no_island(make_setup, tmp_path: Path):
+    setup = make_setup()
+    (case,) = setup.cases
+    labels = case.labels.voxels.copy()
+    labels[0, 2, 2] = 3  # one voxel far from the ball, which is nearly all of what is annotated
+    run = in_stage_2(replace(setup, cases=[LabeledCase(case.image, case.labels.with_voxels(labels))]), tmp_path)
+    assert run.model().card.in_one_piece == (True,)
+
+    found = propose(run).segmentation
+
+    assert found.labels.voxels[0, 2, 2] == 3
+
+
+@pytest.mark.parametrize(("earned", "is_ball"), [(0.0, True), (1.0, False)])
+def test_a_model_whose_worth_is_known_is_believed_as_far_as_that(
+    make_setup, tmp_path: Path, earned: float, is_ball: bool
+):
+    # Slices 2 to 10 hold the ball; all but 5 are annotated, which are eight, so that one of them is held out.
+    slices = (AnnotatedSlices("K", (0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11)),)
+    run = in_stage_2(make_setup(slices=slices), tmp_path)
+    assert run.held_out_dice
+    run.specialized_reliability[:] = earned
+    last = [each for each in run.specialized_teacher.modules() if isinstance(each, torch.nn.Conv2d)][-1]
+    last.bias.copy_(torch.tensor([9.0, 0.0]))  # it takes everything for background, with probability 0.9999
+
+    found = propose(run).segmentation
+
+    # Slice 5 is one gap from an annotated one. Uncertainty of the model there: 1 or 0; w_g = 1 / (1 + e^(U_g - U_s)).
+    assert dice(found.labels.voxels[5] == 3, ball()[5]) > 0.9 if is_ball else not found.labels.voxels[5].any()
 
 
 def test_a_sure_model_has_its_way_where_the_generalized_teacher_was_not_asked(make_setup, tmp_path: Path):
@@ -169,6 +216,28 @@ def test_the_golden_run_of_a_proposal_is_the_same_bit_for_bit(make_setup, tmp_pa
 
     assert np.array_equal(first.labels.voxels, second.labels.voxels)
     assert np.array_equal(first.uncertainty.voxels, second.uncertainty.voxels)
+
+
+def test_a_run_that_is_resumed_with_a_budget_that_is_used_up_has_a_proposal(make_setup, tmp_path: Path):
+    run = begin_run(make_setup(steps=20), tmp_path, lambda _: None, lambda: False)
+    run.step = 12
+    run.start_stage2()
+    run.save()  # before the generalized teacher has voted
+
+    proposal = propose(train(make_setup(steps=8), tmp_path, resume=True))
+
+    assert not proposal.by_both_teachers
+
+
+def test_the_proposal_is_no_part_of_the_trainings_time(make_setup, tmp_path: Path):
+    run = train(make_setup(), tmp_path)
+    seconds, curve = run.clock.elapsed_s, list(run.model().card.training["curve"])
+
+    propose(run)
+
+    training = finish_run(run).card.training
+    assert (run.clock.elapsed_s, training["curve"]) == (seconds, curve)
+    assert curve[-1]["step"] == 20
 
 
 def test_it_is_the_first_case_that_is_proposed_for(make_setup, tmp_path: Path):

@@ -64,11 +64,22 @@ class TestBuilder:
     def test_an_annotated_slice_is_entered_as_it_is(self, builder: SegmentationBuilder) -> None:
         builder.put(0, torch.full((3, 3, 4), 1 / 3))
 
-        builder.put_known(0, np.array([[0, 7, 7, 0]] * 3, dtype=np.uint8))
+        builder.put_known(0, np.array([[0, 2, 2, 0]] * 3, dtype=np.uint8))
         segmentation = builder.finish()
 
-        assert segmentation.labels.voxels[0].tolist() == [[0, 7, 7, 0]] * 3
+        value = STRUCTURES[1].value
+        assert segmentation.labels.voxels[0].tolist() == [[0, value, value, 0]] * 3
         assert not segmentation.uncertainty.voxels[0].any()
+
+    def test_pixels_that_nobody_annotated_keep_what_was_found(self, builder: SegmentationBuilder) -> None:
+        builder.put(0, torch.tensor([0.2, 0.5, 0.3]).expand(3, 4, 3).movedim(2, 0))
+
+        builder.put_known(0, np.array([[0, 255, 255, 2]] * 3, dtype=np.uint8))
+        segmentation = builder.finish()
+
+        first, second = (each.value for each in STRUCTURES)
+        assert segmentation.labels.voxels[0].tolist() == [[0, first, first, second]] * 3
+        assert (segmentation.uncertainty.voxels[0] > 0).tolist() == [[False, True, True, False]] * 3
 
     def test_slices_of_another_plane_land_in_the_files_own_voxels(self, make_volume: Callable[..., Volume]) -> None:
         image = make_volume(geometry="sagittal")

@@ -67,8 +67,9 @@ def test_box_proposal_slices_fine_tune_uncertainty_and_a_second_round(logic, pat
     assert first["heldOut"] == entry.training["held_out_dice"]  # the engine's own words, whether or not it is empty
     assert logic.curve
     assert {each.step for each in progresses if each.step} >= {STEPS}
-    # the proposal is the model's, and it has seen the three slices
+    # the proposal is the model's and the foundation model's, and it has seen the three slices
     assert parameters.proposal.GetAttribute(RunScene.MODEL_ATTRIBUTE) == "liver"
+    assert parameters.proposal.GetAttribute(RunScene.BOTH_ATTRIBUTE) == "1"
     assert json.loads(parameters.proposal.GetAttribute(RunScene.KNOWN_ATTRIBUTE)) == first["annotated"]
     # an uncertainty map on the volume's grid, shown with a threshold
     uncertainty = Bridge.snapshotVolume(parameters.uncertaintyVolume)
@@ -86,7 +87,7 @@ def test_box_proposal_slices_fine_tune_uncertainty_and_a_second_round(logic, pat
 
     _first, second = logic.rounds(parameters)
     assert second["scored"] == [f"K:{suggestion.index}"]
-    assert second["against"] == "liver"
+    assert second["against"] == ""  # the foundation model had a say, so it is no score of the model's
     assert again.activated == (logic.store.active == "liver-2")
     assert second["activated"] == again.activated
     assert len(logic.store.list()) == 2

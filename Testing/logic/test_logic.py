@@ -335,12 +335,27 @@ def test_the_score_of_what_both_teachers_proposed_is_not_taken_for_the_models(us
     assert (second["against"], second["dice"]) == ("", {"liver": 1.0})
 
 
+def test_what_both_teachers_propose_is_shown_also_if_the_model_is_not_better(user: User) -> None:
+    user.driver.annotate([5, 8])
+    user.fineTune(heldOut=0.9)
+    user.driver.annotate([11])
+
+    result = user.fineTune(heldOut=0.85, found=np.roll(user.truth, 2, axis=2))
+
+    assert (result.activated, user.logic.store.active, user.parameters.modelName) == (False, "liver", "liver")
+    assert user.engine.asked("segment") is None
+    proposal = user.parameters.proposal
+    assert proposal.GetAttribute("UnCoL.Model") == "liver-2"
+    assert proposal.GetAttribute("UnCoL.KnownSlices") == '["K:5", "K:8", "K:11"]'
+
+
 def test_a_model_that_is_not_better_is_kept_but_not_used(user: User) -> None:
     user.driver.annotate([5, 8])
     user.fineTune(heldOut=0.9, alone=True)
     user.driver.annotate([11])
 
-    result = user.fineTune(heldOut=0.85)  # the proposal that stands is the truth: Dice 1 on slice 11
+    # the proposal that stands is the truth: Dice 1 on slice 11
+    result = user.fineTune(heldOut=0.85, alone=True)
 
     assert not result.activated
     assert result.message == "Not better than before - kept the old model (Dice 0.85, before 1.00)."
@@ -372,7 +387,7 @@ def test_the_reliability_in_an_older_card_is_no_score(user: User) -> None:
 
     result = user.fineTune(heldOut=0.4)
 
-    assert result.message == "There were too few annotated slices for a comparison, so the new model is used."
+    assert result.message == "The model in use has no score of its own to compare with, so the new model is used."
 
 
 def test_a_model_of_another_structure_gives_way_and_the_user_is_told_why(user: User) -> None:

@@ -139,7 +139,8 @@ def test_the_first_model_is_used_and_segments_the_volume(learning: Any, engine: 
     assert learning.ui.modelComboBox.currentText == "liver (in use)"
     assert learning.parameters.proposal is not None
     assert learning.cells("roundsTable") == [["1", "3", "no proposal before", "in use"]]
-    assert "liver 0.93" in learning.ui.trustLabel.text
+    trust = learning.ui.trustLabel.text
+    assert "The model alone, on annotated slices that it had not seen (Dice): liver 0.93." in trust
 
 
 def test_a_new_round_is_first_scored_against_the_proposal(learning: Any, engine: Any, phantom: Any) -> None:
@@ -217,7 +218,7 @@ def test_a_model_that_is_not_better_is_kept_but_not_used(learning: Any, engine: 
     learning.click("fineTuneButton")
     learning.wait(lambda: [op for op, _ in engine.requests].count("fine_tune") == 2)
 
-    learn(learning, engine, phantom, 0.70)
+    learn(learning, engine, phantom, 0.70, alone=True)
     learning.unfold("fineTune", "models")
     learning.photograph("14-not-better-kept-the-old-model")
 

@@ -106,7 +106,7 @@ class Logic:
         self._begin("segment", parameters, self.whyNotSegment(parameters), prepare)
 
     def fineTune(self, parameters: Any, steps: int | None = None) -> None:
-        """Learn from the annotated slices for some minutes, or for a number of steps; then segment."""
+        """Learn from the annotated slices for some minutes, or for a number of steps, and show what that proposes."""
         budget: dict[str, float] = {"minutes": parameters.minutes} if steps is None else {"steps": steps}
 
         def prepare(scene: RunScene, runSteps: RunSteps) -> Steps:
@@ -182,7 +182,7 @@ class Logic:
             self.failed.emit(obstacle, "")
             return
         scene, resultShown = RunScene(parameters), Signal()
-        resultShown.connect(partial(self._scoreResult, parameters))
+        resultShown.connect(partial(self._onResultShown, parameters))
         steps = RunSteps(scene, self.store, self.roundScored, self.modelsChanged, resultShown)
         try:
             self._run = Run(kind, self.engine, prepare(scene, steps))
@@ -277,8 +277,9 @@ class Logic:
             name = self._training.name if self._training else ""
             self._scene.showPreview(preview.result(), self._inputs, name)
 
-    def _scoreResult(self, parameters: Any, shown: Shown) -> None:
-        """Begin to look for the slices to suggest; when the user asks, they have long been found."""
+    def _onResultShown(self, parameters: Any, shown: Shown) -> None:
+        """Begin to look for the slices to suggest: when the user asks, they have long been found."""
+        self._preview = None  # one that is still being read is older
         axis = view_slices(shown.labels, parameters.plane.value).slice_axis
         work = partial(scoreSlices, shown.labels, shown.uncertainty, shown.structures, axis)
         self._scores = ((_identity(parameters.uncertaintyVolume), axis), inThread(work))

@@ -166,8 +166,10 @@ def judge(new: Mapping[str, float], old: Mapping[str, float]) -> Verdict:
         new: Dice by structure of the new model on slices held out of its first stage; empty if there were none.
         old: Dice by structure of the active model on slices that it had not seen; empty if there were none.
     """
-    if not new or not old:
+    if not new:
         return Verdict(True, _("There were too few annotated slices for a comparison, so the new model is used."))
+    if not old:
+        return Verdict(True, _("The model in use has no score of its own to compare with, so the new model is used."))
     common = [name for name in new if name in old]
     if not common:
         sentence = _(

@@ -1,4 +1,4 @@
-"""What a run does, step by step: segment a volume, or learn from annotated slices and then segment with the result.
+"""What a run does, step by step: segment a volume, or learn from annotated slices and show what that proposes.
 
 All that touches the scene happens between the yields, on the main thread; files are written and read in threads.
 """
@@ -93,8 +93,8 @@ class RunSteps:
         structures = yield InThread(partial(_writeInputs, folder, inputs))
         summary = yield Asked("fine_tune", self._fineTuneFields(inputs, training, folder, structures))
         verdict = self._decide(training)
-        if verdict.isBetter:
-            report = summary["report"]
+        report = summary["report"]
+        if verdict.isBetter or report.get("by_both_teachers"):  # the latter knows all annotated slices
             yield from self._show(summary, replace(inputs, model=training.name), folder, inputs.annotated)
         else:
             segmenting = replace(inputs, boxes=(), labels=None, model=str(self._store.active))

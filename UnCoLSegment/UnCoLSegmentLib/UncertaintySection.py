@@ -14,7 +14,7 @@ from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Message import Message
 from UnCoLSegmentLib.ParameterNode import ParameterNode
 from UnCoLSegmentLib.Rounds import Round
-from UnCoLSegmentLib.RunScene import MODEL_ATTRIBUTE
+from UnCoLSegmentLib.RunScene import BOTH_ATTRIBUTE, MODEL_ATTRIBUTE
 from UnCoLSegmentLib.SliceViews import compositeNodes, sliceNodes
 
 
@@ -98,12 +98,12 @@ def trustText(parameters: ParameterNode, logic: Logic) -> str:
     if parameters.uncertaintyVolume is None or parameters.proposal is None:
         return ""
     rounds = logic.rounds(parameters)
-    name = parameters.proposal.GetAttribute(MODEL_ATTRIBUTE) or ""
-    return " ".join(filter(None, [_modelTrust(name, rounds), _mapTrust(rounds)]))
+    name, both = (parameters.proposal.GetAttribute(each) or "" for each in (MODEL_ATTRIBUTE, BOTH_ATTRIBUTE))
+    return " ".join(filter(None, [_modelTrust(name, rounds, bool(both)), _mapTrust(rounds)]))
 
 
-def _modelTrust(name: str, rounds: Sequence[Round]) -> str:
-    """Return what the maker of the proposal scored on slices of this volume, or why that is not known."""
+def _modelTrust(name: str, rounds: Sequence[Round], byBothTeachers: bool) -> str:
+    """Return what the model behind the proposal scored on slices of this volume, or why that is not known."""
     if not name:
         return _(
             "Not measured: this proposal comes from the foundation model. Annotate a few slices and fine-tune to get a "
@@ -117,7 +117,14 @@ def _modelTrust(name: str, rounds: Sequence[Round]) -> str:
     if not entry.get("heldOut"):
         return _("Not measured: too few annotated slices to hold some out.")
     scores = ", ".join(f"{structure} {score:.2f}" for structure, score in entry["heldOut"].items())
-    return _("Measured on annotated slices that the model had not seen (Dice): {scores}.").format(scores=scores)
+    if byBothTeachers:
+        text = _(
+            "The model alone, on annotated slices that it had not seen (Dice): {scores}. The foundation model had a "
+            "say here, too."
+        )
+    else:
+        text = _("Measured on annotated slices that the model had not seen (Dice): {scores}.")
+    return text.format(scores=scores)
 
 
 def _mapTrust(rounds: Sequence[Round]) -> str:

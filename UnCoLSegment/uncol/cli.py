@@ -330,9 +330,12 @@ def _tell_result(document: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json({"event": "result", **document})
         return
-    for note in document.get("notes", []):
+    proposal = document.get("proposal", {})
+    for note in (*document.get("notes", []), *proposal.get("notes", [])):
         say(note)
     say(f"Done. Results are in {document['out']}")
+    if proposal:
+        say(f"What is proposed for the first image is in {proposal['out']}")
 
 
 def _confirm(question: str) -> bool:

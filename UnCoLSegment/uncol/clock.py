@@ -33,11 +33,16 @@ class BudgetClock:
         self.stage1_began_s = stage1_began_s
         self.stage2_began_s = stage2_began_s
         self.expected_teacher_s = 0.0
+        self._stopped_at: float | None = None
 
     @property
     def elapsed_s(self) -> float:
         """Seconds that the run has used."""
-        return time.monotonic() - self._started
+        return (self._stopped_at or time.monotonic()) - self._started
+
+    def stop(self) -> None:
+        """Count no further: training is over."""
+        self._stopped_at = time.monotonic()
 
     @property
     def total_s(self) -> float | None:

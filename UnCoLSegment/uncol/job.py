@@ -231,6 +231,12 @@ class FineTuneJob:
     def __post_init__(self) -> None:
         if self.method is not None:
             find_method(self.method)
+        if self.proposal is not None and self.proposal.resolve().is_relative_to(self.out.resolve()):
+            message = (
+                f'"{self.proposal}" lies in the model\'s folder. Models are passed on, and what was found in an image '
+                "is not to go with them: choose another folder for --proposal."
+            )
+            raise ConfigError(message)
         for each in self.annotated_slices:
             if each.case is not None and each.case > len(self.cases):
                 message = (

@@ -196,6 +196,11 @@ class GeneralizedOpinions:
             self._probabilities.append(probabilities)
             self._deserved.append(deserved)
 
+    @property
+    def has_votes(self) -> bool:
+        """Whether votes have been counted, so that there is an opinion about every slice."""
+        return bool(self._probabilities)
+
     def about(self, addresses: Sequence[Any]) -> Opinion:
         """Return the opinion on some slices, or on all slices of some patches, one after the other.
 

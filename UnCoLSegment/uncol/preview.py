@@ -76,6 +76,10 @@ class Preview:
         self._look()
         self._last_look = time.monotonic()
 
+    def end(self) -> None:
+        """Show no more: what will be shown next is the result."""
+        self._has_given_up = True
+
     def _look(self) -> None:
         deadline = time.monotonic() + _LARGEST_PART * self._order.every_s
 

@@ -14,7 +14,6 @@ import torch
 
 from uncol.datasets import SliceAddress
 from uncol.inference import in_own_pixels, segment_with_model
-from uncol.interpolation import complete_slices
 from uncol.job import Progress
 from uncol.prediction import predict
 from uncol.runs import Run
@@ -36,13 +35,14 @@ class Proposal:
 def propose(run: Run) -> Proposal:
     """Segment the first case of a run whose budget is used up and which is not finished yet.
 
-    Where one of the teachers has no vote, or with a 3D student, the model segments alone. A model of which no slice was
-    held out is taken at its word.
+    Annotated voxels stay as they are, in slices of other planes, too. Where one of the teachers has no vote, or with a
+    3D student, the model segments alone. A model of which no slice was held out is taken at its word.
 
     Raises:
         CancelledError: If the run is told to stop; it can be resumed then.
     """
-    both_vote = run.stage == 2 and run.opinions is not None and run.method.specialized
+    run.save()
+    both_vote = run.opinions is not None and run.opinions.has_votes and run.method.specialized
     if not both_vote or run.config.student.dims == 3:
         return Proposal(_by_the_model_alone(run), by_both_teachers=False)
     stack, model = run.stacks[0], run.model()
@@ -56,9 +56,10 @@ def propose(run: Run) -> Proposal:
         fused = fuse_votes(run, [address], specialized, deserved, _EVERY_VOXEL)
         word = fused.probabilities[0, :, :rows, :columns]
         builder.put(index, in_own_pixels(word, *stack.native_labels.shape[1:]))
-    builder.remove_islands(model.card.in_one_piece)
-    for index in complete_slices(stack.native_labels):
         builder.put_known(index, stack.native_labels[index])
+    builder.remove_islands(model.card.in_one_piece)
+    for index, known in enumerate(stack.native_labels):
+        builder.put_known(index, known)  # also what was taken for an island
     return Proposal(builder.finish(), by_both_teachers=True)
 
 

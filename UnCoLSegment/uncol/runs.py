@@ -279,10 +279,14 @@ class Run:
         result = self.student if FROZEN_EMA in self.config.ablations else self.specialized_teacher
         return Model(_finished_card(self), result.eval().requires_grad_(False))
 
+    def end(self) -> None:
+        """Close learning curve and clock: what comes now is no training."""
+        self._curve.close_point(self.step, self.clock.elapsed_s, self.stage)
+        self.clock.stop()
+
     def finish(self) -> Model:
         """Save the model."""
         self._say("Saving the model", 1.0)
-        self._curve.close_point(self.step, self.clock.elapsed_s, self.stage)
         model = self.model()
         save_model(model, self.out)
         remove_checkpoint(self.out)

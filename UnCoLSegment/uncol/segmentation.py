@@ -13,7 +13,7 @@ from torch import Tensor
 from uncol.islands import remove_islands
 from uncol.job import Structure
 from uncol.uncertainty import normalized_entropy
-from uncol.volume import SliceView, Volume
+from uncol.volume import UNKNOWN_LABEL, SliceView, Volume
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,10 @@ class SegmentationBuilder:
         self._uncertainty_stack[index] = normalized_entropy(probabilities[None])[0].numpy()
 
     def put_known(self, index: int, classes: NDArray[np.uint8]) -> None:
-        """Enter one annotated slice as it is, without uncertainty: class indices (H, W), 0 background."""
-        self._label_stack[index] = self._values[classes]
-        self._uncertainty_stack[index] = 0
+        """Enter the annotated pixels of a slice as they are, without uncertainty: class indices (H, W), 255 unknown."""
+        known = classes != UNKNOWN_LABEL
+        self._label_stack[index][known] = self._values[classes[known]]
+        self._uncertainty_stack[index][known] = 0
 
     def remove_islands(self, in_one_piece: Sequence[bool]) -> None:
         """Take islands away from the structures that are known to be in one piece; their uncertainty stays."""

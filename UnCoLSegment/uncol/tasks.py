@@ -108,18 +108,18 @@ def segment_image(job: SegmentJob, around: Surroundings) -> tuple[Segmentation, 
 
 
 def run_fine_tune(job: FineTuneJob, config: Config, around: Surroundings) -> Document:
-    """Train a model from files, write it and, if wanted, its proposal; return the model's summary.
+    """Train a model from files, write it and, if wanted, its proposal; return what there is to tell of both.
 
     Raises:
         UncolError: If an input cannot be used or the output cannot be written.
     """
     if job.proposal is None:
-        model = train_model(job, config, around)
-    else:
-        check_writable(job.proposal)
-        model, proposal, report = train_and_propose(job, config, around)
-        _write_segmentation(job.proposal, proposal, report)
-    return {"out": str(job.out), **_summary(model)}
+        return {"out": str(job.out), **_summary(train_model(job, config, around))}
+    check_writable(job.proposal)
+    model, proposal, report = train_and_propose(job, config, around)
+    _write_segmentation(job.proposal, proposal, report)
+    told = {"out": str(job.proposal), **{name: report[name] for name in ("by_both_teachers", "structures", "notes")}}
+    return {"out": str(job.out), **_summary(model), "proposal": told}
 
 
 def train_model(job: FineTuneJob, config: Config, around: Surroundings) -> Model:
@@ -172,12 +172,12 @@ def _train(job: FineTuneJob, config: Config, around: Surroundings) -> Run:
         cache=EmbeddingCache(around.cache),
         base=around.load_model(job.base) if job.base else None,
     )
-    report = (
-        around.report
-        if around.preview is None
-        else Preview(around.preview, setup, job.out, around.report, around.should_stop)
-    )
+    order = around.preview
+    preview = None if order is None else Preview(order, setup, job.out, around.report, around.should_stop)
+    report = preview or around.report
     run = train(setup, job.out, resume=job.resume, report=report, should_stop=around.should_stop)
+    if preview is not None:
+        preview.end()
     setup.cache.trim()
     return run
 

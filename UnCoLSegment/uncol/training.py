@@ -99,6 +99,7 @@ def train(
             update_specialized_teacher(run.specialized_teacher, run.student, run.step, run.config.teachers.ema_decay)
         run.end_step()
 
+    run.end()
     return run
 
 

@@ -83,7 +83,7 @@ def test_annotated_slices_do_not_count(data: Path) -> None:
 def test_dice_is_told_by_the_distance_to_the_nearest_annotated_slice(
     tmp_path: Path, write_case: Callable[..., None], write_splits: Callable[..., None]
 ) -> None:
-    # Slices 0 and 4 of six are annotated: 1, 3 and 5 are one slice (2 mm) away from one, 2 is two. Slice 5 is empty.
+    # Slices 0 and 4 of six are annotated: 1 and 3 are one slice (2 mm) away from one, 2 is two. 5 lies beyond them.
     labels = np.repeat(REFERENCE[:1], 6, axis=0)
     labels[5] = 0
     for case_id in "ac":
@@ -94,11 +94,25 @@ def test_dice_is_told_by_the_distance_to_the_nearest_annotated_slice(
     found = labels.astype(np.uint8)
     found[1, 0, 1:3] = 0  # 2 of 4 voxels one slice away are missed
     found[2, 0, 4] = 0  # the only one of the cyst two slices away
+    found[5] = 1  # wrong, but not between annotated slices
 
     liver, cyst = score_case("c", Prediction(reader.reference("c").with_voxels(found)), reader, 4).labels
 
     assert liver.dice_by_distance == ((2.0, pytest.approx(2 * 2 / (2 + 4), abs=1e-5)), (4.0, 1.0))
     assert cyst.dice_by_distance == ((2.0, 1.0), (4.0, 0.0))
+
+
+def test_a_distance_at_which_a_structure_is_not_has_no_dice_whatever_is_found_there(data: Path) -> None:
+    structures = (Structure(1, "liver"), Structure(2, "cyst"))
+    reader = reader_of(data, supervision="slices", volume="c", structures=structures, labeled_counts=(2,))
+    without_cyst = reader.reference("c").voxels.copy()
+    without_cyst[1] = np.where(without_cyst[1] == 2, 0, without_cyst[1])
+    reader._labels = lambda _: reader_of(data).reference("c").with_voxels(without_cyst)
+
+    _liver, cyst = score_case("c", prediction_in(reader, {}), reader, 2).labels  # it finds a cyst in slice 1
+
+    assert cyst.dice == 0
+    assert cyst.dice_by_distance == ()
 
 
 def test_whole_cases_have_no_distance_to_annotated_slices(data: Path) -> None:

@@ -6,7 +6,9 @@ from uncol.benchmark.comparison import Comparison
 from uncol.benchmark.plot_style import FONT_PT, INK, STYLES, dress, make_figure, png_of
 from uncol.benchmark.protocol import UNCOL
 
-_WIDTH_IN, _HEIGHT_IN = 4.2, 4.4
+_WIDTH_IN, _HEIGHT_IN, _LEAST_WIDTH_IN = 4.2, 4.4, 5.6
+_NAMES_PER_PLOT = 2
+"""Names of methods that fit beside each other below one plot."""
 
 
 def distance_png(comparison: Comparison) -> bytes | None:
@@ -14,7 +16,7 @@ def distance_png(comparison: Comparison) -> bytes | None:
     counts = sorted(count for count, rows in comparison.groups.items() if any(row.dice_by_distance for row in rows))
     if not counts:
         return None
-    figure = make_figure(_WIDTH_IN * len(counts), _HEIGHT_IN)
+    figure = make_figure(max(_LEAST_WIDTH_IN, _WIDTH_IN * len(counts)), _HEIGHT_IN)
     panels = figure.subplots(1, len(counts), sharex=True, sharey=True, squeeze=False).ravel()
     drawn = {}
     for axes, count in zip(panels, counts, strict=True):
@@ -35,5 +37,6 @@ def distance_png(comparison: Comparison) -> bytes | None:
         axes.set_xlim(left=0)
     panels[0].set_ylabel("Dice", fontsize=FONT_PT, color=INK)
     figure.suptitle(f"{comparison.benchmark.name}: Dice where nobody annotated", fontsize=FONT_PT + 1, color=INK)
-    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=len(drawn), frameon=False)
+    columns = min(len(drawn), _NAMES_PER_PLOT * len(counts))
+    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=columns, frameon=False)
     return png_of(figure)

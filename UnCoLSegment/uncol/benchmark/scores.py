@@ -9,7 +9,6 @@ from typing import Any, Self
 import numpy as np
 
 from uncol.benchmark.cases import CaseReader
-from uncol.error_detection import Mask
 from uncol.evaluation import Evaluation, evaluate
 from uncol.job import AnnotatedSlices, Structure
 from uncol.metrics import dice
@@ -44,9 +43,9 @@ class LabelScore:
         asd_mm: Mean surface distance, likewise.
         prediction_voxels: Predicted voxels that were scored.
         reference_voxels: Reference voxels that were scored.
-        dice_by_distance: Pairs of a distance to the nearest annotated slice, in mm, and the Dice of all slices there,
-            nearest first; slices that hold the structure in neither mask are left out. Empty where whole cases are
-            labeled.
+        dice_by_distance: Pairs of a distance to the nearest annotated slice, in mm, and the Dice of all slices at that
+            distance, nearest first. Slices beyond the annotated ones do not count, and a distance at which the
+            reference does not show the structure is left out. Empty where whole cases are labeled.
     """
 
     case: str
@@ -172,19 +171,21 @@ def _dice_by_distance(
 ) -> tuple[tuple[float, float], ...]:
     if annotated is None:
         return ()
-    gaps = np.abs(np.arange(reference.shape_kji[0])[:, None] - np.array(annotated.indices)).min(axis=1)
-    found = (labels.voxels == structure.value) & (reference.voxels != UNKNOWN_LABEL)
-    wanted = reference.voxels == structure.value
-    spacing_mm = reference.spacing_mm[2]
-    return tuple(
-        (round(int(gap) * spacing_mm, _DIGITS), round(dice(found[gaps == gap], wanted[gaps == gap]), _DIGITS))
-        for gap in np.unique(gaps[gaps > 0])
-        if _holds_any(found[gaps == gap], wanted[gaps == gap])
+    first, last = annotated.indices[0], annotated.indices[-1]
+    gaps = np.abs(np.arange(first, last + 1)[:, None] - np.array(annotated.indices)).min(axis=1)
+    found, wanted, known = (
+        mask[first : last + 1]
+        for mask in (
+            labels.voxels == structure.value,
+            reference.voxels == structure.value,
+            reference.voxels != UNKNOWN_LABEL,
+        )
     )
-
-
-def _holds_any(*masks: Mask) -> bool:
-    return any(bool(mask.any()) for mask in masks)
+    return tuple(
+        (round(gap * reference.spacing_mm[2], _DIGITS), round(dice((found & known)[at], wanted[at]), _DIGITS))
+        for gap in range(1, int(gaps.max()) + 1)
+        if wanted[at := gaps == gap].any()
+    )
 
 
 def _rounded(value: float | None) -> float | None:

@@ -122,6 +122,7 @@ def _proposed(setup: FineTuneSetup, cases: Cases, folder: Path, report: Report, 
     """Train to the end and take what is proposed for the one image; the model itself is not needed."""
     run = train_run(setup, folder, resume=has_checkpoint(folder), report=report, should_stop=should_stop)
     (case_id,), found = cases.test, propose(run).segmentation
+    setup.cache.trim()
 
     def predictions() -> Iterator[tuple[str, Prediction]]:
         yield case_id, Prediction(found.labels, found.uncertainty)
