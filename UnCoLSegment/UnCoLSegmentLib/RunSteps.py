@@ -101,7 +101,7 @@ class RunSteps:
             report, _shown = yield from self._segment(segmenting, folder, ())
         return RunResult(
             kind="fineTune",
-            message=verdict.sentence,
+            message=_verdictText(verdict, report),
             notes=(*inputs.notes, *_notesIn(self._training(training.name)), *_notesIn(report)),
             seconds=time.monotonic() - began,
             modelName=training.name,
@@ -259,6 +259,14 @@ def _structureFields(structures: tuple[Structure, ...]) -> list[dict[str, Any]]:
 
 def _notesIn(document: dict[str, Any]) -> tuple[str, ...]:
     return tuple(map(str, document.get("notes", ())))
+
+
+def _verdictText(verdict: Rounds.Verdict, report: dict[str, Any]) -> str:
+    if verdict.isBetter or not report.get("by_both_teachers"):
+        return verdict.sentence
+    return _("{verdict} What is proposed here is the new one's and the foundation model's all the same.").format(
+        verdict=verdict.sentence
+    )
 
 
 def _foundText(report: dict[str, Any], inputs: Inputs) -> str:
