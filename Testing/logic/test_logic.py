@@ -343,8 +343,8 @@ def test_what_both_teachers_propose_is_shown_also_if_the_model_is_not_better(use
     result = user.fineTune(heldOut=0.85, found=np.roll(user.truth, 2, axis=2))
 
     assert result.message == (
-        "Not better than before - kept the old model (Dice 0.85, before 0.90). What is proposed here is the new one's "
-        "and the foundation model's all the same."
+        "Not better than before - kept the old model (Dice 0.85, before 0.90). The proposal shown was still made by "
+        "the new model, together with the foundation model."
     )
     assert (result.activated, user.logic.store.active, user.parameters.modelName) == (False, "liver", "liver")
     assert user.engine.asked("segment") is None

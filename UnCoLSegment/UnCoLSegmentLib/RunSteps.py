@@ -264,9 +264,8 @@ def _notesIn(document: dict[str, Any]) -> tuple[str, ...]:
 def _verdictText(verdict: Rounds.Verdict, report: dict[str, Any]) -> str:
     if verdict.isBetter or not report.get("by_both_teachers"):
         return verdict.sentence
-    return _("{verdict} What is proposed here is the new one's and the foundation model's all the same.").format(
-        verdict=verdict.sentence
-    )
+    text = _("{verdict} The proposal shown was still made by the new model, together with the foundation model.")
+    return text.format(verdict=verdict.sentence)
 
 
 def _foundText(report: dict[str, Any], inputs: Inputs) -> str:

@@ -102,14 +102,18 @@ def test_dice_is_told_by_the_distance_to_the_nearest_annotated_slice(
     assert cyst.dice_by_distance == ((2.0, 1.0), (4.0, 0.0))
 
 
-def test_a_distance_at_which_a_structure_is_not_has_no_dice_whatever_is_found_there(data: Path) -> None:
+def test_a_distance_at_which_a_structure_is_not_has_no_dice_whatever_is_found_there(
+    tmp_path: Path, write_case: Callable[..., None], write_splits: Callable[..., None]
+) -> None:
+    labels = REFERENCE.copy()
+    labels[1, 0, 4] = 0  # no cyst in the only slice that is not annotated
+    for case_id in "ac":
+        write_case(tmp_path / "hippocampus", case_id, np.arange(15.0).reshape(3, 1, 5), labels)
+    write_splits(tmp_path / "hippocampus", train=["a"], test=["c"], labeled_1=["a"])
     structures = (Structure(1, "liver"), Structure(2, "cyst"))
-    reader = reader_of(data, supervision="slices", volume="c", structures=structures, labeled_counts=(2,))
-    without_cyst = reader.reference("c").voxels.copy()
-    without_cyst[1] = np.where(without_cyst[1] == 2, 0, without_cyst[1])
-    reader._labels = lambda _: reader_of(data).reference("c").with_voxels(without_cyst)
+    reader = reader_of(tmp_path, supervision="slices", volume="c", structures=structures, labeled_counts=(2,))
 
-    _liver, cyst = score_case("c", prediction_in(reader, {}), reader, 2).labels  # it finds a cyst in slice 1
+    _liver, cyst = score_case("c", prediction_in(reader, {}), reader, 2).labels  # it finds one there
 
     assert cyst.dice == 0
     assert cyst.dice_by_distance == ()
