@@ -45,7 +45,7 @@ test-panel: $(MRML_STAMP)  ## test the panel on Slicer's own MRML, with stand-in
 	done; fi
 
 test-scene: $(MRML_STAMP)  ## test scene, logic and engine process on Slicer's own MRML
-	$(BIN)/python -m pytest Testing/bridge
+	$(BIN)/python -m pytest Testing/scene
 	$(BIN)/python -m pytest Testing/logic
 
 test-fast: $(STAMP)  ## run the tests that need no GPU, no shared images and little time

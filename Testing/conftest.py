@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from uncol.volume import Volume
+from uncol.core.volume import Volume
 
 ROOT = Path(__file__).resolve().parents[1]
 ENGINE_FOLDER = ROOT / "UnCoLSegment"

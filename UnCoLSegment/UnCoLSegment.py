@@ -40,7 +40,7 @@ class UnCoLSegment(ScriptedLoadableModule):
 
 def onStartupCompleted():
     """Offer the sample CT; nothing is fetched before the user clicks on it."""
-    from UnCoLSegmentLib.SampleDataSources import registerSampleData
+    from UnCoLSegmentLib.SampleData import registerSampleData
 
     registerSampleData(MODULE_FOLDER)
 
@@ -54,7 +54,7 @@ class UnCoLSegmentWidget(ScriptedLoadableModuleWidget):
 
     def setup(self):
         """Build the panel when the user opens the module for the first time."""
-        from UnCoLSegmentLib.Widget import Widget
+        from UnCoLSegmentLib.Panel.Widget import Widget
 
         ScriptedLoadableModuleWidget.setup(self)
         self.logic = UnCoLSegmentLogic()

@@ -59,7 +59,7 @@ def test_loading_the_module_loads_nothing_heavy_and_no_network(imported) -> None
 
 
 def test_opening_the_panel_loads_nothing_heavy_and_no_network() -> None:
-    loaded = set(import_module(MODULE_FOLDER, "UnCoLSegmentLib.Widget")["loaded"])
+    loaded = set(import_module(MODULE_FOLDER, "UnCoLSegmentLib.Panel.Widget")["loaded"])
 
     assert "UnCoLSegmentLib.Logic" in loaded
     assert {name for name in loaded if name.partition(".")[0] in HEAVY or name in NETWORK} == set()
@@ -92,9 +92,9 @@ def test_the_extension_made_of_the_listed_files_alone_can_be_imported(installed:
 def test_the_engine_made_of_the_listed_files_alone_runs(installed: Path) -> None:
     program = (
         "import sys; sys.path = [sys.argv[1]] + [each for each in sys.path if not each.endswith('UnCoLSegment')];"
-        "import uncol.cli, uncol.worker; print(uncol.worker.__file__)"
+        "import uncol.cli.main, uncol.worker.server; print(uncol.worker.server.__file__)"
     )
 
     ended = subprocess.run([sys.executable, "-c", program, str(installed)], capture_output=True, text=True, check=False)
 
-    assert ended.stdout.strip() == str(installed / "uncol" / "worker.py"), ended.stderr
+    assert ended.stdout.strip() == str(installed / "uncol" / "worker" / "server.py"), ended.stderr

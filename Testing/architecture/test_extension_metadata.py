@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from uncol.sample_data import CT_ABDOMEN
+from uncol.demo.sample_data import CT_ABDOMEN
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE_FOLDER = ROOT / "UnCoLSegment"
@@ -145,7 +145,7 @@ def test_slicers_own_packages_are_never_installed_over() -> None:
 
 
 def test_the_sample_in_slicer_is_the_one_of_the_command_line() -> None:
-    text = (MODULE_FOLDER / "UnCoLSegmentLib" / "SampleDataSources.py").read_text(encoding="utf-8")
+    text = (MODULE_FOLDER / "UnCoLSegmentLib" / "SampleData.py").read_text(encoding="utf-8")
 
     assert f'SHA256 = "{CT_ABDOMEN.sha256}"' in text
     assert f'FILE_NAME = "{CT_ABDOMEN.file_name}"' in text

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from uncol.volume import Volume
+from uncol.core.volume import Volume
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = ROOT / "UnCoLSegment" / "uncol"

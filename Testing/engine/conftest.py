@@ -15,7 +15,7 @@ if str(Path(__file__).resolve().parent) not in sys.path:
 from small_models import write_model  # only now it can be found
 from worker_child import Child
 
-from uncol.model_store import Store
+from uncol.core.model_store import Store
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from uncol.prompts import mask_of_box
-from uncol.teachers.generalized import Decoded
-from uncol.transforms import SliceFrame, frame_with_longest_side
+from uncol.data.transforms import SliceFrame, frame_with_longest_side
+from uncol.foundation.boxes import mask_of_box
+from uncol.foundation.promptable import Decoded
 
 
 class ThresholdTeacher:

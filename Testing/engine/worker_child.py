@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from uncol.messages import PROTOCOL, WORKER_ENVIRONMENT
-from uncol.model_store import Store
-from uncol.nrrd import write_nrrd
-from uncol.volume import Volume
+from uncol.core.model_store import Store
+from uncol.core.protocol import PROTOCOL, WORKER_ENVIRONMENT
+from uncol.core.volume import Volume
+from uncol.core.volume_files import write_nrrd
 
 ENGINE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
 ENDS = ("result", "error", "cancelled")

@@ -11,7 +11,7 @@ import slicer.util
 import vtk
 from numpy.typing import NDArray
 
-from uncol.volume import Volume
+from uncol.core.volume import Volume
 
 TURN = np.array([[0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], dtype=float)
 """A quarter turn about S: R becomes A, A becomes L."""

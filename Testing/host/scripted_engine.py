@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from uncol.nrrd import read_nrrd, write_nrrd
-from UnCoLSegmentLib.Signal import Signal
+from uncol.core.volume_files import read_nrrd, write_nrrd
+from UnCoLSegmentLib.Engine.Signal import Signal
 
 MODEL_FILES = ("model.json", "weights.safetensors")
 

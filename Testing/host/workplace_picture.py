@@ -13,7 +13,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QImage, QPainter, QPixmap
 from slice_view import SliceView
 
-from UnCoLSegmentLib import Grids
+from UnCoLSegmentLib.Scene import Grids
 
 _GAP = 6  # pixels
 _COLOR_COUNT = 256

@@ -21,11 +21,11 @@ import stand_ins  # noqa: E402, F401  # makes slicer.i18n and the like importabl
 from host import Host  # noqa: E402
 from parameters import Parameters  # noqa: E402
 
-from UnCoLSegmentLib.EngineProcess import EngineProcess, engineCommand, engineEnvironment  # noqa: E402
+from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess, engineCommand, engineEnvironment  # noqa: E402
+from UnCoLSegmentLib.Engine.Run import RunState  # noqa: E402
+from UnCoLSegmentLib.Engine.Signal import Signal  # noqa: E402
 from UnCoLSegmentLib.Logic import Logic  # noqa: E402
-from UnCoLSegmentLib.Run import RunState  # noqa: E402
 from UnCoLSegmentLib.SelfTest import LoopDriver, makePhantomVolume  # noqa: E402
-from UnCoLSegmentLib.Signal import Signal  # noqa: E402
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import pytest
 import slicer.util
 from parameters import Parameters
 
-from uncol.phantom import LIVER, make_phantom
-from UnCoLSegmentLib import Bridge, RunScene
-from UnCoLSegmentLib.Run import RunState
+from uncol.demo.phantom import LIVER, make_phantom
+from UnCoLSegmentLib.Engine.Run import RunState
+from UnCoLSegmentLib.Scene import Bridge, RunScene
 from UnCoLSegmentLib.SelfTest import LoopDriver
 
 ROOT = Path(__file__).resolve().parents[2]

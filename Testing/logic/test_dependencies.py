@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import slicer
 
-from uncol.errors import CancelledError
+from uncol.core.errors import CancelledError
 from UnCoLSegmentLib import Dependencies
 
 REQUIREMENTS = Path(__file__).resolve().parents[2] / "UnCoLSegment" / "Resources" / "requirements.txt"

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from UnCoLSegmentLib.EngineProcess import EngineProcess, engineCommand, engineEnvironment
+from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess, engineCommand, engineEnvironment
 
 MODULE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
 PATIENCE_S = 20.0

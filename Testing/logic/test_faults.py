@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import slicer
 
-from UnCoLSegmentLib.EngineProcess import EngineProcess, engineEnvironment
+from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess, engineEnvironment
+from UnCoLSegmentLib.Engine.Run import RunState
 from UnCoLSegmentLib.Logic import Logic
-from UnCoLSegmentLib.Run import RunState
 
 MODULE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
 PATIENCE_S = 120.0

@@ -15,11 +15,12 @@ import slicer.util
 from parameters import Parameters, Plane, SegmentFrom
 from scripted_engine import ScriptedEngine, writeModel
 
-from uncol.errors import DataError
-from uncol.nrrd import read_nrrd, write_nrrd
-from UnCoLSegmentLib import Obstacles, Run
+from uncol.core.errors import DataError
+from uncol.core.volume_files import read_nrrd, write_nrrd
+from UnCoLSegmentLib import Preconditions
+from UnCoLSegmentLib.Engine import Run
+from UnCoLSegmentLib.Engine.Run import RunState
 from UnCoLSegmentLib.Logic import Logic
-from UnCoLSegmentLib.Run import RunState
 from UnCoLSegmentLib.SelfTest import LoopDriver, makePhantomVolume
 
 PATIENCE_S = 20.0
@@ -154,9 +155,9 @@ def test_a_box_outside_of_the_volume_is_refused_before_anything_starts(user: Use
 
 
 def test_the_name_of_a_checkpoint_is_the_engines() -> None:
-    from uncol.checkpoints import CHECKPOINT_FILE
+    from uncol.models.checkpoints import CHECKPOINT_FILE
 
-    assert Obstacles.CHECKPOINT_FILE == CHECKPOINT_FILE
+    assert Preconditions.CHECKPOINT_FILE == CHECKPOINT_FILE
 
 
 # What the engine is asked
@@ -438,7 +439,7 @@ def test_starting_anew_removes_the_unfinished_run(user: User) -> None:
     user.driver.annotate([5, 8])
     unfinished = user.logic.store.folder / "liver"
     unfinished.mkdir(parents=True)
-    (unfinished / Obstacles.CHECKPOINT_FILE).write_bytes(b"learned")
+    (unfinished / Preconditions.CHECKPOINT_FILE).write_bytes(b"learned")
     user.parameters.runName = "liver"
     assert user.logic.whyNotResume(user.parameters) == ""
 
@@ -454,7 +455,7 @@ def test_a_resumed_run_goes_on_in_its_folder_and_is_not_scored_again(user: User)
     user.untilAsked("fine_tune")
     folder = user.logic.store.folder / user.parameters.runName
     folder.mkdir(parents=True)
-    (folder / Obstacles.CHECKPOINT_FILE).write_bytes(b"learned")
+    (folder / Preconditions.CHECKPOINT_FILE).write_bytes(b"learned")
     user.logic.cancel()
     user.engine.say("fine_tune", "cancelled", resumable=True)
     assert user.end() == ("cancelled", "Cancelled. What was learned is saved; Resume goes on from there.")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from uncol.job import Structure
-from uncol.volume import UNKNOWN_LABEL
-from UnCoLSegmentLib.Rounds import (
+from uncol.core.jobs import Structure
+from uncol.core.volume import UNKNOWN_LABEL
+from UnCoLSegmentLib.Scene.Rounds import (
     baseFor,
     errorAuroc,
     judge,

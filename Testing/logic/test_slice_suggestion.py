@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from uncol.errors import DataError
-from uncol.job import Structure
-from uncol.segmentation import Segmentation
-from uncol.suggestion import suggest_slice
-from uncol.volume import Volume, view_slices
-from UnCoLSegmentLib.SliceSuggestion import SliceScores, scoreSlices, suggest
+from uncol.core.errors import DataError
+from uncol.core.jobs import Structure
+from uncol.core.volume import Volume, view_slices
+from uncol.demo.suggestion import suggest_slice
+from uncol.inference.result import Segmentation
+from UnCoLSegmentLib.Scene.SliceSuggestion import SliceScores, scoreSlices, suggest
 
 LIVER, SPLEEN = Structure(1, "liver"), Structure(2, "spleen")
 

@@ -12,7 +12,7 @@ import slicer
 import slicer.util
 import vtk
 
-from uncol.phantom import LIVER, make_phantom
+from uncol.demo.phantom import LIVER, make_phantom
 
 MINUTES = float(os.environ.get("UNCOL_CLICK_MINUTES", "0.5"))
 PATIENCE_S = 400.0 + 60 * MINUTES

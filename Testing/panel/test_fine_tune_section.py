@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import slicer
 
-from uncol.job import Structure
-from uncol.model_files import CHECKPOINT_FILE
+from uncol.core.jobs import Structure
+from uncol.core.model_folder import CHECKPOINT_FILE
 
 LIVER = [Structure(1, "liver")]
 
@@ -180,7 +180,7 @@ def test_a_round_whose_new_slices_are_empty_says_so(learning: Any, engine: Any, 
 
 
 def test_rounds_of_before_that_do_not_say_whether_there_was_a_proposal_are_shown(annotated: Any) -> None:
-    from UnCoLSegmentLib import Rounds
+    from UnCoLSegmentLib.Scene import Rounds
 
     volume = annotated.parameters.inputVolume.GetID()
     entry = {"number": 1, "volume": volume, "annotated": ["K:3"], "scored": [], "dice": {}, "activated": True}
@@ -198,7 +198,7 @@ def test_a_model_is_not_called_measured_where_nothing_was_held_out(learning: Any
 
 
 def test_a_preview_is_not_called_measured(learning: Any, engine: Any, phantom: Any) -> None:
-    from uncol.nrrd import read_nrrd, write_nrrd
+    from uncol.core.volume_files import read_nrrd, write_nrrd
 
     folder = Path(engine.asked("fine_tune")["job"])
     image = read_nrrd(folder / "image.nrrd")
@@ -224,7 +224,7 @@ def test_a_model_that_is_not_better_is_kept_but_not_used(learning: Any, engine: 
 
     assert learning.shown("fineTune").startswith("Not better than before - kept the old model")
     assert learning.logic.store.active == "liver"
-    from UnCoLSegmentLib import Rounds
+    from UnCoLSegmentLib.Scene import Rounds
 
     # Slice 9 is new: the proposal lies two voxels beside the liver there.
     dice = Rounds.scoreSlices(phantom.liver.astype("uint8"), LIVER, phantom.proposed.astype("uint8"), LIVER, ["K:9"])[

@@ -19,7 +19,7 @@ def stocked(openPanel: Any, engine: Any, modelFolder: Path) -> Any:
     """The panel with two models, of which "liver-2" is in use and "liver" was before."""
     from scripted_engine import writeModel
 
-    from uncol.model_store import Store
+    from uncol.core.model_store import Store
 
     writeModel(modelFolder / "liver", ["liver"], {"liver": 0.91})
     writeModel(modelFolder / "liver-2", ["liver", "tumor"], {"liver": 0.93, "tumor": 0.7})

@@ -17,7 +17,7 @@ from types import ModuleType
 import slicer.util
 from slicer.i18n import tr as _
 
-from uncol.errors import CancelledError, UncolError
+from uncol.core.errors import CancelledError, UncolError
 
 REQUESTER = "UnCoL"
 TORCH = "torch>=2.8"

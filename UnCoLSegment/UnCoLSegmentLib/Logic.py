@@ -11,18 +11,19 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from uncol.errors import CancelledError, DataError
-from uncol.job import Progress
-from uncol.model_store import Store
-from uncol.nrrd import read_nrrd
-from uncol.volume import Volume, view_slices
-from UnCoLSegmentLib import Bridge, Obstacles, Rounds
-from UnCoLSegmentLib.EngineProcess import EngineProcess, engineCommand, engineEnvironment
-from UnCoLSegmentLib.Run import Run, RunResult, RunState, Steps, inThread, messageAndDetails
-from UnCoLSegmentLib.RunScene import Inputs, RunScene, Shown, annotatedSlices, resultInScene, roundsOf
-from UnCoLSegmentLib.RunSteps import RunSteps, Training
-from UnCoLSegmentLib.Signal import Signal
-from UnCoLSegmentLib.SliceSuggestion import SliceScores, Suggestion, scoreSlices, suggest
+from uncol.core.errors import CancelledError, DataError
+from uncol.core.jobs import Progress
+from uncol.core.model_store import Store
+from uncol.core.volume import Volume, view_slices
+from uncol.core.volume_files import read_nrrd
+from UnCoLSegmentLib import Preconditions
+from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess, engineCommand, engineEnvironment
+from UnCoLSegmentLib.Engine.Run import Run, RunResult, RunState, Steps, inThread, messageAndDetails
+from UnCoLSegmentLib.Engine.RunSteps import RunSteps, Training
+from UnCoLSegmentLib.Engine.Signal import Signal
+from UnCoLSegmentLib.Scene import Bridge, Rounds
+from UnCoLSegmentLib.Scene.RunScene import Inputs, RunScene, Shown, annotatedSlices, resultInScene, roundsOf
+from UnCoLSegmentLib.Scene.SliceSuggestion import SliceScores, Suggestion, scoreSlices, suggest
 
 MODULE_FOLDER = Path(__file__).resolve().parents[1]
 PREVIEW_EVERY_S = 30.0
@@ -41,7 +42,7 @@ class Logic:
 
     Signals:
         stateChanged: The state is another one.
-        progressed: How far the run has come, a `uncol.job.Progress`.
+        progressed: How far the run has come, a `uncol.core.jobs.Progress`.
         finished: The run ended well, a `RunResult`.
         failed: It did not, or could not start: a sentence for the user, details for a developer.
         cancelled: It was stopped: a sentence.
@@ -82,15 +83,15 @@ class Logic:
 
     def whyNotSegment(self, parameters: Any) -> str:
         """Return what is missing for `segment`, as a sentence; "" if nothing is."""
-        return self._whyBusy() or Obstacles.toSegment(parameters, self.store)
+        return self._whyBusy() or Preconditions.toSegment(parameters, self.store)
 
     def whyNotFineTune(self, parameters: Any) -> str:
         """Return what is missing for `fineTune`, as a sentence; "" if nothing is."""
-        return self._whyBusy() or Obstacles.toFineTune(parameters)
+        return self._whyBusy() or Preconditions.toFineTune(parameters)
 
     def whyNotResume(self, parameters: Any) -> str:
         """Return what is missing for `resumeFineTune`, as a sentence; "" if nothing is."""
-        return self._whyBusy() or Obstacles.toResume(parameters, self.store) or Obstacles.toFineTune(parameters)
+        return self._whyBusy() or Preconditions.toResume(parameters, self.store) or Preconditions.toFineTune(parameters)
 
     def segment(self, parameters: Any) -> None:
         """Propose a segmentation: from a box, from annotated slices or with a model."""
@@ -227,7 +228,7 @@ class Logic:
 
     def _cancelledText(self, run: Run) -> str:
         name = self._training.name if run.kind == "fineTune" and self._training else ""
-        if name and Obstacles.hasCheckpoint(self.store, name):
+        if name and Preconditions.hasCheckpoint(self.store, name):
             return _("{reason} What was learned is saved; Resume goes on from there.").format(reason=run.error)
         return str(run.error)
 

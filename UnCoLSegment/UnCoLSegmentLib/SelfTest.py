@@ -15,9 +15,9 @@ import slicer
 import slicer.util
 from numpy.typing import NDArray
 
-from UnCoLSegmentLib import Annotations, Bridge
+from UnCoLSegmentLib.Engine.Run import RunResult, RunState
 from UnCoLSegmentLib.Logic import Logic
-from UnCoLSegmentLib.Run import RunResult, RunState
+from UnCoLSegmentLib.Scene import AnnotatedSlices, Bridge
 
 STRUCTURE = "liver"
 
@@ -108,10 +108,12 @@ class LoopDriver:
         slicer.util.updateSegmentBinaryLabelmapFromArray(
             painted, parameters.segmentation, STRUCTURE, parameters.inputVolume
         )
-        table = Annotations.AnnotatedTable.fromText(parameters.annotatedSlices)
+        table = AnnotatedSlices.AnnotatedTable.fromText(parameters.annotatedSlices)
         for index in slices:
-            table = Annotations.markComplete(table, "K", index, True)
-        table = Annotations.detectAnnotated(parameters.segmentation, parameters.proposal, parameters.inputVolume, table)
+            table = AnnotatedSlices.markComplete(table, "K", index, True)
+        table = AnnotatedSlices.detectAnnotated(
+            parameters.segmentation, parameters.proposal, parameters.inputVolume, table
+        )
         parameters.annotatedSlices = table.toText()
 
     def fineTune(self, steps: int) -> RunResult:

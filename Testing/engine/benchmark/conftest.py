@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from uncol.benchmark.cases import CaseReader, Cases
-from uncol.benchmark.protocol import BENCHMARKS
 from uncol.benchmark.runs import RunResult, RunSpec, TrainedRun, Trainer
 from uncol.benchmark.scores import LabelScore, Prediction, UncertaintyScore
-from uncol.errors import CancelledError
-from uncol.io import write_results
-from uncol.job import Progress, Report, ShouldStop
-from uncol.volume import Volume
+from uncol.benchmark.suites import BENCHMARKS
+from uncol.core.errors import CancelledError
+from uncol.core.jobs import Progress, Report, ShouldStop
+from uncol.core.volume import Volume
+from uncol.data.io import write_results
 
 SHAPE_KJI = (8, 10, 12)
 TRAIN = [f"hippocampus_{number:03d}" for number in range(1, 7)]

@@ -12,9 +12,9 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 
 from uncol.benchmark.cases import CaseReader, check_values, scale_by_itself, select_structures
-from uncol.benchmark.protocol import BENCHMARKS
-from uncol.errors import DataError
-from uncol.job import AnnotatedSlices, Structure
+from uncol.benchmark.suites import BENCHMARKS
+from uncol.core.errors import DataError
+from uncol.core.jobs import AnnotatedSlices, Structure
 
 HIPPOCAMPUS = BENCHMARKS["hippocampus"]
 LIVER = replace(BENCHMARKS["sparse-slices-liver"], folder="hippocampus", structures=(Structure(2, "liver"),))

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from uncol.benchmark.comparison import Comparison, compare, describe_machine
-from uncol.benchmark.protocol import BENCHMARKS
 from uncol.benchmark.runs import RunResult
 from uncol.benchmark.scores import UncertaintyScore
+from uncol.benchmark.suites import BENCHMARKS
 
 MakeResult = Callable[..., RunResult]
 HIPPOCAMPUS = BENCHMARKS["hippocampus"]

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from uncol.benchmark.comparison import compare
 from uncol.benchmark.distance_plot import distance_png
-from uncol.benchmark.protocol import BENCHMARKS
 from uncol.benchmark.runs import RunResult
+from uncol.benchmark.suites import BENCHMARKS
 
 MakeResult = Callable[..., RunResult]
 NAME = "sparse-slices-liver"

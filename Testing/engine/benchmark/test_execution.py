@@ -12,8 +12,8 @@ import pytest
 from uncol.benchmark.cases import CaseReader
 from uncol.benchmark.execution import carry_out, machine, versions
 from uncol.benchmark.runs import RunSpec, RunStore, Trainer
-from uncol.errors import CancelledError, DataError
-from uncol.job import Progress
+from uncol.core.errors import CancelledError, DataError
+from uncol.core.jobs import Progress
 
 
 class Told:

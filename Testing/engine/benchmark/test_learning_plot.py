@@ -10,8 +10,8 @@ import pytest
 
 from uncol.benchmark.comparison import compare
 from uncol.benchmark.learning_plot import learning_png, mean_curve
-from uncol.benchmark.protocol import BENCHMARKS
 from uncol.benchmark.runs import RunResult
+from uncol.benchmark.suites import BENCHMARKS
 
 MakeResult = Callable[..., RunResult]
 

@@ -9,10 +9,10 @@ import pytest
 
 from uncol.benchmark.cases import CaseReader
 from uncol.benchmark.plan import Choice, plan_runs
-from uncol.benchmark.protocol import BENCHMARKS, Benchmark
 from uncol.benchmark.runs import RunSpec
 from uncol.benchmark.splits import Splits
-from uncol.errors import ConfigError
+from uncol.benchmark.suites import BENCHMARKS, Benchmark
+from uncol.core.errors import ConfigError
 
 ACDC = BENCHMARKS["acdc"]
 SPLITS = Splits(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from uncol.benchmark.plot_style import STYLES
-from uncol.benchmark.protocol import METHODS
+from uncol.benchmark.suites import METHODS
 
 
 def test_every_method_has_its_color_and_its_marker() -> None:

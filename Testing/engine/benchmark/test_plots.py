@@ -8,8 +8,8 @@ import pytest
 
 from uncol.benchmark.comparison import Comparison, compare
 from uncol.benchmark.plots import dice_png, fullest_count, in_order_of_labels, spread
-from uncol.benchmark.protocol import BENCHMARKS
 from uncol.benchmark.runs import RunResult
+from uncol.benchmark.suites import BENCHMARKS
 
 MakeResult = Callable[..., RunResult]
 PNG = b"\x89PNG\r\n\x1a\n"

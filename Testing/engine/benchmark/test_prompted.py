@@ -7,12 +7,12 @@ import pytest
 from threshold_teacher import ThresholdTeacher
 
 from uncol.benchmark.prompted import segment_prompted
-from uncol.checkpoints import ModelCard
-from uncol.config import Config, TeacherConfig
-from uncol.errors import CancelledError
-from uncol.job import Structure
-from uncol.teachers.embeddings import EmbeddingCache
-from uncol.volume import Volume
+from uncol.core.config import Config, TeacherConfig
+from uncol.core.errors import CancelledError
+from uncol.core.jobs import Structure
+from uncol.core.volume import Volume
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.models.checkpoints import ModelCard
 
 CARD = ModelCard(
     structures=(Structure(4, "first"), Structure(7, "second")),

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from uncol.benchmark.protocol import BENCHMARKS
 from uncol.benchmark.runs import RunResult, RunSpec, RunStore
 from uncol.benchmark.scores import UncertaintyScore
 from uncol.benchmark.settings import config_document
-from uncol.errors import DataError
+from uncol.benchmark.suites import BENCHMARKS
+from uncol.core.errors import DataError
 
 MakeSpec = Callable[..., RunSpec]
 MakeResult = Callable[..., RunResult]

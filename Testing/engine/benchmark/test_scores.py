@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from uncol.benchmark.cases import CaseReader
-from uncol.benchmark.protocol import BENCHMARKS
 from uncol.benchmark.scores import LabelScore, Prediction, UncertaintyScore, score_case, score_predictions
-from uncol.job import Structure
-from uncol.volume import Volume
+from uncol.benchmark.suites import BENCHMARKS
+from uncol.core.jobs import Structure
+from uncol.core.volume import Volume
 
 REFERENCE = np.array([[[0, 1, 1, 0, 2]], [[0, 1, 1, 0, 2]], [[0, 1, 1, 0, 2]]])
 """Label map (3, 1, 5); voxels are 1 x 1 x 2 mm."""

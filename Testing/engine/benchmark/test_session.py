@@ -14,8 +14,8 @@ import pytest
 from uncol.benchmark.plan import Choice
 from uncol.benchmark.runs import RunSpec, RunStore, TrainedRun, Trainer
 from uncol.benchmark.session import BenchmarkJob, run_benchmark, work
-from uncol.errors import CancelledError, DataError
-from uncol.job import Progress, ignore_progress, never_stop
+from uncol.core.errors import CancelledError, DataError
+from uncol.core.jobs import Progress, ignore_progress, never_stop
 
 CHOICE = Choice(methods=("supervised", "uncol"), labeled=(2, 4), seeds=1, steps=3)
 TEST = ["hippocampus_101", "hippocampus_102"]

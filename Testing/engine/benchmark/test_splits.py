@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from uncol.benchmark.protocol import BENCHMARKS
 from uncol.benchmark.splits import read_splits, splits_of
-from uncol.errors import ConfigError, DataError
+from uncol.benchmark.suites import BENCHMARKS
+from uncol.core.errors import ConfigError, DataError
 
 GOOD = {"train": ["a", "b", "c"], "test": ["t"], "labeled_1": ["a"], "labeled_2": ["a", "c"]}
 FRAMES = {name: [f"{name}-1", f"{name}-2"] for name in "abct"}

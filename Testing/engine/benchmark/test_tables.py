@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from uncol.benchmark.comparison import compare
-from uncol.benchmark.protocol import BENCHMARKS
 from uncol.benchmark.runs import RunResult
 from uncol.benchmark.scores import UncertaintyScore
 from uncol.benchmark.statistics import Interval
+from uncol.benchmark.suites import BENCHMARKS
 from uncol.benchmark.tables import markdown, verdict
 
 MakeResult = Callable[..., RunResult]

@@ -13,17 +13,17 @@ import torch
 from threshold_teacher import ThresholdTeacher
 
 from uncol.benchmark.cases import Cases
-from uncol.benchmark.protocol import BENCHMARKS, Benchmark
 from uncol.benchmark.runs import RunSpec, TrainedRun
 from uncol.benchmark.settings import config_document
+from uncol.benchmark.suites import BENCHMARKS, Benchmark
 from uncol.benchmark.trainer import train
-from uncol.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
-from uncol.datasets import LabeledCase
-from uncol.errors import CancelledError
-from uncol.job import Structure
-from uncol.methods import METHODS
-from uncol.teachers.foundation import FoundationModel
-from uncol.volume import UNKNOWN_LABEL, Volume
+from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
+from uncol.core.errors import CancelledError
+from uncol.core.jobs import Structure
+from uncol.core.methods import METHODS
+from uncol.core.volume import UNKNOWN_LABEL, Volume
+from uncol.data.cases import LabeledCase
+from uncol.foundation.loading import FoundationModel
 
 BALL = Structure(1, "ball")
 STEPS = 8

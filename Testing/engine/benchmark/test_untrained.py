@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from uncol.benchmark.cases import CaseReader
-from uncol.benchmark.protocol import BENCHMARKS
 from uncol.benchmark.runs import RunSpec
 from uncol.benchmark.scores import score_predictions
+from uncol.benchmark.suites import BENCHMARKS
 from uncol.benchmark.untrained import interpolate, untrained
-from uncol.job import Structure, ignore_progress, never_stop
-from uncol.teachers.foundation import LITE_MEDSAM
+from uncol.core.jobs import Structure, ignore_progress, never_stop
+from uncol.foundation.loading import LITE_MEDSAM
 
 LIVER = BENCHMARKS["sparse-slices-liver"]
 

@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 
 from uncol.benchmark.workers import work_side_by_side
-from uncol.errors import CancelledError, UncolError
-from uncol.job import Progress, never_stop
+from uncol.core.errors import CancelledError, UncolError
+from uncol.core.jobs import Progress, never_stop
 
 TELL = """
 import json, os, sys

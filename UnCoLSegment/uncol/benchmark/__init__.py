@@ -1,1 +1,1 @@
-"""The benchmark: all methods on the same cases with the same budget, resumable, with intervals over cases and seeds."""
+"""Methods beside each other on public data, in runs that can be interrupted. Only the command line may enter."""

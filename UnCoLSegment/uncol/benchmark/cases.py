@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from uncol.benchmark.protocol import Benchmark
 from uncol.benchmark.splits import splits_of
-from uncol.datasets import LabeledCase
-from uncol.errors import DataError
-from uncol.io import read_image, read_labels
-from uncol.job import AnnotatedSlices, Structure
-from uncol.volume import UNKNOWN_LABEL, Volume
+from uncol.benchmark.suites import Benchmark
+from uncol.core.errors import DataError
+from uncol.core.jobs import AnnotatedSlices, Structure
+from uncol.core.volume import UNKNOWN_LABEL, Volume
+from uncol.data.cases import LabeledCase
+from uncol.data.io import read_image, read_labels
 
 _ENDING = ".nii.gz"
 _PERCENTILES = (0.5, 99.5)

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from uncol.benchmark.protocol import SUPERVISED_ALL, UNCOL, Benchmark
 from uncol.benchmark.runs import RunResult
 from uncol.benchmark.scores import LabelScore
 from uncol.benchmark.statistics import Interval, SubjectDice, mean_interval, paired_difference, subject_dice
+from uncol.benchmark.suites import SUPERVISED_ALL, UNCOL, Benchmark
 
 
 @dataclass(frozen=True)

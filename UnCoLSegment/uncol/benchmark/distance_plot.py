@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uncol.benchmark.comparison import Comparison
 from uncol.benchmark.plot_style import FONT_PT, INK, STYLES, dress, make_figure, png_of
-from uncol.benchmark.protocol import UNCOL
+from uncol.benchmark.suites import UNCOL
 
 _WIDTH_IN, _HEIGHT_IN, _LEAST_WIDTH_IN = 4.2, 4.4, 5.6
 _NAMES_PER_PLOT = 2

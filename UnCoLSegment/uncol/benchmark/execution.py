@@ -17,8 +17,8 @@ from uncol import __version__
 from uncol.benchmark.cases import CaseReader
 from uncol.benchmark.runs import RunResult, RunSpec, RunStore, Trainer
 from uncol.benchmark.scores import Prediction, score_predictions
-from uncol.errors import CancelledError
-from uncol.job import Progress, Report, ShouldStop
+from uncol.core.errors import CancelledError
+from uncol.core.jobs import Progress, Report, ShouldStop
 
 Tell = Callable[[RunSpec, Progress], None]
 """Told how far a run has come; the progress's fraction is that of the run."""

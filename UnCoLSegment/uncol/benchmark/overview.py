@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from uncol.benchmark.runs import RunSpec, RunStore
-from uncol.job import Progress, Report
+from uncol.core.jobs import Progress, Report
 
 _FIRST_GUESS = 0.01
 """Part of the comparison that must be done before the time left is told."""

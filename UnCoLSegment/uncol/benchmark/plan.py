@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from uncol.benchmark.protocol import SUPERVISED_ALL, Benchmark, check_methods
 from uncol.benchmark.runs import RunSpec
 from uncol.benchmark.splits import Splits
-from uncol.errors import ConfigError
-from uncol.job import Device
-from uncol.methods import METHODS
-from uncol.teachers.foundation import LITE_MEDSAM, Family
+from uncol.benchmark.suites import SUPERVISED_ALL, Benchmark, check_methods
+from uncol.core.errors import ConfigError
+from uncol.core.jobs import Device
+from uncol.core.methods import METHODS
+from uncol.foundation.loading import LITE_MEDSAM, Family
 
 DEFAULT_SEEDS = 3
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from uncol.benchmark.protocol import SUPERVISED_ALL, UNCOL, UNCOL_PROPOSAL
+from uncol.benchmark.suites import SUPERVISED_ALL, UNCOL, UNCOL_PROPOSAL
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from uncol.benchmark.comparison import Comparison, Row
 from uncol.benchmark.plot_style import FONT_PT, INK, STYLES, dress, make_figure, png_of
-from uncol.benchmark.protocol import SUPERVISED_ALL, UNCOL, Benchmark
+from uncol.benchmark.suites import SUPERVISED_ALL, UNCOL, Benchmark
 
 _WIDTH_IN, _HEIGHT_IN = 6.6, 4.8
 _LABEL_GAP = 0.055

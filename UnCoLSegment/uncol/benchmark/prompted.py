@@ -7,17 +7,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from uncol.checkpoints import ModelCard
-from uncol.errors import CancelledError
-from uncol.job import ShouldStop
-from uncol.opinions import largest_component
-from uncol.propagation import box_in_frame
-from uncol.segmentation import with_background
-from uncol.teachers.embeddings import EmbeddingCache, PromptableStack
-from uncol.teachers.generalized import GeneralizedTeacher
-from uncol.transforms import resize_image
-from uncol.volume import Volume, view_slices
-from uncol.votes import LEAST_MASK_PIXELS
+from uncol.core.errors import CancelledError
+from uncol.core.jobs import ShouldStop
+from uncol.core.volume import Volume, view_slices
+from uncol.data.transforms import resize_image
+from uncol.foundation.embeddings import EmbeddingCache, PromptableStack
+from uncol.foundation.label_propagation import LEAST_MASK_PIXELS
+from uncol.foundation.promptable import GeneralizedTeacher
+from uncol.foundation.propagation import box_in_frame
+from uncol.inference.result import with_background
+from uncol.models.checkpoints import ModelCard
+from uncol.training.generalized_teacher import largest_component
 
 
 def segment_prompted(

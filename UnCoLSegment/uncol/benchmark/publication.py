@@ -11,11 +11,11 @@ from uncol.benchmark.comparison import Comparison, compare
 from uncol.benchmark.distance_plot import distance_png
 from uncol.benchmark.learning_plot import learning_png
 from uncol.benchmark.plots import dice_png, fullest_count
-from uncol.benchmark.protocol import BENCHMARKS
 from uncol.benchmark.runs import RunResult, RunStore
+from uncol.benchmark.suites import BENCHMARKS
 from uncol.benchmark.tables import markdown
-from uncol.errors import OutputError
-from uncol.io import write_results
+from uncol.core.errors import OutputError
+from uncol.data.io import write_results
 
 RESULTS_FILE, TABLES_FILE = "results.json", "results.md"
 

@@ -13,12 +13,12 @@ from typing import Any, Self
 
 from uncol.benchmark.cases import Cases
 from uncol.benchmark.locks import try_lock
-from uncol.benchmark.protocol import BENCHMARKS
 from uncol.benchmark.scores import LabelScore, Prediction, UncertaintyScore
-from uncol.errors import DataError
-from uncol.io import write_results
-from uncol.job import Device, Report, ShouldStop
-from uncol.teachers.foundation import LITE_MEDSAM, Family
+from uncol.benchmark.suites import BENCHMARKS
+from uncol.core.errors import DataError
+from uncol.core.jobs import Device, Report, ShouldStop
+from uncol.data.io import write_results
+from uncol.foundation.loading import LITE_MEDSAM, Family
 
 _FORMAT = 1
 _HASH_LENGTH = 8

@@ -9,10 +9,10 @@ from typing import Any, Self
 import numpy as np
 
 from uncol.benchmark.cases import CaseReader
-from uncol.evaluation import Evaluation, evaluate
-from uncol.job import AnnotatedSlices, Structure
-from uncol.metrics import dice
-from uncol.volume import UNKNOWN_LABEL, Volume
+from uncol.core.jobs import AnnotatedSlices, Structure
+from uncol.core.volume import UNKNOWN_LABEL, Volume
+from uncol.evaluation.evaluate import Evaluation, evaluate
+from uncol.evaluation.metrics import dice
 
 _DIGITS = 5
 
@@ -71,7 +71,7 @@ class LabelScore:
 
 @dataclass(frozen=True)
 class UncertaintyScore:
-    """What the uncertainty of one test case is worth near boundaries, see `uncol.evaluation.UncertaintyScores`.
+    """What the uncertainty of one test case is worth near boundaries, see `evaluation.evaluate.UncertaintyScores`.
 
     Attributes:
         case: Name of the case.

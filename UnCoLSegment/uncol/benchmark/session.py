@@ -11,13 +11,13 @@ from uncol.benchmark.cases import CaseReader
 from uncol.benchmark.execution import TrainerFor, carry_out, check_cases
 from uncol.benchmark.overview import Overview
 from uncol.benchmark.plan import Choice, ConfigOf, plan_runs
-from uncol.benchmark.protocol import find_benchmarks
 from uncol.benchmark.publication import publish
 from uncol.benchmark.runs import RunResult, RunSpec, RunStore
+from uncol.benchmark.suites import find_benchmarks
 from uncol.benchmark.workers import work_side_by_side
-from uncol.errors import DataError
-from uncol.io import check_writable
-from uncol.job import Progress, Report, ShouldStop
+from uncol.core.errors import DataError
+from uncol.core.jobs import Progress, Report, ShouldStop
+from uncol.data.io import check_writable
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from uncol.benchmark.protocol import Benchmark
-from uncol.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig, TeacherConfig
-from uncol.methods import METHODS
+from uncol.benchmark.suites import Benchmark
+from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig, TeacherConfig
+from uncol.core.methods import METHODS
 
 _SCALED_WINDOW = (0.0, 1.0)
 """Volumes of MR are scaled by themselves before (`cases.scale_by_itself`)."""

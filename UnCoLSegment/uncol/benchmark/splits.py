@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from uncol.benchmark.protocol import Benchmark
-from uncol.errors import ConfigError, DataError
+from uncol.benchmark.suites import Benchmark
+from uncol.core.errors import ConfigError, DataError
 
 SPLITS_FILE = "splits.json"
 _LABELED = "labeled_"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from uncol.benchmark.comparison import Comparison, Row
-from uncol.benchmark.protocol import SUPERVISED_ALL, UNCOL, Benchmark
 from uncol.benchmark.statistics import Interval
-from uncol.error_detection import BAND_MM
+from uncol.benchmark.suites import SUPERVISED_ALL, UNCOL, Benchmark
+from uncol.core.error_detection import BAND_MM
 
 _BETTER, _TIED, _WORSE, _UNDECIDED = "better", "tie", "worse", "one value"
 

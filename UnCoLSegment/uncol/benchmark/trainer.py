@@ -13,22 +13,22 @@ from uncol.benchmark.cases import Cases
 from uncol.benchmark.prompted import segment_prompted
 from uncol.benchmark.runs import RunSpec, TrainedRun
 from uncol.benchmark.scores import Prediction
-from uncol.checkpoints import Model, has_checkpoint, load_model
-from uncol.config import Config
-from uncol.datasets import LabeledCase
-from uncol.devices import select_device
-from uncol.inference import segment_with_model
-from uncol.job import Report, ShouldStop
-from uncol.methods import find_method
-from uncol.model_files import MODEL_FILE, newest
-from uncol.proposal import propose
-from uncol.teachers.embeddings import EmbeddingCache
-from uncol.teachers.foundation import LITE_MEDSAM, FoundationModel, load_foundation_model
-from uncol.teachers.generalized import GeneralizedTeacher
-from uncol.training import fine_tune
-from uncol.training import train as train_run
-from uncol.training_setup import FineTuneSetup
-from uncol.volume import Volume, plane_of_axis
+from uncol.core.config import Config
+from uncol.core.jobs import Report, ShouldStop
+from uncol.core.methods import find_method
+from uncol.core.model_folder import MODEL_FILE, newest
+from uncol.core.volume import Volume, plane_of_axis
+from uncol.data.cases import LabeledCase
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.loading import LITE_MEDSAM, FoundationModel, load_foundation_model
+from uncol.foundation.promptable import GeneralizedTeacher
+from uncol.inference.student import segment_with_model
+from uncol.models.checkpoints import Model, has_checkpoint, load_model
+from uncol.models.devices import select_device
+from uncol.training.proposal import propose
+from uncol.training.setup import FineTuneSetup
+from uncol.training.train import fine_tune
+from uncol.training.train import train as train_run
 
 LoadTeacher = Callable[[torch.device, FoundationModel], GeneralizedTeacher]
 

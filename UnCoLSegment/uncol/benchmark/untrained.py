@@ -6,20 +6,19 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from uncol.annotations import annotation_plane
 from uncol.benchmark.cases import Cases
-from uncol.benchmark.protocol import FROZEN_TEACHER, SHAPE_INTERPOLATION, Benchmark
 from uncol.benchmark.runs import RunSpec, TrainedRun, Trainer
 from uncol.benchmark.scores import Prediction
-from uncol.datasets import LabeledCase
-from uncol.demo_case import Annotation, interpolate_shapes
-from uncol.devices import select_device
-from uncol.first_pass import segment_from_labels
-from uncol.interpolation import complete_slices
-from uncol.job import AnnotatedSlices, Report, ShouldStop
-from uncol.teachers.embeddings import EmbeddingCache
-from uncol.teachers.foundation import FoundationModel, load_foundation_model
-from uncol.volume import view_slices
+from uncol.benchmark.suites import FROZEN_TEACHER, SHAPE_INTERPOLATION, Benchmark
+from uncol.core.jobs import AnnotatedSlices, Report, ShouldStop
+from uncol.core.volume import view_slices
+from uncol.data.annotations import annotation_plane
+from uncol.data.cases import LabeledCase
+from uncol.data.shape_interpolation import complete_slices, interpolate_shapes
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.loading import FoundationModel, load_foundation_model
+from uncol.inference.prompted import segment_from_labels
+from uncol.models.devices import select_device
 
 Predict = Callable[[LabeledCase], Prediction]
 
@@ -68,7 +67,7 @@ def interpolate(_spec: RunSpec, cases: Cases, _folder: Path, _report: Report, _s
     def predict(case: LabeledCase) -> Prediction:
         slices = _annotated(case)
         view = view_slices(case.image, annotation_plane([case], [slices]))
-        return Prediction(interpolate_shapes(Annotation(slices, case.labels, cases.structures, ()), view))
+        return Prediction(interpolate_shapes(case.labels, cases.structures, view))
 
     return _without_training(cases, predict)
 

@@ -10,12 +10,11 @@ from collections.abc import Callable, Sequence
 from queue import Empty, Queue
 from threading import Thread
 
-from uncol.command_options import EXIT_CANCELLED, EXIT_USER
-from uncol.errors import CancelledError, UncolError
-from uncol.job import Progress, ShouldStop
+from uncol.core.errors import CancelledError, UncolError
+from uncol.core.jobs import Progress, ShouldStop
 
 _PROGRESS = '{"event": "progress"'
-"""How a line begins that tells progress (`job.Progress.as_message`)."""
+"""How a line begins that tells progress (`core.jobs.Progress.as_message`)."""
 _ENDED_FROM_OUTSIDE = {
     -9: ", probably because the memory was full. Give fewer --jobs and run the same command again.",
     -15: ". Run the same command again.",
@@ -69,9 +68,9 @@ class Worker:
         if code == 0:
             return None
         sentence = self._complaints[-1] if self._complaints else ""  # what stands above it are warnings
-        if code == EXIT_USER:
+        if code == UncolError.exit_code:
             return UncolError(sentence)
-        if code == EXIT_CANCELLED or self._was_asked_to_stop:
+        if code == CancelledError.exit_code or self._was_asked_to_stop:
             return CancelledError(sentence)
         if code in _ENDED_FROM_OUTSIDE:
             return UncolError(f"A process was ended by the system (code {code}){_ENDED_FROM_OUTSIDE[code]}")

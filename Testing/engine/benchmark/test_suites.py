@@ -1,0 +1,73 @@
+"""The benchmarks are what the issue asks for, and every name that is wrong gets one clear sentence."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from uncol.benchmark.suites import BENCHMARKS, METHODS, SUITES, check_methods, find_benchmarks
+from uncol.core.errors import ConfigError
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS.values(), ids=BENCHMARKS)
+def test_all_methods_are_compared_at_one_of_the_label_counts(benchmark) -> None:
+    assert benchmark.must_count in benchmark.labeled_counts
+
+
+def test_every_benchmark_belongs_to_one_name_of_the_command_line() -> None:
+    assert sorted(name for names in SUITES.values() for name in names) == sorted(BENCHMARKS)
+    assert [each.name for each in find_benchmarks("sparse-slices")] == ["sparse-slices-body", "sparse-slices-liver"]
+
+
+def test_the_student_learns_consecutive_values_whatever_the_files_hold() -> None:
+    body = BENCHMARKS["sparse-slices-body"]
+
+    assert [each.value for each in body.structures] == [1, 2, 3, 5, 6, 52]
+    assert [each.value for each in body.learned_structures] == [1, 2, 3, 4, 5, 6]
+    assert body.learned_structures[-1].name == "aorta"
+
+
+def test_where_all_are_compared_each_method_is_run_and_elsewhere_the_bounds_and_ours() -> None:
+    acdc = BENCHMARKS["acdc"]
+
+    unfit = ("shape-interpolation", "uncol-proposal")  # they need annotated slices
+    assert acdc.default_methods(3) == tuple(method for method in METHODS if method not in unfit)
+    assert acdc.default_methods(1) == ("supervised", "uncol", "supervised-all")
+
+
+def test_a_volume_with_annotated_slices_is_compared_with_interpolation_and_has_no_upper_bound() -> None:
+    liver = BENCHMARKS["sparse-slices-liver"]
+
+    assert liver.default_methods(8) == (
+        "shape-interpolation",
+        "supervised",
+        "frozen-teacher",
+        "uncol",
+        "uncol-proposal",
+    )
+    assert "supervised-all" not in liver.methods
+
+
+def test_an_unknown_benchmark_is_named_with_those_that_exist() -> None:
+    message = 'Benchmark "liver" is unknown. Choose one of hippocampus, acdc, la2018, sparse-slices.'
+
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        find_benchmarks("liver")
+
+
+@pytest.mark.parametrize(
+    ("method", "message"),
+    [
+        pytest.param("u-net", 'Method "u-net" is unknown. Choose from supervised, mean-teacher', id="unknown"),
+        pytest.param("shape-interpolation", 'Method "shape-interpolation" means nothing on "acdc"', id="of slices"),
+    ],
+)
+def test_a_method_that_cannot_be_compared_is_named(method: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check_methods(("uncol", method), BENCHMARKS["acdc"])
+
+
+def test_label_counts_are_told_in_the_words_of_the_benchmark() -> None:
+    assert BENCHMARKS["acdc"].label_text(3) == "3 labeled"
+    assert BENCHMARKS["sparse-slices-liver"].label_text(16) == "1 slice in 16"

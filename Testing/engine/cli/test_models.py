@@ -1,0 +1,182 @@
+"""`uncol models ...` and models by name: what a person reads, what a program reads, and exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from uncol.cli import main as cli
+from uncol.core.config import Config, DataConfig, StudentConfig
+from uncol.core.jobs import Structure
+from uncol.core.model_store import Store
+from uncol.core.volume import Volume
+from uncol.data.io import write_results
+from uncol.models.checkpoints import Model, ModelCard, build_student, save_model
+
+CONFIG = Config(student=StudentConfig(channels=(2, 2, 2, 2, 2)), data=DataConfig(neighbor_count=3))
+CARD = ModelCard(
+    (Structure(7, "spleen"), Structure(2, "liver")),
+    "axial",
+    1.0,
+    3.0,
+    (-160.0, 240.0),
+    CONFIG,
+    {"steps": 12, "curve": [{"step": 1}]},
+    (True, True),
+)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A store with the models first and second."""
+    torch.manual_seed(0)
+    for name in ("first", "second"):
+        save_model(Model(CARD, build_student(CARD)), tmp_path / "models" / name)
+    return Store(tmp_path / "models")
+
+
+@pytest.fixture
+def uncol(monkeypatch: pytest.MonkeyPatch, capfd: Any, tmp_path: Path) -> Callable[..., tuple[int, str, str]]:
+    """Return a function that runs `cli.main.main` with the store; it gives (exit code, stdout, stderr)."""
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["uncol", *map(str, arguments), "--models", str(tmp_path / "models")])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capfd.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_the_list_shows_what_each_model_segments(store: Store, uncol: Callable[..., Any]) -> None:
+    store.activate("second")
+
+    code, out, _ = uncol("models", "list")
+
+    assert code == 0
+    lines = {line.split("│")[2].strip(): line for line in out.splitlines() if "│" in line}
+    assert "spleen, liver" in lines["first"]
+    assert "*" in lines["second"]
+    assert "*" not in lines["first"]
+
+
+def test_the_list_as_json_is_one_object(store: Store, uncol: Callable[..., Any]) -> None:
+    store.activate("second")
+
+    _, out, _ = uncol("models", "list", "--json")
+
+    document = json.loads(out)
+    assert document["active"] == "second"
+    assert [each["name"] for each in document["models"]] == ["first", "second"]
+    assert document["models"][0]["training"] == {"steps": 12}
+
+
+def test_show_tells_how_a_model_was_trained_and_what_it_is_not_for(store: Store, uncol: Callable[..., Any]) -> None:
+    code, out, err = uncol("models", "show", "first")
+
+    assert code == 0
+    assert "spleen, liver" in out
+    assert "12" in out
+    assert "Research use only. Not a medical device." in err
+    assert json.loads(uncol("models", "show", "first", "--json")[1])["card"]["plane"] == "axial"
+
+
+def test_models_are_managed_by_name(store: Store, uncol: Callable[..., Any], tmp_path: Path) -> None:
+    assert uncol("models", "activate", "first")[2] == "first is active.\n"
+    assert uncol("models", "activate", "second")[0] == 0
+    assert uncol("models", "roll-back")[0] == 0
+    assert store.active == "first"
+    assert json.loads(uncol("models", "rename", "first", "best", "--json")[1]) == {"event": "result", "active": "best"}
+    assert uncol("models", "export", "best", tmp_path / "best.zip")[0] == 0
+    assert json.loads(uncol("models", "import", tmp_path / "best.zip", "--name", "copy", "--json")[1])["name"] == "copy"
+    assert uncol("models", "remove", "second")[0] == 0
+    assert store.names() == ("best", "copy")
+    assert uncol("models", "verify") == (0, "", "2 models are whole.\n")
+
+
+def test_verify_counts_one_and_none_in_words(store: Store, uncol: Callable[..., Any]) -> None:
+    assert uncol("models", "verify", "second") == (0, "", "second is whole.\n")
+    for name in store.names():
+        store.remove(name)
+
+    empty = f'There is no model in "{store.folder}" yet. Fine-tune one or import one.\n'
+    assert uncol("models", "verify") == (0, "", empty)
+
+
+def test_an_import_under_a_taken_name_says_how_to_give_another(
+    store: Store, uncol: Callable[..., Any], tmp_path: Path
+) -> None:
+    store.export_zip("first", tmp_path / "first.zip")
+
+    code, out, err = uncol("models", "import", tmp_path / "first.zip")
+
+    assert (code, out) == (2, "")
+    assert err == (
+        '"first" is taken already. Choose another name; nothing was changed. Give the new name with --name.\n'
+    )
+
+
+def test_verify_names_the_damaged_model_and_fails(store: Store, uncol: Callable[..., Any]) -> None:
+    (store.folder / "second" / "weights.safetensors").write_bytes(b"1")
+
+    code, out, err = uncol("models", "verify", "--json")
+
+    assert code == 2
+    assert json.loads(out)["verified"] == ["first"]
+    assert list(json.loads(out)["damaged"]) == ["second"]
+    assert "weights.safetensors does not match its checksum" in err
+    assert uncol("models", "verify", "first")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["show", "nobody"], 'There is no model "nobody"'),
+        (["rename", "first", "second"], '"second" is taken already'),
+        (["rename", "first", "No Name"], '"No Name" is no name for a model'),
+        (["roll-back"], "There is no earlier model to go back to"),
+        (["import", "none.zip"], '"none.zip" does not exist'),
+        (["remove", "../models"], '"../models" is no name for a model'),
+    ],
+)
+def test_what_does_not_work_is_one_sentence_with_exit_code_2(
+    store: Store, uncol: Callable[..., Any], arguments: list[str], sentence: str
+) -> None:
+    code, out, err = uncol("models", *arguments)
+
+    assert code == 2
+    assert out == ""
+    assert sentence in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("chosen", ["first", "models/first"])
+def test_segment_takes_a_model_by_name_or_folder(
+    store: Store, uncol: Callable[..., Any], tmp_path: Path, chosen: str
+) -> None:
+    image = Volume(np.arange(3 * 32 * 40, dtype=np.int16).reshape(3, 32, 40), np.diag([-1.0, -1.0, 3.0, 1.0]))
+    write_results(tmp_path, {"ct.nrrd": image}, {})
+
+    code, _, err = uncol("segment", "ct.nrrd", "--model", chosen, "--out", "out")
+
+    assert code == 0, err
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["model"] == "first"
+
+
+def test_an_unknown_model_is_told_with_those_that_there_are(store: Store, uncol: Callable[..., Any]) -> None:
+    code, _, err = uncol("segment", "ct.nrrd", "--model", "third", "--out", "out")
+
+    assert code == 2
+    assert '"third" is not a model folder' in err
+    assert "models there: first, second" in err

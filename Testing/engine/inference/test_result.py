@@ -1,0 +1,175 @@
+"""Tests of a finished segmentation: every slice in its place, and structures that leave room for background."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from uncol.core.jobs import Structure
+from uncol.core.volume import Volume, view_slices
+from uncol.inference.result import SegmentationBuilder, with_background
+
+STRUCTURES = (Structure(7, "liver"), Structure(3, "spleen"))
+
+
+def certain(classes: list[list[int]]) -> Tensor:
+    """Class probabilities (3, H, W) of a slice that is sure of these class indices."""
+    return torch.nn.functional.one_hot(torch.tensor(classes), 3).movedim(-1, 0).float()
+
+
+@pytest.fixture
+def image(make_volume: Callable[..., Volume]) -> Volume:
+    return make_volume(geometry="anisotropic")  # axial as acquired: the stack is the file
+
+
+@pytest.fixture
+def builder(image: Volume) -> SegmentationBuilder:
+    return SegmentationBuilder(image, view_slices(image, "axial"), STRUCTURES)
+
+
+class TestBuilder:
+    def test_classes_become_label_values(self, builder: SegmentationBuilder) -> None:
+        builder.put(1, certain([[0, 1, 2, 0], [1, 1, 1, 1], [2, 2, 0, 0]]))
+
+        labels = builder.finish().labels.voxels
+
+        assert labels.dtype == np.uint8
+        assert labels[1].tolist() == [[0, 7, 3, 0], [7, 7, 7, 7], [3, 3, 0, 0]]
+
+    def test_uncertainty_is_the_normalized_entropy(self, builder: SegmentationBuilder) -> None:
+        probabilities = torch.full((3, 3, 4), 1 / 3)
+        probabilities[:, 0, 0] = torch.tensor([1.0, 0.0, 0.0])
+        probabilities[:, 0, 1] = torch.tensor([0.5, 0.5, 0.0])
+
+        builder.put(0, probabilities)
+        uncertainty = builder.finish().uncertainty.voxels
+
+        # ln 2 / ln 3 = 0.630930
+        assert uncertainty.dtype == np.float32
+        assert uncertainty[0, 0].tolist() == pytest.approx([0, 0.630930, 1, 1], abs=1e-6)
+        assert uncertainty.max() <= 1
+
+    def test_a_slice_nobody_spoke_about_is_certain_background(self, builder: SegmentationBuilder) -> None:
+        builder.put(1, certain([[1] * 4] * 3))
+
+        segmentation = builder.finish()
+
+        assert not segmentation.labels.voxels[0].any()
+        assert not segmentation.uncertainty.voxels[0].any()
+
+    def test_an_annotated_slice_is_entered_as_it_is(self, builder: SegmentationBuilder) -> None:
+        builder.put(0, torch.full((3, 3, 4), 1 / 3))
+
+        builder.put_known(0, np.array([[0, 2, 2, 0]] * 3, dtype=np.uint8))
+        segmentation = builder.finish()
+
+        value = STRUCTURES[1].value
+        assert segmentation.labels.voxels[0].tolist() == [[0, value, value, 0]] * 3
+        assert not segmentation.uncertainty.voxels[0].any()
+
+    def test_pixels_that_nobody_annotated_keep_what_was_found(self, builder: SegmentationBuilder) -> None:
+        builder.put(0, torch.tensor([0.2, 0.5, 0.3]).expand(3, 4, 3).movedim(2, 0))
+
+        builder.put_known(0, np.array([[0, 255, 255, 2]] * 3, dtype=np.uint8))
+        segmentation = builder.finish()
+
+        first, second = (each.value for each in STRUCTURES)
+        assert segmentation.labels.voxels[0].tolist() == [[0, first, first, second]] * 3
+        assert (segmentation.uncertainty.voxels[0] > 0).tolist() == [[False, True, True, False]] * 3
+
+    def test_slices_of_another_plane_land_in_the_files_own_voxels(self, make_volume: Callable[..., Volume]) -> None:
+        image = make_volume(geometry="sagittal")
+        builder = SegmentationBuilder(image, view_slices(image, "axial"), STRUCTURES)
+
+        # axial slice 0 is the lowest: J = 2; its row is I, its column is K (see the datasets' tests)
+        builder.put(0, certain([[1, 0], [0, 0], [0, 0], [0, 2]]))
+        labels = builder.finish().labels.voxels
+
+        expected = np.zeros((2, 3, 4))
+        expected[0, 2, 0], expected[1, 2, 3] = 7, 3
+        np.testing.assert_array_equal(labels, expected)
+
+    @pytest.mark.parametrize("plane", ["axial", "coronal", "sagittal"])
+    def test_every_geometry_gets_back_what_was_put_in(self, nasty_volume: Volume, plane: str) -> None:
+        truth = np.random.default_rng(0).integers(0, 3, nasty_volume.shape_kji)
+        view = view_slices(nasty_volume, plane)  # type: ignore[arg-type]  # a plane's name
+        builder = SegmentationBuilder(nasty_volume, view, STRUCTURES)
+
+        for index, classes in enumerate(view.stack_from(truth)):
+            builder.put(index, certain(classes.tolist()))
+        segmentation = builder.finish()
+
+        np.testing.assert_array_equal(segmentation.labels.voxels, np.array([0, 7, 3])[truth])
+        assert segmentation.labels.shares_grid_with(nasty_volume)
+        assert segmentation.uncertainty.shares_grid_with(nasty_volume)
+
+    def test_the_notes_name_the_structures_that_were_not_found(self, builder: SegmentationBuilder) -> None:
+        builder.put(0, certain([[0, 1, 1, 0]] * 3))
+
+        segmentation = builder.finish(("It was slow.",))
+
+        assert segmentation.notes == (
+            "It was slow.",
+            '"spleen" was not found anywhere. '
+            "If the image shows it, annotate one more slice in its middle, or draw its box tighter.",
+        )
+        assert segmentation.structures == STRUCTURES
+
+    @pytest.mark.parametrize(
+        ("island", "note"),
+        [
+            ([0, 1], '"liver": 1 voxel in an island apart from the largest piece was removed.'),
+            ([1, 1], '"liver": 2 voxels in islands apart from the largest piece were removed.'),
+        ],
+        ids=["one voxel", "two voxels"],
+    )
+    def test_a_note_says_how_much_of_islands_was_removed(
+        self, make_volume: Callable[..., Volume], island: list[int], note: str
+    ) -> None:
+        image = make_volume(geometry="anisotropic", shape_kji=(1, 4, 12))
+        builder = SegmentationBuilder(image, view_slices(image, "axial"), STRUCTURES[:1])
+        builder.put(0, certain([[1] * 6 + [0] * 4 + island] + [[1] * 6 + [0] * 6] * 3)[:2])
+
+        builder.remove_islands((True,))
+
+        assert builder.finish().notes == (note,)
+
+    def test_nothing_is_noted_when_everything_was_found(self, builder: SegmentationBuilder) -> None:
+        builder.put(0, certain([[0, 1, 2, 0]] * 3))
+
+        assert builder.finish().notes == ()
+
+
+class TestWithBackground:
+    @pytest.mark.parametrize(
+        ("structures", "expected"),
+        [
+            pytest.param([0.2, 0.3], [0.5, 0.2, 0.3], id="background is what is left"),
+            # 0.9 + 0.8 = 1.7 leaves nothing; 0.9 / 1.7 and 0.8 / 1.7
+            pytest.param([0.9, 0.8], [0.0, 0.529412, 0.470588], id="more than one leaves no background"),
+            pytest.param([1.0, 0.0], [0.0, 1.0, 0.0], id="certain of a structure"),
+            pytest.param([0.0, 0.0], [1.0, 0.0, 0.0], id="certain of background"),
+            pytest.param([1.0, 1.0], [0.0, 0.5, 0.5], id="certain of both"),
+        ],
+    )
+    def test_structure_maps_become_class_probabilities(self, structures: list[float], expected: list[float]) -> None:
+        probabilities = with_background(torch.tensor(structures).reshape(2, 1, 1))
+
+        assert probabilities.flatten().tolist() == pytest.approx(expected, abs=1e-6)
+
+    @pytest.mark.parametrize("shape", [(1, 5), (4, 3, 5), (2, 2, 3, 5)])
+    def test_probabilities_sum_to_one_everywhere(self, shape: tuple[int, ...]) -> None:
+        probabilities = with_background(torch.rand(shape))
+
+        assert probabilities.shape == (shape[0] + 1, *shape[1:])
+        assert probabilities.min() >= 0
+        torch.testing.assert_close(probabilities.sum(0), torch.ones(shape[1:]))
+
+    def test_the_order_of_structures_survives(self) -> None:
+        structures = torch.rand(3, 6, 7) + 1e-3
+
+        assert torch.equal(with_background(structures)[1:].argmax(0), structures.argmax(0))

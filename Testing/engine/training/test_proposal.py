@@ -1,0 +1,250 @@
+"""What is proposed for the annotated image: both teachers' word between annotated slices, which stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from threshold_teacher import ThresholdTeacher
+
+from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
+from uncol.core.errors import CancelledError
+from uncol.core.jobs import AnnotatedSlices, Structure
+from uncol.core.volume import Volume, plane_of_axis
+from uncol.data.annotations import keep_annotated
+from uncol.data.cases import LabeledCase, SliceAddress
+from uncol.evaluation.metrics import dice
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.inference.student import segment_with_model
+from uncol.models.checkpoints import has_checkpoint
+from uncol.training.proposal import propose
+from uncol.training.setup import FineTuneSetup
+from uncol.training.state import Run, begin_run, finish_run
+from uncol.training.train import fine_tune, train
+
+CPU = torch.device("cpu")
+BALL = Structure(3, "ball")
+SLICES, ROWS, COLUMNS = 12, 24, 32
+ANNOTATED = (0, 3, 6, 9, 11)
+BETWEEN = [index for index in range(SLICES) if index not in ANNOTATED]
+
+
+@pytest.fixture
+def make_setup(make_volume: Callable[..., Volume]) -> Callable[..., FineTuneSetup]:
+    """A bright ball in noise, label 3, of whose 12 slices five are annotated."""
+
+    def make(
+        method: str = "uncol",
+        *,
+        geometry: str = "anisotropic",
+        stage1_part: float = 0.5,
+        slices: tuple[AnnotatedSlices, ...] = (AnnotatedSlices("K", ANNOTATED),),
+        steps: int = 20,
+    ) -> FineTuneSetup:
+        k, j, i = np.mgrid[0:SLICES, 0:ROWS, 0:COLUMNS]
+        inside = ((k - 6) * 1.6) ** 2 + (j - 12.0) ** 2 + (i - 15.0) ** 2 < 8**2
+        grey = np.where(inside, 120, 20) + np.random.default_rng(0).normal(0, 10, inside.shape)
+        image = make_volume(grey.astype(np.int16), geometry=geometry)
+        labels = keep_annotated(image.with_voxels((inside * 3).astype(np.uint8)), slices, "ball")
+        return FineTuneSetup(
+            cases=[LabeledCase(image, labels)],
+            unlabeled=[],
+            structures=(BALL,),
+            plane=plane_of_axis(image, "K"),
+            config=Config(
+                method=method,
+                data=DataConfig(neighbor_count=3),
+                student=StudentConfig(channels=(4, 4, 4, 4, 4)),
+                optimizer=OptimizerConfig(batch_size=2),
+                budget=BudgetConfig(steps=steps, minutes=None, stage1_part=stage1_part),
+            ),
+            device=CPU,
+            teacher=ThresholdTeacher(COLUMNS),
+            cache=EmbeddingCache(None),
+        )
+
+    return make
+
+
+def ball() -> np.ndarray:
+    k, j, i = np.mgrid[0:SLICES, 0:ROWS, 0:COLUMNS]
+    return ((k - 6) * 1.6) ** 2 + (j - 12.0) ** 2 + (i - 15.0) ** 2 < 8**2
+
+
+def in_stage_2(setup: FineTuneSetup, folder: Path) -> Run:
+    """Return a run whose generalized teacher has voted, while the specialized one is torn between both classes."""
+    run = begin_run(setup, folder, lambda _: None, lambda: False)
+    for parameter in run.specialized_teacher.parameters():
+        parameter.zero_()
+    run.start_stage2()
+    run.prompt_generalized_teacher()
+    return run
+
+
+@pytest.mark.parametrize("geometry", ["anisotropic", "oblique left-handed", "sagittal"])
+def test_where_the_model_is_in_doubt_the_generalized_teacher_decides(make_setup, tmp_path: Path, geometry: str):
+    setup = make_setup(geometry=geometry)
+
+    found = propose(in_stage_2(setup, tmp_path)).segmentation
+
+    assert found.labels.shares_grid_with(setup.cases[0].image)
+    assert dice(found.labels.voxels[BETWEEN] == 3, ball()[BETWEEN]) > 0.9
+    assert found.structures == (BALL,)
+
+
+@pytest.mark.parametrize("geometry", ["anisotropic", "oblique left-handed", "sagittal"])
+def test_annotated_slices_stay_as_they_are_without_doubt(make_setup, tmp_path: Path, geometry: str):
+    annotated = list(ANNOTATED)
+
+    found = propose(in_stage_2(make_setup(geometry=geometry), tmp_path)).segmentation
+
+    assert np.array_equal(found.labels.voxels[annotated], ball()[annotated] * 3)
+    assert not found.uncertainty.voxels[annotated].any()
+    assert found.uncertainty.voxels[BETWEEN].all()  # the specialized teacher's doubt counts, too
+
+
+def test_annotated_slices_of_another_plane_stay_as_they_are_too(make_setup, tmp_path: Path):
+    rows = [8, 13]
+
+    found = propose(
+        in_stage_2(make_setup(slices=(AnnotatedSlices("K", ANNOTATED), AnnotatedSlices("J", tuple(rows)))), tmp_path)
+    ).segmentation
+
+    assert np.array_equal(found.labels.voxels[:, rows], ball()[:, rows] * 3)
+    assert not found.uncertainty.voxels[:, rows].any()
+
+
+def test_what_was_annotated_is_no_island(make_setup, tmp_path: Path):
+    setup = make_setup()
+    (case,) = setup.cases
+    labels = case.labels.voxels.copy()
+    labels[0, 2, 2] = 3  # one voxel far from the ball, which is nearly all of what is annotated
+    run = in_stage_2(replace(setup, cases=[LabeledCase(case.image, case.labels.with_voxels(labels))]), tmp_path)
+    assert run.model().card.in_one_piece == (True,)
+
+    found = propose(run).segmentation
+
+    assert found.labels.voxels[0, 2, 2] == 3
+
+
+@pytest.mark.parametrize(("earned", "is_ball"), [(0.0, True), (1.0, False)])
+def test_a_model_whose_worth_is_known_is_believed_as_far_as_that(
+    make_setup, tmp_path: Path, earned: float, is_ball: bool
+):
+    # Slices 2 to 10 hold the ball; all but 5 are annotated, which are eight, so that one of them is held out.
+    slices = (AnnotatedSlices("K", (0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11)),)
+    run = in_stage_2(make_setup(slices=slices), tmp_path)
+    assert run.held_out_dice
+    run.specialized_reliability[:] = earned
+    last = [each for each in run.specialized_teacher.modules() if isinstance(each, torch.nn.Conv2d)][-1]
+    last.bias.copy_(torch.tensor([9.0, 0.0]))  # it takes everything for background, with probability 0.9999
+
+    found = propose(run).segmentation
+
+    # Slice 5 is one gap from an annotated one. Uncertainty of the model there: 1 or 0; w_g = 1 / (1 + e^(U_g - U_s)).
+    assert dice(found.labels.voxels[5] == 3, ball()[5]) > 0.9 if is_ball else not found.labels.voxels[5].any()
+
+
+def test_a_sure_model_has_its_way_where_the_generalized_teacher_was_not_asked(make_setup, tmp_path: Path):
+    run = in_stage_2(make_setup(), tmp_path)
+    index = 5
+    run.opinions._deserved[0][index] = 0  # no vote there
+    last = [each for each in run.specialized_teacher.modules() if isinstance(each, torch.nn.Conv2d)][-1]
+    last.bias.copy_(torch.tensor([0.0, 9.0]))  # it takes everything for the ball, with probability 0.9999
+
+    found = propose(run).segmentation
+
+    address = SliceAddress(0, index)
+    assert run.specialized_probabilities(run.pool.inputs([address]))[:, 1].min() > 0.99
+    assert (found.labels.voxels[index] == 3).all()
+
+
+@pytest.mark.parametrize(
+    ("method", "stage1_part"),
+    [
+        pytest.param("uncol-without-generalized", 0.5, id="no generalized teacher"),
+        pytest.param("uncol-without-specialized", 0.5, id="the model has no vote"),
+        pytest.param("uncol", 1.0, id="no stage 2"),
+    ],
+)
+def test_without_both_votes_the_model_segments_alone(make_setup, tmp_path: Path, method: str, stage1_part: float):
+    setup = make_setup(method, stage1_part=stage1_part)
+    run = train(setup, tmp_path)
+
+    proposal = propose(run)
+
+    assert not proposal.by_both_teachers
+    found = proposal.segmentation
+    alone = segment_with_model(setup.cases[0].image, finish_run(run), CPU)
+    assert np.array_equal(found.labels.voxels, alone.labels.voxels)
+    assert np.array_equal(found.uncertainty.voxels, alone.uncertainty.voxels)
+
+
+def test_proposing_changes_nothing_about_the_model(make_setup, tmp_path: Path):
+    straight = fine_tune(make_setup(), tmp_path / "straight")
+    run = train(make_setup(), tmp_path / "proposed")
+
+    propose(run)
+
+    for name, tensor in finish_run(run).student.state_dict().items():
+        assert torch.equal(tensor, straight.student.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("method", ["uncol", "uncol-without-generalized"])
+def test_a_proposal_that_is_stopped_can_be_made_when_the_run_is_resumed(make_setup, tmp_path: Path, method: str):
+    expected = propose(train(make_setup(method), tmp_path / "straight"))
+    stops = iter([*[False] * 100])
+    run = train(make_setup(method), tmp_path / "stopped", should_stop=lambda: next(stops, True))
+    stops = iter([])
+
+    with pytest.raises(CancelledError, match="--resume"):
+        propose(run)
+    assert has_checkpoint(tmp_path / "stopped")
+    resumed = propose(train(make_setup(method), tmp_path / "stopped", resume=True))
+
+    assert np.array_equal(resumed.segmentation.labels.voxels, expected.segmentation.labels.voxels)
+
+
+def test_the_golden_run_of_a_proposal_is_the_same_bit_for_bit(make_setup, tmp_path: Path):
+    torch.set_num_threads(1)
+
+    first, second = (propose(train(make_setup(), tmp_path / name)).segmentation for name in ("first", "second"))
+
+    assert np.array_equal(first.labels.voxels, second.labels.voxels)
+    assert np.array_equal(first.uncertainty.voxels, second.uncertainty.voxels)
+
+
+def test_a_run_that_is_resumed_with_a_budget_that_is_used_up_has_a_proposal(make_setup, tmp_path: Path):
+    run = begin_run(make_setup(steps=20), tmp_path, lambda _: None, lambda: False)
+    run.step = 12
+    run.start_stage2()
+    run.save()  # before the generalized teacher has voted
+
+    proposal = propose(train(make_setup(steps=8), tmp_path, resume=True))
+
+    assert not proposal.by_both_teachers
+
+
+def test_the_proposal_is_no_part_of_the_trainings_time(make_setup, tmp_path: Path):
+    run = train(make_setup(), tmp_path)
+    seconds, curve = run.clock.elapsed_s, list(run.model().card.training["curve"])
+
+    propose(run)
+
+    training = finish_run(run).card.training
+    assert (run.clock.elapsed_s, training["curve"]) == (seconds, curve)
+    assert curve[-1]["step"] == 20
+
+
+def test_it_is_the_first_case_that_is_proposed_for(make_setup, tmp_path: Path):
+    setup = make_setup()
+    (case,) = setup.cases
+    other = LabeledCase(*(each.with_voxels(np.roll(each.voxels, 8, axis=2)) for each in (case.image, case.labels)))
+
+    found = propose(in_stage_2(replace(setup, cases=[case, other]), tmp_path)).segmentation
+
+    assert dice(found.labels.voxels == 3, ball()) > 0.9

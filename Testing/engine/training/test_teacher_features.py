@@ -1,0 +1,128 @@
+"""The frozen teacher's features on the student's tokens: averages by hand, each slice encoded once, stacks in 3D."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from uncol.core.volume import UNKNOWN_LABEL, SliceView
+from uncol.data.cases import SliceAddress, SliceStack
+from uncol.data.patch_dataset import PatchAddress, VolumePool
+from uncol.data.slice_dataset import SlicePool
+from uncol.data.transforms import SliceFrame, frame_with_longest_side
+from uncol.foundation.embeddings import EmbeddingCache, PromptableStack
+from uncol.foundation.promptable import Decoded, EncodedSlice
+from uncol.training.teacher_features import TeacherFeatures
+
+VIEW = SliceView("axial", (0, 1, 2), (False, False, False), (2.0, 1.0, 1.0))
+SIDE, PATCH = 32, 16
+
+
+class EchoTeacher:
+    """A teacher whose maps are the slice itself and twice the slice, and whose tokens are the number of the box."""
+
+    name = "echo"
+    identity = "echo-1"
+    map_widths = (1, 1)
+    token_width = 2
+
+    def __init__(self) -> None:
+        self.encoded = 0
+
+    def frame_of(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> SliceFrame:
+        return frame_with_longest_side(rows, columns, spacing_mm, SIDE)
+
+    def encode(self, image: Tensor) -> Tensor:
+        return image[None].half()
+
+    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
+        message = "Features come from encoding; nothing is decoded for them."
+        raise AssertionError(message)
+
+    def encode_with_maps(self, image: Tensor) -> EncodedSlice:
+        self.encoded += 1
+        return EncodedSlice(self.encode(image), (image[None].half(), 2 * image[None].half()))
+
+    def decode_tokens(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Tensor:
+        numbers = torch.arange(1, len(boxes) + 1).half()
+        return numbers[:, None, None, None].expand(-1, self.token_width, *embedding.shape[1:])
+
+
+def stack_of(labels: np.ndarray, images: np.ndarray) -> SliceStack:
+    return SliceStack(VIEW, torch.from_numpy(images), torch.from_numpy(labels), labels)
+
+
+def case(known: bool, slices: int = 2) -> SliceStack:
+    """Slices of 32 x 32 pixels, whose four quarters have the values 0, 1, 2 and 3 tenths, plus 4 tenths a slice."""
+    quarter = np.kron(np.array([[0.0, 0.1], [0.2, 0.3]]), np.ones((PATCH, PATCH)))
+    images = np.stack([quarter + 0.4 * index / (slices - 1) for index in range(slices)]).astype(np.float32)
+    labels = np.full(images.shape, 0 if known else UNKNOWN_LABEL, dtype=np.uint8)
+    if known:
+        labels[:, 2:8, 2:8] = 2
+    return stack_of(labels, images)
+
+
+class Scene:
+    def __init__(self, *, dims: int, asked: list[SliceAddress], slices: int = 2) -> None:
+        stacks = [case(True, slices), case(False, slices)]
+        pool = SlicePool(stacks, 3, 1, 16) if dims == 2 else VolumePool(stacks, 3, (16, SIDE, SIDE))
+        self.teacher = EchoTeacher()
+        prompted = [
+            PromptableStack(each.images.numpy(), (1.0, 1.0), (0.0, 1.0), self.teacher, EmbeddingCache(None))
+            for each in stacks
+        ]
+        self.features = TeacherFeatures(
+            pool, stacks, prompted, self.teacher, patch=PATCH, asked=asked, margin_pixels=0.0
+        )
+
+
+def test_maps_are_averaged_over_each_token_and_slices_are_encoded_once():
+    scene = Scene(dims=2, asked=[])
+
+    for _ in range(2):
+        first, second = scene.features.maps([SliceAddress(0, 1)])
+
+    expected = torch.tensor([[[[0.4, 0.5], [0.6, 0.7]]]])
+    torch.testing.assert_close(first, expected, rtol=0, atol=1e-3)
+    torch.testing.assert_close(second, 2 * expected, rtol=0, atol=1e-3)
+    assert scene.teacher.encoded == 1
+
+
+def test_only_annotated_slices_and_those_that_are_asked_about_may_be_encoded():
+    features = Scene(dims=2, asked=[SliceAddress(1, 0)]).features
+
+    assert [features.has(SliceAddress(case, index)) for case in (0, 1) for index in (0, 1)] == [
+        True,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_tokens_of_a_structure_that_is_not_there_are_zero():
+    tokens = Scene(dims=2, asked=[]).features.tokens([SliceAddress(0, 0)])
+
+    # Structure 1 is in no slice, structure 2 has the first and only box.
+    assert tokens.shape == (1, 2, 2, 2, 2)
+    assert (tokens[0, 0] == 0).all()
+    assert (tokens[0, 1] == 1).all()
+
+
+def test_in_volumes_every_fourth_slice_is_encoded_and_stacked():
+    scene = Scene(dims=3, asked=[], slices=16)
+
+    (first, _) = scene.features.maps([PatchAddress(0, (0, 0, 0))])
+
+    # One layer of tokens holds all 16 slices. Encoded are slices 0, 4, 8 and 12, in between they are interpolated,
+    # and 13 to 15 repeat 12: (0 + 1 + ... + 12 + 3 * 12) / 16 = 7.125 fifteenths of 0.4 on top of the quarters.
+    assert first.shape == (1, 1, 1, 2, 2)
+    expected = torch.tensor([[0.0, 0.1], [0.2, 0.3]]) + 0.4 * 7.125 / 15
+    torch.testing.assert_close(first[0, 0, 0], expected, rtol=0, atol=2e-3)
+    assert scene.teacher.encoded == 4
+
+
+@pytest.mark.parametrize(("asked", "has"), [([], False), ([SliceAddress(1, 7)], True)])
+def test_an_unannotated_volume_needs_a_slice_that_is_asked_about(asked: list[SliceAddress], has: bool):
+    assert Scene(dims=3, asked=asked, slices=16).features.has(PatchAddress(1, (0, 0, 0))) == has

@@ -1,0 +1,511 @@
+"""The training loop on a tiny volume: it learns, it is repeatable, it is resumable, it keeps its budget."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from uncol.core.config import BudgetConfig, Config, DataConfig, LossConfig, OptimizerConfig, StudentConfig
+from uncol.core.errors import CancelledError, CheckpointError
+from uncol.core.jobs import AnnotatedSlices, Structure
+from uncol.core.volume import UNKNOWN_LABEL, Volume
+from uncol.data.annotations import keep_annotated
+from uncol.data.cases import LabeledCase, SliceAddress, SliceStack
+from uncol.data.slice_dataset import SlicePool
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.lite_medsam import load_lite_medsam
+from uncol.inference.student import segment_with_model
+from uncol.models.checkpoints import Model, has_checkpoint, load_model
+from uncol.training.batches import draw_common_pose
+from uncol.training.setup import FineTuneSetup
+from uncol.training.state import Run, begin_run
+from uncol.training.train import fine_tune, learn_from_annotated, learn_from_both, optimize
+
+CPU = torch.device("cpu")
+ALL_BUT_ONE = (0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11)
+"""Annotated slices of which one is held out: eight inner ones hold the ball, 2 to 10 without 5."""
+BALL = Structure(3, "ball")
+
+
+@pytest.fixture(scope="module")
+def ball() -> LabeledCase:
+    """A bright ball in noise, 12 x 40 x 48 voxels, label 3 everywhere known."""
+    k, j, i = np.mgrid[0:12, 0:40, 0:48]
+    inside = ((k - 6) * 3.0) ** 2 + (j - 20.0) ** 2 + (i - 22.0) ** 2 < 13**2
+    grey = np.where(inside, 120, 20) + np.random.default_rng(0).normal(0, 15, inside.shape)
+    ijk_to_ras = np.diag([-1.0, -1.0, 3.0, 1.0])
+    return LabeledCase(Volume(grey.astype(np.int16), ijk_to_ras), Volume((inside * 3).astype(np.uint8), ijk_to_ras))
+
+
+@pytest.fixture
+def make_setup(ball: LabeledCase) -> Callable[..., FineTuneSetup]:
+    def make(
+        *,
+        steps: int | None = 20,
+        minutes: float | None = None,
+        seed: int = 0,
+        with_teacher: bool = False,
+        slices: tuple[int, ...] = (0, 3, 6, 9, 11),
+    ):
+        labels = keep_annotated(ball.labels, [AnnotatedSlices("K", slices)], "ball")
+        return FineTuneSetup(
+            cases=[LabeledCase(ball.image, labels)],
+            unlabeled=[],
+            structures=(BALL,),
+            plane="axial",
+            config=Config(
+                seed=seed,
+                student=StudentConfig(channels=(8, 8, 8, 8, 8)),
+                optimizer=OptimizerConfig(batch_size=2),
+                budget=BudgetConfig(steps=steps, minutes=minutes, stage1_part=0.5),
+            ),
+            device=CPU,
+            teacher=load_lite_medsam(CPU) if with_teacher else None,
+            cache=EmbeddingCache(None),
+        )
+
+    return make
+
+
+def weights_of(model: Model) -> dict[str, torch.Tensor]:
+    return model.student.state_dict()
+
+
+def assert_bit_equal(first: Model, second: Model) -> None:
+    for name, tensor in weights_of(first).items():
+        assert torch.equal(tensor, weights_of(second)[name]), name
+
+
+def test_the_student_finds_a_bright_ball_between_annotated_slices(make_setup, ball: LabeledCase, tmp_path: Path):
+    model = fine_tune(make_setup(steps=120), tmp_path / "model")
+
+    found = segment_with_model(ball.image, model, CPU).labels.voxels[5] == 3
+    truth = ball.labels.voxels[5] == 3
+    assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.9
+
+
+def test_the_loss_falls_within_twenty_steps(make_setup, tmp_path: Path):
+    curve = fine_tune(make_setup(), tmp_path / "model").card.training["curve"]
+
+    assert curve[-1]["supervised"] < 0.8 * curve[0]["supervised"]
+    assert [each["stage"] for each in curve] == sorted(each["stage"] for each in curve)
+    assert curve[-1]["stage"] == 2
+
+
+def test_the_same_seed_gives_the_same_model_bit_for_bit_and_another_seed_does_not(make_setup, tmp_path: Path):
+    first, second = (fine_tune(make_setup(), tmp_path / name) for name in ("first", "second"))
+    other = fine_tune(make_setup(seed=1), tmp_path / "other")
+
+    assert_bit_equal(first, second)
+    assert any(not torch.equal(tensor, weights_of(other)[name]) for name, tensor in weights_of(first).items())
+
+
+# It is asked whether to stop at 5 annotated slices, 10 steps of stage 1, twice 7 other slices, 10 steps of stage 2.
+@pytest.mark.parametrize(
+    "stop_at", [3, 9, 20, 35], ids=["at the start", "in stage 1", "while asking the foundation model", "in stage 2"]
+)
+def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(make_setup, tmp_path: Path, stop_at: int):
+    straight = fine_tune(make_setup(with_teacher=True), tmp_path / "straight")
+
+    with pytest.raises(CancelledError, match=r"Add --resume to go on"):
+        fine_tune(make_setup(with_teacher=True), tmp_path / "stopped", should_stop=StopAfter(stop_at))
+    assert has_checkpoint(tmp_path / "stopped")
+    resumed = fine_tune(make_setup(with_teacher=True), tmp_path / "stopped", resume=True)
+
+    assert resumed.card.training["steps"] == 20
+    assert_bit_equal(straight, resumed)
+    assert not has_checkpoint(tmp_path / "stopped")
+
+
+class StopAfter:
+    """Says stop at the n-th question."""
+
+    def __init__(self, questions: int) -> None:
+        self.left = questions
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def test_resuming_with_other_labels_is_refused(make_setup, tmp_path: Path):
+    with pytest.raises(CancelledError):
+        fine_tune(make_setup(), tmp_path / "model", should_stop=StopAfter(3))
+    setup = make_setup()
+    changed = setup.cases[0].labels.voxels.copy()
+    changed[0, 0, 0] = 3
+    other = replace(setup, cases=[LabeledCase(setup.cases[0].image, setup.cases[0].labels.with_voxels(changed))])
+
+    with pytest.raises(CheckpointError, match=r"belongs to other images, annotated slices or structures"):
+        fine_tune(other, tmp_path / "model", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value", "sentence"),
+    [
+        ("student", "channels", (4, 4, 4, 4, 4), r"with student.channels \[8, 8, 8, 8, 8\], not \[4, 4, 4, 4, 4\]"),
+        ("data", "neighbor_count", 1, r"with data.neighbor_count 7, not 1"),
+    ],
+)
+def test_resuming_with_another_student_is_refused(
+    make_setup, tmp_path: Path, section: str, name: str, value: Any, sentence: str
+):
+    with pytest.raises(CancelledError):
+        fine_tune(make_setup(), tmp_path / "model", should_stop=StopAfter(3))
+    setup = make_setup()
+    config = replace(setup.config, **{section: replace(getattr(setup.config, section), **{name: value})})
+
+    with pytest.raises(CheckpointError, match=sentence):
+        fine_tune(replace(setup, config=config), tmp_path / "model", resume=True)
+
+
+def test_resuming_without_the_base_model_is_refused(make_setup, tmp_path: Path):
+    base = fine_tune(make_setup(), tmp_path / "base")
+    other = Model(replace(base.card, slice_mm=5.0), base.student)
+    with pytest.raises(CancelledError):
+        fine_tune(replace(make_setup(), base=other), tmp_path / "model", should_stop=StopAfter(3))
+
+    with pytest.raises(
+        CheckpointError, match=r"was written with another base model, or with none\. Resume with the same"
+    ):
+        fine_tune(make_setup(), tmp_path / "model", resume=True)
+
+
+def test_a_new_run_does_not_overwrite_an_unfinished_one(make_setup, tmp_path: Path):
+    with pytest.raises(CancelledError):
+        fine_tune(make_setup(), tmp_path / "model", should_stop=StopAfter(3))
+
+    with pytest.raises(CheckpointError, match=r"holds an unfinished run. Add --resume"):
+        fine_tune(make_setup(), tmp_path / "model")
+
+
+def test_there_is_nothing_to_resume_in_an_empty_folder(make_setup, tmp_path: Path):
+    with pytest.raises(CheckpointError, match=r"nothing to resume"):
+        fine_tune(make_setup(), tmp_path / "empty", resume=True)
+
+
+def test_what_stands_under_unknown_has_no_influence(make_setup, ball: LabeledCase, tmp_path: Path):
+    setup = make_setup()
+    wrong_elsewhere = ball.labels.voxels.copy()
+    wrong_elsewhere[[1, 2, 4, 5, 7, 8, 10]] = 3
+    labels = keep_annotated(ball.labels.with_voxels(wrong_elsewhere), [AnnotatedSlices("K", (0, 3, 6, 9, 11))], "ball")
+
+    right = fine_tune(setup, tmp_path / "right")
+    wrong = fine_tune(replace(setup, cases=[LabeledCase(ball.image, labels)]), tmp_path / "wrong")
+
+    assert_bit_equal(right, wrong)
+
+
+def test_the_learning_rate_falls_as_the_polynomial_says(make_setup, tmp_path: Path):
+    run = begin_run(make_setup(), tmp_path / "model", lambda _: None, lambda: False)
+    rates = []
+    for _ in range(3):
+        optimize(run, learn_from_annotated(run))
+        rates.append(run.optimizer.param_groups[0]["lr"])
+        run.end_step()
+
+    # 20 steps, half of them stage 1: t/T after n steps of stage 1 is 0.5 n/10 = 0.05 n.
+    start = run.config.optimizer.learning_rate
+    assert rates == pytest.approx([start, start * 0.95**0.9, start * 0.90**0.9])
+
+
+class FourSlicesInOrder(SlicePool):
+    """Slices a and b, annotated, and v and u, unannotated: indices 0 to 3, drawn in this order, never at random."""
+
+    def __init__(self, stacks: Sequence[SliceStack]) -> None:
+        super().__init__(stacks, class_count=4, neighbor_count=3, multiple=16)
+        self._annotated, self._unannotated = iter((0, 1)), iter((2, 3))
+
+    def draw_labeled(self, count: int, generator: torch.Generator) -> list[SliceAddress]:
+        return [SliceAddress(0, next(self._annotated)) for _ in range(count)]
+
+    def draw_unlabeled(self, count: int, generator: torch.Generator) -> list[SliceAddress]:
+        return [SliceAddress(0, next(self._unannotated)) for _ in range(count)]
+
+
+class KnowsFourSlices(torch.nn.Module):
+    """A network with given class probabilities for each of four slices, wherever a voxel shows one of them.
+
+    Slices 0 and 1 are bright, 2 and 3 dark, so that 3, 2, 1 and 0 of a voxel and its two neighbors are bright.
+    """
+
+    def __init__(self, probabilities: list[list[float]]) -> None:
+        super().__init__()
+        self.logits = torch.tensor(probabilities).log()
+        self.received = torch.empty(0)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        self.received = 3 - (image > 0.5).sum(1)
+        return self.logits[self.received].movedim(-1, 1)
+
+
+CERTAIN = [
+    [0.001, 0.997, 0.001, 0.001],
+    [0.001, 0.001, 0.997, 0.001],
+    [0.001, 0.001, 0.001, 0.997],
+    [0.997, 0.001, 0.001, 0.001],
+]
+"""Class 1 in slice a, 2 in b, 3 in v and 0 in u."""
+
+
+def run_over_four_slices(folder: Path, student: KnowsFourSlices, **losses: Any) -> Run:
+    """A run whose slices show one class each: a and b are annotated with 1 and 2, the teacher finds 3 in v and 0 in u.
+
+    Wherever a slice is moved, one class and one grey value are everywhere in it; what comes in from outside is unknown.
+    """
+    voxels = np.zeros((4, 16, 32))
+    voxels[:2] = 1
+    labels = np.full((4, 16, 32), UNKNOWN_LABEL, dtype=np.uint8)
+    labels[0], labels[1] = 1, 2
+    setup = FineTuneSetup(
+        cases=[LabeledCase(Volume(voxels.astype(np.float32), np.eye(4)), Volume(labels, np.eye(4)))],
+        unlabeled=[],
+        structures=(Structure(1, "one"), Structure(2, "two"), Structure(3, "three")),
+        plane="axial",
+        config=Config(
+            method="uncol-without-generalized",
+            data=DataConfig(window=(0.0, 1.0), neighbor_count=3),
+            student=StudentConfig(channels=(4, 4, 4, 4, 4)),
+            losses=LossConfig(**losses),
+            optimizer=OptimizerConfig(batch_size=1),
+            budget=BudgetConfig(steps=20, minutes=None, stage1_part=0.5),
+        ),
+        device=CPU,
+        teacher=None,
+        cache=EmbeddingCache(None),
+    )
+    run = begin_run(setup, folder, lambda _: None, lambda: False)
+    run.pool, run.student, run.specialized_teacher = FourSlicesInOrder(run.stacks), student, KnowsFourSlices(CERTAIN)
+    run.step = 10  # stage 1 ends, and with it the weights of rare classes
+    return run
+
+
+def assert_mixed(received: torch.Tensor, outside: int, inside: int) -> None:
+    """One slice everywhere except in one box of two thirds of both sides (10 of 16, 21 of 32), which shows another."""
+    box = received == inside
+    assert (box.any(1).sum(), box.any(0).sum(), box.sum()) == (10, 21, 210)
+    assert (received[~box] == outside).all()
+
+
+def test_stage_2_is_half_the_losses_of_both_mixed_slices_with_pseudo_labels_at_half_weight(tmp_path: Path):
+    # The student gives label 1 of a the probability 1/2, 2 of b 1/3, 3 of v 1/4 and 0 of u 1/5.
+    student = KnowsFourSlices(
+        [
+            [1 / 4, 1 / 2, 1 / 8, 1 / 8],
+            [1 / 2, 1 / 12, 1 / 3, 1 / 12],
+            [1 / 2, 1 / 8, 1 / 8, 1 / 4],
+            [1 / 5, 3 / 5, 1 / 10, 1 / 10],
+        ]
+    )
+    run = run_over_four_slices(tmp_path, student, copy_paste_probability=(0.0, 1.0))
+    run.start_stage2()
+
+    total = learn_from_both(run)
+
+    # x_l = a M + u (1 - M) and x_u = v M + b (1 - M) with the same M.
+    mixed_labeled, mixed_unlabeled = student.received
+    assert_mixed(mixed_labeled, outside=0, inside=3)
+    assert_mixed(mixed_unlabeled, outside=2, inside=1)
+    assert torch.equal(mixed_labeled == 3, mixed_unlabeled == 1)
+    # A class that fills its region, with probability p everywhere, has Dice 2 p / (p + 1) and cross-entropy -ln p.
+    loss_a, loss_b = (1 - 2 / 3) + math.log(2), (1 - 1 / 2) + math.log(3)
+    loss_v, loss_u = (1 - 2 / 5) + math.log(4), (1 - 1 / 3) + math.log(5)
+    assert run.losses == {
+        "supervised": pytest.approx(1 / 2 * (loss_a + loss_b)),
+        "pseudo_label": pytest.approx(1 / 2 * (loss_u + loss_v)),
+    }
+    assert float(total) == pytest.approx(1 / 2 * (loss_a + 0.5 * loss_u) + 1 / 2 * (0.5 * loss_v + loss_b))
+
+
+def test_stage_2_without_copy_paste_is_half_the_losses_of_one_slice_of_each_kind(tmp_path: Path):
+    student = KnowsFourSlices([[1 / 4, 1 / 2, 1 / 8, 1 / 8], [1 / 4] * 4, [1 / 2, 1 / 8, 1 / 8, 1 / 4], [1 / 4] * 4])
+    run = run_over_four_slices(tmp_path, student, copy_paste_probability=(1.0, 0.0))
+    run.start_stage2()
+
+    total = learn_from_both(run)
+
+    assert [each.unique().tolist() for each in student.received] == [[0], [2]]  # a and v, whole
+    loss_a, loss_v = (1 - 2 / 3) + math.log(2), (1 - 2 / 5) + math.log(4)
+    assert float(total) == pytest.approx(1 / 2 * (1.0 * loss_a + 0.5 * loss_v))
+
+
+def test_in_stage_1_labels_are_mixed_exactly_as_images_are(tmp_path: Path):
+    student = KnowsFourSlices(CERTAIN)
+    run = run_over_four_slices(tmp_path, student, copy_paste_probability=(1.0, 0.0))
+
+    loss = learn_from_annotated(run)
+
+    assert_mixed(student.received[0], outside=0, inside=1)  # x = a M + b (1 - M)
+    # The student is right wherever y = y_a M + y_b (1 - M). One voxel of 512 with the other slice's label would cost
+    # -ln(0.001) / 512 = 0.0135.
+    assert float(loss) < 0.01
+
+
+@pytest.mark.parametrize(
+    ("method", "steps_to_even"), [("uncol-without-generalized", 10), ("supervised", 20), ("mean-teacher", 20)]
+)
+def test_rare_classes_count_more_until_stage_1_ends_or_the_run_that_has_only_one_stage(
+    make_setup, tmp_path: Path, method: str, steps_to_even: int
+):
+    # 20 steps, half of them stage 1 where there are two stages.
+    setup = make_setup()
+    run = begin_run(
+        replace(setup, config=replace(setup.config, method=method)), tmp_path, lambda _: None, lambda: False
+    )
+    first = run.class_weights
+    if run.stage1_is_over:
+        run.start_stage2()
+
+    run.step = steps_to_even // 2
+    halfway = run.class_weights
+    run.step = steps_to_even
+
+    assert first[1] > 1
+    torch.testing.assert_close(halfway, first**0.5)
+    assert run.class_weights.tolist() == [1, 1]
+
+
+def test_slices_are_turned_as_far_as_the_configuration_says(make_setup, tmp_path: Path):
+    setup = make_setup()
+    largest = {}
+    for rotation_deg in (0.0, 90.0):
+        config = replace(setup.config, data=replace(setup.config.data, rotation_deg=rotation_deg))
+        folder = tmp_path / str(rotation_deg)
+        run = begin_run(replace(setup, config=config), folder, lambda _: None, lambda: False)
+        largest[rotation_deg] = float(draw_common_pose(run, 50).matrices[:, 0, 1].abs().max())
+
+    assert largest[0.0] == 0
+    assert largest[90.0] > 0.5  # its sine, times scale and sides
+
+
+def test_volumes_of_thick_slices_are_turned_without_shear(make_setup, tmp_path: Path):
+    setup = make_setup()
+    config = replace(
+        setup.config,
+        method="supervised",
+        student=replace(setup.config.student, dims=3),
+        data=replace(setup.config.data, patch_vox=(16, 32, 48), mirror=True),
+    )
+    run = begin_run(replace(setup, config=config), tmp_path, lambda _: None, lambda: False)
+
+    matrices = draw_common_pose(run, 50).matrices[:, :, :3]
+
+    # 48 columns and 32 rows of 1 mm, 16 slices of 3 mm; a rotation scales every direction in mm alike.
+    extent_mm = torch.tensor([48.0, 32.0, 48.0])
+    scales = torch.linalg.svdvals(matrices * extent_mm[:, None] / extent_mm[None, :])
+    assert (run.card.slice_mm, run.card.pixel_mm) == (3, 1)
+    assert float(matrices[:, 2, 1].abs().max()) > 0.1  # some are turned out of their slices
+    torch.testing.assert_close(scales, scales[:, :1].expand(-1, 3))
+
+
+def test_one_inner_annotated_slice_is_held_out_of_stage_1_and_learned_from_in_stage_2(make_setup, tmp_path: Path):
+    run = begin_run(make_setup(slices=ALL_BUT_ONE), tmp_path / "model", lambda _: None, lambda: False)
+    first = {each.index for each in run.pool.draw_labeled(200, run.generator)}
+    run.start_stage2()
+    second = {each.index for each in run.pool.draw_labeled(200, run.generator)}
+
+    assert first == {*ALL_BUT_ONE} - {3}
+    assert second == {*ALL_BUT_ONE}
+
+
+def test_the_specialized_teachers_reliability_is_its_dice_on_the_held_out_slice(make_setup, tmp_path: Path):
+    run = begin_run(make_setup(slices=ALL_BUT_ONE), tmp_path / "model", lambda _: None, lambda: False)
+    (held_out,) = run.pool.held_out
+    found = run.specialized_probabilities_at([held_out]).argmax(1)[0] == 1
+    target = run.pool.targets([held_out])[0]
+    found, truth = found & (target != UNKNOWN_LABEL), target == 1  # padding is unknown
+    run.start_stage2()
+
+    expected = 2 * float((found & truth).sum()) / float(found.sum() + truth.sum())
+    assert float(run.specialized_reliability[1]) == pytest.approx(expected)
+    assert run.held_out_dice == {"ball": pytest.approx(expected, abs=5e-4)}
+
+
+def test_what_seems_to_go_on_where_the_image_is_padded_is_no_mistake(make_setup, tmp_path: Path):
+    setup = make_setup(slices=ALL_BUT_ONE)
+    image, labels = setup.cases[0].image, setup.cases[0].labels
+    rows = np.s_[:, :25]  # the ball ends at the last of 25 rows, which are padded to 32
+    cut = LabeledCase(*(Volume(each.voxels[rows], each.ijk_to_ras) for each in (image, labels)))
+    run = begin_run(replace(setup, cases=[cut]), tmp_path / "model", lambda _: None, lambda: False)
+    (held_out,) = run.pool.held_out
+    truth = run.pool.targets([held_out])
+    everywhere = torch.where(truth == 1, 9.0, -9.0)
+    everywhere[truth == UNKNOWN_LABEL] = 9.0
+
+    class FindsTheBall(torch.nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return torch.stack([-everywhere, everywhere], 1)
+
+    run.specialized_teacher = FindsTheBall()
+    run.start_stage2()
+
+    assert (truth == UNKNOWN_LABEL).any()
+    assert run.held_out_dice == {"ball": 1.0}
+
+
+def test_where_nothing_was_held_out_no_dice_is_told(make_setup, tmp_path: Path):
+    model = fine_tune(make_setup(with_teacher=True), tmp_path / "model")
+
+    assert model.card.training["specialized_reliability"]["ball"] > 0  # that of the other teacher
+    assert model.card.training["held_out_dice"] == {}
+
+
+@pytest.mark.slow
+def test_a_time_budget_is_kept_to_within_ten_percent(make_setup, tmp_path: Path):
+    started = time.monotonic()
+    fine_tune(make_setup(steps=None, minutes=0.2), tmp_path / "model")
+
+    assert time.monotonic() - started == pytest.approx(12, rel=0.1)
+
+
+def test_the_saved_model_is_the_returned_one_and_tells_its_story(make_setup, tmp_path: Path):
+    returned = fine_tune(make_setup(), tmp_path / "model")
+    loaded = load_model(tmp_path / "model")
+
+    assert_bit_equal(returned, loaded)
+    assert loaded.card.structures == (BALL,)
+    assert loaded.card.in_one_piece == (True,)
+    assert loaded.card.training["steps"] == 20
+    assert loaded.card.training["annotated_slices"] == [5]
+    assert loaded.card.training["generalized_teacher"] is None
+
+
+def test_a_base_model_is_where_the_student_starts(make_setup, tmp_path: Path):
+    base = fine_tune(make_setup(), tmp_path / "base")
+
+    run = begin_run(replace(make_setup(), base=base), tmp_path / "next", lambda _: None, lambda: False)
+
+    assert_bit_equal(base, Model(run.card, run.student))
+
+
+def test_full_memory_halves_the_batch_and_says_so(make_setup, tmp_path: Path):
+    run = begin_run(make_setup(), tmp_path / "model", lambda _: None, lambda: False)
+    tried: list[int] = []
+
+    def step_that_needs_room(run: Run) -> None:
+        tried.append(run.batch_size)
+        if run.batch_size > 1:
+            message = "CUDA out of memory."
+            raise torch.OutOfMemoryError(message)
+
+    run.within_memory(step_that_needs_room)
+    run.within_memory(step_that_needs_room)
+
+    assert tried == [2, 1, 1]
+    assert run.notes == ["The CPU memory is full; going on in smaller batches (1 at a time)."]
+
+
+@pytest.mark.gpu
+def test_training_runs_on_the_gpu(make_setup, tmp_path: Path):
+    device = torch.device("cuda" if torch.cuda.is_available() else "mps")
+    model = fine_tune(replace(make_setup(steps=30), device=device), tmp_path / "model")
+
+    assert model.card.training["device"] == device.type

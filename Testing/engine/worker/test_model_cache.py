@@ -1,0 +1,71 @@
+"""A long-lived process loads a model once, and again only when it is another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from uncol.core.config import Config, StudentConfig
+from uncol.core.errors import CheckpointError
+from uncol.core.jobs import Structure
+from uncol.foundation.loading import LITE_MEDSAM, FoundationModel
+from uncol.models.checkpoints import Model, ModelCard, build_student, save_model
+from uncol.worker.model_cache import WarmModels
+
+CONFIG = Config(student=StudentConfig(channels=(2, 2, 2, 2, 2)))
+CARD = ModelCard((Structure(1, "liver"),), "axial", 1.0, 3.0, (-160.0, 240.0), CONFIG)
+
+
+def write_model(folder: Path, seed: int) -> Path:
+    torch.manual_seed(seed)
+    save_model(Model(CARD, build_student(CARD)), folder)
+    return folder
+
+
+def test_the_last_model_is_kept(tmp_path: Path) -> None:
+    warm, folder = WarmModels(), write_model(tmp_path / "a", 0)
+
+    assert warm.model(folder) is warm.model(folder)
+
+
+def test_another_model_is_loaded_and_replaces_the_last(tmp_path: Path) -> None:
+    warm = WarmModels()
+    first, second = write_model(tmp_path / "a", 0), write_model(tmp_path / "b", 1)
+    kept = warm.model(first)
+
+    assert warm.model(second) is not kept
+    assert warm.model(first) is not kept
+
+
+def test_a_model_that_was_trained_anew_in_the_same_folder_is_loaded_again(tmp_path: Path) -> None:
+    warm, folder = WarmModels(), write_model(tmp_path / "a", 0)
+    before = warm.model(folder)
+    write_model(folder, 1)
+
+    after = warm.model(folder)
+
+    assert after is not before
+    assert any(
+        not torch.equal(old, new)
+        for old, new in zip(before.student.parameters(), after.student.parameters(), strict=True)
+    )
+
+
+def test_a_model_that_is_gone_is_not_given_from_memory(tmp_path: Path) -> None:
+    warm, folder = WarmModels(), write_model(tmp_path / "a", 0)
+    warm.model(folder)
+    for file in folder.iterdir():
+        file.unlink()
+
+    with pytest.raises(CheckpointError, match="is not a model folder"):
+        warm.model(folder)
+
+
+def test_the_foundation_model_is_kept(tmp_path: Path) -> None:
+    warm = WarmModels()
+
+    assert warm.teacher(torch.device("cpu"), LITE_MEDSAM) is warm.teacher(torch.device("cpu"), LITE_MEDSAM)
+    with pytest.raises(CheckpointError, match=r"none.pth.*could not be read"):
+        warm.teacher(torch.device("cpu"), FoundationModel(weights=tmp_path / "none.pth"))

@@ -1,0 +1,23 @@
+"""The public CT in Slicer's module Sample Data."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+from uncol.demo.sample_data import CT_ABDOMEN
+from UnCoLSegmentLib.SampleData import registerSampleData
+
+
+def test_the_sample_is_registered_with_its_checksum_and_nothing_is_fetched(monkeypatch, tmp_path: Path) -> None:
+    registered = []
+    logic = SimpleNamespace(registerCustomSampleDataSource=lambda **facts: registered.append(facts))
+    monkeypatch.setitem(sys.modules, "SampleData", SimpleNamespace(SampleDataLogic=logic))
+
+    registerSampleData(tmp_path)
+
+    [facts] = registered
+    assert facts["uris"] == CT_ABDOMEN.url
+    assert facts["checksums"] == f"SHA256:{CT_ABDOMEN.sha256}"
+    assert facts["fileNames"] == CT_ABDOMEN.file_name

@@ -1,0 +1,241 @@
+"""The engine as a child process: started, spoken to in JSON lines, stopped with everything it started. No Qt.
+
+Nothing here waits: threads read and write the pipes, and `poll`, called by the main thread, tells what arrived.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from uncol.core.protocol import PROTOCOL, WORKER_ENVIRONMENT
+from UnCoLSegmentLib.Engine.Signal import Signal
+
+_LONGEST_LINE = 1 << 24
+_MOST_GARBAGE_LINES = 200
+_LAST_WORDS_LINES = 60
+_EVENTS_PER_POLL = 200
+_PATIENCE_S = 2.0
+
+FAREWELL_S = 20.0
+"""Time in which a worker that is asked to end has to do so; it needs up to 15 s to save what it has learned."""
+
+
+def engineCommand(*arguments: str) -> list[str]:
+    """Return the command of the worker: with PythonSlicer in the application, with this Python elsewhere."""
+    return [shutil.which("PythonSlicer") or sys.executable, "-m", "uncol", "worker", *arguments]
+
+
+def engineEnvironment(moduleFolder: Path, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """Return the worker's environment: it finds our packages, and its waiting threads sleep instead of spinning."""
+    searched = [str(moduleFolder), inherited.get("PYTHONPATH", "")]
+    return {**inherited, **WORKER_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(filter(None, searched))}
+
+
+class EngineProcess:
+    """One worker at a time; after it has ended, `start` gets the next one.
+
+    Signals:
+        received: One event of the worker, a dict.
+        ended: The worker is gone without being asked: exit code and the last lines it wrote.
+    """
+
+    def __init__(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.received, self.ended = Signal(), Signal()
+        self._command, self._environment = list(command), dict(environment)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._arrived: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._lastWords: deque[str] = deque(maxlen=_LAST_WORDS_LINES)
+        self._lastId = 0
+        self.greeting: dict[str, Any] | None = None
+        """The worker's answer to `hello`, once it has come."""
+        self.greetingId: int | None = None
+        """Number of that request; None without a worker."""
+
+    @property
+    def isRunning(self) -> bool:
+        """Whether a worker was started and its end has not been told yet."""
+        return self._process is not None
+
+    @property
+    def processId(self) -> int | None:
+        """Process id of the worker or of the launcher that started it; None without one."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start a worker, if none is running, and greet it.
+
+        Raises:
+            OSError: If the program cannot be started.
+        """
+        if self._process is not None:
+            return
+        process = subprocess.Popen(
+            self._command,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **_OWN_GROUP,
+        )
+        self._process = process
+        self._arrived, self._outgoing = queue.SimpleQueue(), queue.SimpleQueue()
+        self._lastWords = deque(maxlen=_LAST_WORDS_LINES)
+        listener = _Listener(process, self._arrived, self._outgoing, self._lastWords)
+        for work, arguments in ((listener.listen, ()), (_write, (process.stdin, self._outgoing))):
+            threading.Thread(target=work, args=arguments, name="UnCoL engine", daemon=True).start()
+        self._lastId, self.greeting = 0, None
+        self.greetingId = self.request("hello", protocol=PROTOCOL)
+
+    def request(self, op: str, **fields: object) -> int:
+        """Send a request and return its number, which all events about it carry."""
+        if self._process is None:
+            message = f'The engine is not running, so "{op}" cannot be asked for; start it first.'
+            raise RuntimeError(message)
+        self._lastId += 1
+        line = json.dumps({"id": self._lastId, "op": op, **fields}, default=str)
+        self._outgoing.put(line.encode() + b"\n")
+        return self._lastId
+
+    def cancel(self, requestId: int) -> int:
+        """Ask the worker to stop working on a request."""
+        return self.request("cancel", target=requestId)
+
+    def poll(self) -> None:
+        """Tell what arrived since the last call; the main thread calls this many times a second."""
+        arrived = self._arrived
+        for _ in range(_EVENTS_PER_POLL):
+            if arrived is not self._arrived or arrived.empty():
+                return
+            event = arrived.get()
+            if "exitCode" in event:
+                self._forget()
+                self.ended.emit(event["exitCode"], "\n".join(self._lastWords))
+                return
+            if event["event"] == "result" and event.get("id") == self.greetingId:
+                self.greeting = event
+            self.received.emit(event)
+
+    def _forget(self) -> None:
+        self._process = self.greeting = self.greetingId = None
+        self._arrived = queue.SimpleQueue()
+
+    def stop(self, farewell_s: float = FAREWELL_S) -> None:
+        """Ask the worker to end, and kill it with everything it started if it has not done so in time.
+
+        This does not wait: a worker that learns saves that first. Nothing is told any more. When the application
+        quits meanwhile, the worker ends by itself, because its input ends.
+        """
+        process = self._process
+        if process is None:
+            return
+        self.request("shutdown")
+        self._outgoing.put(None)
+        self._forget()
+        if farewell_s <= 0:
+            killTree(process)
+            return
+        threading.Thread(target=_endInTime, args=(process, farewell_s), name="UnCoL engine's end", daemon=True).start()
+
+
+def _endInTime(process: subprocess.Popen[bytes], farewell_s: float) -> None:
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(farewell_s)
+    killTree(process)
+
+
+def killTree(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that was started in a group of its own, with all its descendants, and reap it."""
+    if sys.platform == "win32":
+        tree = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
+        subprocess.run(tree, check=False, capture_output=True, creationflags=subprocess.CREATE_NO_WINDOW)
+    else:
+        with suppress(ProcessLookupError, PermissionError):  # macOS answers so for a group of zombies
+            os.killpg(process.pid, signal.SIGKILL)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(_PATIENCE_S)
+
+
+_OWN_GROUP: dict[str, Any] = (
+    {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW}
+    if sys.platform == "win32"
+    else {"start_new_session": True}
+)
+
+
+def _write(pipe: IO[bytes], outgoing: queue.SimpleQueue[bytes | None]) -> None:
+    """Write lines until None comes; a broken pipe is told by the listener, as the worker's end."""
+    with suppress(OSError, ValueError), pipe:
+        while (line := outgoing.get()) is not None:
+            pipe.write(line)
+            pipe.flush()
+
+
+class _Listener:
+    """Reads what one worker writes until it ends, and says so."""
+
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        arrived: queue.SimpleQueue[dict[str, Any]],
+        outgoing: queue.SimpleQueue[bytes | None],
+        lastWords: deque[str],
+    ) -> None:
+        self._process, self._arrived, self._outgoing, self._lastWords = process, arrived, outgoing, lastWords
+
+    def listen(self) -> None:
+        errors = threading.Thread(target=self._readErrors, name="UnCoL engine's log", daemon=True)
+        errors.start()
+        threading.Thread(target=self._bury, name="UnCoL engine's end", daemon=True).start()
+        try:
+            self._readEvents()
+        finally:
+            killTree(self._process)
+            errors.join(_PATIENCE_S)
+            self._outgoing.put(None)
+            self._arrived.put({"exitCode": self._process.returncode})
+
+    def _bury(self) -> None:
+        """End what a worker leaves behind; a pipe that a descendant holds open would never end."""
+        self._process.wait()
+        killTree(self._process)
+
+    def _readErrors(self) -> None:
+        with suppress(OSError, ValueError), self._process.stderr:
+            while line := self._process.stderr.readline(_LONGEST_LINE):
+                self._lastWords.append(line.decode(errors="replace").rstrip())
+
+    def _readEvents(self) -> None:
+        garbageLines = 0
+        with suppress(OSError, ValueError), self._process.stdout:
+            while line := self._process.stdout.readline(_LONGEST_LINE):
+                event = _eventIn(line)
+                if event is not None:
+                    self._arrived.put(event)
+                    continue
+                garbageLines += 1
+                self._lastWords.append(line[:200].decode(errors="replace").rstrip())
+                if garbageLines >= _MOST_GARBAGE_LINES:
+                    self._lastWords.append(f"{garbageLines} lines were not messages of the engine; it was ended.")
+                    return
+
+
+def _eventIn(line: bytes) -> dict[str, Any] | None:
+    """Return the event that a line holds, or None if it holds something else."""
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None

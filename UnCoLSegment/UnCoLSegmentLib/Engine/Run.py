@@ -1,0 +1,257 @@
+"""One run from click to result: steps that wait for the engine or for a thread, and never for each other's time.
+
+The steps are a generator. What it yields says what it waits for; `advance`, called by the main thread many times a
+second, goes on when that is there. So everything between two yields runs on the main thread and may touch the scene.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Generator
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from uncol.core.errors import CancelledError, UncolError
+from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess
+from UnCoLSegmentLib.Engine.Signal import Signal
+
+_CANCEL_PATIENCE_S = 20.0
+"""An engine that has not obeyed a cancel by then is ended. It promises one second; a slow disk may keep it from saving
+what it has learned for longer, and that would be lost."""
+
+
+_KILLED_CODES = (-9, 137)
+"""Exit codes of a killed process: the system's own, and what a launcher makes of that."""
+
+
+class RunState(Enum):
+    """What Logic is doing."""
+
+    IDLE = "idle"
+    RUNNING = "running"
+    CANCELLING = "cancelling"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """How a run ended well.
+
+    Attributes:
+        kind: "segment" or "fineTune".
+        message: What was reached, in a sentence for the user.
+        notes: Further sentences, such as which voxels were left out and why.
+        seconds: How long it took.
+        modelName: The model that was made or used; "" for the foundation model.
+        activated: Whether a new model became the active one; None where no model was made.
+        document: The engine's report (segment) or summary (fine-tune).
+    """
+
+    kind: str
+    message: str
+    notes: tuple[str, ...] = ()
+    seconds: float = 0.0
+    modelName: str = ""
+    activated: bool | None = None
+    document: dict[str, Any] = field(default_factory=dict)
+
+
+class EngineError(UncolError):
+    """The engine refused, failed or died; `details` is what a developer wants to see."""
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.details = details
+
+
+@dataclass(frozen=True)
+class InThread:
+    """Wait for work that touches no scene; its value, or its error, comes back."""
+
+    work: Callable[[], Any]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Wait for the engine's answer to a request; the result event comes back, an error is raised."""
+
+    op: str
+    fields: dict[str, Any]
+
+
+class Greeting:
+    """Wait until the engine is there; its first answer comes back."""
+
+
+class Breath:
+    """Let the application draw and react before the next piece of work on the main thread."""
+
+
+Waiting = InThread | Asked | Greeting | Breath
+Steps = Generator[Waiting, Any, RunResult]
+Resumption = Callable[[], Any]
+
+
+class Run:
+    """Drives the steps of one run.
+
+    Signals:
+        happened: Events of the engine about this run that are no answers: progress, preview, log.
+    """
+
+    def __init__(self, kind: str, engine: EngineProcess, steps: Steps) -> None:
+        self.kind, self.happened = kind, Signal()
+        self.result: RunResult | None = None
+        self.error: BaseException | None = None
+        self.isOver = self.isCancelling = False
+        self._engine, self._steps = engine, steps
+        self._future: Future[Any] | None = None
+        self._requestId: int | None = None
+        self._resumption: Resumption | None = lambda: self._steps.send(None)
+        self._reason = ""
+        self._isStarting = False
+        self._cancelBefore = 0.0
+
+    def advance(self) -> None:
+        """Go on if what the run waits for is there; one step at most, so that the application can breathe."""
+        if self._future is not None and self._future.done():
+            self._resumption, self._future = _from(self._future, self._steps), None
+        if self.isCancelling and self._requestId is not None and time.monotonic() > self._cancelBefore:
+            self._engine.stop(0)
+            self._raise(CancelledError(self._reason))
+        if self._resumption is not None and not self.isOver:
+            resumption, self._resumption = self._resumption, None
+            self._go(resumption)
+
+    def hear(self, event: dict[str, Any]) -> None:
+        """Take an event of the engine; those about other requests are let be."""
+        if self._requestId is None or event.get("id") != self._requestId:
+            return
+        kind = event["event"]
+        if kind == "result" and self.isCancelling:
+            self._raise(CancelledError(self._reason))
+        elif kind == "result":
+            self._answer(lambda: self._steps.send(event))
+        elif kind == "error":
+            self._raise(EngineError(_messageOf(event), str(event.get("details") or "")))
+        elif kind == "cancelled":
+            self._raise(CancelledError(self._reason or _messageOf(event)))
+        else:
+            self.happened.emit(event)
+
+    def hearEnd(self, exitCode: int | None, lastWords: str) -> None:
+        """Take the news that the engine is gone."""
+        if self._requestId is None:
+            return
+        if self.isCancelling:
+            self._raise(CancelledError(self._reason))
+            return
+        if self._isStarting:
+            message = _("The engine could not be started (exit code {code}). The details say why; see docs/slicer.md.")
+        elif exitCode in _KILLED_CODES:
+            message = _(
+                "The engine stopped unexpectedly (exit code {code}). Usually the memory was full: close other programs "
+                "or crop the volume, then try again. No annotation was lost."
+            )
+        else:
+            message = _("The engine stopped unexpectedly (exit code {code}). No annotation was lost; try again.")
+        self._raise(EngineError(message.format(code=exitCode), lastWords))
+
+    def cancel(self, reason: str) -> None:
+        """End the run as soon as possible; what it was doing is thrown away, what can be resumed is kept."""
+        if self.isOver or self.isCancelling:
+            return
+        self.isCancelling, self._reason = True, reason
+        self._cancelBefore = time.monotonic() + _CANCEL_PATIENCE_S
+        if self._requestId is None or self._isStarting:
+            self._future = None
+            self._raise(CancelledError(reason))
+        else:
+            self._engine.cancel(self._requestId)
+
+    def abort(self, reason: str) -> None:
+        """End the run now, without waiting for the engine; its owner stops that."""
+        if not self.isOver:
+            self.isCancelling, self._reason, self._future = True, reason, None
+            self._raise(CancelledError(reason))
+            self.advance()
+
+    def _answer(self, resumption: Resumption) -> None:
+        self._requestId, self._resumption, self._isStarting = None, resumption, False
+
+    def _raise(self, error: UncolError) -> None:
+        self._answer(lambda: self._steps.throw(error))
+
+    def _go(self, resumption: Resumption) -> None:
+        try:
+            waiting = resumption()
+            if self.isCancelling:
+                waiting = self._steps.throw(CancelledError(self._reason))
+            self._waitFor(waiting)
+        except StopIteration as end:
+            self.result, self.isOver = end.value, True
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the run is over and Logic tells the user
+            self.error, self.isOver = error, True
+
+    def _waitFor(self, waiting: Waiting) -> None:
+        if isinstance(waiting, InThread):
+            self._future = inThread(waiting.work)
+        elif isinstance(waiting, Asked):
+            self._requestId = self._engine.request(waiting.op, **waiting.fields)
+        elif isinstance(waiting, Breath):
+            self._resumption = lambda: self._steps.send(None)
+        elif self._engine.greeting is not None:
+            greeting = self._engine.greeting
+            self._resumption = lambda: self._steps.send(greeting)
+        else:
+            self._start()
+
+    def _start(self) -> None:
+        try:
+            self._engine.start()
+        except OSError as error:
+            message = _("The engine could not be started ({error}). Install UnCoL again.").format(error=error)
+            raise EngineError(message) from error
+        self._requestId, self._isStarting = self._engine.greetingId, True
+
+
+def inThread(work: Callable[[], Any]) -> Future[Any]:
+    """Start work in a thread of its own, which does not keep the application from quitting."""
+    future: Future[Any] = Future()
+
+    def carryOut() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - handed over to whoever waits
+            future.set_exception(error)
+
+    threading.Thread(target=carryOut, name="UnCoL run", daemon=True).start()
+    return future
+
+
+def messageAndDetails(error: BaseException) -> tuple[str, str]:
+    """Return what to tell the user about an error, and what to show a developer."""
+    if isinstance(error, EngineError):
+        return str(error), error.details
+    if isinstance(error, UncolError):
+        return str(error), ""
+    details = "".join(traceback.format_exception(error))
+    if isinstance(error, OSError):
+        message = _("A file could not be read or written ({error}). Check the disk's space and permissions, try again.")
+    else:
+        message = _("UnCoL made a mistake ({error}). Please report it with the details below.")
+    return message.format(error=error), details
+
+
+def _from(future: Future[Any], steps: Steps) -> Resumption:
+    error = future.exception()
+    return (lambda: steps.throw(error)) if error else (lambda: steps.send(future.result()))
+
+
+def _messageOf(event: dict[str, Any]) -> str:
+    return str(event.get("message") or _("The engine gave no reason."))

@@ -1,0 +1,213 @@
+"""The panel: loads its widgets, ties them to the parameter node, and lets one section each do its part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+import slicer.util
+import vtk
+
+from UnCoLSegmentLib.Dependencies import ensureInstalled
+from UnCoLSegmentLib.Logic import Logic
+from UnCoLSegmentLib.Panel.AnnotateSection import AnnotateSection
+from UnCoLSegmentLib.Panel.FineTuneSection import FineTuneSection
+from UnCoLSegmentLib.Panel.ModelsSection import ModelsSection
+from UnCoLSegmentLib.Panel.SegmentSection import SegmentSection
+from UnCoLSegmentLib.Panel.UncertaintySection import UncertaintySection
+from UnCoLSegmentLib.ParameterNode import Device, ParameterNode
+
+_POLL_MS = 50
+_DETECT_AFTER_MS = 400
+"""So long after the last brush stroke the annotated slices are looked for."""
+
+_CHOOSABLE = 33
+"""Qt's flags of an entry that can be chosen: enabled and selectable."""
+_FLAGS_ROLE = qt.Qt.UserRole - 1
+"""Where a combo box keeps the flags of its entries, within reach of its own methods."""
+
+_SEGMENTATION_EVENTS = (
+    slicer.vtkSegmentation.SegmentAdded,
+    slicer.vtkSegmentation.SegmentRemoved,
+    slicer.vtkSegmentation.SourceRepresentationModified,
+)
+_ROI_EVENTS = (
+    slicer.vtkMRMLMarkupsNode.PointPositionDefinedEvent,
+    slicer.vtkMRMLMarkupsNode.PointPositionUndefinedEvent,
+)
+
+
+class Widget(slicer.util.VTKObservationMixin):
+    """What the module's panel shows and does.
+
+    Args:
+        moduleWidget: The `ScriptedLoadableModuleWidget`: its layout, resources and `parent`.
+        logic: What does the work.
+        moduleLogic: Keeps the parameter node: a `ScriptedLoadableModuleLogic`.
+    """
+
+    def __init__(self, moduleWidget: Any, logic: Logic, moduleLogic: Any = None) -> None:
+        slicer.util.VTKObservationMixin.__init__(self)
+        self._moduleWidget, self.logic = moduleWidget, logic
+        self._moduleLogic = moduleLogic or moduleWidget.logic
+        self.parameters: ParameterNode | None = None
+        self._guiTag: int | None = None
+        self._observed: dict[str, Any] = {}
+
+    def setup(self) -> None:
+        """Build the panel."""
+        uiWidget = slicer.util.loadUI(self._moduleWidget.resourcePath("UI/UnCoLSegment.ui"))
+        self._moduleWidget.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.segmentSection = SegmentSection(self.ui, self.logic, self._prepareEngine)
+        self.annotateSection = AnnotateSection(self.ui, self.logic)
+        self.fineTuneSection = FineTuneSection(self.ui, self.logic, self._prepareEngine)
+        self.uncertaintySection = UncertaintySection(self.ui, self.logic)
+        self.modelsSection = ModelsSection(self.ui, self.logic)
+        for event, observer in (
+            (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
+            (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
+            (slicer.mrmlScene.StartImportEvent, self.onSceneStartImport),
+            (slicer.mrmlScene.EndImportEvent, self.onSceneEndImport),
+        ):
+            self.addObserver(slicer.mrmlScene, event, observer)
+        self.logic.stateChanged.connect(self.update)
+        self.logic.modelsChanged.connect(self.update)
+        self._pollTimer = _timer(_POLL_MS, self.logic.poll)
+        self._pollTimer.start()
+        self._detectTimer = _timer(_DETECT_AFTER_MS, self.annotateSection.detect)
+        self._detectTimer.setSingleShot(True)
+        self._setParameterNode(self._moduleLogic.getParameterNode())
+
+    def enter(self) -> None:
+        """The user comes to the module."""
+        if self.parameters is None:
+            self._setParameterNode(self._moduleLogic.getParameterNode())
+        self.ui.segmentEditor.setupViewObservations()
+        self.ui.segmentEditor.installKeyboardShortcuts()
+
+    def exit(self) -> None:
+        """The user goes to another module; a run goes on meanwhile."""
+        self.ui.segmentEditor.setActiveEffect(None)
+        self.ui.segmentEditor.uninstallKeyboardShortcuts()
+        self.ui.segmentEditor.removeViewObservations()
+
+    def cleanup(self) -> None:
+        """The panel is going away: end what runs, leave nothing behind."""
+        self._pollTimer.stop()
+        self._detectTimer.stop()
+        self.logic.stateChanged.disconnect(self.update)
+        self.logic.modelsChanged.disconnect(self.update)
+        self.segmentSection.status.disconnect()
+        self.fineTuneSection.disconnect()
+        self.modelsSection.disconnect()
+        self._setParameterNode(None)
+        self.removeObservers()
+        self.logic.shutdown()
+
+    def onSceneStartClose(self, _caller: Any = None, _event: Any = None) -> None:
+        """Let go of everything in the scene; logic stops a run by itself."""
+        self._detectTimer.stop()
+        self._setParameterNode(None)
+        self.annotateSection.forgetScene()
+        self.fineTuneSection.forgetScene()
+        self.uncertaintySection.forgetScene()
+
+    def onSceneEndClose(self, _caller: Any = None, _event: Any = None) -> None:
+        """Begin anew with the empty scene, if the user is here."""
+        if self._moduleWidget.parent.isEntered:
+            self._setParameterNode(self._moduleLogic.getParameterNode())
+
+    def onSceneStartImport(self, _caller: Any = None, _event: Any = None) -> None:
+        """Let the widgets go: while nodes come in, they would take references to nodes still missing for no choice."""
+        self._setParameterNode(None)
+
+    def onSceneEndImport(self, _caller: Any = None, _event: Any = None) -> None:
+        """Show what the user had chosen when the scene was saved."""
+        self.onSceneEndClose()
+
+    def update(self, _caller: Any = None, _event: Any = None) -> None:
+        """Show the state of parameters, scene and run."""
+        parameters = self.parameters
+        self._observeNodes(parameters)
+        _offerDevices(self.ui.deviceComboBox, self.logic.engine.greeting)
+        self.segmentSection.update(parameters)
+        self.annotateSection.update(parameters)
+        self.fineTuneSection.update(parameters)
+        self.uncertaintySection.update(parameters)
+        self.modelsSection.update(parameters)
+
+    def _setParameterNode(self, node: Any) -> None:
+        if self.parameters is not None:
+            self.parameters.disconnectGui(self._guiTag)
+            self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
+        self.parameters = ParameterNode(node) if node is not None else None
+        if self.parameters is not None:
+            self._choose(self.parameters)
+            # Not connectGui: in some releases of Slicer that returns no tag to disconnect with.
+            self._guiTag = self.parameters.connectParametersToGui(self._widgetsOfParameters())
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.update)
+        self.update()
+
+    def _widgetsOfParameters(self) -> dict[str, qt.QWidget]:
+        named = {widget.property("SlicerParameterName"): widget for widget in vars(self.ui).values()}
+        return {name: widget for name, widget in named.items() if name}
+
+    def _choose(self, parameters: ParameterNode) -> None:
+        """Choose what is obvious: the only volume that there is, and the model in use."""
+        if parameters.inputVolume is None:
+            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+            images = [each for each in volumes if each.GetClassName() == "vtkMRMLScalarVolumeNode"]
+            parameters.inputVolume = images[0] if len(images) == 1 else None
+        if not parameters.modelName and self.logic.store.active:
+            parameters.modelName = self.logic.store.active
+
+    def _observeNodes(self, parameters: ParameterNode | None) -> None:
+        """Follow what happens inside the chosen nodes: the parameter node only tells when others are chosen."""
+        segmentation = parameters.segmentation if parameters else None
+        volume = parameters.inputVolume if parameters else None
+        self._observe("volume", volume, [slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent], self.update)
+        self._observe("roi", parameters.roi if parameters else None, _ROI_EVENTS, self.update)
+        self._observe("segmentation", segmentation, _SEGMENTATION_EVENTS, self._onSegmentationChanged)
+        if segmentation is not None and volume is not None and not segmentation.GetSegmentation().GetNumberOfSegments():
+            segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+
+    def _observe(self, role: str, node: Any, events: Sequence[int], callback: Callable[..., None]) -> None:
+        before = self._observed.get(role)
+        if node is before:
+            return
+        for event in events:
+            if before is not None:
+                self.removeObserver(before, event, callback)
+            if node is not None:
+                self.addObserver(node, event, callback)
+        self._observed[role] = node
+
+    def _onSegmentationChanged(self, _caller: Any, _event: Any) -> None:
+        """Segments came, went or were painted: look for annotated slices when the user pauses."""
+        self._detectTimer.start()
+        self.update()
+
+    def _prepareEngine(self) -> None:
+        """Install what the engine lacks; asked for in a click, so that consent can be given."""
+        if not self.logic.engine.isRunning:
+            ensureInstalled(Path(self._moduleWidget.resourcePath("requirements.txt")))
+
+
+def _offerDevices(box: qt.QComboBox, greeting: dict[str, Any] | None) -> None:
+    """Let only those devices be chosen that the engine has; as long as it has not said so, all of them."""
+    named = greeting.get("devices") if greeting else None
+    for index, device in enumerate(Device):
+        isOffered = named is None or device is Device.AUTO or device.value in named
+        box.setItemData(index, _CHOOSABLE if isOffered else 0, _FLAGS_ROLE)
+
+
+def _timer(interval_ms: int, action: Any) -> qt.QTimer:
+    timer = qt.QTimer()
+    timer.setInterval(interval_ms)
+    timer.connect("timeout()", action)
+    return timer

@@ -1,0 +1,71 @@
+"""Why a button is disabled: what is missing for a run, in a sentence for its tool tip. Cheap, asked at every change."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from slicer.i18n import tr as _
+
+from uncol.core.model_store import Store
+from UnCoLSegmentLib.Scene.RunScene import annotatedSlices, segmentNames
+
+CHECKPOINT_FILE = "checkpoint.safetensors"
+"""What an unfinished run leaves in its model folder; `uncol.models.checkpoints` has the same name, but needs torch."""
+
+
+def toSegment(parameters: Any, store: Store) -> str:
+    """Return what is missing to segment the volume in the chosen way."""
+    missing = {"box": _toSegmentBox, "slices": _toLearn, "model": lambda each: _toUseModel(each, store)}
+    return _toReadVolume(parameters) or missing[parameters.segmentFrom.value](parameters)
+
+
+def toFineTune(parameters: Any) -> str:
+    """Return what is missing to learn from annotated slices."""
+    return _toReadVolume(parameters) or _toLearn(parameters)
+
+
+def toResume(parameters: Any, store: Store) -> str:
+    """Return what is missing to go on with an unfinished run."""
+    if not parameters.runName or not hasCheckpoint(store, parameters.runName):
+        return _("There is no unfinished fine-tuning to resume.")
+    return ""
+
+
+def hasCheckpoint(store: Store, name: str) -> bool:
+    """Say whether a run that did not end can be resumed."""
+    return (store.folder / name / CHECKPOINT_FILE).is_file()
+
+
+def _toReadVolume(parameters: Any) -> str:
+    if parameters.inputVolume is None:
+        return _("Choose the volume to segment.")
+    if parameters.inputVolume.GetImageData() is None:
+        return _("The chosen volume holds no image. Choose another one.")
+    return ""
+
+
+def _toSegmentBox(parameters: Any) -> str:
+    if parameters.roi is None:
+        return _("Draw a box (ROI) round the structure first.")
+    if not parameters.roi.GetNumberOfDefinedControlPoints():
+        return _("The box (ROI) is not placed yet. Draw it round the structure.")
+    return ""
+
+
+def _toLearn(parameters: Any) -> str:
+    if parameters.segmentation is None:
+        return _("Choose or create the segmentation that holds your annotations.")
+    if not segmentNames(parameters.segmentation):
+        return _("Add a segment and paint the structure in a few slices.")
+    if not annotatedSlices(parameters):
+        return _("Paint the structure in at least one slice and mark that slice complete.")
+    return ""
+
+
+def _toUseModel(parameters: Any, store: Store) -> str:
+    if not parameters.modelName:
+        return _("Choose a model. If there is none yet, fine-tune one.")
+    if not store.has(parameters.modelName):
+        text = _('The model "{name}" is not on this computer. Choose another one or import it.')
+        return text.format(name=parameters.modelName)
+    return ""

@@ -1,0 +1,119 @@
+"""Undoing what was accepted: all segments as they were before, but what the user painted since stays.
+
+A step keeps the segmentation's state in Slicer's own `vtkSegmentationHistory`. The steps live and die with the node.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+
+from UnCoLSegmentLib.Scene import AcceptedVoxels, Grids, Labelmaps
+from UnCoLSegmentLib.Scene.Grids import Matrix, Region
+
+MOST_STEPS = 5
+"""Steps that can be undone; each holds the voxels of all segments."""
+
+_STEPS = "_uncolAcceptSteps"
+
+
+class Step:
+    """One act of accepting: the segmentation as it was before, and as accepting left it."""
+
+    def __init__(self, target: Any) -> None:
+        self._target = target
+        self._before = slicer.vtkSegmentationHistory()
+        self._before.SetSegmentation(target.GetSegmentation())
+        self._before.SaveState()
+        self._baselineBefore = _copyOf(AcceptedVoxels.needBaseline(target))
+        self._after: Any = None
+
+    def end(self) -> None:
+        """Note how accepting left the segmentation; from now on the step can be undone."""
+        self._after = _copyOf(self._target)
+        steps = _stepsOf(self._target)
+        steps.append(self)
+        del steps[:-MOST_STEPS]
+
+    def undo(self) -> None:
+        """Bring back the segmentation as it was before, then what was painted since."""
+        painted = [each for each in map(self._paintedSince, _segmentIds(self._target)) if each is not None]
+        self._before.RestorePreviousState()
+        AcceptedVoxels.needBaseline(self._target).GetSegmentation().DeepCopy(self._baselineBefore.GetSegmentation())
+        for each in painted:
+            pattern = self._after.GetSegmentation().GetSegment(each.segmentId)
+            each.putBack(self._target, pattern)
+
+    def _paintedSince(self, segmentId: str) -> _Painted | None:
+        lattice = Labelmaps.workingLattice(self._target, segmentId)
+        if lattice is None or self._after.GetSegmentation().GetSegment(segmentId) is None:
+            return None
+        regions = [Labelmaps.regionOfSegment(node, segmentId, lattice) for node in (self._target, self._after)]
+        region = Grids.unionOf(*regions)
+        if region is None:
+            return None
+        localToIJK = np.linalg.inv(lattice)
+        now, then = (
+            Labelmaps.maskOfSegment(node, segmentId, localToIJK, region) for node in (self._target, self._after)
+        )
+        changed = now != then
+        return _Painted(segmentId, lattice, region, now, changed) if changed.any() else None
+
+
+@dataclass(frozen=True)
+class _Painted:
+    """What the user painted into a segment, or erased from it, after they had accepted."""
+
+    segmentId: str
+    lattice: Matrix
+    region: Region
+    now: NDArray[np.bool_]
+    changed: NDArray[np.bool_]
+
+    def putBack(self, target: Any, pattern: Any) -> None:
+        Labelmaps.needSegment(target, self.segmentId, pattern)
+        before = Labelmaps.maskOfSegment(target, self.segmentId, np.linalg.inv(self.lattice), self.region)
+        result = np.where(self.changed, self.now, before)
+        Labelmaps.patchSegment(target, self.segmentId, result, before, self.lattice, self.region)
+
+
+def begin(target: Any) -> Step:
+    """Save the state of a segmentation that is about to be changed."""
+    return Step(target)
+
+
+def canUndo(target: Any) -> bool:
+    """Say whether something was accepted that can be taken back."""
+    return bool(_stepsOf(target))
+
+
+def undo(target: Any) -> bool:
+    """Take back what was accepted last, in all segments; say whether there was something to take back."""
+    steps = _stepsOf(target)
+    if not steps:
+        return False
+    steps.pop().undo()
+    return True
+
+
+def _stepsOf(target: Any) -> list[Step]:
+    """Return the steps, the last one at the end; VTK keeps an attribute of a node as long as the node itself."""
+    if not hasattr(target, _STEPS):
+        setattr(target, _STEPS, [])
+    steps: list[Step] = getattr(target, _STEPS)
+    return steps
+
+
+def _segmentIds(segmentation: Any) -> tuple[str, ...]:
+    return tuple(segmentation.GetSegmentation().GetSegmentIDs())
+
+
+def _copyOf(segmentation: Any) -> Any:
+    """Return a copy outside the scene; its voxels are its own."""
+    copy = slicer.vtkMRMLSegmentationNode()
+    copy.GetSegmentation().DeepCopy(segmentation.GetSegmentation())
+    return copy

@@ -1,0 +1,258 @@
+"""Taking a proposal over into the user's segmentation: by segment, by slice or whole; in one step, and undoable.
+
+Locked and finished segments are never changed. Neither is what the user painted, unless they accept that very slice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+from slicer.i18n import tr as _
+
+from uncol.core.volume import ARRAY_AXIS, Axis
+from UnCoLSegmentLib.Scene import AcceptedVoxels, AcceptHistory, Grids, Labelmaps
+from UnCoLSegmentLib.Scene.Grids import Matrix, Region
+from UnCoLSegmentLib.Scene.Painting import slicesCovering
+
+LOCKED_TAG = "UnCoL.Locked"
+"""Tag of a segment that nothing of ours may change."""
+
+SOURCE_ROLE = "UnCoL.Segmentation"
+"""Node reference of a proposal to the segmentation whose segment IDs it uses."""
+
+_Logic = slicer.vtkSlicerSegmentationsModuleLogic
+
+
+@dataclass(frozen=True)
+class AcceptSummary:
+    """What accepting did.
+
+    Attributes:
+        changed: Names of the segments that were changed.
+        skipped: Names of those that were not, each with the reason.
+        keptSlices: How many painted slices stayed as they were.
+    """
+
+    changed: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
+    keptSlices: int = 0
+
+    @property
+    def text(self) -> str:
+        """The same in sentences for the user."""
+        if self.changed:
+            sentences = [_("Accepted: {names}.").format(names=", ".join(self.changed))]
+        else:
+            sentences = [_("Nothing was changed.")]
+        if self.keptSlices:
+            sentences.append(_("Slices that you painted were kept: {count}.").format(count=self.keptSlices))
+        sentences += [_("{name}: {reason}.").format(name=name, reason=reason) for name, reason in self.skipped]
+        return " ".join(sentences)
+
+
+def setLocked(segmentation: Any, segmentId: str, on: bool) -> None:
+    """Lock a segment against accepting, or unlock it."""
+    segment = segmentation.GetSegmentation().GetSegment(segmentId)
+    if on:
+        segment.SetTag(LOCKED_TAG, "1")
+    else:
+        segment.RemoveTag(LOCKED_TAG)
+
+
+def isLocked(segmentation: Any, segmentId: str) -> bool:
+    """Say whether a segment is locked or marked as completed in the Segment Editor."""
+    segment = segmentation.GetSegmentation().GetSegment(segmentId)
+    return segment is not None and bool(_whyProtected(segment))
+
+
+def acceptAll(proposal: Any, target: Any) -> AcceptSummary:
+    """Take over every segment that was found, except where the user painted it.
+
+    Raises:
+        GeometryError: If a non-linear transform lies between the two.
+    """
+    return _accept(proposal, target, Labelmaps.segmentsOf(proposal), _WholeSegment())
+
+
+def acceptSegment(proposal: Any, segmentId: str, target: Any) -> AcceptSummary:
+    """Take over one segment, except where the user painted it.
+
+    Raises:
+        GeometryError: If a non-linear transform lies between the two.
+    """
+    return _accept(proposal, target, [segmentId], _WholeSegment())
+
+
+def acceptSlice(proposal: Any, target: Any, volumeNode: Any, axis: Axis, index: int) -> AcceptSummary:
+    """Take over all segments in one slice of the volume, whatever was there before.
+
+    Raises:
+        GeometryError: If a non-linear transform lies between two of the nodes.
+    """
+    return _accept(proposal, target, Labelmaps.segmentsOf(proposal), _OneSlice(volumeNode, axis, index))
+
+
+@dataclass(frozen=True)
+class _Edit:
+    """One segment about to be changed, on the grid on which it is painted.
+
+    Attributes:
+        target: The user's segmentation.
+        segmentId: The segment's ID in it.
+        lattice: The grid, in the segmentation's own RAS coordinates.
+        region: The voxels about which it is.
+        before: What the segment holds there.
+        accepted: What was accepted into it before.
+        proposed: What the proposal holds there.
+    """
+
+    target: Any
+    segmentId: str
+    lattice: Matrix
+    region: Region
+    before: NDArray[np.bool_]
+    accepted: NDArray[np.bool_]
+    proposed: NDArray[np.bool_]
+
+
+class _WholeSegment:
+    """Changes all of a segment, but not the slices in which the user painted it."""
+
+    def __init__(self) -> None:
+        self.keptSlices: set[tuple[Axis, int]] = set()
+
+    def regionOn(self, _target: Any, _lattice: Matrix, filled: Region) -> Region:
+        return filled
+
+    def changeable(self, edit: _Edit) -> NDArray[np.bool_]:
+        allowed = np.ones(edit.before.shape, dtype=bool)
+        for axis, index in slicesCovering(edit.before != edit.accepted):
+            np.moveaxis(allowed, ARRAY_AXIS[axis], 0)[index] = False
+            self.keptSlices.add((axis, index + edit.region[ARRAY_AXIS[axis]].start))
+        return allowed
+
+    def write(self, edit: _Edit, now: NDArray[np.bool_]) -> None:
+        Labelmaps.writeSegment(edit.target, edit.segmentId, now, edit.lattice, edit.region)
+
+
+class _OneSlice:
+    """Changes the voxels of a segmentation whose centers lie in one slice of a volume."""
+
+    def __init__(self, volumeNode: Any, axis: Axis, index: int) -> None:
+        self.keptSlices: set[tuple[Axis, int]] = set()
+        self._volumeNode, self._row, self._index = volumeNode, "IJK".index(axis), index
+        shape = list(reversed(volumeNode.GetImageData().GetDimensions()))
+        shape[ARRAY_AXIS[axis]] = 1
+        self._shape = tuple(shape)
+
+    def regionOn(self, target: Any, lattice: Matrix, _filled: Region) -> Region:
+        first_ijk = tuple(self._index if row == self._row else 0 for row in range(3))
+        toLattice = np.linalg.inv(self._toIJK(target, lattice))
+        return Grids.regionOn(Grids.translated(toLattice, first_ijk), self._shape)
+
+    def changeable(self, edit: _Edit) -> NDArray[np.bool_]:
+        row = self._toIJK(edit.target, edit.lattice)[self._row]
+        k, j, i = np.ogrid[edit.region]
+        isInSlice = np.floor(row[0] * i + row[1] * j + row[2] * k + row[3] + 0.5) == self._index
+        return np.broadcast_to(isInSlice, edit.before.shape)
+
+    def write(self, edit: _Edit, now: NDArray[np.bool_]) -> None:
+        Labelmaps.patchSegment(edit.target, edit.segmentId, now, edit.before, edit.lattice, edit.region)
+
+    def _toIJK(self, target: Any, lattice: Matrix) -> Matrix:
+        between = Grids.matrixBetween(target, self._volumeNode)
+        toIJK: Matrix = np.linalg.inv(Grids.ijkToRAS(self._volumeNode)) @ between @ lattice
+        return toIJK
+
+
+def _accept(proposal: Any, target: Any, segmentIds: Iterable[str], scope: _WholeSegment | _OneSlice) -> AcceptSummary:
+    between = Grids.matrixBetween(proposal, target)
+    changed: list[str] = []
+    skipped: list[tuple[str, str]] = []
+    step: AcceptHistory.Step | None = None
+    for segmentId in segmentIds:
+        segment = proposal.GetSegmentation().GetSegment(segmentId)
+        reason = _whyNot(proposal, segmentId, target)
+        edit = None if reason else _editOf(proposal, segmentId, target, between, scope)
+        if edit is None:
+            skipped.append((segment.GetName(), reason or _("there is nothing to take over")))
+            continue
+        allowed = scope.changeable(edit)
+        now = np.where(allowed, edit.proposed, edit.before)
+        accepted = np.where(allowed, edit.proposed, edit.accepted)
+        if np.array_equal(now, edit.before) and np.array_equal(accepted, edit.accepted):
+            continue
+        step = step or AcceptHistory.begin(target)
+        _apply(edit, segment, now, accepted, scope)
+        changed.append(segment.GetName())
+    if step is not None:
+        step.end()
+    return AcceptSummary(tuple(changed), tuple(skipped), len(scope.keptSlices))
+
+
+def _apply(
+    edit: _Edit, pattern: Any, now: NDArray[np.bool_], accepted: NDArray[np.bool_], scope: _WholeSegment | _OneSlice
+) -> None:
+    segment = Labelmaps.needSegment(edit.target, edit.segmentId, pattern)
+    if not np.array_equal(now, edit.before):
+        scope.write(edit, now)
+        if _Logic.GetSegmentStatus(segment) == _Logic.NotStarted:
+            _Logic.SetSegmentStatus(segment, _Logic.InProgress)
+    AcceptedVoxels.write(edit.target, edit.segmentId, accepted, edit.lattice, edit.region)
+
+
+def _editOf(
+    proposal: Any, segmentId: str, target: Any, between: Matrix, scope: _WholeSegment | _OneSlice
+) -> _Edit | None:
+    """Read what is there and what is proposed; None if the proposal holds nothing of the segment."""
+    targetId = _counterpart(proposal, segmentId, target)
+    found = Labelmaps.filledPart(proposal, segmentId)
+    if found is None:
+        return None
+    mask, ijkToProposal, proposalLattice = found
+    lattice = Labelmaps.workingLattice(target, targetId)
+    if lattice is None:
+        lattice = between @ proposalLattice
+    toLattice = np.linalg.inv(lattice) @ between @ ijkToProposal
+    own = Labelmaps.regionOfSegment(target, targetId, lattice)
+    filled = Grids.unionOf(Grids.regionOn(toLattice, mask.shape), own)
+    assert filled is not None  # the proposal holds something
+    region = scope.regionOn(target, lattice, filled)
+    return _Edit(
+        target=target,
+        segmentId=targetId,
+        lattice=lattice,
+        region=region,
+        before=Labelmaps.maskOfSegment(target, targetId, np.linalg.inv(lattice), region),
+        accepted=AcceptedVoxels.read(target, targetId, lattice, region),
+        proposed=Grids.sample(mask, np.linalg.inv(toLattice), region),
+    )
+
+
+def _counterpart(proposal: Any, segmentId: str, target: Any) -> str:
+    """Return the ID of the user's segment that a proposed one is about; of a new one if there is none yet.
+
+    The segmentation from which the proposal took its IDs is asked by ID, as the user may have renamed a segment since;
+    any other one by name.
+    """
+    own = target.GetSegmentation()
+    if proposal.GetNodeReference(SOURCE_ROLE) is target and own.GetSegment(segmentId) is not None:
+        return segmentId
+    found = own.GetSegmentIdBySegmentName(proposal.GetSegmentation().GetSegment(segmentId).GetName())
+    return str(found or own.GenerateUniqueSegmentID(segmentId))
+
+
+def _whyNot(proposal: Any, segmentId: str, target: Any) -> str:
+    segment = target.GetSegmentation().GetSegment(_counterpart(proposal, segmentId, target))
+    return _whyProtected(segment) if segment is not None else ""
+
+
+def _whyProtected(segment: Any) -> str:
+    if _Logic.GetSegmentStatus(segment) == _Logic.Completed:
+        return _("it is marked as completed")
+    return _("it is locked") if Labelmaps.tagOf(segment, LOCKED_TAG) else ""

@@ -1,0 +1,190 @@
+"""Honest numbers: each newly annotated slice is scored against what stood there before, and decides what is better.
+
+A round is a JSON object: `number`, `volume` (node ID), `annotated` (all slices, as "K:12"), `hadProposal` (whether one
+stood there; older rounds do not say), `scored` (the new slices among the annotated ones), `dice` (by structure, on the
+scored slices), `errorAuroc` (how well the proposal's uncertainty map found errors there; None where that cannot be
+said), `against` (model that made the scored proposal alone, "" where the foundation model had a say), `model` (the one
+that was trained), `base` and, once training has ended, `heldOut` (its Dice on slices held out of its first stage) and
+`activated`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from slicer.i18n import tr as _
+
+from uncol.core.error_detection import BAND_MM, Floats, error_detection_auroc, label_boundary, within_distance
+from uncol.core.jobs import Structure
+from uncol.core.volume import ARRAY_AXIS, UNKNOWN_LABEL
+
+Round = dict[str, Any]
+
+_DECIMALS = 4
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a new model takes the place of the old one, and why, in a sentence."""
+
+    isBetter: bool
+    sentence: str
+
+
+def readRounds(text: str) -> list[Round]:
+    """Return the rounds that a parameter node holds; text that is none of ours counts as no rounds."""
+    try:
+        rounds = json.loads(text or "[]")
+    except ValueError:
+        return []
+    return [each for each in rounds if isinstance(each, dict) and "annotated" in each]
+
+
+def writeRounds(rounds: Sequence[Round]) -> str:
+    """Return the text that `readRounds` reads."""
+    return json.dumps(list(rounds))
+
+
+def ofVolume(rounds: Iterable[Round], volumeId: str) -> list[Round]:
+    """Return the rounds about one volume."""
+    return [each for each in rounds if each.get("volume") == volumeId]
+
+
+def newSlices(annotated: Sequence[str], known: Iterable[str], earlier: Iterable[Round]) -> list[str]:
+    """Return the annotated slices that neither the proposal's maker nor an earlier round has seen."""
+    seen = {*known, *(key for each in earlier for key in each["annotated"])}
+    return [key for key in annotated if key not in seen]
+
+
+def knownTo(model: str, rounds: Iterable[Round]) -> list[str]:
+    """Return the slices of this volume from which a model has learned, itself or as another one's base."""
+    known: dict[str, None] = {}
+    for each in reversed(list(rounds)):
+        if each.get("model") == model:
+            known |= dict.fromkeys(each["annotated"])
+            model = each.get("base") or model
+    return list(known)
+
+
+def renamed(rounds: Iterable[Round], old: str, new: str) -> list[Round]:
+    """Return rounds in which a model has another name: what it has seen stays known."""
+    return [each | {role: new for role in ("model", "base", "against") if each.get(role) == old} for each in rounds]
+
+
+def baseFor(model: str, rounds: Sequence[Round]) -> str:
+    """Return the model from which a fine-tune starts, or "" for none.
+
+    A model that has learned from this volume is trained anew from where it started: its weights have seen the slices
+    that are to be held out, so that its score on them would not be honest.
+    """
+    return next((str(each.get("base") or "") for each in rounds if each.get("model") == model), model)
+
+
+def scoreSlices(
+    reference: NDArray[np.uint8],
+    structures: Sequence[Structure],
+    prediction: NDArray[np.uint8],
+    predicted: Sequence[Structure],
+    slices: Sequence[str],
+) -> dict[str, float]:
+    """Return the Dice of each structure over the voxels of some slices.
+
+    Args:
+        reference: Annotated labels (K, J, I); voxels that are 255 do not count.
+        structures: Its structures.
+        prediction: What stood there before (K, J, I).
+        predicted: Its structures; those of the same name are compared, a missing one counts as empty.
+        slices: Which slices, as "K:12".
+
+    Returns:
+        Dice in [0, 1] by name; a structure that neither shows is left out.
+    """
+    truths = np.concatenate([_slice(reference, key).ravel() for key in slices])
+    guesses = np.concatenate([_slice(prediction, key).ravel() for key in slices])
+    known = truths != UNKNOWN_LABEL
+    values = {each.name: each.value for each in predicted}
+    scores = {}
+    for structure in structures:
+        truth = (truths == structure.value) & known
+        guess = (guesses == values.get(structure.name, -1)) & known
+        total = np.count_nonzero(truth) + np.count_nonzero(guess)
+        if total:
+            scores[structure.name] = round(2 * np.count_nonzero(truth & guess) / total, _DECIMALS)
+    return scores
+
+
+def errorAuroc(
+    reference: NDArray[np.uint8],
+    structures: Sequence[Structure],
+    prediction: NDArray[np.uint8],
+    predicted: Sequence[Structure],
+    uncertainty: Floats,
+    slices: Sequence[str],
+    spacing_kji_mm: Sequence[float],
+) -> float | None:
+    """Return the chance that a wrong voxel of some slices is more uncertain than a right one.
+
+    Only voxels within 5 mm of a predicted or annotated contour of their slice count, as in `uncol evaluate`.
+
+    Args:
+        reference: Annotated labels (K, J, I); voxels that are 255 do not count.
+        structures: Its structures.
+        prediction: What stood there before (K, J, I).
+        predicted: Its structures; one that the annotation lacks counts as background.
+        uncertainty: The map that came with it (K, J, I).
+        slices: Which slices, as "K:12".
+        spacing_kji_mm: Voxel spacing along K, J and I.
+
+    Returns:
+        In [0, 1], 0.5 is chance; None where there are no errors, or nothing but errors.
+    """
+    values = {each.name: each.value for each in structures}
+    inReference = np.zeros(256, dtype=np.uint8)
+    for structure in predicted:
+        inReference[structure.value] = values.get(structure.name, 0)
+    doubts, errors = [], []
+    for key in slices:
+        truth, doubt, guess = (_slice(each, key) for each in (reference, uncertainty, inReference[prediction]))
+        known = truth != UNKNOWN_LABEL
+        spacing = np.delete(spacing_kji_mm, ARRAY_AXIS[key[0]]).tolist()
+        band = within_distance(label_boundary(truth, known) | label_boundary(guess), spacing, BAND_MM) & known
+        doubts.append(doubt[band])
+        errors.append((truth != guess)[band])
+    auroc = error_detection_auroc(np.concatenate(doubts), np.concatenate(errors))
+    return None if auroc is None else round(auroc, _DECIMALS)
+
+
+def judge(new: Mapping[str, float], old: Mapping[str, float]) -> Verdict:
+    """Compare a new model with the active one, by their mean Dice over the structures that both were scored on.
+
+    Args:
+        new: Dice by structure of the new model on slices held out of its first stage; empty if there were none.
+        old: Dice by structure of the active model on slices that it had not seen; empty if there were none.
+    """
+    if not new:
+        return Verdict(True, _("There were too few annotated slices for a comparison, so the new model is used."))
+    if not old:
+        return Verdict(True, _("The model in use has no score of its own to compare with, so the new model is used."))
+    common = [name for name in new if name in old]
+    if not common:
+        sentence = _(
+            "The model in use was scored on other structures ({names}), so the two cannot be compared; the new model "
+            "is used. Models > Roll back returns to the old one."
+        )
+        return Verdict(True, sentence.format(names=", ".join(old)))
+    before, after = (float(np.mean([scores[name] for name in common])) for scores in (old, new))
+    if after > before:
+        sentence = _("Better than before: Dice {after:.2f} on held-out slices, before {before:.2f}.")
+    else:
+        sentence = _("Not better than before - kept the old model (Dice {after:.2f}, before {before:.2f}).")
+    return Verdict(after > before, sentence.format(after=after, before=before))
+
+
+def _slice(array: NDArray[np.uint8], key: str) -> NDArray[np.uint8]:
+    axis, _separator, index = key.partition(":")
+    return np.take(array, int(index), axis=ARRAY_AXIS[axis])

@@ -1,0 +1,190 @@
+"""Uncertainty over the volume: colors, threshold, opacity, legend, and the way to the worst region. No Qt.
+
+The map is an ordinary scalar volume in [0, 1], shown in the foreground of the slice views.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import slicer
+from numpy.typing import NDArray
+from slicer.i18n import tr as _
+
+from uncol.core.errors import DataError
+from UnCoLSegmentLib.Scene import Bridge, Grids
+
+ATTRIBUTE = Bridge.UNCERTAINTY_ATTRIBUTE
+"""Set on every uncertainty volume, so that a selector can tell it from images."""
+
+COLORS = (
+    (0.99, 0.93, 0.16),
+    (0.99, 0.72, 0.05),
+    (0.94, 0.51, 0.00),
+    (0.86, 0.28, 0.16),
+    (0.71, 0.08, 0.29),
+)
+"""Colors at 0, 1/4, 1/2, 3/4 and 1: from yellow to crimson.
+
+Equally strong throughout, so that all of it stands out from gray, and darker in equal steps (OKLCH lightness 0.93 to
+0.50), so that equal differences of the map look equal.
+"""
+
+REGION_MM = 10.0
+"""Side of the region whose mean counts when the worst one is looked for."""
+
+LEAST_SHOWN = 0.01
+"""Uncertainty below this is never shown: nobody asks for a view that is tinted throughout."""
+
+_TABLE_TAG = "UnCoLUncertaintyColors"
+_COLOR_COUNT = 256
+_LEGEND_LABELS = 5
+_LEGEND_SIZE, _LEGEND_POSITION = (0.1, 0.4), (0.97, 0.06)
+
+
+def colorTable(scene: Any) -> Any:
+    """Return our color table of a scene, which is made at the first call."""
+    table = scene.GetSingletonNode(_TABLE_TAG, "vtkMRMLColorTableNode")
+    if table is not None:
+        return table
+    table = slicer.vtkMRMLColorTableNode()
+    table.SetName("Uncertainty (UnCoL)")
+    table.SetAttribute("Category", "UnCoL")
+    table.SetSingletonTag(_TABLE_TAG)
+    table.SetTypeToUser()
+    table.SetNumberOfColors(_COLOR_COUNT)
+    stops = np.linspace(0, 1, len(COLORS))
+    for index, value in enumerate(np.linspace(0, 1, _COLOR_COUNT)):
+        color = [float(np.interp(value, stops, channel)) for channel in zip(*COLORS, strict=True)]
+        table.SetColor(index, f"{value:.3f}", *color, 1.0)
+    return scene.AddNode(table)
+
+
+def show(node: Any, opacity: float, threshold: float) -> None:
+    """Show an uncertainty volume in our colors, and only where it reaches the threshold.
+
+    The colors always stand for 0 to 1, whatever the map holds, so that maps can be compared. The opacity goes to the
+    slice views that have the map in their foreground.
+    """
+    if node.GetDisplayNode() is None:
+        node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    modified = display.StartModify()
+    display.SetAndObserveColorNodeID(colorTable(node.GetScene()).GetID())
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(0.0, 1.0)
+    display.AutoThresholdOff()
+    display.SetThreshold(max(threshold, LEAST_SHOWN), 1.0)
+    display.ApplyThresholdOn()
+    display.EndModify(modified)
+    composites = node.GetScene().GetNodesByClass("vtkMRMLSliceCompositeNode")
+    composites.UnRegister(None)
+    for composite in (composites.GetItemAsObject(index) for index in range(composites.GetNumberOfItems())):
+        if composite.GetForegroundVolumeID() == node.GetID():
+            composite.SetForegroundOpacity(opacity)
+
+
+def setAsForeground(compositeNodes: Iterable[Any], ctNode: Any, uncertaintyNode: Any, opacity: float) -> None:
+    """Lay an uncertainty volume over an image in the given slice views.
+
+    Args:
+        compositeNodes: The views' composite nodes.
+        ctNode: The image; None leaves the background as it is.
+        uncertaintyNode: The map; None takes away the foreground.
+        opacity: 0 hides the map, 1 hides the image beneath it.
+    """
+    for composite in compositeNodes:
+        modified = composite.StartModify()
+        if ctNode is not None:
+            composite.SetBackgroundVolumeID(ctNode.GetID())
+        composite.SetForegroundVolumeID(uncertaintyNode.GetID() if uncertaintyNode is not None else None)
+        composite.SetForegroundOpacity(opacity)
+        composite.EndModify(modified)
+
+
+def worstPoint(node: Any) -> tuple[tuple[float, float, float], float]:
+    """Return a world point (R, A, S) in mm in the region of the highest mean uncertainty, and that mean.
+
+    Regions are boxes of about 10 mm. Uncertainty often is a thin shell, so that a region's middle may lie beside it:
+    the point is the most uncertain place in the region, after smoothing over neighboring voxels.
+
+    Raises:
+        DataError: If the map is 0 everywhere.
+    """
+    volume = Bridge.snapshotVolume(node)
+    region, mean = _worstRegion(volume.voxels, volume.spacing_mm)
+    if mean <= 0:
+        message = _('The uncertainty map "{name}" is 0 everywhere, so there is no worst region.')
+        raise DataError(message.format(name=node.GetName()))
+    k, j, i = _peak(volume.voxels[region])
+    voxel = [i + region[2].start, j + region[1].start, k + region[0].start, 1]
+    world = [0.0, 0.0, 0.0]
+    node.TransformPointToWorld((volume.ijk_to_ras @ voxel)[:3].tolist(), world)
+    return (world[0], world[1], world[2]), mean
+
+
+def _worstRegion(voxels: NDArray[Any], spacing_mm: Sequence[float]) -> tuple[Grids.Region, float]:
+    """Return the box with the highest mean; boxes overlap by half, so that one pass over the voxels is enough."""
+    edges = [
+        np.arange(0, size, max(1, round(REGION_MM / 2 / spacing)))
+        for size, spacing in zip(voxels.shape, reversed(spacing_mm), strict=True)
+    ]
+    sums = _blockSums(voxels, edges)
+    counts = [np.diff([*starts, size]) for starts, size in zip(edges, voxels.shape, strict=True)]
+    sums, sizes = _pairSums(sums), [_pairSums(each) for each in counts]
+    means = sums / (sizes[0][:, None, None] * sizes[1][:, None] * sizes[2])
+    place = np.unravel_index(int(means.argmax()), means.shape)
+    k, j, i = (
+        slice(int(starts[index]), int(starts[index] + size[index]))
+        for starts, size, index in zip(edges, sizes, place, strict=True)
+    )
+    return (k, j, i), float(means[place])
+
+
+def _blockSums(voxels: NDArray[Any], edges: Sequence[NDArray[np.intp]]) -> NDArray[np.float64]:
+    """Return the sum of each block that begins at one of the edges along K, J and I."""
+    rows, columns = edges[1:]
+    slabs = np.split(voxels, edges[0][1:])  # slab by slab, because all at once the memory is what takes the time
+    sums = [np.add.reduceat(np.add.reduceat(slab.sum(axis=0), rows, axis=0), columns, axis=1) for slab in slabs]
+    return np.array(sums, dtype=np.float64)
+
+
+def _pairSums(blocks: NDArray[Any]) -> NDArray[Any]:
+    """Return the sums of neighboring blocks along each axis that has more than one block."""
+    for axis in range(blocks.ndim):
+        count = blocks.shape[axis]
+        if count > 1:
+            first, second = (np.take(blocks, range(start, start + count - 1), axis=axis) for start in (0, 1))
+            blocks = first + second
+    return blocks
+
+
+def _peak(voxels: NDArray[Any]) -> tuple[int, int, int]:
+    """Return where a block is highest after averaging over 3 x 3 x 3 voxels."""
+    smooth = np.pad(voxels.astype(np.float64), 1, mode="edge")
+    for axis in range(3):
+        count = smooth.shape[axis] - 2
+        smooth = sum(np.take(smooth, range(start, start + count), axis=axis) for start in range(3))
+    k, j, i = np.unravel_index(int(smooth.argmax()), smooth.shape)
+    return int(k), int(j), int(i)
+
+
+def jumpTo(sliceNodes: Iterable[Any], ras: Sequence[float]) -> None:
+    """Let slice views, oblique ones too, cut through a world point (R, A, S) in mm."""
+    for node in sliceNodes:
+        node.JumpSliceByOffsetting(*ras)
+
+
+def addLegend(node: Any) -> Any:
+    """Return the color legend of an uncertainty volume; it is made at the first call."""
+    legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(node)
+    if legend is not None:
+        return legend
+    legend = slicer.vtkSlicerColorLogic.AddDefaultColorLegendDisplayNode(node)
+    legend.SetTitleText(_("Uncertainty"))
+    legend.SetNumberOfLabels(_LEGEND_LABELS)
+    legend.SetSize(*_LEGEND_SIZE)
+    legend.SetPosition(*_LEGEND_POSITION)
+    return legend

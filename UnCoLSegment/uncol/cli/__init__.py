@@ -1,0 +1,1 @@
+"""The commands of `uncol`: arguments in, exit codes out. Nobody may enter."""

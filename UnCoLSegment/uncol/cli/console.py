@@ -1,0 +1,114 @@
+"""What a person sees on the terminal, and what a program reads from it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from uncol.core.jobs import Progress
+
+_PLAIN_INTERVAL_S = 5.0
+"""Time between two lines of progress where there is no terminal."""
+
+_SCORES = ("dice", "hd95_mm", "asd_mm")
+
+errors = Console(stderr=True, highlight=False)
+"""Errors, notes and progress go to stderr; stdout belongs to results."""
+
+
+def say(sentence: str) -> None:
+    """Tell the user one sentence, as it is."""
+    errors.print(sentence, markup=False, soft_wrap=True)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Write one JSON object as one line to stdout."""
+    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()
+
+
+class ProgressDisplay:
+    """Shows progress as a bar on a terminal, as JSON lines for programs, as plain lines elsewhere."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        self._as_json = as_json
+        self._bar: Bar | None = None
+        self._last_line = 0.0
+        self._last_phase = ""
+
+    def __enter__(self) -> Self:
+        if not self._as_json and errors.is_terminal:
+            self._bar = Bar(
+                TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"),
+                console=errors, transient=True,
+            )  # fmt: skip
+            self._bar.start()
+            self._task = self._bar.add_task("Starting", total=1.0, note="")
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, progress: Progress) -> None:
+        """Show one report of progress."""
+        if self._as_json:
+            print_json(progress.as_message())
+        elif self._bar is not None:
+            self._bar.update(self._task, description=progress.phase, completed=progress.fraction, note=_note(progress))
+        elif progress.phase != self._last_phase or time.monotonic() - self._last_line > _PLAIN_INTERVAL_S:
+            self._last_phase, self._last_line = progress.phase, time.monotonic()
+            say(f"{progress.phase}  {progress.fraction:4.0%}  {_note(progress)}".rstrip())
+
+
+def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table to stdout."""
+    table = Table(title=title, title_justify="left")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, markup=False).print(table)
+
+
+def print_evaluation(document: dict[str, Any]) -> None:
+    """Print an evaluation, a JSON object of `pipelines.tasks.run_evaluate`, as tables to stdout."""
+    rows = [
+        [each["name"], *(_number(each[name], 3 if name == "dice" else 2) for name in _SCORES)]
+        for each in document["structures"]
+    ]
+    rows.append(["mean", *(_number(document[f"mean_{name}"], 3 if name == "dice" else 2) for name in _SCORES)])
+    print_table("Segmentation against reference", ["structure", "Dice", "HD95 (mm)", "ASD (mm)"], rows)
+    if document["uncertainty"] is not None:
+        doubt = document["uncertainty"]
+        print_table(
+            f"Uncertainty, within {doubt['band_mm']:g} mm of a boundary",
+            ["", "value"],
+            [
+                ["error detection (AUROC)", _number(doubt["error_detection_auroc"], 3)],
+                ["calibration error (ECE)", _number(doubt["expected_calibration_error"], 3)],
+            ],
+        )
+
+
+def _note(progress: Progress) -> str:
+    parts = [f"step {progress.step}"] if progress.step else []
+    parts += [f"{name.replace('_', ' ')} {value:.3f}" for name, value in progress.losses.items()]
+    if progress.seconds_left is not None:
+        minutes, seconds = divmod(round(progress.seconds_left), 60)
+        parts.append(f"{minutes}:{seconds:02d} left")
+    return "  ".join(parts)
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "undefined" if value is None else f"{value:.{digits}f}"

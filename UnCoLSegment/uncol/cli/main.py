@@ -1,0 +1,346 @@
+"""The command line: the only place that knows the console, its arguments and exit codes."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from threading import Event
+from types import FrameType
+from typing import Annotated, Any
+
+import typer
+
+from uncol import __version__
+from uncol.cli.benchmark import benchmark_command
+from uncol.cli.console import ProgressDisplay, print_evaluation, print_json, print_table, say
+from uncol.cli.doctor import examine
+from uncol.cli.models import ModelsFolder, models_folder
+from uncol.cli.models import commands as models_commands
+from uncol.cli.options import (
+    ANNOTATED_HELP,
+    SLICES,
+    CacheFolder,
+    DeviceChoice,
+    FoundationFamily,
+    JsonFlag,
+    OutFolder,
+    SliceTexts,
+    Structures,
+    WeightsFile,
+    cache_folder,
+    check_only_with_labels,
+    join_cases,
+    parse_case,
+    parse_device,
+    parsed,
+)
+from uncol.core.config import Config, read_config
+from uncol.core.errors import EXIT_BUG, MEMORY_IS_FULL, CancelledError, ConfigError, UncolError, says_memory_is_full
+from uncol.core.jobs import (
+    FineTuneJob,
+    SegmentJob,
+    ShouldStop,
+    parse_annotated_slices,
+    parse_box,
+    parse_slices,
+    parse_structure,
+    parse_student,
+)
+from uncol.core.methods import MODEL_METHODS
+from uncol.core.model_store import Store, find_model
+from uncol.demo.run import DemoJob, run_demo
+from uncol.foundation.loading import LITE_MEDSAM, FoundationModel
+from uncol.pipelines.tasks import Surroundings, run_evaluate, run_fine_tune, run_segment, with_choices
+from uncol.worker.allocator import keep_freed_memory
+from uncol.worker.server import WorkerSettings, run_worker
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Segment, annotate a few slices, fine-tune on site, see the uncertainty. "
+    "Research use only. Not a medical device.",
+)
+app.add_typer(models_commands, name="models")
+
+
+class _Interrupted(BaseException):
+    """Ctrl-C where nothing asks for it; typer would give KeyboardInterrupt its own ending."""
+
+
+@contextmanager
+def _stoppable() -> Iterator[ShouldStop]:
+    """Say whether Ctrl-C was pressed, instead of ending at once, to work that asks and stops at its next safe point."""
+    stop = Event()
+    with _on_signals(lambda _number, _frame: stop.set()):
+        yield stop.is_set
+
+
+@contextmanager
+def _on_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise _Interrupted
+
+
+app.command("benchmark")(benchmark_command(_stoppable))
+
+
+@app.command()
+def segment(
+    image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MHA or a DICOM folder.")],
+    out: OutFolder,
+    model: Annotated[str | None, typer.Option(help="Model folder that fine-tuning wrote, or name of a model.")] = None,
+    models: ModelsFolder = None,
+    box: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL=I0,J0,K0,I1,J1,K1", help="3D box in voxel indices, both ends included; repeatable."
+        ),
+    ] = None,
+    labels: Annotated[Path | None, typer.Option(help="Label map with a few annotated slices, 255 elsewhere.")] = None,
+    annotated_slices: Annotated[SliceTexts, typer.Option(metavar=SLICES, help=ANNOTATED_HELP)] = None,
+    structure: Structures = None,
+    device: DeviceChoice = "auto",
+    cache: CacheFolder = None,
+    foundation_model: FoundationFamily = "LiteMedSAM",
+    foundation_weights: WeightsFile = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Segment an image with a model, or without one from boxes or a few annotated slices."""
+    job = SegmentJob(
+        image=image,
+        out=out,
+        model=None if model is None else Path(model),
+        boxes=parsed(box, parse_box),
+        labels=labels,
+        annotated_slices=parsed(annotated_slices, parse_slices),
+        structures=parsed(structure, parse_structure),
+        device=parse_device(device),
+    )
+    check_only_with_labels(labels, {"--annotated-slices": annotated_slices, "--structure": structure})
+    if model is not None:
+        job = replace(job, model=find_model(model, Store(models_folder(models))))
+    foundation = FoundationModel.of(foundation_model, foundation_weights)
+    document = _with_progress(lambda around: run_segment(job, around), cache, foundation, as_json=as_json)
+    _tell_result(document, as_json=as_json)
+
+
+@app.command("fine-tune")
+def fine_tune(
+    case: Annotated[
+        list[str], typer.Option(metavar="IMAGE LABELS", help="Image and its label map, two paths; repeatable.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the model.")],
+    unlabeled: Annotated[list[Path] | None, typer.Option(help="Further image without labels; repeatable.")] = None,
+    annotated_slices: Annotated[SliceTexts, typer.Option(metavar=f"[CASE@]{SLICES}", help=ANNOTATED_HELP)] = None,
+    structure: Structures = None,
+    minutes: Annotated[float | None, typer.Option(help="Time for everything (5 when nothing is given).")] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps instead of minutes: reproducible.")] = None,
+    student: Annotated[str | None, typer.Option(help="2d, 3d, or auto: 3d where whole volumes are annotated.")] = None,
+    method: Annotated[str | None, typer.Option(help=f"{', '.join(MODEL_METHODS)}; uncol is the default.")] = None,
+    base: Annotated[str | None, typer.Option(help="Model to start from: its folder or name.")] = None,
+    models: ModelsFolder = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")] = False,
+    proposal: Annotated[
+        Path | None, typer.Option(help="Folder for what is proposed for the first image: labels, uncertainty, report.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
+    config: Annotated[Path | None, typer.Option(help="JSON file with further settings.")] = None,
+    device: DeviceChoice = "auto",
+    cache: CacheFolder = None,
+    foundation_model: FoundationFamily = "LiteMedSAM",
+    foundation_weights: WeightsFile = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Learn from a few annotated slices and from everything that nobody annotated."""
+    job = FineTuneJob(
+        cases=parsed(case, parse_case),
+        out=out,
+        unlabeled=tuple(unlabeled or ()),
+        annotated_slices=parsed(annotated_slices, parse_annotated_slices),
+        structures=parsed(structure, parse_structure),
+        base=None if base is None else find_model(base, Store(models_folder(models))),
+        method=method,
+        student=None if student is None else parse_student(student),
+        resume=resume,
+        proposal=proposal,
+        device=parse_device(device),
+    )
+    settings = with_choices(read_config(config) if config else Config(), minutes=minutes, steps=steps, seed=seed)
+    foundation = FoundationModel.of(foundation_model, foundation_weights)
+    document = _with_progress(lambda around: run_fine_tune(job, settings, around), cache, foundation, as_json=as_json)
+    _tell_result(document, as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    prediction: Annotated[Path, typer.Option(help="Segmentation to judge.")],
+    reference: Annotated[Path, typer.Option(help="Label map to judge it by; 255 is left out.")],
+    uncertainty: Annotated[Path | None, typer.Option(help="Uncertainty map of the segmentation.")] = None,
+    exclude_slices: Annotated[
+        SliceTexts, typer.Option(metavar=SLICES, help="Slices that do not count; repeatable.")
+    ] = None,
+    only_slices: Annotated[
+        SliceTexts, typer.Option(metavar=SLICES, help="Slices that alone count; repeatable.")
+    ] = None,
+    structure: Structures = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Measure a segmentation: Dice, HD95 and ASD in mm, and what its uncertainty is worth."""
+    document = run_evaluate(
+        prediction,
+        reference,
+        uncertainty=uncertainty,
+        structures=parsed(structure, parse_structure),
+        excluded=parsed(exclude_slices, parse_slices),
+        only=parsed(only_slices, parse_slices),
+    )
+    if as_json:
+        print_json({"event": "result", **document})
+        return
+    print_evaluation(document)
+
+
+@app.command()
+def demo(
+    out: OutFolder = Path("demo-output"),
+    image: Annotated[Path | None, typer.Option(help="Your own CT; with --labels.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Its full label map, the simulated annotator.")] = None,
+    box: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL=I0,J0,K0,I1,J1,K1", help="With --download: what to segment there; repeatable."),
+    ] = None,
+    structure: Structures = None,
+    every: Annotated[int, typer.Option(help="Annotate every n-th slice.")] = 8,
+    minutes: Annotated[float, typer.Option(help="Time for fine-tuning.")] = 3.0,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch a public CT after asking; else a CT is generated.")
+    ] = False,
+    device: DeviceChoice = "auto",
+    cache: CacheFolder = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Run the whole story on one volume and write a report with pictures."""
+    job = DemoJob(
+        out=out,
+        image=image,
+        labels=labels,
+        structures=parsed(structure, parse_structure),
+        every=every,
+        minutes=minutes,
+        download=download,
+        device=parse_device(device),
+        boxes=parsed(box, parse_box),
+    )
+    document = _with_progress(lambda around: run_demo(job, _confirm, around), cache, LITE_MEDSAM, as_json=as_json)
+    _tell_result(document, as_json=as_json)
+
+
+@app.command()
+def doctor(
+    cache: CacheFolder = None,
+    foundation_model: FoundationFamily = "LiteMedSAM",
+    foundation_weights: WeightsFile = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Say which devices, teachers, versions and memory there are, and what to do about what is missing."""
+    document = examine(cache_folder(cache), FoundationModel.of(foundation_model, foundation_weights))
+    if as_json:
+        print_json({"event": "result", **document})
+        return
+    rows = [[check["name"], check["state"], check["advice"]] for check in document["checks"]]
+    print_table(f"UnCoL {__version__}", ["what", "state", "what to do"], rows)
+
+
+@app.command()
+def worker(
+    models: ModelsFolder = None,
+    cache: CacheFolder = None,
+    jobs: Annotated[Path | None, typer.Option(help="Folder in which the private job folder is made.")] = None,
+    foundation_model: FoundationFamily = "LiteMedSAM",
+    foundation_weights: WeightsFile = None,
+) -> None:
+    """Serve the panel of 3D Slicer: JSON lines on stdin and stdout (docs/worker.md)."""
+    run_worker(
+        WorkerSettings(
+            models=models_folder(models),
+            cache=cache_folder(cache),
+            jobs=jobs or Path(tempfile.gettempdir()),
+            foundation=FoundationModel.of(foundation_model, foundation_weights),
+        )
+    )
+
+
+def main() -> None:
+    """Run the command line and leave with 0 done, 1 our bug, 2 the user can fix it, 130 cancelled."""
+    logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr, level=logging.WARNING)
+    keep_freed_memory()
+    sys.exit(_exit_code())
+
+
+def _exit_code() -> int:
+    try:
+        with _on_signals(_interrupt):
+            app(args=join_cases(sys.argv[1:]))
+    except _Interrupted:
+        say("The command was cancelled.")
+        return CancelledError.exit_code
+    except UncolError as error:
+        say(str(error))
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001  # the last resort: a bug of ours gets its traceback and its own exit code
+        if says_memory_is_full(error):
+            say(MEMORY_IS_FULL)
+            return UncolError.exit_code
+        traceback.print_exc()
+        say("This is a bug in UnCoL. Please report it with the lines above.")
+        return EXIT_BUG
+    return 0
+
+
+def _with_progress(
+    work: Callable[[Surroundings], dict[str, Any]], cache: Path | None, foundation: FoundationModel, *, as_json: bool
+) -> dict[str, Any]:
+    with ProgressDisplay(as_json=as_json) as display, _stoppable() as should_stop:
+        return work(Surroundings(display, should_stop, cache_folder(cache), foundation))
+
+
+def _tell_result(document: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"event": "result", **document})
+        return
+    proposal = document.get("proposal", {})
+    for note in (*document.get("notes", []), *proposal.get("notes", [])):
+        say(note)
+    say(f"Done. Results are in {document['out']}")
+    if proposal:
+        say(f"What is proposed for the first image is in {proposal['out']}")
+
+
+def _confirm(question: str) -> bool:
+    if not sys.stdin.isatty():
+        message = (
+            "Nothing was downloaded: there is no terminal to ask for your consent. "
+            "Run the same command in a terminal, or leave out --download for a generated image."
+        )
+        raise ConfigError(message)
+    try:
+        with _on_signals(_interrupt):  # nobody asks whether to stop while the question stands
+            return typer.confirm(question, err=True)
+    except typer.Abort:  # Ctrl-D, the end of the input
+        return False

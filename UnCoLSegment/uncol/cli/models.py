@@ -1,0 +1,167 @@
+"""`uncol models`: the commands that list, share and manage the models in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from uncol.cli.console import print_json, print_table, say
+from uncol.core.errors import CheckpointError, UncolError
+from uncol.core.model_store import NameTakenError, Store
+
+commands = typer.Typer(no_args_is_help=True, help="List, share and manage your models.")
+
+ModelsFolder = Annotated[Path | None, typer.Option("--models", help="Folder with your models.")]
+ModelName = Annotated[str, typer.Argument(metavar="NAME", help="Name of a model.")]
+JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
+
+def models_folder(chosen: Path | None) -> Path:
+    """Return the folder of models that was chosen, or the user's own."""
+    return chosen or Path(typer.get_app_dir("uncol")) / "models"
+
+
+@commands.command("list")
+def list_models(models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
+    """List the models."""
+    store = _store(models)
+    entries = store.list()
+    if as_json:
+        _tell_json(store, models=[each.as_document() for each in entries])
+        return
+    rows = [
+        ["*" if each.is_active else "", each.name, each.title, str(each.training.get("steps", "")), each.created]
+        for each in entries
+    ]
+    print_table(f"Models in {store.folder}", ["active", "name", "structures", "steps", "written"], rows)
+
+
+@commands.command()
+def show(name: ModelName, models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
+    """Show what a model knows, and how it was trained."""
+    store = _store(models)
+    card = store.show(name)
+    if as_json:
+        _tell_json(store, name=name, card=card)
+        return
+    entry = store.entry(name)
+    facts = {"structures": entry.title, "written": entry.created, "plane": card.get("plane"), **entry.training}
+    rows = [[key, str(value)] for key, value in facts.items() if key != "curve"]
+    print_table(f"Model {name}", ["what", "value"], rows)
+    say(str(card.get("intended_use", "")))
+
+
+@commands.command()
+def rename(
+    name: ModelName,
+    new_name: Annotated[str, typer.Argument(metavar="NEW_NAME", help="Small letters, digits, - and _.")],
+    models: ModelsFolder = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Give a model another name."""
+    _change(models, lambda store: store.rename(name, new_name), f"{name} is now called {new_name}.", as_json=as_json)
+
+
+@commands.command()
+def activate(name: ModelName, models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
+    """Make a model the one that is proposed first."""
+    _change(models, lambda store: store.activate(name), f"{name} is active.", as_json=as_json)
+
+
+@commands.command("roll-back")
+def roll_back(models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
+    """Make the model active that was active before."""
+    _change(models, Store.roll_back, "The model before is active again.", as_json=as_json)
+
+
+@commands.command()
+def remove(name: ModelName, models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
+    """Delete a model."""
+    _change(models, lambda store: store.remove(name), f"{name} was deleted.", as_json=as_json)
+
+
+@commands.command()
+def verify(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of a model; else all.")] = None,
+    models: ModelsFolder = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Check that a model, or every model, is whole."""
+    store = _store(models)
+    names = store.names() if name is None else [name]
+    damaged = {each: why for each in names if (why := _damage(store, each)) is not None}
+    if as_json:
+        whole = [each for each in names if each not in damaged]
+        _tell_json(store, verified=whole, damaged={each: str(why) for each, why in damaged.items()})
+    if damaged:
+        *others, last = damaged.values()
+        for each in others:
+            say(str(each))
+        raise last
+    if not as_json:
+        say(_whole(store, names))
+
+
+@commands.command("import")
+def import_model(
+    file: Annotated[Path, typer.Argument(metavar="ZIP", help="A model that `uncol models export` wrote.")],
+    name: Annotated[str | None, typer.Option(help="Name to give it; else the one it has.")] = None,
+    models: ModelsFolder = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Take in a model from one zip file."""
+    store = _store(models)
+    try:
+        imported = store.import_zip(file, name)
+    except NameTakenError as error:
+        message = f"{error} Give the new name with --name."
+        raise CheckpointError(message) from error
+    if as_json:
+        _tell_json(store, name=imported)
+    else:
+        say(f"{imported} was imported.")
+
+
+@commands.command("export")
+def export_model(
+    name: ModelName,
+    file: Annotated[Path, typer.Argument(metavar="ZIP", help="File to write.")],
+    models: ModelsFolder = None,
+    as_json: JsonFlag = False,
+) -> None:
+    """Write a model as one zip file."""
+    _change(models, lambda store: store.export_zip(name, file), f"{name} was written to {file}.", as_json=as_json)
+
+
+def _store(models: Path | None) -> Store:
+    return Store(models_folder(models))
+
+
+def _whole(store: Store, names: Sequence[str]) -> str:
+    if not names:
+        return store.says_empty
+    return f"{names[0]} is whole." if len(names) == 1 else f"{len(names)} models are whole."
+
+
+def _damage(store: Store, name: str) -> UncolError | None:
+    try:
+        store.verify(name)
+    except UncolError as error:
+        return error
+    return None
+
+
+def _change(models: Path | None, change: Callable[[Store], object], done: str, *, as_json: bool) -> None:
+    store = _store(models)
+    change(store)
+    if as_json:
+        _tell_json(store)
+    else:
+        say(done)
+
+
+def _tell_json(store: Store, **content: Any) -> None:
+    print_json({"event": "result", "active": store.active, **content})

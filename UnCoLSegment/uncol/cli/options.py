@@ -1,0 +1,91 @@
+"""Options that all commands share, and how the texts of options are read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, TypeVar, cast, get_args
+
+import typer
+
+from uncol.core.errors import ConfigError
+from uncol.core.jobs import Case, Device
+from uncol.foundation.loading import Family
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout; the result comes last.")]
+OutFolder = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
+DeviceChoice = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Structures = Annotated[
+    list[str] | None, typer.Option("--structure", metavar="NAME=VALUE", help="Structure in the label map; repeatable.")
+]
+SliceTexts = list[str] | None
+SLICES = "AXIS:N1,N2,..."
+ANNOTATED_HELP = "Slices of the label map that count as annotated, e.g. K:0,8,16; repeatable."
+CacheFolder = Annotated[
+    Path | None, typer.Option("--cache", help="Folder for the foundation model's embeddings of your slices.")
+]
+WeightsFile = Annotated[
+    Path | None,
+    typer.Option("--foundation-weights", help="File with its weights; LiteMedSAM's come with the installed package."),
+]
+FoundationFamily = Annotated[str, typer.Option("--foundation-model", help=f"{', '.join(get_args(Family))}.")]
+
+_BETWEEN_PATHS = "\x1f"
+"""The unit separator: no path of a user holds it."""
+Parsed = TypeVar("Parsed")
+
+
+def parsed(texts: list[str] | None, parse: Callable[[str], Parsed]) -> tuple[Parsed, ...]:
+    """Read each text of a repeatable option; an option left out has none."""
+    return tuple(parse(text) for text in texts or ())
+
+
+def parse_device(text: str) -> Device:
+    """Read the name of a device.
+
+    Raises:
+        ConfigError: If there is no such kind of device.
+    """
+    if text not in get_args(Device):
+        message = f'Device "{text}" is unknown. Choose one of {", ".join(get_args(Device))}.'
+        raise ConfigError(message)
+    return cast(Device, text)
+
+
+def join_cases(arguments: list[str]) -> list[str]:
+    """Join `--case IMAGE LABELS` to one value: typer has repeatable options, but none of two values each."""
+    joined = list(arguments)
+    for place in [number for number, each in enumerate(arguments) if each == "--case"][::-1]:
+        paths = [each for each in joined[place + 1 : place + 3] if not each.startswith("--")]
+        joined[place + 1 : place + 1 + len(paths)] = [_BETWEEN_PATHS.join(paths)]
+    return joined
+
+
+def parse_case(text: str) -> Case:
+    """Read the value that `join_cases` made of an image and its label map.
+
+    Raises:
+        ConfigError: If there are not two paths in it.
+    """
+    image, between, labels = text.partition(_BETWEEN_PATHS)
+    if not between:
+        message = "--case needs two paths: the image and its label map, as in --case ct.nii.gz labels.nii.gz."
+        raise ConfigError(message)
+    return Case(Path(image), Path(labels))
+
+
+def check_only_with_labels(labels: Path | None, options: Mapping[str, Sequence[str] | None]) -> None:
+    """Refuse options that say something about a label map where there is none.
+
+    Raises:
+        ConfigError: If one of them is given without `--labels`.
+    """
+    given = [name for name, texts in options.items() if texts]
+    if given and labels is None:
+        message = f"{given[0]} is about the label map of --labels, which is not given here. Leave out {given[0]}."
+        raise ConfigError(message)
+
+
+def cache_folder(chosen: Path | None) -> Path:
+    """Return the folder for embeddings that was chosen, or the user's own."""
+    return chosen or Path(typer.get_app_dir("uncol")) / "embeddings"

@@ -1,0 +1,1 @@
+"""What engine and panel share, on numpy alone: everybody may enter, and the panel enters no other room."""

@@ -1,0 +1,246 @@
+"""The contract of a piece of work: what is asked for and what is told while it runs.
+
+The command line, the worker process and the panel all use these messages. They need no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+from uncol.core.errors import ConfigError
+from uncol.core.methods import find_method
+from uncol.core.volume import Axis
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+StudentChoice = Literal["2d", "3d", "auto"]
+"""Slices with neighbors, patches of volumes, or what suits the annotation."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a piece of work has come.
+
+    Attributes:
+        phase: What is being done, in the user's words.
+        fraction: Part of the phase that is done, in [0, 1].
+        seconds_left: Estimated time until the whole job ends, in s; None when it cannot be told.
+        step: Training steps done so far; None outside training.
+        losses: Current losses by name; empty outside training.
+    """
+
+    phase: str
+    fraction: float
+    seconds_left: float | None = None
+    step: int | None = None
+    losses: dict[str, float] = field(default_factory=dict)
+
+    def as_message(self) -> dict[str, Any]:
+        """Return the progress as a JSON object without the fields that say nothing."""
+        filled = {name: value for name, value in asdict(self).items() if value not in (None, {})}
+        return {"event": "progress", **filled}
+
+
+Report = Callable[[Progress], None]
+"""Called now and then with the progress of a job."""
+
+ShouldStop = Callable[[], bool]
+"""Asked at every step of a job; True ends it at the next safe point."""
+
+
+def ignore_progress(_progress: Progress) -> None:
+    """Tell nobody."""
+
+
+def never_stop() -> bool:
+    """Let the job run to its end."""
+    return False
+
+
+@dataclass(frozen=True)
+class Structure:
+    """One structure to segment: its label value in files and its name on screen."""
+
+    value: int
+    name: str
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.value <= 254:
+            message = (
+                f'Structure "{self.name}" has label value {self.value}; use 1 to 254 (0 is background, 255 unknown).'
+            )
+            raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class Box:
+    """A 3D box round one structure, in voxel indices of the input image, both ends inclusive."""
+
+    structure: str
+    lower_ijk: tuple[int, int, int]
+    upper_ijk: tuple[int, int, int]
+
+    def __post_init__(self) -> None:
+        if any(start > stop for start, stop in zip(self.lower_ijk, self.upper_ijk, strict=True)):
+            message = (
+                f'Box of "{self.structure}" is empty: each first index must be at most the second '
+                f"(I0 <= I1, J0 <= J1, K0 <= K1), got {self.lower_ijk} and {self.upper_ijk}."
+            )
+            raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class AnnotatedSlices:
+    """Which slices of a label map count as annotated, along one voxel index of the file.
+
+    Attributes:
+        axis: The voxel index (I, J or K) that counts the slices.
+        indices: Slice numbers, from 0.
+        case: Number of the case that this is about, from 1; None for every case.
+    """
+
+    axis: Axis
+    indices: tuple[int, ...]
+    case: int | None = None
+
+    def __str__(self) -> str:
+        case = "" if self.case is None else f"{self.case}@"
+        return f"{case}{self.axis}:{','.join(map(str, self.indices))}"
+
+
+def parse_structure(text: str) -> Structure:
+    """Read `NAME=VALUE`, as in `spleen=1`."""
+    name, separator, value = text.rpartition("=")
+    if not separator or not name.strip() or not value.strip().isdecimal():
+        message = f'"{text}" does not say which structure it is. Write NAME=VALUE, for example spleen=1.'
+        raise ConfigError(message)
+    return Structure(int(value), name.strip())
+
+
+def parse_box(text: str) -> Box:
+    """Read `LABEL=I0,J0,K0,I1,J1,K1`, as in `liver=10,20,5,90,80,40`."""
+    name, separator, numbers = text.rpartition("=")
+    try:
+        indices = [int(number) for number in numbers.split(",")]
+    except ValueError:
+        indices = []
+    if not separator or not name.strip() or len(indices) != 6:
+        message = f'Box "{text}" is not readable. Write LABEL=I0,J0,K0,I1,J1,K1 with six whole voxel indices.'
+        raise ConfigError(message)
+    lower, upper = (indices[0], indices[1], indices[2]), (indices[3], indices[4], indices[5])
+    return Box(name.strip(), lower, upper)
+
+
+_HOW_TO_WRITE_SLICES = "Write AXIS:N1,N2,... (I, J or K), as in K:0,8,16"
+
+
+def parse_slices(text: str) -> AnnotatedSlices:
+    """Read `AXIS:N1,N2,...` where there is one image only, as in `K:0,8,16`."""
+    case, at, rest = text.rpartition("@")
+    slices = _read_slices(rest)
+    if at and slices is not None:
+        message = f'Slices "{text}" name a case, but there is only one image here. Leave out "{case}@".'
+        raise ConfigError(message)
+    if slices is None:
+        message = f'Slices "{text}" are not readable. {_HOW_TO_WRITE_SLICES}.'
+        raise ConfigError(message)
+    return slices
+
+
+def parse_annotated_slices(text: str) -> AnnotatedSlices:
+    """Read `[CASE@]AXIS:N1,N2,...` where there may be several cases, as in `K:0,8,16` or `2@J:40`."""
+    case, at, rest = text.rpartition("@")
+    slices = _read_slices(rest)
+    if slices is None or (at and not (case.strip().isdecimal() and int(case) > 0)):
+        message = (
+            f'Slices "{text}" are not readable. {_HOW_TO_WRITE_SLICES}, '
+            "or CASE@AXIS:N1,N2,... for one of several cases, as in 2@K:0,8,16."
+        )
+        raise ConfigError(message)
+    return replace(slices, case=int(case)) if at else slices
+
+
+def _read_slices(text: str) -> AnnotatedSlices | None:
+    axis, _, numbers = text.partition(":")
+    try:
+        indices = tuple(sorted({int(number) for number in numbers.split(",")}))
+    except ValueError:
+        return None
+    letter = axis.strip().upper()
+    if letter not in ("I", "J", "K") or min(indices) < 0:
+        return None
+    return AnnotatedSlices(letter, indices)  # type: ignore[arg-type]  # checked to be I, J or K above
+
+
+def parse_student(text: str) -> StudentChoice:
+    """Read `2d`, `3d` or `auto`."""
+    if text not in get_args(StudentChoice):
+        message = f'Student "{text}" is unknown. Choose one of {", ".join(get_args(StudentChoice))}.'
+        raise ConfigError(message)
+    return cast(StudentChoice, text)
+
+
+@dataclass(frozen=True)
+class SegmentJob:
+    """Segment one image, with a model or, without one, from boxes or annotated slices."""
+
+    image: Path
+    out: Path
+    model: Path | None = None
+    boxes: tuple[Box, ...] = ()
+    labels: Path | None = None
+    annotated_slices: tuple[AnnotatedSlices, ...] = ()
+    structures: tuple[Structure, ...] = ()
+    device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        if sum([self.model is not None, bool(self.boxes), self.labels is not None]) != 1:
+            message = "Say what to segment with: exactly one of --model, --box or --labels."
+            raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image with the label map that holds its annotated slices."""
+
+    image: Path
+    labels: Path
+
+
+@dataclass(frozen=True)
+class FineTuneJob:
+    """Train a model from annotated slices and everything that nobody annotated.
+
+    `method` and `student` left out are those of the configuration.
+    """
+
+    cases: tuple[Case, ...]
+    out: Path
+    unlabeled: tuple[Path, ...] = ()
+    annotated_slices: tuple[AnnotatedSlices, ...] = ()
+    structures: tuple[Structure, ...] = ()
+    base: Path | None = None
+    method: str | None = None
+    student: StudentChoice | None = None
+    resume: bool = False
+    proposal: Path | None = None
+    device: Device = "auto"
+
+    def __post_init__(self) -> None:
+        if self.method is not None:
+            find_method(self.method)
+        if self.proposal is not None and self.proposal.resolve().is_relative_to(self.out.resolve()):
+            message = (
+                f'"{self.proposal}" lies in the model\'s folder. Models are passed on, and what was found in an image '
+                "is not to go with them: choose another folder for --proposal."
+            )
+            raise ConfigError(message)
+        for each in self.annotated_slices:
+            if each.case is not None and each.case > len(self.cases):
+                message = (
+                    f'Slices "{each}" are of case {each.case}, but the last one is case {len(self.cases)}. '
+                    "Cases are counted from 1, in the order of --case: correct the number."
+                )
+                raise ConfigError(message)

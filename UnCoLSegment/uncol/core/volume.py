@@ -1,0 +1,155 @@
+"""Voxels that never travel without their geometry, and the same voxels seen as a stack of slices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uncol.core.errors import GeometryError
+
+Axis = Literal["I", "J", "K"]
+Plane = Literal["axial", "coronal", "sagittal"]
+
+UNKNOWN_LABEL = 255
+"""Label value of a voxel that nobody annotated; it never enters a supervised loss."""
+
+ARRAY_AXIS: dict[Axis, int] = {"K": 0, "J": 1, "I": 2}
+"""Where each voxel index of the file stands in a (K, J, I) array."""
+
+PLANE_DIRECTIONS: dict[Plane, str] = {"axial": "SPL", "coronal": "AIL", "sagittal": "LIP"}
+"""Anatomical directions in which slice, row and column of a `SliceStack` increase.
+
+Rows and columns run as radiologists look at them (axial: down is posterior, right is the patient's left).
+"""
+
+_DIRECTION_VECTORS = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
+_GEOMETRY_TOLERANCE_MM = 1e-3
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image or label map with its place in the patient.
+
+    Attributes:
+        voxels: Array (K, J, I): slice, row, column of the file.
+        ijk_to_ras: Matrix (4, 4), float64, from voxel indices (I, J, K, 1) to RAS coordinates in mm.
+    """
+
+    voxels: NDArray[Any]
+    ijk_to_ras: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        if self.voxels.ndim != 3:
+            message = f"A volume needs three axes (K, J, I), got an array of shape {self.voxels.shape}."
+            raise GeometryError(message)
+        if self.ijk_to_ras.shape != (4, 4) or not np.isfinite(self.ijk_to_ras).all():
+            message = "The matrix from voxel indices to RAS must be 4 x 4 and finite."
+            raise GeometryError(message)
+        if abs(np.linalg.det(self.ijk_to_ras[:3, :3])) < np.finfo(np.float64).tiny:
+            message = "The image has two parallel axes or a spacing of 0 mm; export it again with a valid geometry."
+            raise GeometryError(message)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between neighboring voxel centers along I, J and K, in mm."""
+        lengths = np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
+        return float(lengths[0]), float(lengths[1]), float(lengths[2])
+
+    @property
+    def shape_kji(self) -> tuple[int, int, int]:
+        """Number of voxels along K, J and I."""
+        slices, rows, columns = self.voxels.shape
+        return slices, rows, columns
+
+    def with_voxels(self, voxels: NDArray[Any]) -> Volume:
+        """Return other voxels (K, J, I) on the same grid."""
+        if voxels.shape != self.voxels.shape:
+            message = f"Voxels of shape {voxels.shape} do not fit the grid {self.voxels.shape}."
+            raise GeometryError(message)
+        return Volume(voxels, self.ijk_to_ras)
+
+    def shares_grid_with(self, other: Volume) -> bool:
+        """Say whether both have the same size and their corner voxels lie within 0.001 mm of each other."""
+        if self.voxels.shape != other.voxels.shape:
+            return False
+        extent = np.array([*reversed(self.voxels.shape), 1.0])
+        difference = np.abs(self.ijk_to_ras - other.ijk_to_ras) @ extent
+        return bool(difference[:3].max() <= _GEOMETRY_TOLERANCE_MM)
+
+
+@dataclass(frozen=True)
+class SliceView:
+    """How a (K, J, I) array is read as a stack of slices in one anatomical plane.
+
+    Attributes:
+        plane: The plane whose directions the stack follows as closely as the grid allows.
+        order: For slice, row and column of the stack: the axis of the (K, J, I) array.
+        flips: For slice, row and column: whether the array runs against the plane's direction.
+        spacing_mm: Distance between slices, rows and columns, in mm.
+    """
+
+    plane: Plane
+    order: tuple[int, int, int]
+    flips: tuple[bool, bool, bool]
+    spacing_mm: tuple[float, float, float]
+
+    def stack_from(self, array_kji: NDArray[Any]) -> NDArray[Any]:
+        """Return the array as (slice, row, column), without copying."""
+        stack = array_kji.transpose(self.order)
+        return stack[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
+
+    def array_from(self, stack: NDArray[Any]) -> NDArray[Any]:
+        """Return a (slice, row, column) stack as the file's (K, J, I) array, without copying."""
+        unflipped = stack[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
+        return unflipped.transpose(np.argsort(self.order))
+
+    @property
+    def slice_axis(self) -> Axis:
+        """The file's voxel index that counts the slices of the stack."""
+        return _axis_name(self.order[0])
+
+    def stack_index(self, file_index: int, slice_count: int) -> int:
+        """Return where the file's slice `file_index` lies in the stack."""
+        return slice_count - 1 - file_index if self.flips[0] else file_index
+
+    file_index = stack_index
+    """Return which slice of the file the stack's slice is; the flip is its own inverse."""
+
+
+def view_slices(volume: Volume, plane: Plane) -> SliceView:
+    """Match the axes of a grid, oblique or left-handed as it may be, with an anatomical plane.
+
+    The assignment of array axes to slice, row and column is the permutation whose directions
+    agree best with the plane; each axis is then flipped if it runs the other way.
+    """
+    directions = _array_directions(volume)
+    wanted = np.array([_DIRECTION_VECTORS[code] for code in PLANE_DIRECTIONS[plane]], dtype=np.float64)
+    agreement = wanted @ directions.T
+    order = max(permutations(range(3)), key=lambda p: sum(abs(agreement[row, axis]) for row, axis in enumerate(p)))
+    spacing_kji = volume.spacing_mm[::-1]
+    return SliceView(
+        plane=plane,
+        order=(order[0], order[1], order[2]),
+        flips=(bool(agreement[0, order[0]] < 0), bool(agreement[1, order[1]] < 0), bool(agreement[2, order[2]] < 0)),
+        spacing_mm=(spacing_kji[order[0]], spacing_kji[order[1]], spacing_kji[order[2]]),
+    )
+
+
+def plane_of_axis(volume: Volume, axis: Axis) -> Plane:
+    """Return the anatomical plane whose slices are counted by the file's voxel index `axis`."""
+    planes: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
+    return next(plane for plane in planes if view_slices(volume, plane).slice_axis == axis)
+
+
+def _array_directions(volume: Volume) -> NDArray[np.float64]:
+    columns = volume.ijk_to_ras[:3, :3] / np.linalg.norm(volume.ijk_to_ras[:3, :3], axis=0)
+    directions: NDArray[np.float64] = columns.T[::-1]
+    return directions
+
+
+def _axis_name(array_axis: int) -> Axis:
+    return next(name for name, axis in ARRAY_AXIS.items() if axis == array_axis)

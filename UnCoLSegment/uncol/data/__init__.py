@@ -1,0 +1,1 @@
+"""Volumes from files to what networks see, and back. Every room above may enter."""

@@ -1,0 +1,390 @@
+"""Images, label maps and maps from files and back; the only place that knows file formats and LPS."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import hashlib
+import logging
+import math
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import takewhile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813  # the abbreviation of SimpleITK's own documentation
+from numpy.typing import NDArray
+
+from uncol.core.errors import MEMORY_IS_FULL, DataError, GeometryError, OutputError, says_memory_is_full
+from uncol.core.files import flush_to_disk
+from uncol.core.volume import UNKNOWN_LABEL, Volume
+from uncol.data.dicom import read_dicom_folder
+
+_LOGGER = logging.getLogger(__name__)
+_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
+_SPACING_LIMITS_MM = (0.001, 1000.0)
+_ROUNDED_COSINE = 5e-4  # axes that differ this little from right angles were rounded to four digits in the file
+_EXACT_COSINE = 1e-6  # the same for 32-bit numbers
+_GEOMETRY_COMPLAINTS = ("orthonormal", "determinant is 0", "Zero-valued spacing")  # in the texts of ITK 5
+_WRITABLE_SUFFIXES = (".nii.gz", ".nrrd", ".mha")
+_GRID_FACTS = {
+    "size": (" voxels", 0.0),
+    "spacing": (" mm", 1e-5),
+    "origin": (" mm", 1e-3),
+    "axis directions": ("", 1e-5),
+}
+_NIFTI_HEADER_BYTES = 348
+_CHUNK_BYTES = 1 << 20
+
+
+def read_image(path: Path) -> Volume:
+    """Read a scalar 3D image from a NIfTI, NRRD or MetaImage file or the folder of one DICOM series.
+
+    Voxels keep their stored type, except that 64-bit numbers become 32-bit. Voxels that are not
+    finite become the lowest finite value; a warning in the log counts them.
+
+    Raises:
+        DataError: If the file is missing, unreadable, not scalar and 3D, or there is nothing to see in it.
+        GeometryError: If its voxel grid is not usable.
+    """
+    subject = _name("Image", path)
+    volume = _read_volume(path, subject)
+    voxels = _replace_non_finite(volume.voxels, subject)
+    if voxels.min() == voxels.max():
+        message = (
+            f"{subject} is constant: every voxel is {voxels.flat[0]}, there is nothing to segment. Check the file."
+        )
+        raise DataError(message)
+    return volume.with_voxels(voxels)
+
+
+def read_labels(path: Path, image: Volume, image_name: str) -> Volume:
+    """Read a label map, uint8 in [0, 255] with 255 = unknown, that lies on the grid of an image.
+
+    Raises:
+        DataError: If the file is not usable or holds anything but whole numbers from 0 to 255.
+        GeometryError: If the label map and the image do not share one grid.
+    """
+    subject = _name("Label map", path)
+    volume = _read_volume(path, subject)
+    _check_grid(volume, subject, image, f'image "{image_name}"', "Resample the label map to the image.")
+    return image.with_voxels(_as_labels(volume.voxels, subject))
+
+
+def read_reference(path: Path) -> Volume:
+    """Read a label map that sets the grid itself, because others are compared with it; values as in `read_labels`.
+
+    Raises:
+        DataError: If the file is not usable, or holds one value only, so that there is nothing to compare.
+        GeometryError: If its voxel grid is not usable.
+    """
+    subject = _name("Label map", path)
+    volume = _read_volume(path, subject)
+    labels = _as_labels(volume.voxels, subject)
+    if labels.min() == labels.max():
+        message = (
+            f"{subject} holds only the value {labels.flat[0]}. "
+            "Choose a label map that holds a structure and its background (0)."
+        )
+        raise DataError(message)
+    return volume.with_voxels(labels)
+
+
+def read_prediction(path: Path, reference: Volume, reference_name: str) -> Volume:
+    """Read a segmentation that lies on the grid of its reference; values as in `read_labels`.
+
+    Raises:
+        DataError: If the file is not usable or holds anything but whole numbers from 0 to 255.
+        GeometryError: If it and the reference do not share one grid.
+    """
+    subject = _name("Segmentation", path)
+    volume = _read_volume(path, subject)
+    advice = "Choose two files of the same image, or resample the segmentation to the reference."
+    _check_grid(volume, subject, reference, f'reference "{reference_name}"', advice)
+    return reference.with_voxels(_as_labels(volume.voxels, subject))
+
+
+def _as_labels(voxels: NDArray[Any], subject: str) -> NDArray[np.uint8]:
+    is_label = (voxels >= 0) & (voxels <= UNKNOWN_LABEL) & (voxels == np.rint(voxels))
+    if not is_label.all():
+        message = (
+            f"{subject} holds the value {voxels[~is_label][0]}; labels are whole numbers from 0 to 255 "
+            "(0 is background, 255 unknown). Export it again as a label map."
+        )
+        raise DataError(message)
+    labels: NDArray[np.uint8] = voxels.astype(np.uint8)
+    return labels
+
+
+def read_map(path: Path, reference: Volume, reference_name: str) -> Volume:
+    """Read a scalar map such as an uncertainty, as float32, that lies on the grid of another volume.
+
+    Raises:
+        DataError: If the file is not usable or holds voxels that are not finite.
+        GeometryError: If the map and the reference do not share one grid.
+    """
+    subject = _name("Map", path)
+    volume = _read_volume(path, subject)
+    advice = "Choose the map that was written with this segmentation, or another reference."
+    _check_grid(volume, subject, reference, f'reference "{reference_name}"', advice)
+    voxels = volume.voxels.astype(np.float32)
+    bad_count = voxels.size - np.count_nonzero(np.isfinite(voxels))
+    if bad_count:
+        message = (
+            f"{subject} is not a finite number in {bad_count} of {voxels.size} voxels. Compute or export it again."
+        )
+        raise DataError(message)
+    return reference.with_voxels(voxels)
+
+
+def write_results(folder: Path, volumes: Mapping[str, Volume], documents: Mapping[str, str]) -> None:
+    """Write volumes and texts under their file names: each file appears complete or not at all.
+
+    Everything is first written to a private temporary folder inside `folder` and flushed to the disk;
+    only when all of it stands there is it moved to its place.
+
+    Raises:
+        DataError: If the name of a volume does not end in .nii.gz, .nrrd or .mha.
+        OutputError: If anything could not be written; nothing new is left behind.
+    """
+    for name in volumes:
+        if not name.endswith(_WRITABLE_SUFFIXES):
+            message = f'A volume cannot be written as "{name}". Use a name that ends in .nii.gz, .nrrd or .mha.'
+            raise DataError(message)
+    with _temporary_folder_in(folder) as temporary:
+        for name in (*volumes, *documents):
+            if (folder / name).is_dir():
+                raise IsADirectoryError(errno.EISDIR, f'"{name}" is a folder there')
+        for name, volume in volumes.items():
+            _write_volume(temporary / name, volume)
+        for name, text in documents.items():
+            (temporary / name).write_text(text, encoding="utf-8")
+            flush_to_disk(temporary / name)
+        for name in (*volumes, *documents):
+            (temporary / name).replace(folder / name)
+
+
+def check_writable(folder: Path) -> None:
+    """Create the folder if it is missing and write a byte in it, so that a long job does not fail at its end.
+
+    Raises:
+        OutputError: If results could not be written there.
+    """
+    with _temporary_folder_in(folder) as temporary:
+        probe = temporary / "probe"
+        probe.write_bytes(b"\0")
+        flush_to_disk(probe)
+
+
+def content_hash(volume: Volume) -> str:
+    """Return the SHA-256 (hex) of voxels, their type and the rounded geometry; no names or tags enter it."""
+    voxels = np.ascontiguousarray(volume.voxels, volume.voxels.dtype.newbyteorder("<"))
+    axes, origin = np.round(volume.ijk_to_ras[:3, :3], 5), np.round(volume.ijk_to_ras[:3, 3], 3)
+    grid = np.column_stack([axes, origin]) + 0.0  # + 0.0 turns -0.0 into 0.0
+    digest = hashlib.sha256(f"{voxels.dtype.str} {voxels.shape} {grid.tolist()}".encode())
+    digest.update(voxels.data)
+    return digest.hexdigest()
+
+
+def _name(kind: str, path: Path) -> str:
+    return f'{kind} "{path.absolute().name}"'
+
+
+def _check_grid(volume: Volume, subject: str, reference: Volume, other_subject: str, advice: str) -> None:
+    if not volume.shares_grid_with(reference):
+        own, other = _different_facts(volume, reference)
+        message = f"{subject} has {own} but {other_subject} has {other}. {advice}"
+        raise GeometryError(message)
+
+
+def _different_facts(volume: Volume, reference: Volume) -> tuple[str, str]:
+    own_facts, other_facts = _grid_facts(volume), _grid_facts(reference)
+    different = [
+        fact
+        for fact, (_, tolerance) in _GRID_FACTS.items()
+        if not np.allclose(own_facts[fact], other_facts[fact], rtol=0, atol=tolerance)
+    ] or list(_GRID_FACTS)  # many differences, each within its tolerance, can add up
+    own, other = (
+        " and ".join(f"{fact} {_tuple_text(facts[fact])}{_GRID_FACTS[fact][0]}" for fact in different)
+        for facts in (own_facts, other_facts)
+    )
+    return own, other
+
+
+def _grid_facts(volume: Volume) -> dict[str, NDArray[np.float64]]:
+    matrix, spacing = volume.ijk_to_ras, np.array(volume.spacing_mm)
+    size = np.array(volume.shape_kji[::-1], dtype=np.float64)
+    directions = (matrix[:3, :3] / spacing).T.ravel()
+    return {"size": size, "spacing": spacing, "origin": matrix[:3, 3], "axis directions": directions}
+
+
+def _tuple_text(numbers: NDArray[np.float64]) -> str:
+    return f"({', '.join(f'{number:.7g}' for number in numbers.round(6) + 0.0)})"
+
+
+def _read_volume(path: Path, subject: str) -> Volume:
+    if not path.exists():
+        message = f'{subject} does not exist. Check the path "{path}".'
+        raise DataError(message)
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what ITK warns about is an error or a log entry here
+    image = _only_scalar_3d(read_dicom_folder(path, subject) if path.is_dir() else _read_file(path, subject), subject)
+    return Volume(_in_32_bits(sitk.GetArrayFromImage(image)), _ijk_to_ras_of(image, subject))
+
+
+def _read_file(path: Path, subject: str) -> Any:
+    message = (
+        f"{subject} cannot be read: it is damaged, incomplete or not an image. "
+        "Use a NIfTI, NRRD or MetaImage file or a DICOM folder, or copy the file again."
+    )
+    if path.name.lower().endswith((".nii", ".nii.gz")) and not _nifti_is_complete(path):
+        raise DataError(message)
+    try:
+        return sitk.ReadImage(str(path))
+    except RuntimeError as error:
+        if any(complaint in str(error) for complaint in _GEOMETRY_COMPLAINTS):
+            raise GeometryError(_irregular_grid(subject)) from error
+        if says_memory_is_full(error):
+            raise DataError(MEMORY_IS_FULL) from error
+        raise DataError(message) from error
+
+
+def _nifti_is_complete(path: Path) -> bool:
+    """Say whether all announced voxels are there; ITK reads and writes cut-off NIfTI files without an error."""
+    try:
+        with path.open("rb") as file:
+            is_compressed = file.read(2) == b"\x1f\x8b"
+        with gzip.open(path) if is_compressed else path.open("rb") as stream:
+            header = stream.read(_NIFTI_HEADER_BYTES)
+            byte_count = len(header) + sum(len(chunk) for chunk in iter(lambda: stream.read(_CHUNK_BYTES), b""))
+    except (OSError, EOFError, zlib.error):
+        return False
+    return byte_count >= max(_NIFTI_HEADER_BYTES, _announced_nifti_bytes(header))
+
+
+def _announced_nifti_bytes(header: bytes) -> int:
+    for order in "<>":
+        if header[:4] == struct.pack(f"{order}i", _NIFTI_HEADER_BYTES):
+            axis_count, *sizes = struct.unpack_from(f"{order}8h", header, 40)
+            (bits_per_voxel,) = struct.unpack_from(f"{order}h", header, 72)
+            (voxel_offset,) = struct.unpack_from(f"{order}f", header, 108)
+            return int(voxel_offset) + math.prod(sizes[:axis_count]) * bits_per_voxel // 8
+    return 0  # another format than NIfTI-1; ITK decides
+
+
+def _irregular_grid(subject: str) -> str:
+    return (
+        f"{subject} has axes that are not at right angles or no valid spacing. "
+        "Resample it to a regular grid and export it again."
+    )
+
+
+def _only_scalar_3d(image: Any, subject: str) -> Any:
+    size = image.GetSize()
+    if len(size) == 4 and size[3] == 1:
+        image, size = image[:, :, :, 0], size[:3]
+    if len(size) != 3:
+        message = (
+            f"{subject} has {len(size)} axes ({' x '.join(map(str, size))}); a volume has exactly 3. "
+            "Export one volume: a stack of slices, or a single time point."
+        )
+        raise DataError(message)
+    if image.GetNumberOfComponentsPerPixel() > 1 or "complex" in image.GetPixelIDTypeAsString():
+        message = (
+            f'{subject} ({" x ".join(map(str, size))}) holds a "{image.GetPixelIDTypeAsString()}" in each voxel; '
+            "a single real number is needed. Export one channel as a grayscale volume or one label map."
+        )
+        raise DataError(message)
+    return image
+
+
+def _in_32_bits(voxels: NDArray[Any]) -> NDArray[Any]:
+    if voxels.dtype.itemsize < 8:
+        return voxels
+    limits = np.iinfo(np.int32)
+    if voxels.dtype.kind in "iu" and limits.min <= voxels.min() and voxels.max() <= limits.max:
+        return voxels.astype(np.int32)
+    with np.errstate(over="ignore"):  # becomes infinite and is reported as not finite
+        return voxels.astype(np.float32)
+
+
+def _replace_non_finite(voxels: NDArray[Any], subject: str) -> NDArray[Any]:
+    finite = np.isfinite(voxels)
+    bad_count = voxels.size - np.count_nonzero(finite)
+    if bad_count == voxels.size:
+        message = f"{subject} holds no finite number at all. Export it again."
+        raise DataError(message)
+    if bad_count == 0:
+        return voxels
+    _LOGGER.warning(
+        "The image is not a finite number in %d of %d voxels; its lowest value stands there instead.",
+        bad_count,
+        voxels.size,
+    )
+    return np.where(finite, voxels, voxels[finite].min())
+
+
+def _ijk_to_ras_of(image: Any, subject: str) -> NDArray[np.float64]:
+    smallest, largest = _SPACING_LIMITS_MM
+    spacing = np.array(image.GetSpacing())
+    directions = np.reshape(image.GetDirection(), (3, 3))
+    if not all(smallest <= length <= largest for length in spacing):
+        message = (
+            f"{subject} has spacing {_tuple_text(spacing)} mm; each must be {smallest:g} to {largest:g} mm. "
+            "The units are probably mixed up (micrometers or meters taken for mm): export it again in mm."
+        )
+        raise GeometryError(message)
+    slant = np.abs(directions.T @ directions - np.eye(3)).max()
+    if not slant <= _ROUNDED_COSINE or not np.isfinite(image.GetOrigin()).all():
+        raise GeometryError(_irregular_grid(subject))
+    if slant > _EXACT_COSINE:  # make the axes as orthogonal as NIfTI results will be, so that both share one grid
+        left, _, right = np.linalg.svd(directions)
+        directions = left @ right
+    ijk_to_lps = np.eye(4)
+    ijk_to_lps[:3, :3] = directions * spacing
+    ijk_to_lps[:3, 3] = image.GetOrigin()
+    return _LPS_TO_RAS @ ijk_to_lps + 0.0  # + 0.0 turns -0.0 into 0.0
+
+
+def _image_from(volume: Volume) -> Any:
+    is_mask = volume.voxels.dtype == np.bool_
+    image = sitk.GetImageFromArray(volume.voxels.astype(np.uint8) if is_mask else volume.voxels)
+    ijk_to_lps = _LPS_TO_RAS @ volume.ijk_to_ras
+    image.SetSpacing(volume.spacing_mm)
+    image.SetDirection((ijk_to_lps[:3, :3] / volume.spacing_mm).ravel().tolist())
+    image.SetOrigin(ijk_to_lps[:3, 3].tolist())
+    return image
+
+
+@contextmanager
+def _temporary_folder_in(folder: Path) -> Iterator[Path]:
+    """Lend a private folder on the same file system; any failure inside becomes one OutputError and leaves no trace."""
+    path_upwards = (folder, *folder.parents)
+    missing = list(takewhile(lambda path: not path.exists(), path_upwards))
+    try:
+        if not (nearest := path_upwards[len(missing)]).is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, f'"{nearest.name}" is a file, not a folder')
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=".uncol-", dir=folder, ignore_cleanup_errors=True) as temporary:
+            yield Path(temporary)
+    except (OSError, RuntimeError) as error:
+        for created in missing:
+            with suppress(OSError):  # never there, or no longer empty
+                created.rmdir()
+        reason = getattr(error, "strerror", None) or "an image file could not be written completely"
+        message = f'Results cannot be written to "{folder}" ({reason}). Free some space or choose another folder.'
+        raise OutputError(message) from error
+
+
+def _write_volume(path: Path, volume: Volume) -> None:
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    sitk.WriteImage(_image_from(volume), str(path), useCompression=True)
+    flush_to_disk(path)
+    try:
+        _read_file(path, "The result")  # ITK writes NIfTI and NRRD to a full disk without an error
+    except DataError as error:
+        raise OSError(errno.ENOSPC, "an image file came out incomplete, as on a full disk") from error

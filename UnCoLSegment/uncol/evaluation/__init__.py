@@ -1,0 +1,1 @@
+"""Scores of a segmentation against a reference. Every room above may enter."""

@@ -1,0 +1,179 @@
+"""Encode each slice once: embeddings in memory and on disk, found by the content of the slice."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import tempfile
+from collections import OrderedDict
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from uncol.data.transforms import SliceFrame, apply_window, resize_image
+from uncol.foundation.promptable import Decoded, GeneralizedTeacher
+
+_log = logging.getLogger(__name__)
+
+_IN_MEMORY = 160
+"""Embeddings kept in memory; one of LiteMedSAM takes 2 MiB."""
+_ON_DISK_MIB = 4096
+"""Size to which the folder is cut back, least recently used first."""
+
+
+class EmbeddingCache:
+    """Embeddings by content hash, the recent ones in memory and all of them in a private folder.
+
+    Args:
+        folder: Where they are kept between runs; None keeps them in memory only. A folder that
+            cannot be written is treated like None, with a warning.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._recent: OrderedDict[str, Tensor] = OrderedDict()
+        self._folder = _private_folder(folder) if folder is not None else None
+
+    def find(self, key: str) -> Tensor | None:
+        """Return the embedding with this key, or None."""
+        if key in self._recent:
+            self._recent.move_to_end(key)
+            self._mark_used(key)
+            return self._recent[key]
+        embedding = self._read(key)
+        if embedding is not None:
+            self._remember(key, embedding)
+        return embedding
+
+    def keep(self, key: str, embedding: Tensor) -> None:
+        """Keep an embedding under its key."""
+        self._remember(key, embedding)
+        if self._folder is None:
+            return
+        try:
+            _write_atomically(self._folder / f"{key}.safetensors", embedding)
+        except (OSError, SafetensorError) as error:
+            _log.warning("Embeddings are no longer kept on disk (%s).", error)
+            self._folder = None
+
+    def trim(self) -> None:
+        """Delete the least recently used files until the folder is below its limit."""
+        with suppress(OSError):  # another process may trim the same folder at the same time
+            by_age = sorted((file.stat().st_mtime, file.stat().st_size, file) for file in self._files())
+            total = sum(size for _, size, _ in by_age)
+            for _, size, file in by_age:
+                if total <= _ON_DISK_MIB * 2**20:
+                    return
+                total -= size
+                file.unlink(missing_ok=True)
+
+    def _files(self) -> list[Path]:
+        return list(self._folder.glob("*.safetensors")) if self._folder is not None else []
+
+    def _remember(self, key: str, embedding: Tensor) -> None:
+        self._recent[key] = embedding
+        self._recent.move_to_end(key)
+        while len(self._recent) > _IN_MEMORY:
+            self._recent.popitem(last=False)
+
+    def _read(self, key: str) -> Tensor | None:
+        if self._folder is None:
+            return None
+        path = self._folder / f"{key}.safetensors"
+        if not path.exists():
+            return None
+        try:
+            embedding = load_file(path)["embedding"]
+        except (OSError, SafetensorError, KeyError):
+            _log.warning("A damaged embedding was removed from the cache; its slice is encoded again.")
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+            return None
+        self._mark_used(key)
+        return embedding
+
+    def _mark_used(self, key: str) -> None:
+        if self._folder is not None:
+            with suppress(OSError):
+                os.utime(self._folder / f"{key}.safetensors")
+
+
+class PromptableStack:
+    """A stack of slices that a generalized teacher answers boxes in, each slice encoded at most once.
+
+    Args:
+        stack: Grey values (S, H, W) in display orientation.
+        spacing_mm: Distance between rows and between columns.
+        window: Lowest and highest grey value.
+        teacher: The foundation model.
+        cache: Where embeddings are kept.
+    """
+
+    def __init__(
+        self,
+        stack: NDArray[np.generic],
+        spacing_mm: tuple[float, float],
+        window: tuple[float, float],
+        teacher: GeneralizedTeacher,
+        cache: EmbeddingCache,
+    ) -> None:
+        self._stack = stack
+        self._window = window
+        self._teacher = teacher
+        self._cache = cache
+        _, self.rows, self.columns = stack.shape
+        self.frame: SliceFrame = teacher.frame_of(self.rows, self.columns, spacing_mm)
+
+    def __len__(self) -> int:
+        return len(self._stack)
+
+    @property
+    def scale(self) -> float:
+        """Pixels of the teacher's frame for one in a frame of 256 pixels, at least 1: SAM's frame has 1024."""
+        return max(1.0, max(self.frame.rows, self.frame.columns) / 256)
+
+    def embedding(self, index: int) -> Tensor:
+        """Return the embedding of a slice, from the cache if it was ever encoded."""
+        image = self.image(index)
+        key = hashlib.sha256(image.numpy().tobytes() + repr((tuple(image.shape), self._teacher.identity)).encode())
+        found = self._cache.find(key.hexdigest())
+        if found is None:
+            found = self._teacher.encode(image)
+            self._cache.keep(key.hexdigest(), found)
+        return found
+
+    def decode(self, index: int, boxes: NDArray[np.float32]) -> Decoded:
+        """Answer boxes (N, 4) = (row0, column0, row1, column1) in pixels of the teacher's frame."""
+        return self._teacher.decode(self.embedding(index), torch.from_numpy(boxes), self.frame)
+
+    def image(self, index: int) -> Tensor:
+        """Return the windowed slice (h, w) in [0, 1] in the teacher's frame."""
+        grey = torch.from_numpy(np.ascontiguousarray(self._stack[index], dtype=np.float32))
+        windowed = apply_window(grey, self._window)
+        return resize_image(windowed[None, None], self.frame.rows, self.frame.columns)[0, 0].contiguous()
+
+
+def _private_folder(folder: Path) -> Path | None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        _log.warning("Embeddings are kept in memory only: the cache folder cannot be made (%s).", error.strerror)
+        return None
+    return folder
+
+
+def _write_atomically(path: Path, embedding: Tensor) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    os.close(handle)
+    try:
+        save_file({"embedding": embedding.contiguous()}, temporary)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,163 @@
+"""Segment a volume with a trained student: labels and uncertainty on the volume's own grid.
+
+The student takes no prompt and needs no foundation model. With a 2D student the volume is streamed: slices are
+prepared, predicted and written batch by batch, so memory does not grow with their number. A 3D student predicts
+overlapping windows of the volume in its own, often coarser, voxels; the result is written slice by slice.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from uncol.core.errors import CancelledError
+from uncol.core.jobs import Progress, Report, ShouldStop, ignore_progress, never_stop
+from uncol.core.volume import SliceView, Volume, view_slices
+from uncol.data.patch_dataset import in_student_frame
+from uncol.data.transforms import SliceFrame, apply_window, neighbor_offsets, resize_image, with_neighbors
+from uncol.inference.predict import memory_format, predict, predict_volume, window_count
+from uncol.inference.result import Segmentation, SegmentationBuilder
+from uncol.models.checkpoints import Model, ModelCard
+from uncol.models.devices import with_memory_fallback
+
+_SLICES_AT_ONCE = {"cpu": 4, "mps": 8, "cuda": 32}
+_WINDOWS_AT_ONCE = {"cpu": 1, "mps": 2, "cuda": 8}
+
+
+def segment_with_model(
+    image: Volume,
+    model: Model,
+    device: torch.device,
+    *,
+    report: Report = ignore_progress,
+    should_stop: ShouldStop = never_stop,
+) -> Segmentation:
+    """Segment a volume of any spacing, orientation and size with a trained student.
+
+    Raises:
+        CancelledError: If `should_stop` says so; nothing is written then.
+    """
+    view = view_slices(image, model.card.plane)
+    builder = SegmentationBuilder(image, view, model.card.structures)
+    notes: list[str] = []
+
+    work = _Work(image, view, model, builder, report, should_stop)
+    if model.card.config.student.dims == 3:
+        with_memory_fallback(work.by_windows, device, _WINDOWS_AT_ONCE[device.type], notes.append)
+    else:
+        with_memory_fallback(work.by_slices, device, _SLICES_AT_ONCE[device.type], notes.append)
+    builder.remove_islands(model.card.in_one_piece)
+    return builder.finish(tuple(notes))
+
+
+@dataclass(frozen=True)
+class _Work:
+    image: Volume
+    view: SliceView
+    model: Model
+    builder: SegmentationBuilder
+    report: Report
+    should_stop: ShouldStop
+
+    def by_slices(self, place: torch.device, slices_at_once: int) -> None:
+        student = self.model.student.to(place).to(memory_format=memory_format(2))
+        inputs = SliceInputs(self.image, self.view, self.model.card)
+        for indices in _batches(len(inputs), slices_at_once):
+            self._check_stop()
+            for index, probabilities in zip(indices, predict(student, inputs.of(indices), place), strict=True):
+                self.builder.put(index, inputs.to_native(probabilities))
+            self.report(Progress("Segmenting", (indices[-1] + 1) / len(inputs)))
+
+    def by_windows(self, place: torch.device, windows_at_once: int) -> None:
+        card = self.model.card
+        grey = torch.from_numpy(np.ascontiguousarray(self.view.stack_from(self.image.voxels), dtype=np.float32))
+        prepared = in_student_frame(grey, self.view.spacing_mm, (card.slice_mm, card.pixel_mm), card.window)
+        patch = card.config.data.patch_vox
+        windows, done = window_count(prepared.shape, patch), count(step=windows_at_once)
+
+        def watch() -> None:
+            self._check_stop()
+            self.report(Progress("Segmenting", min(1.0, next(done) / windows)))
+
+        student = self.model.student.to(place).to(memory_format=memory_format(3))
+        whole = predict_volume(
+            student, prepared[None, None], patch, place, windows_at_once=windows_at_once, before_windows=watch
+        )
+        for index in range(len(grey)):
+            self.builder.put(index, _native_slice(whole, index, grey.shape))
+
+    def _check_stop(self) -> None:
+        if self.should_stop():
+            message = "Segmentation was cancelled; nothing was written."
+            raise CancelledError(message)
+
+
+class SliceInputs:
+    """The student's inputs for every slice of a volume, prepared when they are needed.
+
+    Args:
+        image: The volume.
+        view: How its slices are counted.
+        card: Pixel, slice distance, window and neighbors that the student was trained with.
+    """
+
+    def __init__(self, image: Volume, view: SliceView, card: ModelCard) -> None:
+        self._stack = view.stack_from(image.voxels)
+        self._window = card.window
+        slices, self._rows, self._columns = self._stack.shape
+        self._frame = SliceFrame.fitting(self._rows, self._columns, view.spacing_mm[1:], card.pixel_mm)
+        self._offsets = neighbor_offsets(card.config.data.neighbor_count, card.slice_mm, view.spacing_mm[0])
+        self._last = slices - 1
+        self._prepared: OrderedDict[int, Tensor] = OrderedDict()
+        self._kept = 2 * int(np.ceil(self._offsets[-1])) + max(_SLICES_AT_ONCE.values()) + 2
+
+    def __len__(self) -> int:
+        return self._last + 1
+
+    def of(self, indices: range) -> Tensor:
+        """Return slices with their neighbors (B, neighbors, h, w) in the student's frame.
+
+        Neighbors lie at the training's distance in mm; between two slices they are interpolated,
+        beyond the ends the last slice is repeated.
+        """
+        return torch.stack([with_neighbors(self._slice, index, self._offsets, self._last) for index in indices])
+
+    def to_native(self, probabilities: Tensor) -> Tensor:
+        """Bring class probabilities (C, h, w) from the student's frame to the slice's own pixels (C, H, W)."""
+        return in_own_pixels(probabilities, self._rows, self._columns)
+
+    def _slice(self, index: int) -> Tensor:
+        if index not in self._prepared:
+            grey = torch.from_numpy(np.ascontiguousarray(self._stack[index], dtype=np.float32))
+            windowed = apply_window(grey, self._window)[None, None]
+            self._prepared[index] = resize_image(windowed, self._frame.rows, self._frame.columns)[0, 0]
+            while len(self._prepared) > self._kept:
+                self._prepared.popitem(last=False)
+        return self._prepared[index]
+
+
+def _native_slice(whole: Tensor, index: int, shape: torch.Size) -> Tensor:
+    """Return class probabilities (C, H, W) of one slice of an image (S, H, W) from those of its volume (C, D, h, w)."""
+    slices, rows, columns = shape
+    depth = whole.shape[1]
+    position = min(max((index + 0.5) * depth / slices - 0.5, 0.0), depth - 1.0)
+    lower = int(position)
+    between = torch.lerp(whole[:, lower], whole[:, min(lower + 1, depth - 1)], position - lower)
+    return in_own_pixels(between, rows, columns)
+
+
+def in_own_pixels(probabilities: Tensor, rows: int, columns: int) -> Tensor:
+    """Bring class probabilities (C, h, w) from the student's frame to a slice's own rows and columns."""
+    native = resize_image(probabilities[None], rows, columns)[0].clamp_(0, 1)
+    return native / native.sum(0, keepdim=True)
+
+
+def _batches(count: int, size: int) -> Iterator[range]:
+    for start in range(0, count, size):
+        yield range(start, min(start + size, count))

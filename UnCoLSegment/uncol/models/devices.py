@@ -1,0 +1,103 @@
+"""Which processor does the work, in which precision, and what happens when its memory is full."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import TypeVar
+
+import torch
+
+from uncol.core.errors import MEMORY_IS_FULL, ConfigError, UncolError, says_memory_is_full
+from uncol.core.jobs import Device
+
+_log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+_PREFERENCE: tuple[Device, ...] = ("cuda", "mps", "cpu")
+
+
+def available_devices() -> list[Device]:
+    """Return the kinds of device that torch can use here, best first."""
+    usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    return [kind for kind in _PREFERENCE if usable[kind]]
+
+
+def select_device(wanted: Device) -> torch.device:
+    """Return the device to work on; `auto` takes the best one there is.
+
+    Raises:
+        ConfigError: If the wanted device is not there.
+    """
+    available = available_devices()
+    if wanted == "auto":
+        return torch.device(available[0])
+    if wanted not in available:
+        message = (
+            f'Device "{wanted}" is not available here (available: {", ".join(available)}). '
+            "Choose --device auto, or run `uncol doctor` to see what is missing."
+        )
+        raise ConfigError(message)
+    return torch.device(wanted)
+
+
+def reduced_precision(device: torch.device) -> torch.dtype | None:
+    """Return the data type in which this device computes faster than in float32, or None.
+
+    bfloat16 keeps float32's range, so training needs no loss scaling. A CPU gets it only with matrix tiles (AMX):
+    vector instructions for bfloat16 (AVX-512) are slower than float32 (docs/decisions/0013).
+    """
+    if device.type == "cpu":
+        return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else None
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
+    return torch.float16 if device.type == "mps" else None
+
+
+def autocast(device: torch.device, *, dims: int = 2, training: bool = False) -> AbstractContextManager[object]:
+    """Return the context in which networks over slices (2) or volumes (3) run in the device's reduced precision.
+
+    Training leaves out float16 (Apple GPU), where small gradients would vanish, and 3D convolutions in bfloat16 on a
+    CPU: torch 2.14 computes some of their weights' gradients from memory that nobody has written.
+    """
+    dtype = reduced_precision(device)
+    unfit = dtype is torch.float16 or (device.type == "cpu" and dims == 3)
+    if dtype is None or (training and unfit):
+        return nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
+
+
+def with_memory_fallback(
+    work: Callable[[torch.device, int], Result],
+    device: torch.device,
+    size: int,
+    say: Callable[[str], None],
+) -> Result:
+    """Do memory-hungry work; when the device's memory is full, halve its size, then go to the CPU.
+
+    Args:
+        work: Called with the device and the size (slices or patches at once) to use.
+        device: Where to try first.
+        size: How much to try first, at least 1.
+        say: Told in one sentence about every step back.
+
+    Raises:
+        UncolError: If not even the smallest size fits the CPU's memory.
+    """
+    while True:
+        try:
+            return work(device, size)
+        except (MemoryError, RuntimeError) as error:
+            if not says_memory_is_full(error):
+                raise
+            if size == 1 and device.type == "cpu":
+                raise UncolError(MEMORY_IS_FULL) from error
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+        if size > 1:
+            size //= 2
+            say(f"The {device.type.upper()} memory is full; going on in smaller batches ({size} at a time).")
+        else:
+            device = torch.device("cpu")
+            say("The GPU memory is full even for the smallest batch; going on with the CPU, which is slower.")

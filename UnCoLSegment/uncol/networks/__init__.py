@@ -1,1 +1,0 @@
-"""Student networks, composed of MONAI's blocks."""

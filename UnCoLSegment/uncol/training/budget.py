@@ -1,0 +1,116 @@
+"""How much of a training budget is used: steps, which are repeatable, or seconds, which are not."""
+
+from __future__ import annotations
+
+import time
+
+from uncol.core.config import BudgetConfig
+
+_RESERVE_PART = 0.02
+"""Part of a time budget that is kept for writing the model."""
+
+
+class BudgetClock:
+    """Counts steps and seconds of a run, also across an interruption.
+
+    Args:
+        budget: Minutes or steps, and the part of stage 1.
+        elapsed_s: Seconds that earlier sittings of the same run have used.
+        stage1_began_s: When stage 1 began, in seconds of the run.
+        stage2_began_s: When stage 2 began, in seconds of the run; None before.
+    """
+
+    def __init__(
+        self,
+        budget: BudgetConfig,
+        elapsed_s: float = 0.0,
+        stage1_began_s: float = 0.0,
+        stage2_began_s: float | None = None,
+    ) -> None:
+        self._budget = budget
+        self._started = time.monotonic() - elapsed_s
+        self._total_s = None if budget.minutes is None else budget.minutes * 60 * (1 - _RESERVE_PART)
+        self.stage1_began_s = stage1_began_s
+        self.stage2_began_s = stage2_began_s
+        self.expected_teacher_s = 0.0
+        self._stopped_at: float | None = None
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds that the run has used."""
+        return (self._stopped_at or time.monotonic()) - self._started
+
+    def stop(self) -> None:
+        """Count no further: training is over."""
+        self._stopped_at = time.monotonic()
+
+    @property
+    def total_s(self) -> float | None:
+        """Seconds that the run may use; None when steps are counted."""
+        return self._total_s
+
+    def start_stage1(self) -> None:
+        """Note that preparation has ended and the first step follows."""
+        self.stage1_began_s = self.elapsed_s
+
+    def start_stage2(self) -> None:
+        """Note that the generalized teacher has been asked and stage 2 begins."""
+        self.stage2_began_s = self.elapsed_s
+
+    def stage1_is_over(self, step: int) -> bool:
+        """Say whether stage 1 has used its part of the budget."""
+        return self._stage1_fraction(step) >= 1
+
+    def stage2_fraction(self, step: int) -> float:
+        """Return t/T of stage 2, in [0, 1]; 0 before it."""
+        if self.stage2_began_s is None:
+            return 0.0
+        if self._budget.steps is not None:
+            first = self._stage1_steps
+            return min(1.0, (step - first) / max(1, self._budget.steps - first))
+        return min(1.0, (self.elapsed_s - self.stage2_began_s) / max(1e-9, self._seconds - self.stage2_began_s))
+
+    def fraction(self, step: int) -> float:
+        """Return t/T of the whole training, in [0, 1]: what the learning rate follows."""
+        part = self._budget.stage1_part
+        if self.stage2_began_s is None:
+            return part * min(1.0, self._stage1_fraction(step))
+        return part + (1 - part) * self.stage2_fraction(step)
+
+    def is_over(self, step: int) -> bool:
+        """Say whether the budget is used up."""
+        return step >= self._budget.steps if self._budget.steps is not None else self.elapsed_s >= self._seconds
+
+    def seconds_left(self, step: int) -> float | None:
+        """Return the time to the end, in s: exact for a time budget, estimated for steps."""
+        if self._total_s is not None:
+            return max(0.0, self._total_s - self.elapsed_s)
+        done = self.fraction(step)
+        return (1 - done) / done * self.elapsed_s if done > 0 else None
+
+    @property
+    def spare_s(self) -> float | None:
+        """Seconds that asking may take after stage 1, so that half of the share of stage 2 is left; None for steps."""
+        if self._total_s is None:
+            return None
+        left, part = max(0.0, self._total_s - self.elapsed_s), self._budget.stage1_part
+        stage1_s = (self.elapsed_s if self.stage2_began_s is None else self.stage2_began_s) - self.stage1_began_s
+        stage2_s = stage1_s * (1 - part) / part if part else left
+        return max(0.0, left - stage2_s / 2)
+
+    @property
+    def _seconds(self) -> float:
+        return self._total_s or 0.0
+
+    @property
+    def _stage1_steps(self) -> int:
+        least = 1 if self._budget.stage1_part else 0
+        return max(least, round((self._budget.steps or 0) * self._budget.stage1_part))
+
+    def _stage1_fraction(self, step: int) -> float:
+        if not self._budget.stage1_part:
+            return 1.0
+        if self._budget.steps is not None:
+            return step / self._stage1_steps
+        available = self._seconds - self.stage1_began_s - self.expected_teacher_s
+        return (self.elapsed_s - self.stage1_began_s) / max(1e-9, self._budget.stage1_part * available)

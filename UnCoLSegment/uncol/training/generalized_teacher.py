@@ -1,0 +1,297 @@
+"""What the generalized teacher says about every unannotated slice, in the student's frame.
+
+Annotated slices are carried on once, before anything is learned (`votes`). When stage 2 begins, it is asked between
+them, too: with the box of the contour interpolated there, or of the specialized teacher's own mask where that one is
+surer of itself than interpolation deserves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.ndimage import label as connected_components
+from torch import Tensor
+
+from uncol.data.cases import Pool, SliceAddress, SliceStack
+from uncol.data.transforms import resize_image
+from uncol.foundation.embeddings import PromptableStack
+from uncol.foundation.label_propagation import CONTOUR, LEAST_MASK_PIXELS, SHAPE, CaseVotes, SourceDice, Watch
+from uncol.inference.result import with_background
+from uncol.inference.uncertainty import normalized_entropy
+
+_LEAST_RELIABILITY = 0.5
+"""Dice below which a vote does not count: boxes do not fit rings and thin vessels."""
+
+_MOST_SCORED = 60
+"""Annotated slices on which answers to the specialized teacher's masks are scored."""
+
+Probabilities = Callable[[Sequence[SliceAddress]], Tensor]
+"""The specialized teacher: class probabilities (B, C, H, W) of slices in the student's frame."""
+
+Scores = list[list[float]]
+"""Dice (4, slices) of one structure by each source."""
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """The generalized teacher's word on some slices.
+
+    Attributes:
+        probabilities: Class probabilities (B, C, H, W), background first.
+        asked: About which structures it has a vote (B, C - 1), bool.
+        reliability: How much of its certainty it deserves for each class (B, C), in [0, 1]; background 1.
+    """
+
+    probabilities: Tensor
+    asked: Tensor
+    reliability: Tensor
+
+
+class GeneralizedOpinions:
+    """The frozen foundation teacher's part in the training of one student.
+
+    Args:
+        pool: The slices in the student's frame.
+        stacks: The same cases with their annotated contours.
+        prompted: For every case its slices as the foundation teacher sees them.
+        margin_pixels: How far a box reaches beyond its mask, in a frame of 256 pixels.
+        most_slices: About how many unannotated slices it is asked, drawn at random; None asks about all.
+        every_vote: Let every structure have its vote, whatever Dice it deserves.
+        whole_slices: Ask about a structure that no mask shows with a box round the whole slice.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        stacks: Sequence[SliceStack],
+        prompted: Sequence[PromptableStack],
+        margin_pixels: float,
+        *,
+        most_slices: int | None = None,
+        every_vote: bool = False,
+        whole_slices: bool = False,
+    ) -> None:
+        self._pool, self._stacks = pool, stacks
+        self.structure_count = len(pool.voxel_counts) - 1
+        """Structures, N: all classes but the background."""
+        self._least_reliability = 1e-6 if every_vote else _LEAST_RELIABILITY
+        self._whole_slices = whole_slices
+        self.slices = _some_of(pool.unlabeled_slices, most_slices)
+        self.cases = [
+            CaseVotes(slices, each.native_labels, each.view.spacing_mm, self.structure_count, margin_pixels)
+            for slices, each in zip(prompted, stacks, strict=True)
+        ]
+        ones = np.ones((self.structure_count, 4), dtype=np.float32)
+        self.source_dice = SourceDice(ones, ones)
+        self._probabilities: list[Tensor] = []
+        self._deserved: list[Tensor] = []
+
+    def carry_and_score(self, watch: Watch) -> None:
+        """Carry annotated slices on, and score every source of votes on annotated slices.
+
+        A gap of a case that is annotated as a whole is one slice, and its many scores say little about wider gaps:
+        a structure that was tried in another case is scored without them.
+        """
+        scored = [(case.is_whole, *case.carry_and_score(watch)) for case in self.cases]
+        pooled = [
+            _pooled([(is_whole, near[structure], far[structure]) for is_whole, near, far in scored])
+            for structure in range(self.structure_count)
+        ]
+        self.source_dice = SourceDice.of_scores([near for near, _ in pooled], [far for _, far in pooled])
+
+    @property
+    def reliability(self) -> Tensor:
+        """Dice (C,) that the best source reaches on annotated slices as if nobody had annotated them; background 1.
+
+        Between cases that are annotated as a whole or not at all, boxes are the only source.
+        """
+        far = self.source_dice.far
+        reached = far[:, CONTOUR].copy() if self._cases_are_whole else far.max(1)
+        return torch.cat([torch.ones(1), torch.from_numpy(reached)])
+
+    @property
+    def calls_to_carry(self) -> int:
+        """How many questions it takes at most to carry every structure both ways through every slice."""
+        return 2 * self.structure_count * sum(len(each.prompted) for each in self.cases)
+
+    @property
+    def calls_to_prompt(self) -> int:
+        """How many questions to expect in a round: about all structures wherever one may be.
+
+        That is where an interpolated contour waits, and every slice of a case without annotated slices.
+        """
+        structures = range(self.structure_count)
+        waiting = sum(
+            any(self.cases[each.case].contour(each.index, structure) is not None for structure in structures)
+            for each in self.slices
+        )
+        return self.structure_count * (waiting + self.unseen_slices)
+
+    @property
+    def unseen_slices(self) -> int:
+        """How many slices are asked about in cases without annotated slices: nothing was carried through them."""
+        return sum(not self.cases[each.case].annotated for each in self.slices)
+
+    def score_prompts(self, specialized: Probabilities, slices: Sequence[SliceAddress], watch: Watch) -> None:
+        """Score the answers to the specialized teacher's masks in slices that it did not learn from.
+
+        That is what the generalized teacher is worth in cases without any annotation. Where every case has some
+        annotated slices, interpolated contours say it, and nothing is asked here.
+        """
+        if not self._cases_are_whole:
+            return
+        scores: list[list[float]] = [[] for _ in range(self.structure_count)]
+        for address in slices[:: -(-len(slices) // _MOST_SCORED) or 1]:
+            watch()
+            if watch.time_is_up:
+                break
+            learned = specialized([address])[0]
+            for structure, found in enumerate(scores):
+                own, _ = self._mask_of(learned, structure, address.case)
+                if own.any():
+                    found.append(self.cases[address.case].score_mask(address.index, structure, own))
+        for structure, found in enumerate(scores):
+            if found:
+                self.source_dice.far[structure, CONTOUR] = np.mean(found)
+
+    @property
+    def _cases_are_whole(self) -> bool:
+        return all(each.is_whole or not each.annotated for each in self.cases)
+
+    def prompt(
+        self, specialized: Probabilities | None, watch: Watch, specialized_reliability: Tensor | None = None
+    ) -> None:
+        """Ask about every unannotated slice between annotated ones, then count the votes.
+
+        Args:
+            specialized: The specialized teacher; None prompts from interpolated contours only.
+            watch: Called before every slice, to tell progress and to stop.
+            specialized_reliability: How much of its certainty it deserves (C,); None takes all of it.
+        """
+        deserves = torch.ones(self.structure_count + 1) if specialized_reliability is None else specialized_reliability
+        for address in self.slices:
+            watch()
+            if watch.time_is_up:
+                break
+            self._ask_about(address, specialized, deserves)
+        self.count_votes()
+
+    def count_votes(self) -> None:
+        """Turn the votes on every slice into probabilities in the student's frame."""
+        self._probabilities, self._deserved = [], []
+        for case, stack in zip(self.cases, self._stacks, strict=True):
+            rows, columns = stack.images.shape[1:]
+            shape = (len(stack.native_labels), self.structure_count, *self._pool.slice_size)
+            probabilities, deserved = torch.zeros(shape, dtype=torch.uint8), torch.zeros(shape[:2])
+            for index in range(len(stack.native_labels)):
+                votes, deserved[index] = case.votes_on(index, self.source_dice)
+                if deserved[index].any():
+                    resized = resize_image(votes[None], rows, columns)[0].clamp(0, 1)
+                    probabilities[index, :, :rows, :columns] = (resized * 255).round().to(torch.uint8)
+            self._probabilities.append(probabilities)
+            self._deserved.append(deserved)
+
+    @property
+    def has_votes(self) -> bool:
+        """Whether votes have been counted, so that there is an opinion about every slice."""
+        return bool(self._probabilities)
+
+    def about(self, addresses: Sequence[Any]) -> Opinion:
+        """Return the opinion on some slices, or on all slices of some patches, one after the other.
+
+        Below a Dice of 0.5 a structure has no vote.
+        """
+        cuts = self._pool.slices_of(addresses)
+        foreground = torch.stack([self._probabilities[it.case][it.index][:, it.rows, it.columns] for it in cuts])
+        deserved = torch.stack([self._deserved[it.case][it.index] for it in cuts])
+        asked = deserved >= self._least_reliability
+        believed = foreground.float() / 255 * asked[:, :, None, None]
+        return Opinion(
+            with_background(believed.movedim(1, 0)).movedim(0, 1),
+            asked,
+            torch.cat([torch.ones(len(cuts), 1), deserved * asked], 1),
+        )
+
+    def gaps_to(self, addresses: Sequence[Any]) -> Tensor:
+        """Return how far the nearest annotated slice is (S,), as a part of the gap between two of them, at most 1.
+
+        A case without annotated slices has no gaps: 0 (docs/decisions/0015).
+        """
+        cuts = self._pool.slices_of(addresses)
+        cases = [self.cases[it.case] for it in cuts]
+        return torch.tensor(
+            [case.gaps_to(it.index) if case.annotated else 0.0 for case, it in zip(cases, cuts, strict=True)]
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """Return every vote and what the sources are worth, as tensors by name."""
+        tensors = {"near": torch.from_numpy(self.source_dice.near), "far": torch.from_numpy(self.source_dice.far)}
+        for number, case in enumerate(self.cases):
+            tensors |= {f"{number}.{name}": torch.from_numpy(array) for name, array in case.state().items()}
+        return tensors
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        """Take over what `state` returned."""
+        self.source_dice = SourceDice(tensors["near"].numpy(), tensors["far"].numpy())
+        for number, case in enumerate(self.cases):
+            case.load_state({name: tensors[f"{number}.{name}"].numpy() for name in case.state()})
+
+    def _ask_about(self, address: SliceAddress, specialized: Probabilities | None, deserves: Tensor) -> None:
+        case = self.cases[address.case]
+        learned = specialized([address])[0] if specialized else None
+        for structure in range(self.structure_count):
+            mask = case.contour(address.index, structure)
+            if learned is not None:
+                own, certainty = self._mask_of(learned, structure, address.case)
+                interpolation_dice = float(self.source_dice.far[structure, SHAPE])
+                surer = certainty * float(deserves[structure + 1]) > interpolation_dice
+                mask = own if own.any() and (mask is None or surer) else mask
+            if mask is None and self._whole_slices:
+                mask = np.ones(self._stacks[address.case].native_labels.shape[1:], dtype=np.bool_)
+            if mask is not None:
+                case.ask_with_mask(address.index, structure, mask)
+
+    def _mask_of(self, learned: Tensor, structure: int, case: int) -> tuple[NDArray[np.bool_], float]:
+        """Return the specialized teacher's largest piece of a structure (H, W) and how certain it is there, in [0, 1].
+
+        A piece that is too small to prompt anything is none at all.
+        """
+        rows, columns = self._stacks[case].images.shape[1:]
+        own = largest_component((learned.argmax(0) == structure + 1).numpy())[:rows, :columns]
+        if own.sum() < LEAST_MASK_PIXELS:
+            return np.zeros_like(own), 0.0
+        certainty = 1 - normalized_entropy(learned[None])[0].numpy()[:rows, :columns]
+        return own, float(certainty[own].mean())
+
+
+def _some_of(slices: Sequence[SliceAddress], most: int | None) -> list[SliceAddress]:
+    """Draw slices, the same ones in every run: their embeddings are then found in the cache."""
+    if most is None or len(slices) <= most:
+        return list(slices)
+    chosen = torch.randperm(len(slices), generator=torch.Generator().manual_seed(0))[:most]
+    return [slices[index] for index in sorted(chosen.tolist())]
+
+
+def _pooled(cases: Sequence[tuple[bool, Scores, Scores]]) -> tuple[Scores, Scores]:
+    """Join the scores of one structure, near and far, over cases, of which each tells whether it is whole.
+
+    Whole cases count only where no other case was tried.
+    """
+    tried = [each for each in cases if any(each[1]) or any(each[2])]
+    fit = [each for each in tried if not each[0]] or tried
+    near = [[score for each in fit for score in each[1][source]] for source in range(4)]
+    far = [[score for each in fit for score in each[2][source]] for source in range(4)]
+    return near, far
+
+
+def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the largest connected part of a mask (H, W) or (D, H, W)."""
+    parts, count = connected_components(mask)
+    if count <= 1:
+        return mask
+    return parts == np.bincount(parts.ravel())[1:].argmax() + 1

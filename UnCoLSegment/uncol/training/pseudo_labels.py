@@ -1,0 +1,180 @@
+"""Two teachers' opinions become one pseudo-label and the region where it counts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from uncol.inference.uncertainty import normalized_entropy
+
+_RAMP_STEEPNESS = 5.0
+_SIGNS_OF_A_STRUCTURE = 0.1
+"""Probability from which the specialized teacher is taken to see signs of a structure."""
+
+
+def ramp_up(progress: float) -> float:
+    """Return `exp(-5 (1 - t/T)^2)`: 0.0067 at the start, 1 at the end, steep in between.
+
+    Args:
+        progress: t/T, in [0, 1].
+    """
+    return math.exp(-_RAMP_STEEPNESS * (1 - progress) ** 2)
+
+
+def trust_threshold(progress: float, start: float, end: float) -> float:
+    """Return the entropy up to which a teacher is trusted.
+
+    `start + (end - start) * exp(-5 (1 - t/T)^2)` (method, section 5, item 3).
+
+    Args:
+        progress: t/T of stage 2, in [0, 1].
+        start: Asymptote at the beginning.
+        end: Threshold at the end.
+    """
+    return start + (end - start) * ramp_up(progress)
+
+
+def entropy_between_two(probabilities: Tensor) -> Tensor:
+    """Return the entropy as a fraction of the largest possible between two classes, at most 1.
+
+    With two classes this is the method's `H / ln C`. With more, `H / ln C` calls a voxel that is torn between
+    two of eight classes certain (0.33), so that a threshold of 0.75 trusts everything; `H / ln 2` keeps the
+    threshold's meaning: 0.75 is a winning probability of about 0.79.
+
+    Args:
+        probabilities: Class probabilities (B, C, ...).
+    """
+    in_bits = normalized_entropy(probabilities) * math.log2(probabilities.shape[1])
+    return in_bits.clamp(max=1.0)
+
+
+@dataclass(frozen=True)
+class PseudoLabel:
+    """What the student is asked to learn from an unannotated slice.
+
+    Attributes:
+        label: Class indices (B, ...), int64.
+        trust_mask: Where at least one teacher is trusted (B, ...), bool.
+        probabilities: What the teachers say (B, C, ...), weighed as for the label, but with the certainty of their own
+            words and not the one they have earned.
+    """
+
+    label: Tensor
+    trust_mask: Tensor
+    probabilities: Tensor
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How far each teacher deserves its certainty, for every class.
+
+    Attributes:
+        generalized: Dice (B, C) that the foundation teacher deserves on each slice; 0 takes its vote away.
+        specialized: The same (B, C) of the moving average. Background stands first and is not looked at.
+    """
+
+    generalized: Tensor
+    specialized: Tensor
+
+
+def equally_reliable(reliability: Reliability) -> Reliability:
+    """Let both teachers deserve all of their certainty, wherever they have a vote: the paper's fusion."""
+    return Reliability((reliability.generalized > 0).float(), torch.ones_like(reliability.specialized))
+
+
+def fuse_pseudo_labels(
+    generalized: Tensor, specialized: Tensor, threshold: float, reliability: Reliability, silent: Tensor
+) -> PseudoLabel:
+    """Fuse two teachers' class probabilities, each voxel by the certainty that both deserve.
+
+    First each teacher is made as uncertain as it has earned: `P <- r P + (1 - r) / C`, with its reliability r for
+    the structure that is in question at the voxel; r = 1 is the paper's fusion. Then, both trusted:
+    `w_g P_g + (1 - w_g) P_s` with `w_g = exp(-U_g) / (exp(-U_g) + exp(-U_s))`; one trusted: that one; none: the
+    voxel does not count (method, section 5, items 4 and 5, and section 8).
+
+    Args:
+        generalized: Class probabilities of the foundation teacher (B, C, ...).
+        specialized: Class probabilities of the moving average (B, C, ...).
+        threshold: Entropy between two classes up to which a teacher is trusted, in [0, 1].
+        reliability: What both teachers deserve on each slice, from what they reached on annotated ones.
+        silent: Where the generalized teacher has no vote because it was not asked (B, ...), bool.
+    """
+    in_question = 1 + (generalized[:, 1:] + specialized[:, 1:]).argmax(1)
+    slices = torch.arange(len(in_question)).view(-1, *[1] * (in_question.ndim - 1))
+    deserved = reliability.generalized[slices, in_question]
+    earned_generalized = make_less_certain(generalized, deserved)
+    earned_specialized = make_less_certain(specialized, reliability.specialized[slices, in_question])
+
+    generalized_entropy = entropy_between_two(earned_generalized)
+    specialized_entropy = entropy_between_two(earned_specialized)
+    trust_generalized = (generalized_entropy <= threshold) & (deserved > 0) & ~silent
+    trust_specialized = specialized_entropy <= threshold
+
+    weight = torch.sigmoid(specialized_entropy - generalized_entropy)
+    weight = torch.where(trust_generalized & trust_specialized, weight, trust_generalized.float())[:, None]
+    fused = weight * earned_generalized + (1 - weight) * earned_specialized
+    word = weight * generalized + (1 - weight) * specialized
+    return PseudoLabel(fused.argmax(1), trust_generalized | trust_specialized, word)
+
+
+def fall_with_distance(reliability: Tensor, gaps: Tensor) -> Tensor:
+    """Return what a teacher deserves on each slice: 1 at an annotated one, falling linearly to what it reached far off.
+
+    Args:
+        reliability: Dice (C,) at the distance of one gap between annotated slices.
+        gaps: Distance (B,) of each slice to the nearest annotated one, in gaps, at most 1.
+
+    Returns:
+        (B, C), in [0, 1].
+    """
+    return 1 - (1 - reliability) * gaps[:, None]
+
+
+def make_less_certain(probabilities: Tensor, reliability: Tensor) -> Tensor:
+    """Mix class probabilities (B, C, ...) with "anything is possible" as reliability (B, ...) in [0, 1] asks for."""
+    kept = reliability[:, None]
+    return kept * probabilities + (1 - kept) / probabilities.shape[1]
+
+
+def trust_one_teacher(specialized: Tensor, threshold: float) -> PseudoLabel:
+    """Take the specialized teacher's word (B, C, ...) where its entropy is at most the threshold."""
+    return PseudoLabel(specialized.argmax(1), entropy_between_two(specialized) <= threshold, specialized)
+
+
+def trust_generalized_teacher(
+    generalized: Tensor, threshold: float, reliability: Tensor, silent: Tensor
+) -> PseudoLabel:
+    """Take the generalized teacher's word alone, where it has a vote and is as certain as it has earned.
+
+    Args:
+        generalized: Class probabilities (B, C, ...).
+        threshold: Entropy between two classes up to which it is trusted, in [0, 1].
+        reliability: Dice (B, C) that it deserves; background stands first and is not looked at.
+        silent: Where it has no vote because it was not asked (B, ...), bool.
+    """
+    in_question = 1 + generalized[:, 1:].argmax(1)
+    slices = torch.arange(len(in_question)).view(-1, *[1] * (in_question.ndim - 1))
+    deserved = reliability[slices, in_question]
+    entropy = entropy_between_two(make_less_certain(generalized, deserved))
+    return PseudoLabel(generalized.argmax(1), (entropy <= threshold) & (deserved > 0) & ~silent, generalized)
+
+
+def where_unasked(specialized: Tensor, asked: Tensor) -> Tensor:
+    """Return where the generalized teacher cannot have a vote, because it was not asked.
+
+    Without a box the foundation model cannot see a structure, so its "background" says nothing where the
+    specialized teacher sees signs of that structure, nor anywhere in a slice without a single box
+    (method, section 7, row 14).
+
+    Args:
+        specialized: Class probabilities (B, C, H, W).
+        asked: Which structures the generalized teacher was asked about (B, C - 1), bool.
+
+    Returns:
+        (B, H, W), bool.
+    """
+    signs = (specialized[:, 1:] > _SIGNS_OF_A_STRUCTURE) & ~asked[:, :, None, None]
+    return signs.any(1) | ~asked.any(1)[:, None, None]

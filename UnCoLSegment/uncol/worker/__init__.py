@@ -1,0 +1,1 @@
+"""The panel's process: requests in, events out, models kept loaded. Only the command line may enter."""

@@ -1,0 +1,45 @@
+"""What a long-lived process keeps loaded between two requests: the foundation model and the last model used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from uncol.core.model_folder import SUMS_FILE, newest
+from uncol.foundation.loading import FoundationModel, load_foundation_model
+from uncol.foundation.promptable import GeneralizedTeacher
+from uncol.models.checkpoints import Model, load_model
+
+
+class WarmModels:
+    """Loads as `load_model` and `load_foundation_model` do, but the same thing only once."""
+
+    def __init__(self) -> None:
+        self._model: tuple[tuple[Path, str], Model] | None = None
+        self._teacher: tuple[tuple[str, FoundationModel], GeneralizedTeacher] | None = None
+
+    def model(self, folder: Path) -> Model:
+        """Return the model of a folder, from memory when its checksums are those of the last one.
+
+        Raises:
+            CheckpointError: If it cannot be used.
+        """
+        sums = newest(folder, SUMS_FILE)
+        key = (folder, sums.read_text(encoding="utf-8") if sums.is_file() else "")
+        if self._model is None or self._model[0] != key:
+            self._model = None  # its memory is free before the next one needs some
+            self._model = (key, load_model(folder))
+        return self._model[1]
+
+    def teacher(self, device: torch.device, choice: FoundationModel) -> GeneralizedTeacher:
+        """Return the foundation model on a device.
+
+        Raises:
+            CheckpointError: If it is missing or damaged.
+        """
+        key = (str(device), choice)
+        if self._teacher is None or self._teacher[0] != key:
+            self._teacher = None
+            self._teacher = (key, load_foundation_model(device, choice))
+        return self._teacher[1]
