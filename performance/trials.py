@@ -31,7 +31,7 @@ from uncol.benchmark.scores import score_case
 from uncol.benchmark.settings import config_document
 from uncol.benchmark.suites import BENCHMARKS, Benchmark
 from uncol.benchmark.trainer import train
-from uncol.core.jobs import ignore_progress, never_stop
+from uncol.core.progress import UNWATCHED
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def carry_out(task: tuple[Trial, Benchmark, Path, Path | None]) -> tuple[str, di
         test={case_id: case.image for case_id, case in cases.labeled.items() if case_id in hidden},
     )
     with tempfile.TemporaryDirectory() as folder:
-        trained = train(spec, seen, Path(folder), ignore_progress, never_stop, cache=cache)
+        trained = train(spec, seen, Path(folder), UNWATCHED, cache=cache)
         scores = [
             score
             for case_id, prediction in trained.predictions

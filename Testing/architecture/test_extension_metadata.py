@@ -10,8 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from uncol.demo.sample_data import CT_ABDOMEN
-
 ROOT = Path(__file__).resolve().parents[2]
 MODULE_FOLDER = ROOT / "UnCoLSegment"
 LISTED_PARTS = ("UnCoLSegmentLib", "uncol", "Resources")
@@ -142,12 +140,3 @@ def test_slicers_own_packages_are_never_installed_over() -> None:
     )
 
     assert {"SimpleITK", "numpy", "torch"} <= set(kept)
-
-
-def test_the_sample_in_slicer_is_the_one_of_the_command_line() -> None:
-    text = (MODULE_FOLDER / "UnCoLSegmentLib" / "SampleData.py").read_text(encoding="utf-8")
-
-    assert f'SHA256 = "{CT_ABDOMEN.sha256}"' in text
-    assert f'FILE_NAME = "{CT_ABDOMEN.file_name}"' in text
-    assert f'URL = f"{CT_ABDOMEN.url.removesuffix(CT_ABDOMEN.sha256)}{{SHA256}}"' in text
-    assert f"{CT_ABDOMEN.size_bytes / 1e6:.0f} MB" in text

@@ -12,8 +12,8 @@ from typing import Any
 from slicer.i18n import tr as _
 
 from uncol.core.errors import CancelledError, DataError
-from uncol.core.jobs import Progress
 from uncol.core.model_store import Store
+from uncol.core.progress import Progress
 from uncol.core.volume import Volume, view_slices
 from uncol.core.volume_files import read_nrrd
 from UnCoLSegmentLib import Preconditions

@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 CATEGORY = "UnCoL"
 SAMPLE_NAME = "UnCoLAbdomenCT"
 NODE_NAME = "AbdomenCT"
-# The facts of uncol.demo.sample_data.CT_ABDOMEN; a test compares them. That module needs the network's packages.
+# Address, SHA-256 and terms as in Slicer's own catalog of sample data (Modules/Scripted/SampleData, commit 01c2def0e7).
 FILE_NAME = "Panoramix-cropped.nrrd"
 SHA256 = "146af87511520c500a3706b7b2bfb545f40d5d04dd180be3a7a2c6940e447433"
 URL = f"https://github.com/Slicer/SlicerTestingData/releases/download/SHA256/{SHA256}"

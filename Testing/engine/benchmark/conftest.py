@@ -13,8 +13,7 @@ from uncol.benchmark.cases import CaseReader, Cases
 from uncol.benchmark.runs import RunResult, RunSpec, TrainedRun, Trainer
 from uncol.benchmark.scores import LabelScore, Prediction, UncertaintyScore
 from uncol.benchmark.suites import BENCHMARKS
-from uncol.core.errors import CancelledError
-from uncol.core.jobs import Progress, Report, ShouldStop
+from uncol.core.progress import Monitor, Progress
 from uncol.core.volume import Volume
 from uncol.data.io import write_results
 
@@ -63,7 +62,7 @@ def reader(phantom_data: Path) -> CaseReader:
     return CaseReader(BENCHMARKS["hippocampus"], phantom_data)
 
 
-def _train_thresholds(spec: RunSpec, cases: Cases, folder: Path, report: Report, should_stop: ShouldStop) -> TrainedRun:
+def _train_thresholds(spec: RunSpec, cases: Cases, folder: Path, monitor: Monitor) -> TrainedRun:
     """Learn the mean grey value of every class, one labeled case a step; each voxel then goes to the nearest.
 
     It saves what it has learned at every step and goes on from there, as a trainer must.
@@ -72,14 +71,12 @@ def _train_thresholds(spec: RunSpec, cases: Cases, folder: Path, report: Report,
     learned: list[list[float]] = json.loads(saved.read_text()) if saved.exists() else []
     labeled = list(cases.labeled.values())
     for step in range(len(learned), spec.steps):
-        if should_stop():
-            message = "Stopped."
-            raise CancelledError(message)
+        monitor.check()
         case = labeled[step % len(labeled)]
         classes = range(len(cases.structures) + 1)
         learned.append([float(case.image.voxels[case.labels.voxels == value].mean()) for value in classes])
         saved.write_text(json.dumps(learned))
-        report(Progress("Learning", step / spec.steps, step=step + 1, losses={"supervised": 1 / (step + 1)}))
+        monitor.report(Progress("Learning", step / spec.steps, step=step + 1, losses={"supervised": 1 / (step + 1)}))
     means = np.mean(learned, axis=0)
 
     def predictions() -> Iterator[tuple[str, Prediction]]:

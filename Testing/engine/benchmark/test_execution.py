@@ -13,7 +13,7 @@ from uncol.benchmark.cases import CaseReader
 from uncol.benchmark.execution import carry_out, machine, versions
 from uncol.benchmark.runs import RunSpec, RunStore, Trainer
 from uncol.core.errors import CancelledError, DataError
-from uncol.core.jobs import Progress
+from uncol.core.progress import Monitor, Progress
 
 
 class Told:
@@ -36,7 +36,7 @@ def carried_out(
     plan: list[RunSpec], reader: CaseReader, store: RunStore, trainer: Trainer, told: Told | None = None
 ) -> Told:
     told = told or Told()
-    carry_out(plan, {"hippocampus": reader}, store, lambda _spec: trainer, told, told.should_stop)
+    carry_out(plan, {"hippocampus": reader}, store, lambda _spec: trainer, told, Monitor(should_stop=told.should_stop))
     return told
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from uncol.benchmark.overview import Overview
 from uncol.benchmark.runs import RunResult, RunStore
-from uncol.core.jobs import Progress
+from uncol.core.progress import Progress
 
 
 def test_finished_runs_and_parts_of_the_others_add_up(tmp_path: Path, make_result: Callable[..., RunResult]) -> None:

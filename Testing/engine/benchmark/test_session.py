@@ -15,7 +15,7 @@ from uncol.benchmark.plan import Choice
 from uncol.benchmark.runs import RunSpec, RunStore, TrainedRun, Trainer
 from uncol.benchmark.session import BenchmarkJob, run_benchmark, work
 from uncol.core.errors import CancelledError, DataError
-from uncol.core.jobs import Progress, ignore_progress, never_stop
+from uncol.core.progress import UNWATCHED, Monitor, Progress
 
 CHOICE = Choice(methods=("supervised", "uncol"), labeled=(2, 4), seeds=1, steps=3)
 TEST = ["hippocampus_101", "hippocampus_102"]
@@ -32,13 +32,13 @@ def sitting(phantom_data: Path, tmp_path: Path, train_thresholds: Trainer) -> Ca
     def sit(
         carry_out: Callable[..., Any] = run_benchmark,
         report: Callable[[Progress], None] = lambda _progress: None,
-        should_stop: Callable[[], bool] = never_stop,
+        should_stop: Callable[[], bool] = lambda: False,
         **changes: Any,
     ) -> dict[str, Any]:
         job = BenchmarkJob(
             **({"name": "hippocampus", "data": phantom_data, "out": tmp_path, "choice": CHOICE} | changes)
         )
-        return carry_out(job, lambda _spec: train_thresholds, config_of, report, should_stop)
+        return carry_out(job, lambda _spec: train_thresholds, config_of, Monitor(report, should_stop))
 
     return sit
 
@@ -182,7 +182,7 @@ def test_tables_that_cannot_be_written_do_not_hide_what_went_wrong_first(phantom
     job = BenchmarkJob("hippocampus", phantom_data, tmp_path, CHOICE)
 
     with pytest.raises(DataError, match="The image is not usable") as caught:
-        run_benchmark(job, lambda _spec: damage_a_result_and_fail, config_of, ignore_progress, never_stop)
+        run_benchmark(job, lambda _spec: damage_a_result_and_fail, config_of, UNWATCHED)
 
     assert str(caught.value) == "The image is not usable."
     (note,) = caught.value.__notes__

@@ -21,6 +21,7 @@ from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig,
 from uncol.core.errors import CancelledError
 from uncol.core.jobs import Structure
 from uncol.core.methods import METHODS
+from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.cases import LabeledCase
 from uncol.foundation.loading import FoundationModel
@@ -66,9 +67,8 @@ def spec_of(method: str, dims: int, steps: int = STEPS) -> RunSpec:
 
 def run(spec: RunSpec, folder: Path, **changes: Any) -> TrainedRun:
     benchmark = BENCHMARKS["hippocampus" if Config.from_document(spec.config).student.dims == 3 else "acdc"]
-    arguments = {"load_teacher": load_threshold_teacher, "should_stop": lambda: False} | changes
-    should_stop = arguments.pop("should_stop")
-    return train(spec, cases_of(benchmark), folder, lambda _: None, should_stop, **arguments)
+    arguments = {"load_teacher": load_threshold_teacher, "monitor": UNWATCHED} | changes
+    return train(spec, cases_of(benchmark), folder, arguments.pop("monitor"), **arguments)
 
 
 @pytest.mark.parametrize(("method", "dims"), [("supervised", 3), ("uncol", 2), ("frozen-teacher", 3)])
@@ -95,7 +95,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been_stopped(tmp_path: 
     answers = iter([False] * 5 + [True])
 
     with pytest.raises(CancelledError):
-        run(spec_of("bcp", 3), tmp_path / "stopped", should_stop=lambda: next(answers))
+        run(spec_of("bcp", 3), tmp_path / "stopped", monitor=Monitor(should_stop=lambda: next(answers)))
     resumed = run(spec_of("bcp", 3), tmp_path / "stopped")
 
     assert resumed.record["steps"] == STEPS
@@ -106,7 +106,7 @@ def test_a_stopped_run_goes_on_and_ends_as_if_it_had_not_been_stopped(tmp_path: 
 def test_what_was_trained_to_the_end_is_not_trained_again(tmp_path: Path):
     first = run(spec_of("supervised", 2), tmp_path)
 
-    again = run(spec_of("supervised", 2), tmp_path, should_stop=lambda: True)
+    again = run(spec_of("supervised", 2), tmp_path, monitor=Monitor(should_stop=lambda: True))
 
     assert again.record == first.record
 
@@ -118,7 +118,7 @@ def test_a_proposal_is_what_both_teachers_say_about_the_annotated_image(tmp_path
     sparse[1::2] = UNKNOWN_LABEL
     labeled = LabeledCase(case.image, case.labels.with_voxels(sparse))
     data = replace(cases, labeled={name: labeled}, unlabeled={}, test={name: case.image})
-    arguments = (spec_of("uncol-proposal", 2), data, tmp_path, lambda _: None, lambda: False)
+    arguments = (spec_of("uncol-proposal", 2), data, tmp_path, UNWATCHED)
 
     trained = train(*arguments, load_teacher=load_threshold_teacher)
 

@@ -13,7 +13,8 @@ from uncol.benchmark.runs import RunSpec
 from uncol.benchmark.scores import score_predictions
 from uncol.benchmark.suites import BENCHMARKS
 from uncol.benchmark.untrained import interpolate, untrained
-from uncol.core.jobs import Structure, ignore_progress, never_stop
+from uncol.core.jobs import Structure
+from uncol.core.progress import UNWATCHED
 from uncol.foundation.loading import LITE_MEDSAM
 
 LIVER = BENCHMARKS["sparse-slices-liver"]
@@ -25,7 +26,7 @@ def test_a_straight_block_is_interpolated_exactly_up_to_its_ends(phantom_data: P
     reader = CaseReader(block, phantom_data)
     spec = RunSpec(LIVER.name, "shape-interpolation", 2, 0, 1, {})
 
-    trained = interpolate(spec, reader.cases(2), tmp_path, ignore_progress, never_stop)
+    trained = interpolate(spec, reader.cases(2), tmp_path, UNWATCHED)
     predictions = dict(trained.predictions)
 
     # Slices 0, 2, 4 and 6 are annotated, blocks lie in 2 to 5: 3 is between two alike, 5 on the way to nothing at 6.

@@ -11,7 +11,7 @@ import pytest
 
 from uncol.benchmark.workers import work_side_by_side
 from uncol.core.errors import CancelledError, UncolError
-from uncol.core.jobs import Progress, never_stop
+from uncol.core.progress import Progress
 
 TELL = """
 import json, os, sys
@@ -31,7 +31,7 @@ def failing(code: int, sentence: str) -> str:
     return f"import sys; sys.stderr.write({sentence!r}); sys.exit({code})"
 
 
-def run(*scripts: str, should_stop: Callable[[], bool] = never_stop) -> list[Progress]:
+def run(*scripts: str, should_stop: Callable[[], bool] = lambda: False) -> list[Progress]:
     told: list[Progress] = []
     commands = [[sys.executable, "-S", "-c", script] for script in scripts]
     work_side_by_side(commands, told.append, should_stop)

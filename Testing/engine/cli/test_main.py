@@ -374,14 +374,6 @@ def test_the_help_of_fine_tune_names_the_methods_that_make_a_model(
     assert "supervised-all" not in out
 
 
-def test_a_download_without_a_terminal_says_that_nobody_could_be_asked(run_uncol: Callable[..., Any], tmp_path: Path):
-    done = run_uncol("demo", "--download", "--out", tmp_path / "out")
-
-    assert done.returncode == 2
-    assert "Nothing was downloaded: there is no terminal to ask for your consent. Run the same" in done.stderr
-    assert not (tmp_path / "out").exists()
-
-
 def _open_for_writing(pipe: Path) -> int:
     """Return a named pipe, open, as soon as another process has opened it for reading."""
     for _ in range(600):
@@ -407,30 +399,6 @@ def test_a_command_that_asks_nobody_whether_to_stop_ends_at_once(folder: Path, t
 
     assert running.returncode == 130
     assert err == "The command was cancelled.\n"
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
-@pytest.mark.parametrize("answer", ["Ctrl-C", "Ctrl-D"])
-def test_the_question_before_a_download_can_be_left(tmp_path: Path, answer: str):
-    pty = pytest.importorskip("pty")
-    terminal, keyboard = pty.openpty()
-    command = [sys.executable, "-m", "uncol", "demo", "--download", "--out", str(tmp_path / "out")]
-    running = subprocess.Popen(command, cwd=tmp_path, stdin=keyboard, stderr=subprocess.PIPE, text=True)
-    assert running.stderr is not None
-    for line in running.stderr:
-        if line.startswith("Terms:"):
-            break
-    if answer == "Ctrl-C":
-        running.send_signal(signal.SIGINT)
-    else:
-        os.write(terminal, b"\x04")
-    _, err = running.communicate(timeout=30)
-    os.close(terminal)
-    os.close(keyboard)
-
-    assert running.returncode == 130
-    assert ("The command was cancelled." if answer == "Ctrl-C" else "was declined; nothing was fetched.") in err
-    assert not (tmp_path / "out").exists()
 
 
 def test_doctor_names_devices_packages_and_the_foundation_model(uncol: Callable[..., Any]):

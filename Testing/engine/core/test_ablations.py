@@ -17,6 +17,7 @@ from uncol.core.ablations import ABLATIONS, RELEASED
 from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import Structure
+from uncol.core.progress import UNWATCHED
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.cases import LabeledCase, SliceAddress
 from uncol.data.transforms import SliceFrame
@@ -112,7 +113,7 @@ def begin(folder: Path, *ablations: str) -> Run:
         teacher=HesitantTeacher(),
         cache=EmbeddingCache(None),
     )
-    return begin_run(setup, folder, lambda _: None, lambda: False)
+    return begin_run(setup, folder, UNWATCHED)
 
 
 def start_stage2(run: Run, specialized: float, reliability: float = 1.0) -> None:

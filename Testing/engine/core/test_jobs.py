@@ -1,8 +1,7 @@
-"""Tests of the contract of a piece of work: progress messages and what the user types."""
+"""Tests of what a piece of work is asked for, and of what the user types."""
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -14,49 +13,13 @@ from uncol.core.jobs import (
     Box,
     Case,
     FineTuneJob,
-    Progress,
     Structure,
-    ignore_progress,
-    never_stop,
     parse_annotated_slices,
     parse_box,
     parse_slices,
     parse_structure,
     parse_student,
 )
-
-
-def test_progress_message_leaves_out_what_says_nothing() -> None:
-    assert Progress("Reading", 0.5).as_message() == {"event": "progress", "phase": "Reading", "fraction": 0.5}
-
-
-def test_progress_message_keeps_zeros() -> None:
-    message = Progress("Training", 0.0, seconds_left=0.0, step=0).as_message()
-
-    assert message == {"event": "progress", "phase": "Training", "fraction": 0.0, "seconds_left": 0.0, "step": 0}
-
-
-def test_progress_message_holds_losses_and_survives_json() -> None:
-    message = Progress("Training", 0.25, seconds_left=90.0, step=7, losses={"supervised_loss": 1.5}).as_message()
-
-    assert json.loads(json.dumps(message)) == {
-        "event": "progress",
-        "phase": "Training",
-        "fraction": 0.25,
-        "seconds_left": 90.0,
-        "step": 7,
-        "losses": {"supervised_loss": 1.5},
-    }
-
-
-def test_each_progress_has_losses_of_its_own() -> None:
-    assert Progress("Reading", 0).losses is not Progress("Reading", 0).losses
-
-
-def test_without_a_listener_work_is_never_stopped() -> None:
-    ignore_progress(Progress("Reading", 0))
-
-    assert not never_stop()
 
 
 @pytest.mark.parametrize("value", [1, 254])

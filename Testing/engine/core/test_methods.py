@@ -19,8 +19,9 @@ from uncol.benchmark.suites import BENCHMARKS
 from uncol.benchmark.trainer import train
 from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
 from uncol.core.errors import CancelledError, CheckpointError, ConfigError
-from uncol.core.jobs import AnnotatedSlices, Structure, ignore_progress, never_stop
+from uncol.core.jobs import AnnotatedSlices, Structure
 from uncol.core.methods import METHODS, MODEL_METHODS, find_method
+from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.annotations import keep_annotated
 from uncol.data.cases import LabeledCase
@@ -80,7 +81,7 @@ def make_setup() -> Callable[..., FineTuneSetup]:
 
 
 def begin(setup: FineTuneSetup, folder: Path) -> Run:
-    return begin_run(setup, folder, lambda _: None, lambda: False)
+    return begin_run(setup, folder, UNWATCHED)
 
 
 def assert_bit_equal(first: Model, second: Model) -> None:
@@ -168,7 +169,7 @@ def predict_in_benchmark(setup: FineTuneSetup, folder: Path) -> NDArray[np.uint8
         test={"d": next(cases).image},
     )
     spec = RunSpec("tiny", config.method, 2, config.seed, 20, config.as_document(), "cpu")
-    trained = train(spec, data, folder, ignore_progress, never_stop, load_teacher=lambda *_: setup.teacher)
+    trained = train(spec, data, folder, UNWATCHED, load_teacher=lambda *_: setup.teacher)
     return dict(trained.predictions)["d"].labels.voxels
 
 
@@ -178,7 +179,7 @@ def test_a_3d_run_that_was_stopped_and_resumed_equals_one_that_was_not(make_setu
     answers = iter([False] * 31 + [True])
 
     with pytest.raises(CancelledError, match=r"after 1\d steps"):
-        fine_tune(make_setup("uncol", dims=3), tmp_path / "stopped", should_stop=lambda: next(answers))
+        fine_tune(make_setup("uncol", dims=3), tmp_path / "stopped", monitor=Monitor(should_stop=lambda: next(answers)))
     resumed = fine_tune(make_setup("uncol", dims=3), tmp_path / "stopped", resume=True)
 
     assert_bit_equal(straight, resumed)
@@ -216,7 +217,7 @@ def test_each_head_of_the_papers_student_has_its_own_loss_in_stage_1(make_setup,
 
 def test_a_run_is_resumed_by_the_method_that_began_it(make_setup, tmp_path: Path):
     with pytest.raises(CancelledError):
-        fine_tune(make_setup("bcp"), tmp_path / "model", should_stop=lambda: True)
+        fine_tune(make_setup("bcp"), tmp_path / "model", monitor=Monitor(should_stop=lambda: True))
 
     with pytest.raises(CheckpointError, match=r'written by method "bcp", not by "ua-mt"\. Resume with the same one'):
         fine_tune(make_setup("ua-mt"), tmp_path / "model", resume=True)
@@ -225,7 +226,7 @@ def test_a_run_is_resumed_by_the_method_that_began_it(make_setup, tmp_path: Path
 def test_a_run_is_resumed_with_the_foundation_model_that_began_it(make_setup, tmp_path: Path):
     setup = make_setup("uncol")
     with pytest.raises(CancelledError):
-        fine_tune(setup, tmp_path / "model", should_stop=lambda: True)
+        fine_tune(setup, tmp_path / "model", monitor=Monitor(should_stop=lambda: True))
 
     with pytest.raises(CheckpointError, match=r"written with foundation model threshold, not none\. Resume"):
         fine_tune(replace(setup, teacher=None), tmp_path / "model", resume=True)
@@ -315,7 +316,7 @@ def specialized_weights_after(setup: FineTuneSetup, folder: Path, steps: int) ->
     """The moving average as the checkpoint of a run holds it that was stopped after some steps."""
     answers = iter([False] * (steps - 1) + [True])
     with pytest.raises(CancelledError):
-        fine_tune(setup, folder, should_stop=lambda: next(answers))
+        fine_tune(setup, folder, monitor=Monitor(should_stop=lambda: next(answers)))
     tensors, _ = load_checkpoint(folder)
     return {name: tensor for name, tensor in tensors.items() if name.startswith("specialized.")}
 

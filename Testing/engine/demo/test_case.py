@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import re
 from pathlib import Path
 from typing import Any
@@ -8,21 +7,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from uncol.core.errors import CancelledError, ConfigError, DataError
-from uncol.core.jobs import AnnotatedSlices, Box, Structure, ignore_progress, never_stop
+from uncol.core.errors import ConfigError, DataError
+from uncol.core.jobs import AnnotatedSlices, Box, Structure
 from uncol.core.volume import Plane, Volume, view_slices
 from uncol.data.io import write_results
 from uncol.data.shape_interpolation import interpolate_shapes
 from uncol.demo.case import (
     Annotation,
-    DemoCase,
     DemoJob,
     annotate,
     box_round,
     find_case,
-    what_the_annotator_copies,
 )
-from uncol.demo.sample_data import SampleSource
 
 LIVER, SPLEEN = Structure(1, "liver"), Structure(7, "spleen")
 BOX = Box("liver", (0, 0, 0), (1, 1, 1))
@@ -41,20 +37,12 @@ def drawn(
     return annotate(labels, structures, view_slices(labels, plane), every)
 
 
-def find(job: DemoJob, source: SampleSource | None = None, *, agree: bool = True) -> DemoCase:
-    more = () if source is None else (source,)
-    return find_case(job, lambda _question: agree, ignore_progress, never_stop, *more)
-
-
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
         ({"image": Path("ct.nii.gz")}, "Give --image and --labels together"),
         ({"labels": Path("ct.nii.gz")}, "Give --image and --labels together"),
-        ({"image": Path("a"), "labels": Path("b"), "download": True}, "Leave out --download, or --image and --labels"),
         ({"structures": (LIVER,)}, "--structure names the values of --labels"),
-        ({"boxes": (BOX,)}, "--box is for the public CT of --download"),
-        ({"boxes": (BOX, BOX), "download": True}, "Give one --box per structure, each with another name"),
         ({"every": 1}, "--every must be at least 2, got 1"),
         ({"minutes": 0.0}, "--minutes must be above 0, got 0.0"),
     ],
@@ -163,8 +151,8 @@ def write_case(folder: Path, voxels: Any) -> DemoJob:
 def test_the_users_own_volume_comes_with_its_structures_and_boxes(tmp_path: Path) -> None:
     job = write_case(tmp_path, [[[1, 0, 0]], [[1, 7, 255]]])
 
-    case = find(job)
-    named = find(DemoJob(out=job.out, image=job.image, labels=job.labels, structures=(SPLEEN,)))
+    case = find_case(job)
+    named = find_case(DemoJob(out=job.out, image=job.image, labels=job.labels, structures=(SPLEEN,)))
 
     assert case.structures == (Structure(1, "label-1"), Structure(7, "label-7"))
     assert case.boxes == (Box("label-1", (0, 0, 0), (0, 0, 1)), Box("label-7", (1, 0, 1), (1, 0, 1)))
@@ -187,86 +175,13 @@ def test_a_label_map_without_the_structure_is_refused(
     job = write_case(tmp_path, voxels)
 
     with pytest.raises(DataError, match=re.escape(message)):
-        find(DemoJob(out=job.out, image=job.image, labels=job.labels, structures=structures))
-
-
-@pytest.fixture
-def public_ct(tmp_path: Path) -> SampleSource:
-    """A public CT that lies in the output folder already, as after an earlier download."""
-    image = labels_of(np.zeros((3, 4, 5))).with_voxels(np.arange(60, dtype=np.int16).reshape(3, 4, 5))
-    write_results(tmp_path, {"public.nrrd": image}, {})
-    content = (tmp_path / "public.nrrd").read_bytes()
-    return SampleSource(
-        "a public CT", "public.nrrd", "https://127.0.0.1:9/ct", hashlib.sha256(content).hexdigest(), 99, "Just a test."
-    )
-
-
-def test_the_public_ct_needs_a_box_and_says_how_to_give_one(tmp_path: Path, public_ct: SampleSource) -> None:
-    with pytest.raises(ConfigError) as caught:
-        find(DemoJob(out=tmp_path, download=True), public_ct)
-
-    assert str(tmp_path / "public.nrrd") in str(caught.value)
-    assert '--box "NAME=I0,J0,K0,I1,J1,K1" (I from 0 to 4, J from 0 to 3, K from 0 to 2)' in str(caught.value)
-
-
-def test_the_public_ct_has_no_reference_and_says_so(tmp_path: Path, public_ct: SampleSource) -> None:
-    case = find(DemoJob(out=tmp_path, download=True, boxes=(BOX,)), public_ct)
-
-    assert case.reference is None
-    assert case.structures == (LIVER,)
-    assert case.boxes == (BOX,)
-    assert case.terms == "Just a test."
-    assert "nothing here says how accurate the result is" in case.notes[0]
-
-
-def test_the_annotator_copies_the_reference_or_else_the_first_pass(tmp_path: Path, public_ct: SampleSource) -> None:
-    first_pass = labels_of([[[1, 0, 0]], [[1, 0, 0]]])
-    own = find(write_case(tmp_path, [[[1, 0, 0]], [[1, 7, 255]]]))
-    public = find(DemoJob(out=tmp_path, download=True, boxes=(BOX,)), public_ct)
-
-    assert what_the_annotator_copies(own, first_pass) is own.reference
-    assert what_the_annotator_copies(public, first_pass) is first_pass
-
-
-def test_an_empty_first_pass_without_a_reference_asks_for_other_boxes(tmp_path: Path, public_ct: SampleSource) -> None:
-    case = find(DemoJob(out=tmp_path, download=True, boxes=(BOX,)), public_ct)
-
-    with pytest.raises(DataError, match=r"^The first pass found nothing\. Draw the boxes tighter\.$"):
-        what_the_annotator_copies(case, case.image.with_voxels(np.zeros((3, 4, 5), np.uint8)))
-
-
-def test_without_a_network_the_demo_goes_on_with_a_generated_image(
-    tmp_path: Path, public_ct: SampleSource, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")  # port 9 of this machine refuses every connection
-    (tmp_path / "public.nrrd").unlink()
-
-    case = find(DemoJob(out=tmp_path, download=True, boxes=(BOX,)), public_ct)
-
-    assert case.reference_kind == "generated"
-    assert "Check the network connection." in case.notes[0]
-    assert case.notes[0].endswith("The demo went on with a generated image, without your boxes.")
-    assert [box.structure for box in case.boxes] == [each.name for each in case.structures]
-
-
-def test_a_declined_download_ends_the_demo(tmp_path: Path, public_ct: SampleSource) -> None:
-    (tmp_path / "public.nrrd").unlink()
-
-    with pytest.raises(CancelledError, match="was declined"):
-        find(DemoJob(out=tmp_path, download=True), public_ct, agree=False)
-
-
-def test_an_address_that_is_not_secure_is_no_lack_of_a_network(tmp_path: Path) -> None:
-    source = SampleSource("a public CT", "public.nrrd", "http://example.org/ct", "0" * 64, 99, "Just a test.")
-
-    with pytest.raises(DataError, match="is not secure"):
-        find(DemoJob(out=tmp_path, download=True), source)
+        find_case(DemoJob(out=job.out, image=job.image, labels=job.labels, structures=structures))
 
 
 def test_the_generated_image_is_annotated_from_end_to_end_by_default(tmp_path: Path) -> None:
     job = DemoJob(out=tmp_path)
 
-    case = find(job)
+    case = find_case(job)
 
     assert case.reference is not None
     annotation = annotate(case.reference, case.structures, view_slices(case.image, "axial"), job.every)

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from uncol.core.errors import CancelledError, ConfigError, OutputError
-from uncol.core.jobs import Box, Progress, Structure, ignore_progress, never_stop
+from uncol.core.jobs import Structure
+from uncol.core.progress import Monitor, Progress
 from uncol.core.volume import Volume
 from uncol.data.io import read_image, read_labels, read_map, write_results
 from uncol.demo.phantom import Phantom, make_phantom
 from uncol.demo.run import DemoJob, run_demo
-from uncol.demo.sample_data import SampleSource
 from uncol.models.checkpoints import load_model
-from uncol.pipelines.tasks import Surroundings
+from uncol.pipelines.tasks import Context
 
 LIVER, SPLEEN, AORTA = Structure(1, "liver"), Structure(2, "spleen"), Structure(6, "aorta")
 EVERY = 4
@@ -77,17 +77,12 @@ def finished(phantom: Phantom, tmp_path_factory: pytest.TempPathFactory) -> Fini
         device="cpu",
     )
     progress: list[Progress] = []
-    around = Surroundings(progress.append, never_stop, folder / "cache")
-    return Finished(job, run_demo(job, refuse, around), progress, folder / "cache")
+    context = Context(Monitor(progress.append), folder / "cache")
+    return Finished(job, run_demo(job, context), progress, folder / "cache")
 
 
-def refuse(question: str) -> bool:
-    message = f"nothing may be downloaded: {question}"
-    raise AssertionError(message)
-
-
-def start(job: DemoJob, should_stop: Callable[[], bool] = never_stop) -> None:
-    run_demo(job, refuse, Surroundings(ignore_progress, should_stop, None))
+def start(job: DemoJob, should_stop: Callable[[], bool] = lambda: False) -> None:
+    run_demo(job, Context(Monitor(should_stop=should_stop), None))
 
 
 @pytest.mark.slow
@@ -205,35 +200,12 @@ def test_a_demo_cancelled_while_it_learns_leaves_the_earlier_results_alone(finis
         if progress.step is not None:
             learning.append(progress)
 
-    around = Surroundings(report, lambda: bool(learning), finished.cache)
+    context = Context(Monitor(report, lambda: bool(learning)), finished.cache)
     with pytest.raises(CancelledError, match=re.escape("The demo was cancelled; nothing was written.")):
-        run_demo(finished.job, refuse, around)
+        run_demo(finished.job, context)
 
     assert learning
     assert contents_of(finished.job.out) == before
-
-
-@pytest.mark.slow
-def test_an_image_without_reference_is_told_without_scores(
-    finished: Finished, phantom: Phantom, tmp_path: Path
-) -> None:
-    write_results(tmp_path, {"public.nrrd": phantom.image, "reference.nii.gz": phantom.labels}, {})
-    digest = hashlib.sha256((tmp_path / "public.nrrd").read_bytes()).hexdigest()
-    source = SampleSource("a public CT", "public.nrrd", "https://127.0.0.1:9/ct", digest, 99, "Just a test.")
-    liver = np.argwhere(phantom.labels.voxels == 1)
-    (k0, j0, i0), (k1, j1, i1) = liver.min(axis=0).tolist(), liver.max(axis=0).tolist()
-    box = Box("liver", (i0, j0, k0), (i1, j1, k1))
-    job = DemoJob(out=tmp_path, download=True, boxes=(box,), every=EVERY, minutes=0.05, device="cpu")
-
-    document = run_demo(job, refuse, Surroundings(ignore_progress, never_stop, finished.cache), public_ct=source)
-
-    html = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert {path.name for path in tmp_path.iterdir()} == (RESULT_FILES - {"reference.nii.gz"}) | {"public.nrrd"}
-    assert document["mean_dice"] == {}
-    assert "This image has no reference, so no accuracy is given." in html
-    assert "No reference was given, so nothing could be scored." in html
-    assert "Just a test" in html
-    assert "mean Dice" not in html
 
 
 def contents_of(folder: Path) -> dict[str, str]:

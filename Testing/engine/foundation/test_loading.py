@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from uncol.core.errors import ConfigError
-from uncol.core.jobs import Box, SegmentJob, ignore_progress, never_stop
+from uncol.core.jobs import Box, SegmentJob
+from uncol.core.progress import UNWATCHED
 from uncol.core.volume import Volume
 from uncol.data.io import write_results
 from uncol.foundation.embeddings import EmbeddingCache, PromptableStack
@@ -20,7 +21,7 @@ from uncol.foundation.lite_medsam import LiteMedSAM
 from uncol.foundation.loading import LITE_MEDSAM, FoundationModel, load_foundation_model
 from uncol.foundation.sam_checkpoint import EncoderSize, build_sam
 from uncol.foundation.segment_anything import SegmentAnything
-from uncol.pipelines.tasks import Surroundings, run_segment
+from uncol.pipelines.tasks import Context, run_segment
 
 CPU = torch.device("cpu")
 TINY = EncoderSize(width=32, depth=2, heads=2, patch=8, grid=8, window=3, global_blocks=(1,), embedding_width=16)
@@ -83,9 +84,9 @@ def test_an_image_is_segmented_with_a_checkpoint_of_the_user(tmp_path: Path, che
     job = SegmentJob(
         image=tmp_path / "data" / "ct.nii.gz", out=tmp_path / "out", boxes=(Box("liver", (2, 2, 0), (20, 15, 2)),)
     )
-    around = Surroundings(ignore_progress, never_stop, None, FoundationModel("SAM", checkpoint))
+    context = Context(UNWATCHED, None, FoundationModel("SAM", checkpoint))
 
-    report = run_segment(job, around)
+    report = run_segment(job, context)
 
     assert report["foundation_model"]["name"].startswith("SAM ViT with 2 blocks")
     assert report["foundation_model"]["license"] == "see where the weights come from"

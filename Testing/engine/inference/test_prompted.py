@@ -9,6 +9,7 @@ from torch import Tensor
 
 from uncol.core.errors import CancelledError, DataError
 from uncol.core.jobs import Box, Structure
+from uncol.core.progress import Monitor
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.transforms import SliceFrame, frame_with_longest_side
 from uncol.foundation.embeddings import EmbeddingCache
@@ -174,7 +175,11 @@ def test_cancelling_stops_before_the_next_slice(teacher: BrightInsideTheBox):
 
     with pytest.raises(CancelledError):
         segment_from_boxes(
-            image, [Box("x", (0, 0, 0), (5, 5, 5))], teacher, EmbeddingCache(None), should_stop=lambda: True
+            image,
+            [Box("x", (0, 0, 0), (5, 5, 5))],
+            teacher,
+            EmbeddingCache(None),
+            monitor=Monitor(should_stop=lambda: True),
         )
     assert teacher.encoded == 0
 

@@ -8,7 +8,8 @@ import torch
 
 from uncol.core.config import Config, DataConfig, StudentConfig
 from uncol.core.errors import CancelledError
-from uncol.core.jobs import Progress, Structure
+from uncol.core.jobs import Structure
+from uncol.core.progress import Monitor, Progress
 from uncol.core.volume import Volume, view_slices
 from uncol.data.cases import LabeledCase, SliceAddress
 from uncol.foundation.embeddings import EmbeddingCache
@@ -143,13 +144,13 @@ def test_prediction_does_not_depend_on_how_many_slices_are_done_at_once(model: M
 
 def test_cancelling_ends_with_an_error_and_no_result(model: Model, image: Volume):
     with pytest.raises(CancelledError, match="nothing was written"):
-        segment_with_model(image, model, CPU, should_stop=lambda: True)
+        segment_with_model(image, model, CPU, monitor=Monitor(should_stop=lambda: True))
 
 
 def test_progress_reaches_the_end(model: Model, image: Volume):
     told: list[Progress] = []
 
-    segment_with_model(image, model, CPU, report=told.append)
+    segment_with_model(image, model, CPU, monitor=Monitor(told.append))
 
     assert [each.fraction for each in told] == sorted(each.fraction for each in told)
     assert told[-1].fraction == 1
@@ -196,10 +197,10 @@ def test_a_3d_student_tells_its_windows_and_stops_between_them(model_3d: Model):
     large = Volume(np.zeros((16, 64, 80), dtype=np.int16), np.diag([-1.0, -1.0, 3.0, 1.0]))
     told: list[Progress] = []
 
-    segment_with_model(large, model_3d, CPU, report=told.append)
+    segment_with_model(large, model_3d, CPU, monitor=Monitor(told.append))
 
     # Voxels of 2 mm: 16 x 32 x 40; windows begin every 12 rows and every 24 columns: 1 * 3 * 2.
     assert [each.fraction for each in told] == pytest.approx([part / 6 for part in range(6)])
     answers = iter([False, True])
     with pytest.raises(CancelledError):
-        segment_with_model(large, model_3d, CPU, should_stop=lambda: next(answers))
+        segment_with_model(large, model_3d, CPU, monitor=Monitor(should_stop=lambda: next(answers)))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -11,7 +9,7 @@ from torch import Tensor, nn
 from uncol.core.volume import UNKNOWN_LABEL, SliceView
 from uncol.data.cases import SliceAddress, SliceStack
 from uncol.data.patch_dataset import VolumePool
-from uncol.training.asking import SliceWatch, SpecializedSlices
+from uncol.training.asking import SpecializedSlices
 
 VIEW = SliceView("axial", (0, 1, 2), (False, False, False), (2.0, 1.0, 1.0))
 
@@ -59,27 +57,3 @@ def test_a_volume_is_predicted_once_for_all_its_slices():
         specialized([SliceAddress(case, index)])
 
     assert network.calls == 2
-
-
-def test_the_watch_tells_the_part_that_is_done_and_when_time_is_up():
-    told: list[tuple[str, float]] = []
-    watch = SliceWatch(lambda phase, part: told.append((phase, part)), "Asking", 4, None)
-    for _ in range(5):
-        watch()
-
-    assert told == [("Asking", part) for part in (0.25, 0.5, 0.75, 1.0, 1.0)]
-    assert not watch.time_is_up
-    late = SliceWatch(lambda *_: None, "Asking", 4, 0.0)
-    time.sleep(0.001)
-    assert late.time_is_up
-
-
-def test_the_watch_knows_how_long_calls_took():
-    watch = SliceWatch(lambda *_: None, "Asking", 4, None)
-    assert watch.pause_s(0.5) == 0.0
-    for pause_s in (0.0, 0.0, 0.0, 0.2):
-        time.sleep(pause_s)
-        watch()
-
-    assert watch.pause_s(0.25) < 0.1
-    assert watch.pause_s(1.0) >= 0.2

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from uncol.core.config import BudgetConfig, Config, DataConfig, StudentConfig
 from uncol.core.jobs import Structure
+from uncol.core.progress import UNWATCHED
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.cases import LabeledCase, SliceAddress
 from uncol.foundation.embeddings import EmbeddingCache
@@ -114,7 +115,7 @@ def begin(method: str, labels: np.ndarray, folder: Path, class_count: int) -> Ru
         teacher=None,
         cache=EmbeddingCache(None),
     )
-    return begin_run(setup, folder, lambda _: None, lambda: False)
+    return begin_run(setup, folder, UNWATCHED)
 
 
 class Says(nn.Module):

@@ -16,6 +16,7 @@ from torch import Tensor
 from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
 from uncol.core.errors import CancelledError
 from uncol.core.jobs import AnnotatedSlices, Structure
+from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.annotations import keep_annotated
 from uncol.data.cases import LabeledCase
@@ -77,7 +78,7 @@ def make_setup() -> Callable[..., FineTuneSetup]:
 
 
 def begin(setup: FineTuneSetup, folder: Path) -> Run:
-    return begin_run(setup, folder, lambda _: None, lambda: False)
+    return begin_run(setup, folder, UNWATCHED)
 
 
 def gradients_after(run: Run) -> tuple[float, float]:
@@ -217,7 +218,7 @@ def test_a_run_with_distillation_that_was_stopped_and_resumed_equals_one_that_wa
     questions = iter([False] * 29 + [True])
 
     with pytest.raises(CancelledError, match=r"after 6 steps"):
-        fine_tune(make_setup(), tmp_path / "stopped", should_stop=lambda: next(questions))
+        fine_tune(make_setup(), tmp_path / "stopped", monitor=Monitor(should_stop=lambda: next(questions)))
     resumed = fine_tune(make_setup(), tmp_path / "stopped", resume=True)
 
     for name, tensor in straight.student.state_dict().items():

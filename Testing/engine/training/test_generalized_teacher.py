@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ import torch
 from threshold_teacher import ThresholdTeacher
 from torch import Tensor
 
+from uncol.core.errors import CancelledError
+from uncol.core.progress import Monitor, Phase
 from uncol.core.volume import UNKNOWN_LABEL, SliceView
 from uncol.data.cases import SliceAddress, SliceStack
 from uncol.data.slice_dataset import SlicePool
@@ -65,18 +68,10 @@ def specialist_seeing(classes: np.ndarray, certainty_of_vote: float = 0.999) -> 
     return answer
 
 
-class CountingWatch:
-    """Counts the slices that it is told of, and stops before the one with a number."""
-
-    time_is_up = False
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.count, self._stop_at = 0, stop_at
-
-    def __call__(self) -> None:
-        self.count += 1
-        if self.count == self._stop_at:
-            raise InterruptedError
+def phase(stop_at: int | None = None) -> Phase:
+    """A phase that nobody watches; it is cancelled before the slice with a number."""
+    answers = itertools.count(1)
+    return Monitor(should_stop=lambda: next(answers) == stop_at).phase("Asking", 1)
 
 
 class Scene:
@@ -96,13 +91,13 @@ class Scene:
 
     def carry(self) -> Scene:
         """Carry and score before the boxes are counted."""
-        self.opinions.carry_and_score(CountingWatch())
+        self.opinions.carry_and_score(phase())
         return self
 
     def prompt(self, specialized: Callable[..., Tensor] | None = None) -> dict[int, list[list[float]]]:
         """Prompt and return the boxes asked by slice of the first case."""
         self.prompted[0].asked = {}
-        self.opinions.prompt(specialized, CountingWatch())
+        self.opinions.prompt(specialized, phase())
         return self.prompted[0].asked
 
 
@@ -324,8 +319,8 @@ def test_reliability_is_what_the_best_source_reaches_far_from_annotated_slices()
 def test_the_work_can_be_stopped_between_slices() -> None:
     scene = one_case(ANNOTATED, *[UNKNOWN] * 8, ANNOTATED)
 
-    with pytest.raises(InterruptedError):
-        scene.opinions.prompt(None, CountingWatch(stop_at=4))
+    with pytest.raises(CancelledError):
+        scene.opinions.prompt(None, phase(stop_at=4))
 
     assert len(scene.prompted[0].asked) == 3
 
@@ -346,7 +341,7 @@ class TestWholeCases:
     def test_an_unannotated_case_is_asked_with_the_specialized_teachers_mask(self) -> None:
         scene = self.scene()
 
-        scene.opinions.prompt(specialist_seeing(ANNOTATED), CountingWatch())
+        scene.opinions.prompt(specialist_seeing(ANNOTATED), phase())
 
         assert scene.prompted[1].asked == {index: [SQUARE_BOX] for index in range(6)}
 
@@ -354,7 +349,7 @@ class TestWholeCases:
         scene = self.scene().carry()
         half = slice_with((np.s_[8:16, 10:14], 1))
 
-        scene.opinions.score_prompts(specialist_seeing(half), [SliceAddress(0, 1), SliceAddress(0, 3)], CountingWatch())
+        scene.opinions.score_prompts(specialist_seeing(half), [SliceAddress(0, 1), SliceAddress(0, 3)], phase())
 
         # Columns 10 to 14 with the margin of half a pixel: 9 of the square's 16 columns are found in the teacher's
         # frame, in all its rows. Dice 2 * 9 / (9 + 16) = 0.72.
@@ -365,7 +360,7 @@ class TestWholeCases:
         scene = one_case(ANNOTATED, UNKNOWN, ANNOTATED, UNKNOWN, ANNOTATED).carry()
         before = scene.opinions.source_dice.far.copy()
 
-        scene.opinions.score_prompts(specialist_seeing(EMPTY + 1), [SliceAddress(0, 2)], CountingWatch())
+        scene.opinions.score_prompts(specialist_seeing(EMPTY + 1), [SliceAddress(0, 2)], phase())
 
         np.testing.assert_array_equal(scene.opinions.source_dice.far, before)
 
@@ -379,14 +374,14 @@ class TestWholeCases:
     def test_the_whole_slice_is_asked_about_where_no_mask_shows_a_structure(self) -> None:
         scene = self.scene(whole_slices=True)
 
-        scene.opinions.prompt(specialist_seeing(EMPTY), CountingWatch())
+        scene.opinions.prompt(specialist_seeing(EMPTY), phase())
 
         assert scene.prompted[1].asked[0] == [[0, 0, TEACHER_SIDE, TEACHER_SIDE]] * 2
 
     def test_every_vote_counts_when_it_is_wanted(self) -> None:
         scene = self.scene(every_vote=True)
         scene.opinions.source_dice = SourceDice(np.full((2, 4), 0.1, "f4"), np.full((2, 4), 0.1, "f4"))
-        scene.opinions.prompt(specialist_seeing(ANNOTATED), CountingWatch())
+        scene.opinions.prompt(specialist_seeing(ANNOTATED), phase())
 
         assert scene.opinions.about([SliceAddress(1, 0)]).asked.tolist() == [[True, False]]
 

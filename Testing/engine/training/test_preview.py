@@ -12,11 +12,12 @@ import torch
 
 from uncol.core.config import BudgetConfig, Config, OptimizerConfig, StudentConfig, TeacherConfig
 from uncol.core.errors import CancelledError
-from uncol.core.jobs import Case, FineTuneJob, ignore_progress, never_stop
+from uncol.core.jobs import Case, FineTuneJob
+from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import Volume
 from uncol.core.volume_files import write_nrrd
 from uncol.models.checkpoints import Model
-from uncol.pipelines.tasks import Surroundings, train_model
+from uncol.pipelines.tasks import Context, train_model
 from uncol.training.preview import PreviewOrder
 
 SHAPE = (6, 40, 48)
@@ -26,7 +27,7 @@ CONFIG = Config(
     optimizer=OptimizerConfig(batch_size=2),
     budget=BudgetConfig(minutes=None, steps=200, checkpoint_s=0.4),
 )
-AROUND = Surroundings(ignore_progress, never_stop, None)
+CONTEXT = Context(UNWATCHED, None)
 
 
 @pytest.fixture(autouse=True)
@@ -57,7 +58,7 @@ def test_previews_lie_on_the_grid_and_hold_the_structures(case: Case, tmp_path: 
     shown: list[Volume] = []
     order = PreviewOrder(0.6, shown.append)
 
-    train_model(FineTuneJob((case,), tmp_path / "model"), CONFIG, replace(AROUND, preview=order))
+    train_model(FineTuneJob((case,), tmp_path / "model"), CONFIG, replace(CONTEXT, preview=order))
 
     assert shown
     assert shown[-1].shape_kji == SHAPE
@@ -70,8 +71,8 @@ def test_a_run_is_the_same_bit_for_bit_with_and_without_previews(case: Case, tmp
     shown: list[Volume] = []
     order = PreviewOrder(1.0, shown.append)  # a preview may take a part of that; busy machines need some
 
-    seen = train_model(FineTuneJob((case,), tmp_path / "seen"), CONFIG, replace(AROUND, preview=order))
-    unseen = train_model(FineTuneJob((case,), tmp_path / "unseen"), CONFIG, AROUND)
+    seen = train_model(FineTuneJob((case,), tmp_path / "seen"), CONFIG, replace(CONTEXT, preview=order))
+    unseen = train_model(FineTuneJob((case,), tmp_path / "unseen"), CONFIG, CONTEXT)
 
     assert shown
     assert all(torch.equal(weights_of(seen)[key], value) for key, value in weights_of(unseen).items())
@@ -87,7 +88,7 @@ def test_a_preview_that_takes_too_long_is_given_up_with_a_word(
         train_model(
             FineTuneJob((case,), tmp_path / "model"),
             CONFIG,
-            replace(AROUND, preview=PreviewOrder(1e-6, shown.append)),
+            replace(CONTEXT, preview=PreviewOrder(1e-6, shown.append)),
         )
 
     assert shown == []
@@ -106,10 +107,12 @@ def test_a_cancel_during_a_preview_still_leaves_a_checkpoint(case: Case, tmp_pat
         return bool(shown)
 
     config = replace(CONFIG, budget=replace(CONFIG.budget, steps=100_000))
-    around = replace(AROUND, should_stop=stop_after_the_first, preview=PreviewOrder(0.5, shown.append))
+    context = replace(
+        CONTEXT, monitor=Monitor(should_stop=stop_after_the_first), preview=PreviewOrder(0.5, shown.append)
+    )
 
     with pytest.raises(CancelledError):
-        train_model(FineTuneJob((case,), tmp_path / "model"), config, around)
+        train_model(FineTuneJob((case,), tmp_path / "model"), config, context)
 
     assert asked > len(shown) == 1
     assert [each.name for each in (tmp_path / "model").iterdir()] == ["checkpoint.safetensors"]

@@ -14,6 +14,7 @@ from threshold_teacher import ThresholdTeacher
 from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
 from uncol.core.errors import CancelledError
 from uncol.core.jobs import AnnotatedSlices, Structure
+from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import Volume, plane_of_axis
 from uncol.data.annotations import keep_annotated
 from uncol.data.cases import LabeledCase, SliceAddress
@@ -77,7 +78,7 @@ def ball() -> np.ndarray:
 
 def in_stage_2(setup: FineTuneSetup, folder: Path) -> Run:
     """Return a run whose generalized teacher has voted, while the specialized one is torn between both classes."""
-    run = begin_run(setup, folder, lambda _: None, lambda: False)
+    run = begin_run(setup, folder, UNWATCHED)
     for parameter in run.specialized_teacher.parameters():
         parameter.zero_()
     run.start_stage2()
@@ -198,7 +199,7 @@ def test_proposing_changes_nothing_about_the_model(make_setup, tmp_path: Path):
 def test_a_proposal_that_is_stopped_can_be_made_when_the_run_is_resumed(make_setup, tmp_path: Path, method: str):
     expected = propose(train(make_setup(method), tmp_path / "straight"))
     stops = iter([*[False] * 100])
-    run = train(make_setup(method), tmp_path / "stopped", should_stop=lambda: next(stops, True))
+    run = train(make_setup(method), tmp_path / "stopped", monitor=Monitor(should_stop=lambda: next(stops, True)))
     stops = iter([])
 
     with pytest.raises(CancelledError, match="--resume"):
@@ -219,7 +220,7 @@ def test_the_golden_run_of_a_proposal_is_the_same_bit_for_bit(make_setup, tmp_pa
 
 
 def test_a_run_that_is_resumed_with_a_budget_that_is_used_up_has_a_proposal(make_setup, tmp_path: Path):
-    run = begin_run(make_setup(steps=20), tmp_path, lambda _: None, lambda: False)
+    run = begin_run(make_setup(steps=20), tmp_path, UNWATCHED)
     run.step = 12
     run.start_stage2()
     run.save()  # before the generalized teacher has voted

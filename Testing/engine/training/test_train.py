@@ -16,6 +16,7 @@ import torch
 from uncol.core.config import BudgetConfig, Config, DataConfig, LossConfig, OptimizerConfig, StudentConfig
 from uncol.core.errors import CancelledError, CheckpointError
 from uncol.core.jobs import AnnotatedSlices, Structure
+from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.annotations import keep_annotated
 from uncol.data.cases import LabeledCase, SliceAddress, SliceStack
@@ -116,7 +117,7 @@ def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(make_setup, 
     straight = fine_tune(make_setup(with_teacher=True), tmp_path / "straight")
 
     with pytest.raises(CancelledError, match=r"Add --resume to go on"):
-        fine_tune(make_setup(with_teacher=True), tmp_path / "stopped", should_stop=StopAfter(stop_at))
+        fine_tune(make_setup(with_teacher=True), tmp_path / "stopped", monitor=Monitor(should_stop=StopAfter(stop_at)))
     assert has_checkpoint(tmp_path / "stopped")
     resumed = fine_tune(make_setup(with_teacher=True), tmp_path / "stopped", resume=True)
 
@@ -138,7 +139,7 @@ class StopAfter:
 
 def test_resuming_with_other_labels_is_refused(make_setup, tmp_path: Path):
     with pytest.raises(CancelledError):
-        fine_tune(make_setup(), tmp_path / "model", should_stop=StopAfter(3))
+        fine_tune(make_setup(), tmp_path / "model", monitor=Monitor(should_stop=StopAfter(3)))
     setup = make_setup()
     changed = setup.cases[0].labels.voxels.copy()
     changed[0, 0, 0] = 3
@@ -159,7 +160,7 @@ def test_resuming_with_another_student_is_refused(
     make_setup, tmp_path: Path, section: str, name: str, value: Any, sentence: str
 ):
     with pytest.raises(CancelledError):
-        fine_tune(make_setup(), tmp_path / "model", should_stop=StopAfter(3))
+        fine_tune(make_setup(), tmp_path / "model", monitor=Monitor(should_stop=StopAfter(3)))
     setup = make_setup()
     config = replace(setup.config, **{section: replace(getattr(setup.config, section), **{name: value})})
 
@@ -171,7 +172,7 @@ def test_resuming_without_the_base_model_is_refused(make_setup, tmp_path: Path):
     base = fine_tune(make_setup(), tmp_path / "base")
     other = Model(replace(base.card, slice_mm=5.0), base.student)
     with pytest.raises(CancelledError):
-        fine_tune(replace(make_setup(), base=other), tmp_path / "model", should_stop=StopAfter(3))
+        fine_tune(replace(make_setup(), base=other), tmp_path / "model", monitor=Monitor(should_stop=StopAfter(3)))
 
     with pytest.raises(
         CheckpointError, match=r"was written with another base model, or with none\. Resume with the same"
@@ -181,7 +182,7 @@ def test_resuming_without_the_base_model_is_refused(make_setup, tmp_path: Path):
 
 def test_a_new_run_does_not_overwrite_an_unfinished_one(make_setup, tmp_path: Path):
     with pytest.raises(CancelledError):
-        fine_tune(make_setup(), tmp_path / "model", should_stop=StopAfter(3))
+        fine_tune(make_setup(), tmp_path / "model", monitor=Monitor(should_stop=StopAfter(3)))
 
     with pytest.raises(CheckpointError, match=r"holds an unfinished run. Add --resume"):
         fine_tune(make_setup(), tmp_path / "model")
@@ -205,7 +206,7 @@ def test_what_stands_under_unknown_has_no_influence(make_setup, ball: LabeledCas
 
 
 def test_the_learning_rate_falls_as_the_polynomial_says(make_setup, tmp_path: Path):
-    run = begin_run(make_setup(), tmp_path / "model", lambda _: None, lambda: False)
+    run = begin_run(make_setup(), tmp_path / "model", UNWATCHED)
     rates = []
     for _ in range(3):
         optimize(run, learn_from_annotated(run))
@@ -282,7 +283,7 @@ def run_over_four_slices(folder: Path, student: KnowsFourSlices, **losses: Any) 
         teacher=None,
         cache=EmbeddingCache(None),
     )
-    run = begin_run(setup, folder, lambda _: None, lambda: False)
+    run = begin_run(setup, folder, UNWATCHED)
     run.pool, run.student, run.specialized_teacher = FourSlicesInOrder(run.stacks), student, KnowsFourSlices(CERTAIN)
     run.step = 10  # stage 1 ends, and with it the weights of rare classes
     return run
@@ -357,9 +358,7 @@ def test_rare_classes_count_more_until_stage_1_ends_or_the_run_that_has_only_one
 ):
     # 20 steps, half of them stage 1 where there are two stages.
     setup = make_setup()
-    run = begin_run(
-        replace(setup, config=replace(setup.config, method=method)), tmp_path, lambda _: None, lambda: False
-    )
+    run = begin_run(replace(setup, config=replace(setup.config, method=method)), tmp_path, UNWATCHED)
     first = run.class_weights
     if run.stage1_is_over:
         run.start_stage2()
@@ -379,7 +378,7 @@ def test_slices_are_turned_as_far_as_the_configuration_says(make_setup, tmp_path
     for rotation_deg in (0.0, 90.0):
         config = replace(setup.config, data=replace(setup.config.data, rotation_deg=rotation_deg))
         folder = tmp_path / str(rotation_deg)
-        run = begin_run(replace(setup, config=config), folder, lambda _: None, lambda: False)
+        run = begin_run(replace(setup, config=config), folder, UNWATCHED)
         largest[rotation_deg] = float(draw_common_pose(run, 50).matrices[:, 0, 1].abs().max())
 
     assert largest[0.0] == 0
@@ -394,7 +393,7 @@ def test_volumes_of_thick_slices_are_turned_without_shear(make_setup, tmp_path: 
         student=replace(setup.config.student, dims=3),
         data=replace(setup.config.data, patch_vox=(16, 32, 48), mirror=True),
     )
-    run = begin_run(replace(setup, config=config), tmp_path, lambda _: None, lambda: False)
+    run = begin_run(replace(setup, config=config), tmp_path, UNWATCHED)
 
     matrices = draw_common_pose(run, 50).matrices[:, :, :3]
 
@@ -407,7 +406,7 @@ def test_volumes_of_thick_slices_are_turned_without_shear(make_setup, tmp_path: 
 
 
 def test_one_inner_annotated_slice_is_held_out_of_stage_1_and_learned_from_in_stage_2(make_setup, tmp_path: Path):
-    run = begin_run(make_setup(slices=ALL_BUT_ONE), tmp_path / "model", lambda _: None, lambda: False)
+    run = begin_run(make_setup(slices=ALL_BUT_ONE), tmp_path / "model", UNWATCHED)
     first = {each.index for each in run.pool.draw_labeled(200, run.generator)}
     run.start_stage2()
     second = {each.index for each in run.pool.draw_labeled(200, run.generator)}
@@ -417,7 +416,7 @@ def test_one_inner_annotated_slice_is_held_out_of_stage_1_and_learned_from_in_st
 
 
 def test_the_specialized_teachers_reliability_is_its_dice_on_the_held_out_slice(make_setup, tmp_path: Path):
-    run = begin_run(make_setup(slices=ALL_BUT_ONE), tmp_path / "model", lambda _: None, lambda: False)
+    run = begin_run(make_setup(slices=ALL_BUT_ONE), tmp_path / "model", UNWATCHED)
     (held_out,) = run.pool.held_out
     found = run.specialized_probabilities_at([held_out]).argmax(1)[0] == 1
     target = run.pool.targets([held_out])[0]
@@ -434,7 +433,7 @@ def test_what_seems_to_go_on_where_the_image_is_padded_is_no_mistake(make_setup,
     image, labels = setup.cases[0].image, setup.cases[0].labels
     rows = np.s_[:, :25]  # the ball ends at the last of 25 rows, which are padded to 32
     cut = LabeledCase(*(Volume(each.voxels[rows], each.ijk_to_ras) for each in (image, labels)))
-    run = begin_run(replace(setup, cases=[cut]), tmp_path / "model", lambda _: None, lambda: False)
+    run = begin_run(replace(setup, cases=[cut]), tmp_path / "model", UNWATCHED)
     (held_out,) = run.pool.held_out
     truth = run.pool.targets([held_out])
     everywhere = torch.where(truth == 1, 9.0, -9.0)
@@ -481,13 +480,13 @@ def test_the_saved_model_is_the_returned_one_and_tells_its_story(make_setup, tmp
 def test_a_base_model_is_where_the_student_starts(make_setup, tmp_path: Path):
     base = fine_tune(make_setup(), tmp_path / "base")
 
-    run = begin_run(replace(make_setup(), base=base), tmp_path / "next", lambda _: None, lambda: False)
+    run = begin_run(replace(make_setup(), base=base), tmp_path / "next", UNWATCHED)
 
     assert_bit_equal(base, Model(run.card, run.student))
 
 
 def test_full_memory_halves_the_batch_and_says_so(make_setup, tmp_path: Path):
-    run = begin_run(make_setup(), tmp_path / "model", lambda _: None, lambda: False)
+    run = begin_run(make_setup(), tmp_path / "model", UNWATCHED)
     tried: list[int] = []
 
     def step_that_needs_room(run: Run) -> None:

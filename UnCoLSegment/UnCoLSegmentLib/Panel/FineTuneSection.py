@@ -8,7 +8,7 @@ from typing import Any
 import qt
 from slicer.i18n import tr as _
 
-from uncol.core.jobs import Progress
+from uncol.core.progress import Progress
 from UnCoLSegmentLib.Engine.Run import RunState
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Panel.Buttons import enable

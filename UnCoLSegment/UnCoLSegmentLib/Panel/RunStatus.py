@@ -7,7 +7,7 @@ from collections.abc import Callable
 import qt
 from slicer.i18n import tr as _
 
-from uncol.core.jobs import Progress
+from uncol.core.progress import Progress
 from UnCoLSegmentLib.Engine.Run import RunResult, RunState
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Panel.Message import Message

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from uncol.benchmark.cases import CaseReader
 from uncol.benchmark.runs import RunResult, RunSpec, RunStore, Trainer
 from uncol.benchmark.scores import Prediction, score_predictions
 from uncol.core.errors import CancelledError
-from uncol.core.jobs import Progress, Report, ShouldStop
+from uncol.core.progress import Monitor, Progress
 
 Tell = Callable[[RunSpec, Progress], None]
 """Told how far a run has come; the progress's fraction is that of the run."""
@@ -26,27 +27,24 @@ Tell = Callable[[RunSpec, Progress], None]
 TrainerFor = Callable[[RunSpec], Trainer]
 """Says who carries out a run."""
 
+CANCELLED = "The benchmark was cancelled. Finished runs are kept; the same command goes on from here."
 _TRAINING_PART = 0.9
 """Part of a run's progress that training is; the rest is segmenting the test cases."""
 _PROCESSORS = Path("/proc/cpuinfo")
 _PROCESSOR_NAME = "model name"
 
 
-def check_cases(
-    plan: Sequence[RunSpec], readers: Mapping[str, CaseReader], store: RunStore, report: Report, should_stop: ShouldStop
-) -> None:
+def check_cases(plan: Sequence[RunSpec], readers: Mapping[str, CaseReader], store: RunStore, monitor: Monitor) -> None:
     """Read everything that the missing runs need: what is wrong with a file is told before the first of them.
 
     Raises:
-        CancelledError: If `should_stop` says so.
+        CancelledError: If the monitor says so.
         DataError: If an image or label map cannot be used.
     """
     for name, reader in readers.items():
         counts = {spec.labeled for spec in plan if spec.benchmark == name and not store.is_finished(spec)}
         for part in reader.read_all(sorted(counts)) if counts else ():
-            if should_stop():
-                raise CancelledError(_cancelled())
-            report(Progress(f"{name}: checking the cases", part))
+            monitor.step(f"{name}: checking the cases", part)
 
 
 def carry_out(
@@ -55,7 +53,7 @@ def carry_out(
     store: RunStore,
     trainer_for: TrainerFor,
     tell: Tell,
-    should_stop: ShouldStop,
+    monitor: Monitor,
 ) -> None:
     """Carry out every run that is not finished and that no other process is at.
 
@@ -65,36 +63,35 @@ def carry_out(
         store: Where results are kept.
         trainer_for: Says who carries out a run.
         tell: Told about progress.
-        should_stop: Asked at every step.
+        monitor: Asked at every step whether to stop.
 
     Raises:
-        CancelledError: If `should_stop` says so; the same plan goes on from there.
+        CancelledError: If the monitor says so; the same plan goes on from there.
         UncolError: If the data cannot be used or a result cannot be written; finished runs are kept.
     """
     for spec in plan:
         with store.claim(spec) as is_free:
             if is_free:
-                store.save(_carry_out_one(spec, readers[spec.benchmark], store, trainer_for(spec), tell, should_stop))
+                store.save(_carry_out_one(spec, readers[spec.benchmark], store, trainer_for(spec), tell, monitor))
 
 
 def _carry_out_one(
-    spec: RunSpec, reader: CaseReader, store: RunStore, trainer: Trainer, tell: Tell, should_stop: ShouldStop
+    spec: RunSpec, reader: CaseReader, store: RunStore, trainer: Trainer, tell: Tell, monitor: Monitor
 ) -> RunResult:
     def report(progress: Progress) -> None:
         done = min(1.0, (progress.step or 0) / spec.steps)
         tell(spec, Progress(progress.phase, _TRAINING_PART * done, None, progress.step, progress.losses))
 
-    if should_stop():
-        raise CancelledError(_cancelled())
+    monitor.check()
     tell(spec, Progress("Reading the cases", 0.0))
     try:
-        trained = trainer(spec, reader.cases(spec.labeled), store.working_folder(spec), report, should_stop)
+        trained = trainer(spec, reader.cases(spec.labeled), store.working_folder(spec), replace(monitor, report=report))
         test_count = len(reader.test_case_ids)
         scores = score_predictions(
-            _one_by_one(trained.predictions, test_count, spec, tell, should_stop), reader, spec.labeled
+            _one_by_one(trained.predictions, test_count, spec, tell, monitor), reader, spec.labeled
         )
     except CancelledError as error:
-        raise CancelledError(_cancelled()) from error
+        raise CancelledError(CANCELLED) from error
     return RunResult(
         spec=spec,
         scores=scores.labels,
@@ -107,17 +104,12 @@ def _carry_out_one(
 
 
 def _one_by_one(
-    predictions: Iterator[tuple[str, Prediction]], test_count: int, spec: RunSpec, tell: Tell, should_stop: ShouldStop
+    predictions: Iterator[tuple[str, Prediction]], test_count: int, spec: RunSpec, tell: Tell, monitor: Monitor
 ) -> Iterator[tuple[str, Prediction]]:
     for number, prediction in enumerate(predictions):
-        if should_stop():
-            raise CancelledError(_cancelled())
+        monitor.check()
         tell(spec, Progress("Scoring the test cases", _TRAINING_PART + (1 - _TRAINING_PART) * number / test_count))
         yield prediction
-
-
-def _cancelled() -> str:
-    return "The benchmark was cancelled. Finished runs are kept; the same command goes on from here."
 
 
 def versions() -> dict[str, str]:

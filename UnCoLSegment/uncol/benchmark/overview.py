@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from uncol.benchmark.runs import RunSpec, RunStore
-from uncol.core.jobs import Progress, Report
+from uncol.core.progress import Progress
 
 _FIRST_GUESS = 0.01
 """Part of the comparison that must be done before the time left is told."""
@@ -21,7 +21,7 @@ class Overview:
         report: Told about the whole.
     """
 
-    def __init__(self, plan: Sequence[RunSpec], store: RunStore, report: Report) -> None:
+    def __init__(self, plan: Sequence[RunSpec], store: RunStore, report: Callable[[Progress], None]) -> None:
         self._plan, self._store, self._report = plan, store, report
         self._parts: dict[str, float] = {}
         self._started, self._at_start = time.monotonic(), self._finished() / max(1, len(plan))

@@ -7,8 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from uncol.core.errors import CancelledError
-from uncol.core.jobs import ShouldStop
+from uncol.core.progress import Monitor
 from uncol.core.volume import Volume, view_slices
 from uncol.data.transforms import resize_image
 from uncol.foundation.embeddings import EmbeddingCache, PromptableStack
@@ -26,7 +25,7 @@ def segment_prompted(
     card: ModelCard,
     teacher: GeneralizedTeacher,
     cache: EmbeddingCache,
-    should_stop: ShouldStop,
+    monitor: Monitor,
 ) -> Volume:
     """Let the foundation model segment every slice, with one box for each structure that the student found there.
 
@@ -39,10 +38,10 @@ def segment_prompted(
         card: The student's structures, plane, window and settings.
         teacher: The foundation model.
         cache: Where embeddings are kept.
-        should_stop: Asked at every slice.
+        monitor: Asked at every slice whether to stop.
 
     Raises:
-        CancelledError: If `should_stop` says so.
+        CancelledError: If the monitor says so.
     """
     view = view_slices(image, card.plane)
     stack = PromptableStack(view.stack_from(image.voxels), view.spacing_mm[1:], card.window, teacher, cache)
@@ -51,9 +50,7 @@ def segment_prompted(
     margin = card.config.teachers.box_margin_vox * stack.scale
     pairs = zip(view.stack_from(labels.voxels), view.stack_from(result), strict=True)
     for index, (found, redrawn) in enumerate(pairs):
-        if should_stop():
-            message = "Segmentation was cancelled; nothing was written."
-            raise CancelledError(message)
+        monitor.check()
         masks = [largest_component(found == value) for value in values]
         foreground = _answers(stack, index, masks, margin)
         redrawn[:] = np.array([0, *values], dtype=np.uint8)[with_background(foreground).argmax(0).numpy()]

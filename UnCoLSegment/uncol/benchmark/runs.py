@@ -16,7 +16,8 @@ from uncol.benchmark.locks import try_lock
 from uncol.benchmark.scores import LabelScore, Prediction, UncertaintyScore
 from uncol.benchmark.suites import BENCHMARKS
 from uncol.core.errors import DataError
-from uncol.core.jobs import Device, Report, ShouldStop
+from uncol.core.jobs import Device
+from uncol.core.progress import Monitor
 from uncol.data.io import write_results
 from uncol.foundation.loading import LITE_MEDSAM, Family
 
@@ -93,7 +94,7 @@ class TrainedRun:
     record: dict[str, Any]
 
 
-Trainer = Callable[[RunSpec, Cases, Path, Report, ShouldStop], TrainedRun]
+Trainer = Callable[[RunSpec, Cases, Path, Monitor], TrainedRun]
 """Carries out a run: what, with which cases, in which folder, told to whom, until told to stop.
 
 The folder belongs to this run alone. What an earlier call left there is gone on from; when told to stop, the trainer

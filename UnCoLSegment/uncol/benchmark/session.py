@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from uncol.benchmark.cases import CaseReader
-from uncol.benchmark.execution import TrainerFor, carry_out, check_cases
+from uncol.benchmark.execution import CANCELLED, TrainerFor, carry_out, check_cases
 from uncol.benchmark.overview import Overview
 from uncol.benchmark.plan import Choice, ConfigOf, plan_runs
 from uncol.benchmark.publication import publish
@@ -16,7 +16,7 @@ from uncol.benchmark.runs import RunResult, RunSpec, RunStore
 from uncol.benchmark.suites import find_benchmarks
 from uncol.benchmark.workers import work_side_by_side
 from uncol.core.errors import DataError
-from uncol.core.jobs import Progress, Report, ShouldStop
+from uncol.core.progress import Monitor, Progress
 from uncol.data.io import check_writable
 
 
@@ -39,25 +39,24 @@ class BenchmarkJob:
     worker_commands: Sequence[Sequence[str]] = ()
 
 
-def run_benchmark(
-    job: BenchmarkJob, trainer_for: TrainerFor, config_of: ConfigOf, report: Report, should_stop: ShouldStop
-) -> dict[str, Any]:
+def run_benchmark(job: BenchmarkJob, trainer_for: TrainerFor, config_of: ConfigOf, monitor: Monitor) -> dict[str, Any]:
     """Carry out the runs that are missing and write results, tables and pictures; return a summary.
 
     Whatever ends it, the tables hold all runs that are finished.
 
     Raises:
-        CancelledError: If `should_stop` says so; the same job goes on from there.
+        CancelledError: If the monitor says so; the same job goes on from there.
         UncolError: If the data cannot be used or a result cannot be written; finished runs are kept.
     """
+    monitor = monitor.cancelling_with(CANCELLED)
     store = RunStore(job.out)
-    plan, readers = _prepare(job, store, config_of, report, should_stop)
-    overview = Overview(plan, store, report)
+    plan, readers = _prepare(job, store, config_of, monitor)
+    overview = Overview(plan, store, monitor.report)
     try:
         if job.worker_commands:
-            work_side_by_side(job.worker_commands, overview.tell, should_stop)
+            work_side_by_side(job.worker_commands, overview.tell, monitor.should_stop)
         else:
-            carry_out(plan, readers, store, trainer_for, lambda spec, each: overview.tell(_of(spec, each)), should_stop)
+            carry_out(plan, readers, store, trainer_for, lambda spec, each: overview.tell(_of(spec, each)), monitor)
     except BaseException as error:
         _publish_after(error, store, job.out)
         raise
@@ -77,18 +76,17 @@ def _notes(left: int) -> list[str]:
     return [f"{count} left to other processes."] if left else []
 
 
-def work(
-    job: BenchmarkJob, trainer_for: TrainerFor, config_of: ConfigOf, report: Report, should_stop: ShouldStop
-) -> dict[str, Any]:
+def work(job: BenchmarkJob, trainer_for: TrainerFor, config_of: ConfigOf, monitor: Monitor) -> dict[str, Any]:
     """Carry out runs beside other processes: no tables, and the progress told is that of the current run.
 
     Raises:
-        CancelledError: If `should_stop` says so; the same job goes on from there.
+        CancelledError: If the monitor says so; the same job goes on from there.
         UncolError: If the data cannot be used or a result cannot be written; finished runs are kept.
     """
+    monitor = monitor.cancelling_with(CANCELLED)
     store = RunStore(job.out)
-    plan, readers = _prepare(job, store, config_of, report, should_stop)
-    carry_out(plan, readers, store, trainer_for, lambda spec, progress: report(_of(spec, progress)), should_stop)
+    plan, readers = _prepare(job, store, config_of, monitor)
+    carry_out(plan, readers, store, trainer_for, lambda spec, progress: monitor.report(_of(spec, progress)), monitor)
     return {"out": str(job.out)}
 
 
@@ -100,13 +98,13 @@ def _publish_after(error: BaseException, store: RunStore, out: Path) -> None:
 
 
 def _prepare(
-    job: BenchmarkJob, store: RunStore, config_of: ConfigOf, report: Report, should_stop: ShouldStop
+    job: BenchmarkJob, store: RunStore, config_of: ConfigOf, monitor: Monitor
 ) -> tuple[list[RunSpec], dict[str, CaseReader]]:
     readers = {each.name: CaseReader(each, job.data) for each in find_benchmarks(job.name)}
     plan = [spec for each in readers.values() for spec in plan_runs(each.benchmark, each.splits, job.choice, config_of)]
     _check_same_tests(store.results(), readers, job.out)
     if not job.worker_commands:  # these processes read their cases themselves
-        check_cases(plan, readers, store, report, should_stop)
+        check_cases(plan, readers, store, monitor)
     check_writable(job.out)
     return plan, readers
 

@@ -14,9 +14,9 @@ from uncol.benchmark.prompted import segment_prompted
 from uncol.benchmark.runs import RunSpec, TrainedRun
 from uncol.benchmark.scores import Prediction
 from uncol.core.config import Config
-from uncol.core.jobs import Report, ShouldStop
 from uncol.core.methods import find_method
 from uncol.core.model_folder import MODEL_FILE, newest
+from uncol.core.progress import Monitor
 from uncol.core.volume import Volume, plane_of_axis
 from uncol.data.cases import LabeledCase
 from uncol.foundation.embeddings import EmbeddingCache
@@ -37,8 +37,7 @@ def train(
     spec: RunSpec,
     cases: Cases,
     folder: Path,
-    report: Report,
-    should_stop: ShouldStop,
+    monitor: Monitor,
     *,
     cache: Path | None = None,
     foundation: FoundationModel = LITE_MEDSAM,
@@ -50,14 +49,13 @@ def train(
         spec: What to run.
         cases: What it may see.
         folder: Holds the checkpoint, then the model.
-        report: Told about progress.
-        should_stop: Asked at every step.
+        monitor: Told about progress, and asked at every step whether to stop.
         cache: Folder for the foundation model's embeddings; None keeps them in memory.
         foundation: Which foundation model, and its weights.
         load_teacher: Gives the foundation model.
 
     Raises:
-        CancelledError: If `should_stop` says so; the same call goes on from there.
+        CancelledError: If the monitor says so; the same call goes on from there.
         UncolError: If the cases cannot be learned from.
     """
     config = Config.from_document(spec.config)
@@ -67,16 +65,17 @@ def train(
     teacher = load_teacher(device, foundation) if asks else None
     setup = _setup_of(cases, config, device, teacher, EmbeddingCache(cache))
     if method.proposes:
-        return _proposed(setup, cases, folder, report, should_stop)
-    model = _trained(setup, folder, report, should_stop)
+        return _proposed(setup, cases, folder, monitor)
+    model = _trained(setup, folder, monitor)
     setup.cache.trim()
 
     def predict(image: Volume) -> Prediction:
         framed = _framed(image, cases, config)
-        found = segment_with_model(framed, model, device, should_stop=should_stop)
+        quiet = replace(monitor, report=lambda _progress: None)
+        found = segment_with_model(framed, model, device, quiet)
         if teacher is None or not method.prompts_at_inference:
             return Prediction(*(image.with_voxels(each.voxels) for each in (found.labels, found.uncertainty)))
-        labels = segment_prompted(framed, found.labels, model.card, teacher, setup.cache, should_stop)
+        labels = segment_prompted(framed, found.labels, model.card, teacher, setup.cache, quiet)
         return Prediction(image.with_voxels(labels.voxels))
 
     def predictions() -> Iterator[tuple[str, Prediction]]:
@@ -109,18 +108,18 @@ def _setup_of(
     )
 
 
-def _trained(setup: FineTuneSetup, folder: Path, report: Report, should_stop: ShouldStop) -> Model:
+def _trained(setup: FineTuneSetup, folder: Path, monitor: Monitor) -> Model:
     """Return the model of the folder, trained to the end; without a budget for stage 2 no teacher is asked."""
     if newest(folder, MODEL_FILE).is_file():
         return load_model(folder)
     method = find_method(setup.config.method)
     learner = setup if method.generalized else replace(setup, teacher=None)
-    return fine_tune(learner, folder, resume=has_checkpoint(folder), report=report, should_stop=should_stop)
+    return fine_tune(learner, folder, monitor, resume=has_checkpoint(folder))
 
 
-def _proposed(setup: FineTuneSetup, cases: Cases, folder: Path, report: Report, should_stop: ShouldStop) -> TrainedRun:
+def _proposed(setup: FineTuneSetup, cases: Cases, folder: Path, monitor: Monitor) -> TrainedRun:
     """Train to the end and take what is proposed for the one image; the model itself is not needed."""
-    run = train_run(setup, folder, resume=has_checkpoint(folder), report=report, should_stop=should_stop)
+    run = train_run(setup, folder, monitor, resume=has_checkpoint(folder))
     (case_id,), found = cases.test, propose(run).segmentation
     setup.cache.trim()
 

@@ -10,7 +10,8 @@ from uncol.benchmark.cases import Cases
 from uncol.benchmark.runs import RunSpec, TrainedRun, Trainer
 from uncol.benchmark.scores import Prediction
 from uncol.benchmark.suites import FROZEN_TEACHER, SHAPE_INTERPOLATION, Benchmark
-from uncol.core.jobs import AnnotatedSlices, Report, ShouldStop
+from uncol.core.jobs import AnnotatedSlices
+from uncol.core.progress import Monitor
 from uncol.core.volume import view_slices
 from uncol.data.annotations import annotation_plane
 from uncol.data.cases import LabeledCase
@@ -39,7 +40,7 @@ def untrained(benchmark: Benchmark, method: str, cache: Path | None, foundation:
     if method != FROZEN_TEACHER:
         return None
 
-    def ask(spec: RunSpec, cases: Cases, _folder: Path, report: Report, should_stop: ShouldStop) -> TrainedRun:
+    def ask(spec: RunSpec, cases: Cases, _folder: Path, monitor: Monitor) -> TrainedRun:
         device = select_device(spec.device)
         teacher = load_foundation_model(device, foundation)
 
@@ -51,8 +52,7 @@ def untrained(benchmark: Benchmark, method: str, cache: Path | None, foundation:
                 teacher,
                 EmbeddingCache(cache),
                 plane=annotation_plane([case], [_annotated(case)]),
-                report=report,
-                should_stop=should_stop,
+                monitor=monitor,
             )
             return Prediction(found.labels, found.uncertainty)
 
@@ -61,7 +61,7 @@ def untrained(benchmark: Benchmark, method: str, cache: Path | None, foundation:
     return ask
 
 
-def interpolate(_spec: RunSpec, cases: Cases, _folder: Path, _report: Report, _should_stop: ShouldStop) -> TrainedRun:
+def interpolate(_spec: RunSpec, cases: Cases, _folder: Path, _monitor: Monitor) -> TrainedRun:
     """Interpolate the annotated contours between slices, without looking at the image."""
 
     def predict(case: LabeledCase) -> Prediction:

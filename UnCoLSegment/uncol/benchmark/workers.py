@@ -11,7 +11,7 @@ from queue import Empty, Queue
 from threading import Thread
 
 from uncol.core.errors import CancelledError, UncolError
-from uncol.core.jobs import Progress, ShouldStop
+from uncol.core.progress import Progress
 
 _PROGRESS = '{"event": "progress"'
 """How a line begins that tells progress (`core.jobs.Progress.as_message`)."""
@@ -88,7 +88,7 @@ class Worker:
 
 
 def work_side_by_side(
-    commands: Sequence[Sequence[str]], tell: Callable[[Progress], None], should_stop: ShouldStop
+    commands: Sequence[Sequence[str]], tell: Callable[[Progress], None], should_stop: Callable[[], bool]
 ) -> None:
     """Run commands of the command line at the same time; the processes share the work among themselves.
 
@@ -115,7 +115,7 @@ def work_side_by_side(
         raise min(problems, key=lambda problem: isinstance(problem, CancelledError))
 
 
-def _is_over(workers: Sequence[Worker], should_stop: ShouldStop) -> bool:
+def _is_over(workers: Sequence[Worker], should_stop: Callable[[], bool]) -> bool:
     return should_stop() or any(worker.has_failed for worker in workers)
 
 

@@ -31,12 +31,12 @@ from uncol.cli.options import (
     parse_device,
 )
 from uncol.core.errors import CheckpointError, ConfigError
-from uncol.core.jobs import ShouldStop
 from uncol.core.model_folder import sha256_of
+from uncol.core.progress import Monitor
 from uncol.foundation.loading import LITE_MEDSAM, FoundationModel
 
 
-def benchmark_command(stoppable: Callable[[], AbstractContextManager[ShouldStop]]) -> Callable[..., None]:
+def benchmark_command(stoppable: Callable[[], AbstractContextManager[Callable[[], bool]]]) -> Callable[..., None]:
     """Return the command; its work is done within `stoppable`, which lends what says whether to stop."""
 
     def benchmark(
@@ -83,7 +83,7 @@ def benchmark_command(stoppable: Callable[[], AbstractContextManager[ShouldStop]
         trainer_for = _trainer_for(cache_folder(cache), foundation)
         with ProgressDisplay(as_json=as_json) as display, stoppable() as should_stop:
             carry_out = work if runs_only else run_benchmark
-            document = carry_out(job, trainer_for, config_document, display, should_stop)
+            document = carry_out(job, trainer_for, config_document, Monitor(display, should_stop))
         if as_json:
             print_json({"event": "result", **document})
             return

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from uncol.core.jobs import Progress
+from uncol.core.progress import Progress
 
 _PLAIN_INTERVAL_S = 5.0
 """Time between two lines of progress where there is no terminal."""

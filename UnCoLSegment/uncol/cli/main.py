@@ -42,11 +42,10 @@ from uncol.cli.options import (
     parsed,
 )
 from uncol.core.config import Config, read_config
-from uncol.core.errors import EXIT_BUG, MEMORY_IS_FULL, CancelledError, ConfigError, UncolError, says_memory_is_full
+from uncol.core.errors import EXIT_BUG, MEMORY_IS_FULL, CancelledError, UncolError, says_memory_is_full
 from uncol.core.jobs import (
     FineTuneJob,
     SegmentJob,
-    ShouldStop,
     parse_annotated_slices,
     parse_box,
     parse_slices,
@@ -55,9 +54,10 @@ from uncol.core.jobs import (
 )
 from uncol.core.methods import MODEL_METHODS
 from uncol.core.model_store import Store, find_model
+from uncol.core.progress import Monitor
 from uncol.demo.run import DemoJob, run_demo
 from uncol.foundation.loading import LITE_MEDSAM, FoundationModel
-from uncol.pipelines.tasks import Surroundings, run_evaluate, run_fine_tune, run_segment, with_choices
+from uncol.pipelines.tasks import Context, run_evaluate, run_fine_tune, run_segment, with_choices
 from uncol.worker.allocator import keep_freed_memory
 from uncol.worker.server import WorkerSettings, run_worker
 
@@ -76,7 +76,7 @@ class _Interrupted(BaseException):
 
 
 @contextmanager
-def _stoppable() -> Iterator[ShouldStop]:
+def _stoppable() -> Iterator[Callable[[], bool]]:
     """Say whether Ctrl-C was pressed, instead of ending at once, to work that asks and stops at its next safe point."""
     stop = Event()
     with _on_signals(lambda _number, _frame: stop.set()):
@@ -136,7 +136,7 @@ def segment(
     if model is not None:
         job = replace(job, model=find_model(model, Store(models_folder(models))))
     foundation = FoundationModel.of(foundation_model, foundation_weights)
-    document = _with_progress(lambda around: run_segment(job, around), cache, foundation, as_json=as_json)
+    document = _with_progress(lambda context: run_segment(job, context), cache, foundation, as_json=as_json)
     _tell_result(document, as_json=as_json)
 
 
@@ -183,7 +183,7 @@ def fine_tune(
     )
     settings = with_choices(read_config(config) if config else Config(), minutes=minutes, steps=steps, seed=seed)
     foundation = FoundationModel.of(foundation_model, foundation_weights)
-    document = _with_progress(lambda around: run_fine_tune(job, settings, around), cache, foundation, as_json=as_json)
+    document = _with_progress(lambda context: run_fine_tune(job, settings, context), cache, foundation, as_json=as_json)
     _tell_result(document, as_json=as_json)
 
 
@@ -221,16 +221,9 @@ def demo(
     out: OutFolder = Path("demo-output"),
     image: Annotated[Path | None, typer.Option(help="Your own CT; with --labels.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Its full label map, the simulated annotator.")] = None,
-    box: Annotated[
-        list[str] | None,
-        typer.Option(metavar="LABEL=I0,J0,K0,I1,J1,K1", help="With --download: what to segment there; repeatable."),
-    ] = None,
     structure: Structures = None,
     every: Annotated[int, typer.Option(help="Annotate every n-th slice.")] = 8,
     minutes: Annotated[float, typer.Option(help="Time for fine-tuning.")] = 3.0,
-    download: Annotated[
-        bool, typer.Option("--download", help="Fetch a public CT after asking; else a CT is generated.")
-    ] = False,
     device: DeviceChoice = "auto",
     cache: CacheFolder = None,
     as_json: JsonFlag = False,
@@ -243,11 +236,9 @@ def demo(
         structures=parsed(structure, parse_structure),
         every=every,
         minutes=minutes,
-        download=download,
         device=parse_device(device),
-        boxes=parsed(box, parse_box),
     )
-    document = _with_progress(lambda around: run_demo(job, _confirm, around), cache, LITE_MEDSAM, as_json=as_json)
+    document = _with_progress(lambda context: run_demo(job, context), cache, LITE_MEDSAM, as_json=as_json)
     _tell_result(document, as_json=as_json)
 
 
@@ -314,10 +305,10 @@ def _exit_code() -> int:
 
 
 def _with_progress(
-    work: Callable[[Surroundings], dict[str, Any]], cache: Path | None, foundation: FoundationModel, *, as_json: bool
+    work: Callable[[Context], dict[str, Any]], cache: Path | None, foundation: FoundationModel, *, as_json: bool
 ) -> dict[str, Any]:
     with ProgressDisplay(as_json=as_json) as display, _stoppable() as should_stop:
-        return work(Surroundings(display, should_stop, cache_folder(cache), foundation))
+        return work(Context(Monitor(display, should_stop), cache_folder(cache), foundation))
 
 
 def _tell_result(document: dict[str, Any], *, as_json: bool) -> None:
@@ -330,17 +321,3 @@ def _tell_result(document: dict[str, Any], *, as_json: bool) -> None:
     say(f"Done. Results are in {document['out']}")
     if proposal:
         say(f"What is proposed for the first image is in {proposal['out']}")
-
-
-def _confirm(question: str) -> bool:
-    if not sys.stdin.isatty():
-        message = (
-            "Nothing was downloaded: there is no terminal to ask for your consent. "
-            "Run the same command in a terminal, or leave out --download for a generated image."
-        )
-        raise ConfigError(message)
-    try:
-        with _on_signals(_interrupt):  # nobody asks whether to stop while the question stands
-            return typer.confirm(question, err=True)
-    except typer.Abort:  # Ctrl-D, the end of the input
-        return False

@@ -1,14 +1,10 @@
-"""The contract of a piece of work: what is asked for and what is told while it runs.
-
-The command line, the worker process and the panel all use these messages. They need no torch.
-"""
+"""What a piece of work is asked for; the command line, the worker process and the panel all use it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Literal, cast, get_args
 
 from uncol.core.errors import ConfigError
 from uncol.core.methods import find_method
@@ -17,46 +13,6 @@ from uncol.core.volume import Axis
 Device = Literal["auto", "cpu", "cuda", "mps"]
 StudentChoice = Literal["2d", "3d", "auto"]
 """Slices with neighbors, patches of volumes, or what suits the annotation."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a piece of work has come.
-
-    Attributes:
-        phase: What is being done, in the user's words.
-        fraction: Part of the phase that is done, in [0, 1].
-        seconds_left: Estimated time until the whole job ends, in s; None when it cannot be told.
-        step: Training steps done so far; None outside training.
-        losses: Current losses by name; empty outside training.
-    """
-
-    phase: str
-    fraction: float
-    seconds_left: float | None = None
-    step: int | None = None
-    losses: dict[str, float] = field(default_factory=dict)
-
-    def as_message(self) -> dict[str, Any]:
-        """Return the progress as a JSON object without the fields that say nothing."""
-        filled = {name: value for name, value in asdict(self).items() if value not in (None, {})}
-        return {"event": "progress", **filled}
-
-
-Report = Callable[[Progress], None]
-"""Called now and then with the progress of a job."""
-
-ShouldStop = Callable[[], bool]
-"""Asked at every step of a job; True ends it at the next safe point."""
-
-
-def ignore_progress(_progress: Progress) -> None:
-    """Tell nobody."""
-
-
-def never_stop() -> bool:
-    """Let the job run to its end."""
-    return False
 
 
 @dataclass(frozen=True)

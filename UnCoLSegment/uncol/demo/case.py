@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from uncol.core.errors import ConfigError, DataError
-from uncol.core.jobs import AnnotatedSlices, Box, Device, Report, ShouldStop, Structure
+from uncol.core.jobs import AnnotatedSlices, Box, Device, Structure
 from uncol.core.volume import UNKNOWN_LABEL, SliceView, Volume
 from uncol.data.annotations import keep_annotated
 from uncol.data.io import read_image, read_labels
 from uncol.data.shape_interpolation import complete_slices
 from uncol.demo.phantom import make_phantom
-from uncol.demo.sample_data import CT_ABDOMEN, SampleSource, fetch_public_ct
 from uncol.report.story import ReferenceKind
 
 _FEWEST = 2
@@ -35,9 +34,7 @@ class DemoJob:
         structures: Names of the label values in `labels`; empty calls them "label-N".
         every: One slice in so many is annotated.
         minutes: Time for fine-tuning.
-        download: Fetch a public CT after asking; else an image is generated.
         device: Where to compute.
-        boxes: One box per structure, for the public CT only.
 
     Raises:
         ConfigError: If the choices contradict each other.
@@ -49,26 +46,16 @@ class DemoJob:
     structures: tuple[Structure, ...] = ()
     every: int = 8
     minutes: float = 3.0
-    download: bool = False
     device: Device = "auto"
-    boxes: tuple[Box, ...] = ()
 
     def __post_init__(self) -> None:
-        names = [box.structure for box in self.boxes]
         contradictions = {
             "Give --image and --labels together: the label map plays the annotator. Or leave out both.": (
                 (self.image is None) != (self.labels is None)
             ),
-            "Leave out --download, or --image and --labels: the demo works on one image.": (
-                self.download and self.image is not None
-            ),
             "--structure names the values of --labels. Give both or neither.": (
                 bool(self.structures) and self.labels is None
             ),
-            "--box is for the public CT of --download. Elsewhere boxes are drawn round the reference: leave it out.": (
-                bool(self.boxes) and not self.download
-            ),
-            "Give one --box per structure, each with another name.": len(set(names)) < len(names),
             f"--every must be at least {_FEWEST}, got {self.every}: some slices must stay without annotation.": (
                 self.every < _FEWEST
             ),
@@ -87,21 +74,17 @@ class DemoCase:
         image: The volume.
         structures: What to segment.
         boxes: A box round each structure, in the same order.
-        reference: Full label map on the image's grid; None if nobody knows what is right.
+        reference: Full label map on the image's grid.
         reference_kind: Who made the reference.
         source: Where the image comes from, in words.
-        terms: What may be done with the image and with pictures of it; empty if it is the user's or generated.
-        notes: Sentences that the user should read.
     """
 
     image: Volume
     structures: tuple[Structure, ...]
     boxes: tuple[Box, ...]
-    reference: Volume | None
+    reference: Volume
     reference_kind: ReferenceKind
     source: str
-    terms: str = ""
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,52 +104,15 @@ class Annotation:
     notes: tuple[str, ...]
 
 
-def find_case(
-    job: DemoJob,
-    confirm: Callable[[str], bool],
-    report: Report,
-    should_stop: ShouldStop,
-    source: SampleSource = CT_ABDOMEN,
-) -> DemoCase:
-    """Return the user's own volume, the public CT, or a generated one.
-
-    Args:
-        job: What was asked for.
-        confirm: Asked before anything is downloaded.
-        report: Told about a download.
-        should_stop: Asked during a download.
-        source: The public CT.
+def find_case(job: DemoJob) -> DemoCase:
+    """Return the user's own volume, or a generated one.
 
     Raises:
-        ConfigError: If the public CT was fetched and no box says what to segment.
-        UncolError: If a file cannot be used, or the download was declined or is not the known file.
+        UncolError: If a file cannot be used.
     """
     if job.image is not None and job.labels is not None:
         return _own_case(job.image, job.labels, job.structures)
-    if not job.download:
-        return _generated_case(())
-    try:
-        path = fetch_public_ct(job.out, confirm, report, source=source, should_stop=should_stop)
-    except DataError as error:
-        if error.__cause__ is None:  # the network works, but what came is not the known file
-            raise
-        instead = " The demo went on with a generated image" + (", without your boxes." if job.boxes else ".")
-        return _generated_case((str(error) + instead,))
-    return _public_case(path, job.boxes, source)
-
-
-def what_the_annotator_copies(case: DemoCase, first_pass: Volume) -> Volume:
-    """Return the full label map that the simulated annotator copies: the reference, or else the first pass.
-
-    Raises:
-        DataError: If there is no reference and the first pass is empty.
-    """
-    if case.reference is not None:
-        return case.reference
-    if not first_pass.voxels.any():
-        message = "The first pass found nothing. Draw the boxes tighter."
-        raise DataError(message)
-    return first_pass
+    return _generated_case()
 
 
 def annotate(labels: Volume, structures: Sequence[Structure], view: SliceView, every: int) -> Annotation:
@@ -232,30 +178,11 @@ def _own_case(image_path: Path, labels_path: Path, wanted: tuple[Structure, ...]
     return DemoCase(image, structures, boxes, reference, "given", source)
 
 
-def _generated_case(notes: tuple[str, ...]) -> DemoCase:
+def _generated_case() -> DemoCase:
     phantom = make_phantom(_PHANTOM_SHAPE_KJI, _PHANTOM_SPACING_MM)
     boxes = tuple(box_round(each, phantom.labels) for each in phantom.structures)
     source = f"a generated abdominal CT, {_size_text(phantom.image)}"
-    return DemoCase(phantom.image, phantom.structures, boxes, phantom.labels, "generated", source, notes=notes)
-
-
-def _public_case(path: Path, boxes: tuple[Box, ...], origin: SampleSource) -> DemoCase:
-    image = read_image(path)
-    if not boxes:
-        last_i, last_j, last_k = (size - 1 for size in reversed(image.shape_kji))
-        message = (
-            f'The public CT has no reference, so a box has to say what to segment. Open "{path}", find the structure, '
-            'and give one box for each, in voxel indices with both ends included: --box "NAME=I0,J0,K0,I1,J1,K1" '
-            f"(I from 0 to {last_i}, J from 0 to {last_j}, K from 0 to {last_k})."
-        )
-        raise ConfigError(message)
-    structures = tuple(Structure(value, box.structure) for value, box in enumerate(boxes, start=1))
-    source = f"{origin.name}, {_size_text(image)}"
-    note = (
-        "The public CT has no reference. The simulated annotator copied the first pass of the foundation model, "
-        "so nothing here says how accurate the result is."
-    )
-    return DemoCase(image, structures, boxes, None, "none", source, origin.licence, (note,))
+    return DemoCase(phantom.image, phantom.structures, boxes, phantom.labels, "generated", source)
 
 
 def _size_text(image: Volume) -> str:

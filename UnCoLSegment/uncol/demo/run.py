@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +14,9 @@ import torch
 
 from uncol.core.config import Config
 from uncol.core.errors import CancelledError, ConfigError, DataError, OutputError
-from uncol.core.jobs import Progress, Report, Structure
+from uncol.core.jobs import Structure
 from uncol.core.model_folder import MODEL_FILE, SUMS_FILE, WEIGHTS_FILE
+from uncol.core.progress import Monitor
 from uncol.core.volume import SliceView, Volume, view_slices
 from uncol.data.cases import LabeledCase
 from uncol.data.io import check_writable, write_results
@@ -27,9 +28,7 @@ from uncol.demo.case import (
     DemoJob,
     annotate,
     find_case,
-    what_the_annotator_copies,
 )
-from uncol.demo.sample_data import CT_ABDOMEN, SampleSource
 from uncol.demo.scores import Scores, score
 from uncol.demo.story import DemoResults, result_document, tell_story
 from uncol.demo.suggestion import NextSlice, suggest_slice
@@ -40,7 +39,7 @@ from uncol.inference.result import Segmentation
 from uncol.inference.student import segment_with_model
 from uncol.models.checkpoints import Model
 from uncol.models.devices import select_device
-from uncol.pipelines.tasks import Document, Surroundings, with_choices
+from uncol.pipelines.tasks import Context, Document, with_choices
 from uncol.report.report import write_report
 from uncol.report.story import Method
 from uncol.training.setup import FineTuneSetup
@@ -63,16 +62,12 @@ _EXPECTED_S = {_GETTING: 2.0, _FIRST_PASS: 40.0, _LEARNING: 60.0, _SEGMENTING: 3
 """What the parts take for the generated image on two cores; fine-tuning in s per minute asked for."""
 
 
-def run_demo(
-    job: DemoJob, confirm: Callable[[str], bool], around: Surroundings, *, public_ct: SampleSource = CT_ABDOMEN
-) -> Document:
+def run_demo(job: DemoJob, context: Context) -> Document:
     """Run the whole story on one volume, and write a report with pictures, the volumes and the model.
 
     Args:
         job: What to do.
-        confirm: Asked before anything is downloaded.
-        around: Progress, cancellation, cache and foundation model.
-        public_ct: What `core.jobs.download` fetches.
+        context: Progress, cancellation, cache and foundation model.
 
     Returns:
         A JSON object: the folder `out`, the `report`, the scores by structure and method, `notes`.
@@ -83,38 +78,36 @@ def run_demo(
     """
     device = select_device(job.device)
     _check_folder(job)
-    parts = _Parts(around, {**_EXPECTED_S, _LEARNING: _EXPECTED_S[_LEARNING] * job.minutes})
+    monitor = context.monitor.cancelling_with(_CANCELLED)
+    parts = _Parts(monitor, {**_EXPECTED_S, _LEARNING: _EXPECTED_S[_LEARNING] * job.minutes})
     with _workshop(job.out) as workshop:
-        case = find_case(job, confirm, parts.start(_GETTING), around.should_stop, public_ct)
-        results = _work_through(job, case, device, workshop / MODEL_FOLDER, parts, around)
+        parts.start(_GETTING)
+        case = find_case(job)
+        results = _work_through(job, case, device, workshop / MODEL_FOLDER, parts, context)
         scores = _score(results, parts)
         parts.start(_WRITING)
         html = write_report(tell_story(results, scores, job.every))
-        parts.check_stop()
+        monitor.check()
         write_results(job.out, _volumes(results), {REPORT_FILE: html})
         _put_model(job.out, workshop)
-        if case.reference is None:
-            (job.out / REFERENCE_FILE).unlink(missing_ok=True)  # of an earlier demo on another image
     document = result_document(results, scores, parts.seconds())
     return {**document, "out": str(job.out), "report": str(job.out / REPORT_FILE)}
 
 
 def _work_through(
-    job: DemoJob, case: DemoCase, device: torch.device, model_folder: Path, parts: _Parts, around: Surroundings
+    job: DemoJob, case: DemoCase, device: torch.device, model_folder: Path, parts: _Parts, context: Context
 ) -> DemoResults:
     # The reference stands in for a person and for nothing else: it draws the boxes (in `case`), it is copied on the
     # annotated slices, and it scores the others at the end. No training, no choice and no suggestion sees more of it.
     view = view_slices(case.image, acquisition_plane(case.image))
     window = choose_window(case.image.voxels)  # one for all: the embeddings of the first pass serve the teacher again
-    teacher, cache = load_foundation_model(device, around.foundation), EmbeddingCache(around.cache)
+    teacher, cache = load_foundation_model(device, context.foundation), EmbeddingCache(context.cache)
 
-    report = parts.start(_FIRST_PASS)
-    found = segment_from_boxes(
-        case.image, case.boxes, teacher, cache, window=window, report=report, should_stop=around.should_stop
-    )
+    monitor = parts.start(_FIRST_PASS)
+    found = segment_from_boxes(case.image, case.boxes, teacher, cache, window=window, monitor=monitor)
     first_pass = _with_values(found, case.structures)
 
-    annotation = annotate(what_the_annotator_copies(case, first_pass.labels), case.structures, view, job.every)
+    annotation = annotate(case.reference, case.structures, view, job.every)
     interpolation = interpolate_shapes(annotation.labels, annotation.structures, view)
 
     config = with_choices(Config(), minutes=job.minutes, steps=None, seed=None)
@@ -128,11 +121,10 @@ def _work_through(
         teacher=teacher,
         cache=cache,
     )
-    model = _fine_tune(setup, model_folder, parts.start(_LEARNING), around)
+    model = _fine_tune(setup, model_folder, parts.start(_LEARNING))
     cache.trim()
 
-    report = parts.start(_SEGMENTING)
-    result = segment_with_model(case.image, model, device, report=report, should_stop=around.should_stop)
+    result = segment_with_model(case.image, model, device, parts.start(_SEGMENTING))
     return DemoResults(
         case=case,
         view=view,
@@ -153,9 +145,9 @@ def _with_values(found: Segmentation, structures: tuple[Structure, ...]) -> Segm
     return replace(found, labels=found.labels.with_voxels(table[found.labels.voxels]), structures=structures)
 
 
-def _fine_tune(setup: FineTuneSetup, folder: Path, report: Report, around: Surroundings) -> Model:
+def _fine_tune(setup: FineTuneSetup, folder: Path, monitor: Monitor) -> Model:
     try:
-        return fine_tune(setup, folder, report=report, should_stop=around.should_stop)
+        return fine_tune(setup, folder, monitor)
     except CancelledError as error:  # its text says how to resume, but the demo keeps no unfinished model
         raise CancelledError(_CANCELLED) from error
 
@@ -168,32 +160,32 @@ def _suggest(result: Segmentation, view: SliceView, annotation: Annotation) -> N
 
 
 def _score(results: DemoResults, parts: _Parts) -> Scores:
-    report = parts.start(_SCORING)
-    if results.case.reference is None:
-        return Scores({})
-
-    def before_each(done: int, count: int) -> None:
-        parts.check_stop()
-        report(Progress(_SCORING, done / count))
-
+    monitor = parts.start(_SCORING)
     predictions: dict[Method, Volume] = {
         "interpolation": results.interpolation,
         "first_pass": results.first_pass.labels,
         "fine_tuned": results.result.labels,
     }
     uncertainty = results.result.uncertainty
-    return score(predictions, uncertainty, results.case.reference, results.annotation, results.view, before_each)
+    return score(
+        predictions,
+        uncertainty,
+        results.case.reference,
+        results.annotation,
+        results.view,
+        lambda done, count: monitor.step(_SCORING, done / count),
+    )
 
 
 def _volumes(results: DemoResults) -> Mapping[str, Volume]:
-    volumes = {
+    return {
+        REFERENCE_FILE: results.case.reference,
         IMAGE_FILE: results.case.image,
         ANNOTATION_FILE: results.annotation.labels,
         FIRST_PASS_FILE: results.first_pass.labels,
         SEGMENTATION_FILE: results.result.labels,
         UNCERTAINTY_FILE: results.result.uncertainty,
     }
-    return volumes if results.case.reference is None else {REFERENCE_FILE: results.case.reference, **volumes}
 
 
 def _check_folder(job: DemoJob) -> None:
@@ -244,40 +236,23 @@ class _Parts:
     """Turns the progress of each part into that of the whole demo, and keeps the time.
 
     Args:
-        around: Who is told, and who may stop the work.
+        monitor: Hears of the whole.
         expected_s: What each part is expected to take, in order.
     """
 
-    def __init__(self, around: Surroundings, expected_s: Mapping[str, float]) -> None:
-        self._around, self._expected_s = around, expected_s
+    def __init__(self, monitor: Monitor, expected_s: Mapping[str, float]) -> None:
+        self._monitor, self._expected_s = monitor, expected_s
         self._started: dict[str, float] = {}
-        self._furthest = 0.0
 
-    def start(self, name: str) -> Report:
-        """End the part before and begin the next; return whom to tell of its progress."""
-        self.check_stop()
+    def start(self, name: str) -> Monitor:
+        """End the part before and begin the next; return who hears of its progress."""
         self._started[name] = time.monotonic()
         names = list(self._expected_s)
+        ends = np.cumsum([0.0, *self._expected_s.values()])
         place = names.index(name)
-        before, own, after = (
-            sum(self._expected_s[each] for each in part)
-            for part in (names[:place], names[place : place + 1], names[place + 1 :])
-        )
-
-        def tell(progress: Progress) -> None:
-            self._furthest = max(self._furthest, (before + own * progress.fraction) / (before + own + after))
-            left = progress.seconds_left
-            self._around.report(
-                replace(progress, fraction=self._furthest, seconds_left=None if left is None else left + after)
-            )
-
-        tell(Progress(name, 0.0))
-        return tell
-
-    def check_stop(self) -> None:
-        """Raise CancelledError when asked to stop."""
-        if self._around.should_stop():
-            raise CancelledError(_CANCELLED)
+        part = self._monitor.part(ends[place] / ends[-1], ends[place + 1] / ends[-1], ends[-1] - ends[place + 1])
+        part.step(name, 0.0)
+        return part
 
     def seconds(self) -> dict[str, float]:
         """Return what each part has taken; the last one ends now."""

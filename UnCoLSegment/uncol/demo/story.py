@@ -57,7 +57,6 @@ class DemoResults:
     def notes(self) -> list[str]:
         """Return every sentence that the user should read."""
         return [
-            *self.case.notes,
             *self.annotation.notes,
             *(f"First pass: {note}" for note in self.first_pass.notes),
             *self.model.card.training["notes"],
@@ -78,7 +77,7 @@ def tell_story(results: DemoResults, scores: Scores, every: int) -> Story:
         spacing_mm=view.spacing_mm,
         window=results.window,
         structures=results.annotation.structures,
-        reference=first_pass if case.reference is None else view.stack_from(case.reference.voxels),
+        reference=view.stack_from(case.reference.voxels),
         result=view.stack_from(results.result.labels.voxels),
         uncertainty=view.stack_from(results.result.uncertainty.voxels),
         annotated_slices=tuple(sorted(view.stack_index(each, count) for each in results.annotation.slices.indices)),
@@ -197,7 +196,7 @@ def _provenance(results: DemoResults) -> Provenance:
     taught = training["generalized_teacher"] is not None
     role = "made the first pass and was a teacher" if taught else "made the first pass"
     return Provenance(
-        data_source=f"{results.case.source}. {results.case.terms}".rstrip(". "),
+        data_source=results.case.source,
         reference=results.case.reference_kind,
         seed=training["seed"],
         steps=training["steps"],

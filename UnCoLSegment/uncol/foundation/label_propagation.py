@@ -15,13 +15,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from uncol.core.progress import Phase
 from uncol.data.shape_interpolation import ShapeInterpolation, complete_slices
 from uncol.data.transforms import resize_image
 from uncol.evaluation.metrics import dice
@@ -40,17 +40,6 @@ _WHOLE_STEP = 4
 """Of a case that is annotated as a whole, every n-th slice is voted on to score the sources."""
 _EDGE_SOFTNESS = 0.5
 """Width of the interpolated contour's edge, in pixels of the image."""
-
-
-class Watch(Protocol):
-    """Told before every slice that the teacher is asked about."""
-
-    def __call__(self) -> None:
-        """Tell progress, and raise to stop."""
-
-    @property
-    def time_is_up(self) -> bool:
-        """Whether asking has used its part of the time; what was not asked until then has no vote."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +119,7 @@ class CaseVotes:
         """Whether every slice is annotated."""
         return len(self.annotated) == len(self._labels)
 
-    def carry_and_score(self, watch: Watch) -> tuple[list[list[list[float]]], list[list[list[float]]]]:
+    def carry_and_score(self, phase: Phase) -> tuple[list[list[list[float]]], list[list[list[float]]]]:
         """Carry annotated structures on, and vote on annotated slices as if nobody had annotated them.
 
         What a box is worth is tried out first: it decides how much every later answer counts.
@@ -141,10 +130,10 @@ class CaseVotes:
         near: list[list[list[float]]] = [[[], [], [], []] for _ in self._structures]
         far: list[list[list[float]]] = [[[], [], [], []] for _ in self._structures]
         for index in self.annotated[:: _WHOLE_STEP if self.is_whole else 1]:
-            if watch.time_is_up:
+            if phase.time_is_up:
                 break
-            self._score_asked(index, near, far, watch)
-        self._carry_from_annotated(watch)
+            self._score_asked(index, near, far, phase)
+        self._carry_from_annotated(phase)
         for structure in self._structures:
             near[structure][FORWARD] = near[structure][BACKWARD] = near[structure][CONTOUR]
             for index in self.annotated:
@@ -224,7 +213,7 @@ class CaseVotes:
         yield FORWARD, range(start + 1, last + 1)
         yield BACKWARD, range(start - 1, first - 1, -1)
 
-    def _carry_from_annotated(self, watch: Watch) -> None:
+    def _carry_from_annotated(self, phase: Phase) -> None:
         """Carry every annotated structure both ways, up to and including the next annotated slice.
 
         The nearest slices come first, for all structures alike: where time is short, the far ones go without a vote.
@@ -233,7 +222,7 @@ class CaseVotes:
         if self.is_whole:
             return
         chains = [
-            self._carry(start, structure, source, indices, watch)
+            self._carry(start, structure, source, indices, phase)
             for start in self.annotated
             for structure in self._structures
             if self.shows(start, structure)
@@ -241,18 +230,18 @@ class CaseVotes:
         ]
         while chains:
             for chain in chains.copy():
-                if watch.time_is_up:
+                if phase.time_is_up:
                     return
                 if next(chain, None) is None:
                     chains.remove(chain)
 
-    def _carry(self, start: int, structure: int, source: int, indices: range, watch: Watch) -> Iterator[int]:
+    def _carry(self, start: int, structure: int, source: int, indices: range, phase: Phase) -> Iterator[int]:
         """Carry one structure one way, and yield slice after slice."""
         begin = known(self.prompted, start, self._labels[start] == structure + 1)
         if begin is None:
             return
         limits = whole_frame(self.prompted)
-        for index, answer in carry(self.prompted, begin, indices, limits, self._step_margin, watch):
+        for index, answer in carry(self.prompted, begin, indices, limits, self._step_margin, phase):
             self._keep(index, structure, source, answer.probability)
             yield index
         self.decided[list(indices), structure, source] = True
@@ -276,7 +265,7 @@ class CaseVotes:
         ]
 
     def _score_asked(
-        self, index: int, near: list[list[list[float]]], far: list[list[list[float]]], watch: Watch
+        self, index: int, near: list[list[list[float]]], far: list[list[list[float]]], phase: Phase
     ) -> None:
         """Ask about an annotated slice with the boxes of its own contours and of those interpolated without it."""
         asked: list[tuple[list[float], int, PixelBox]] = []
@@ -289,7 +278,7 @@ class CaseVotes:
             elif self._is_inner(index):
                 far[structure][CONTOUR].append(0.0)
         if asked:
-            watch()
+            phase.step()
             answers = self._ask(index, [box for _, _, box in asked])
             for (scores, structure, _), answer in zip(asked, answers, strict=True):
                 scores.append(dice(answer > INSIDE, self._truth(index, structure)))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from uncol.core.progress import Phase
 from uncol.data.transforms import resize_image
 from uncol.foundation.boxes import PixelBox, box_of_mask, grow_box, mask_of_box, scale_box
 from uncol.foundation.embeddings import PromptableStack
@@ -86,7 +87,7 @@ def carry(
     indices: Iterable[int],
     limits: PixelBox,
     margin: float,
-    before_slice: Callable[[], None],
+    phase: Phase,
 ) -> Iterator[tuple[int, Answer]]:
     """Yield the structure in slice after slice, until it ends.
 
@@ -99,11 +100,11 @@ def carry(
         indices: Neighboring slices in the order in which it is carried.
         limits: Where the structure can be, in the teacher's frame.
         margin: Pixels of that frame.
-        before_slice: Called before every slice, to tell progress and to stop.
+        phase: Told before every slice.
     """
     previous = start
     for index in indices:
-        before_slice()
+        phase.step()
         box = grow_box(box_of_mask(previous.mask), margin, limits)
         answer = ask(prompted, index, box, grow_box(box, margin, limits))
         if answer is None or _has_ended(answer, previous, start):

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from uncol.core.errors import CancelledError, DataError
-from uncol.core.jobs import Box, Progress, Report, ShouldStop, Structure, ignore_progress, never_stop
+from uncol.core.errors import DataError
+from uncol.core.jobs import Box, Structure
+from uncol.core.progress import UNWATCHED, Monitor, Phase
 from uncol.core.volume import Plane, SliceView, Volume, view_slices
 from uncol.data.cases import class_indices
 from uncol.data.transforms import choose_window, resize_image
@@ -56,8 +57,7 @@ def segment_from_boxes(
     cache: EmbeddingCache,
     *,
     window: tuple[float, float] | None = None,
-    report: Report = ignore_progress,
-    should_stop: ShouldStop = never_stop,
+    monitor: Monitor = UNWATCHED,
 ) -> Segmentation:
     """Segment one structure per 3D box.
 
@@ -66,7 +66,7 @@ def segment_from_boxes(
 
     Raises:
         DataError: If a box reaches beyond the image.
-        CancelledError: If `should_stop` says so.
+        CancelledError: If the monitor says so.
     """
     structures = tuple(Structure(value, box.structure) for value, box in enumerate(boxes, start=1))
     for box in boxes:
@@ -75,8 +75,9 @@ def segment_from_boxes(
     found: list[SliceProbability] = []
     for number, box in enumerate(boxes):
         slices, limits = _box_in_scene(box, image, scene)
-        follow = _Watch(f"Segmenting {box.structure}", number, len(boxes), len(slices), report, should_stop)
-        found.append(_segment_in_box(scene, slices, limits, follow))
+        part = monitor.part(number / len(boxes), (number + 1) / len(boxes))
+        phase = part.phase(f"Segmenting {box.structure}", len(slices))
+        found.append(_segment_in_box(scene, slices, limits, phase))
     return _assemble(image, scene, structures, found)
 
 
@@ -89,8 +90,7 @@ def segment_from_labels(
     *,
     plane: Plane,
     window: tuple[float, float] | None = None,
-    report: Report = ignore_progress,
-    should_stop: ShouldStop = never_stop,
+    monitor: Monitor = UNWATCHED,
 ) -> Segmentation:
     """Segment between and beyond a few annotated slices, which stay as they are.
 
@@ -99,7 +99,7 @@ def segment_from_labels(
 
     Raises:
         DataError: If no slice is completely annotated.
-        CancelledError: If `should_stop` says so.
+        CancelledError: If the monitor says so.
     """
     known = class_indices(labels.voxels, structures)
     scene = _look_at(image, plane, window or choose_window(image.voxels, known), teacher, cache)
@@ -108,12 +108,10 @@ def segment_from_labels(
     if not votes.annotated:
         message = "No slice is completely annotated. Annotate at least one whole slice, or give a box instead."
         raise DataError(message)
-    watch = _Watch("Carrying annotated slices on", 0, 1, 3 * len(structures) * len(classes), report, should_stop)
-    dice_of = SourceDice.of_scores(*votes.carry_and_score(watch))
-    watch.start("Asking between annotated slices", len(classes))
+    carrying = monitor.phase("Carrying annotated slices on", 3 * len(structures) * len(classes))
+    dice_of = SourceDice.of_scores(*votes.carry_and_score(carrying))
     builder = SegmentationBuilder(image, scene.view, tuple(structures))
-    for index in range(len(classes)):
-        watch()
+    for index in monitor.each(range(len(classes)), "Asking between annotated slices"):
         if index in votes.annotated:
             builder.put_known(index, classes[index])
             continue
@@ -128,31 +126,6 @@ def _ask_with_contours(votes: CaseVotes, index: int, structure_count: int) -> No
         contour = votes.contour(index, structure)
         if contour is not None:
             votes.ask_with_mask(index, structure, contour)
-
-
-@dataclass
-class _Watch:
-    """Counts slices of one structure for the progress, and stops the work when asked."""
-
-    phase: str
-    part: int
-    parts: int
-    slices: int
-    report: Report
-    should_stop: ShouldStop
-    done: int = 0
-    time_is_up: bool = False
-
-    def start(self, phase: str, slices: int) -> None:
-        self.phase, self.slices, self.done = phase, slices, 0
-
-    def __call__(self) -> None:
-        if self.should_stop():
-            message = "Segmentation was cancelled; nothing was written."
-            raise CancelledError(message)
-        self.done += 1
-        within = min(1.0, self.done / max(1, self.slices))
-        self.report(Progress(self.phase, (self.part + within) / self.parts))
 
 
 def _look_at(
@@ -186,10 +159,10 @@ def _box_in_scene(box: Box, image: Volume, scene: _Scene) -> tuple[range, PixelB
     return range(int(slices[0]), int(slices[-1]) + 1), scaled
 
 
-def _segment_in_box(scene: _Scene, slices: range, limits: PixelBox, watch: _Watch) -> SliceProbability:
+def _segment_in_box(scene: _Scene, slices: range, limits: PixelBox, phase: Phase) -> SliceProbability:
     best_index, best, best_score = -1, None, -1.0
     for index in np.unique(np.linspace(slices[0], slices[-1], _SEED_CANDIDATES + 2).round().astype(int)[1:-1]):
-        watch()
+        phase.step()
         answer = ask(scene.prompted, int(index), limits, limits)
         score = 0.0 if answer is None else answer.quality * box_overlap(box_of_mask(answer.mask), limits)
         if answer is not None and score > best_score:
@@ -198,7 +171,7 @@ def _segment_in_box(scene: _Scene, slices: range, limits: PixelBox, watch: _Watc
         return {}
     found = {best_index: _as_bytes(best.probability)}
     for way in (range(best_index + 1, slices.stop), range(best_index - 1, slices.start - 1, -1)):
-        for index, answer in carry(scene.prompted, best, way, limits, scene.margin_pixels, watch):
+        for index, answer in carry(scene.prompted, best, way, limits, scene.margin_pixels, phase):
             found[index] = _as_bytes(answer.probability)
     return found
 

@@ -10,14 +10,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from uncol.core.errors import CancelledError
-from uncol.core.jobs import Progress, Report, ShouldStop, ignore_progress, never_stop
+from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import SliceView, Volume, view_slices
 from uncol.data.patch_dataset import in_student_frame
 from uncol.data.transforms import SliceFrame, apply_window, neighbor_offsets, resize_image, with_neighbors
@@ -34,20 +32,18 @@ def segment_with_model(
     image: Volume,
     model: Model,
     device: torch.device,
-    *,
-    report: Report = ignore_progress,
-    should_stop: ShouldStop = never_stop,
+    monitor: Monitor = UNWATCHED,
 ) -> Segmentation:
     """Segment a volume of any spacing, orientation and size with a trained student.
 
     Raises:
-        CancelledError: If `should_stop` says so; nothing is written then.
+        CancelledError: If the monitor says so.
     """
     view = view_slices(image, model.card.plane)
     builder = SegmentationBuilder(image, view, model.card.structures)
     notes: list[str] = []
 
-    work = _Work(image, view, model, builder, report, should_stop)
+    work = _Work(image, view, model, builder, monitor)
     if model.card.config.student.dims == 3:
         with_memory_fallback(work.by_windows, device, _WINDOWS_AT_ONCE[device.type], notes.append)
     else:
@@ -62,40 +58,29 @@ class _Work:
     view: SliceView
     model: Model
     builder: SegmentationBuilder
-    report: Report
-    should_stop: ShouldStop
+    monitor: Monitor
 
     def by_slices(self, place: torch.device, slices_at_once: int) -> None:
         student = self.model.student.to(place).to(memory_format=memory_format(2))
         inputs = SliceInputs(self.image, self.view, self.model.card)
         for indices in _batches(len(inputs), slices_at_once):
-            self._check_stop()
+            self.monitor.step("Segmenting", indices[0] / len(inputs))
             for index, probabilities in zip(indices, predict(student, inputs.of(indices), place), strict=True):
                 self.builder.put(index, inputs.to_native(probabilities))
-            self.report(Progress("Segmenting", (indices[-1] + 1) / len(inputs)))
 
     def by_windows(self, place: torch.device, windows_at_once: int) -> None:
         card = self.model.card
         grey = torch.from_numpy(np.ascontiguousarray(self.view.stack_from(self.image.voxels), dtype=np.float32))
         prepared = in_student_frame(grey, self.view.spacing_mm, (card.slice_mm, card.pixel_mm), card.window)
         patch = card.config.data.patch_vox
-        windows, done = window_count(prepared.shape, patch), count(step=windows_at_once)
-
-        def watch() -> None:
-            self._check_stop()
-            self.report(Progress("Segmenting", min(1.0, next(done) / windows)))
+        phase = self.monitor.phase("Segmenting", -(-window_count(prepared.shape, patch) // windows_at_once))
 
         student = self.model.student.to(place).to(memory_format=memory_format(3))
         whole = predict_volume(
-            student, prepared[None, None], patch, place, windows_at_once=windows_at_once, before_windows=watch
+            student, prepared[None, None], patch, place, windows_at_once=windows_at_once, before_windows=phase.step
         )
         for index in range(len(grey)):
             self.builder.put(index, _native_slice(whole, index, grey.shape))
-
-    def _check_stop(self) -> None:
-        if self.should_stop():
-            message = "Segmentation was cancelled; nothing was written."
-            raise CancelledError(message)
 
 
 class SliceInputs:

@@ -15,9 +15,10 @@ import torch
 from uncol import __version__
 from uncol.core.config import Config
 from uncol.core.errors import CheckpointError, ConfigError, DataError
-from uncol.core.jobs import AnnotatedSlices, FineTuneJob, Progress, Report, SegmentJob, ShouldStop, Structure
+from uncol.core.jobs import AnnotatedSlices, FineTuneJob, SegmentJob, Structure
 from uncol.core.methods import MODEL_METHODS, find_method
 from uncol.core.model_folder import DISCLAIMER, MODEL_FILE
+from uncol.core.progress import Monitor, Progress
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.annotations import annotated_structures, annotation_plane, keep_annotated
 from uncol.data.cases import LabeledCase
@@ -51,12 +52,11 @@ Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Context:
     """What a piece of work needs beside its job.
 
     Attributes:
-        report: Told about progress.
-        should_stop: Asked whether to stop.
+        monitor: Told about progress, and asked whether to stop.
         cache: Folder for the foundation model's embeddings, or None.
         foundation: Which foundation model, and its weights.
         load_model: Gives the model of a folder; a long-lived process keeps the last one.
@@ -64,8 +64,7 @@ class Surroundings:
         preview: What to show while a model is being trained, or None.
     """
 
-    report: Report
-    should_stop: ShouldStop
+    monitor: Monitor
     cache: Path | None
     foundation: FoundationModel = LITE_MEDSAM
     load_model: Callable[[Path], Model] = field(default=load_model)
@@ -73,71 +72,72 @@ class Surroundings:
     preview: PreviewOrder | None = None
 
 
-def run_segment(job: SegmentJob, around: Surroundings) -> Document:
+def run_segment(job: SegmentJob, context: Context) -> Document:
     """Segment an image and write labels, uncertainty and a report; return the report.
 
     Raises:
         UncolError: If an input cannot be used or the output cannot be written.
     """
-    result, document = segment_image(job, around)
-    around.report(Progress("Writing the results", 1.0))
+    result, document = segment_image(job, context)
+    context.monitor.report(Progress("Writing the results", 1.0))
     _write_segmentation(job.out, result, document)
     return {**document, "out": str(job.out)}
 
 
-def segment_image(job: SegmentJob, around: Surroundings) -> tuple[Segmentation, Document]:
+def segment_image(job: SegmentJob, context: Context) -> tuple[Segmentation, Document]:
     """Segment an image; return the segmentation and the report about it, without writing anything.
 
     Raises:
         UncolError: If an input cannot be used or results could not be written to the job's folder later.
     """
     started = time.monotonic()
+    monitor = context.monitor.cancelling_with("Segmentation was cancelled; nothing was written.")
     device = select_device(job.device)
     check_writable(job.out)
-    around.report(Progress("Reading the image", 0.0))
+    context.monitor.report(Progress("Reading the image", 0.0))
     image = read_image(job.image)
     if job.model is not None:
-        model = around.load_model(job.model)
-        result = segment_with_model(image, model, device, report=around.report, should_stop=around.should_stop)
+        model = context.load_model(job.model)
+        result = segment_with_model(image, model, device, monitor)
         source: Document = {"model": job.model.name, "training": _summary(model)}
     else:
-        teacher = around.load_teacher(device, around.foundation)
-        result = _segment_without_model(job, image, teacher, around)
-        source = {"foundation_model": {"name": teacher.name, "license": around.foundation.license}}
+        teacher = context.load_teacher(device, context.foundation)
+        result = _segment_without_model(job, image, teacher, context.cache, monitor)
+        source = {"foundation_model": {"name": teacher.name, "license": context.foundation.license}}
     return result, _segmentation_report(image, result, source, device, time.monotonic() - started)
 
 
-def run_fine_tune(job: FineTuneJob, config: Config, around: Surroundings) -> Document:
+def run_fine_tune(job: FineTuneJob, config: Config, context: Context) -> Document:
     """Train a model from files, write it and, if wanted, its proposal; return what there is to tell of both.
 
     Raises:
         UncolError: If an input cannot be used or the output cannot be written.
     """
     if job.proposal is None:
-        return {"out": str(job.out), **_summary(train_model(job, config, around))}
+        return {"out": str(job.out), **_summary(train_model(job, config, context))}
     check_writable(job.proposal)
-    model, proposal, report = train_and_propose(job, config, around)
+    model, proposal, report = train_and_propose(job, config, context)
     _write_segmentation(job.proposal, proposal, report)
     told = {"out": str(job.proposal), **{name: report[name] for name in ("by_both_teachers", "structures", "notes")}}
     return {"out": str(job.out), **_summary(model), "proposal": told}
 
 
-def train_model(job: FineTuneJob, config: Config, around: Surroundings) -> Model:
+def train_model(job: FineTuneJob, config: Config, context: Context) -> Model:
     """Train a model from files, write it, and return it.
 
     Raises:
         UncolError: If an input cannot be used or the output cannot be written.
     """
-    return finish_run(_train(job, config, around))
+    return finish_run(_train(job, config, context))
 
 
-def train_and_propose(job: FineTuneJob, config: Config, around: Surroundings) -> tuple[Model, Segmentation, Document]:
+def train_and_propose(job: FineTuneJob, config: Config, context: Context) -> tuple[Model, Segmentation, Document]:
     """Train a model from files and write it; return it with what is proposed for the first case, and a report on that.
 
     Raises:
         UncolError: If an input cannot be used or the output cannot be written.
     """
-    run = _train(job, config, around)
+    run = _train(job, config, context)
     started = time.monotonic()
     proposal = propose(run)
     model = finish_run(run)
@@ -151,11 +151,11 @@ def train_and_propose(job: FineTuneJob, config: Config, around: Surroundings) ->
     return model, found, _segmentation_report(run.setup.cases[0].image, found, source, run.device, seconds)
 
 
-def _train(job: FineTuneJob, config: Config, around: Surroundings) -> Run:
+def _train(job: FineTuneJob, config: Config, context: Context) -> Run:
     device = select_device(job.device)
     _check_model_folder(job)
     check_writable(job.out)
-    around.report(Progress("Reading the images", 0.0))
+    context.monitor.report(Progress("Reading the images", 0.0))
     cases = [
         _read_case(case.image, case.labels, _slices_of_case(job.annotated_slices, number))
         for number, case in enumerate(job.cases, start=1)
@@ -168,14 +168,14 @@ def _train(job: FineTuneJob, config: Config, around: Surroundings) -> Run:
         plane=annotation_plane(cases, _slices_of_case(job.annotated_slices, 1)),
         config=config,
         device=device,
-        teacher=_teacher_if_any(config, device, around),
-        cache=EmbeddingCache(around.cache),
-        base=around.load_model(job.base) if job.base else None,
+        teacher=_teacher_if_any(config, device, context),
+        cache=EmbeddingCache(context.cache),
+        base=context.load_model(job.base) if job.base else None,
     )
-    order = around.preview
-    preview = None if order is None else Preview(order, setup, job.out, around.report, around.should_stop)
-    report = preview or around.report
-    run = train(setup, job.out, resume=job.resume, report=report, should_stop=around.should_stop)
+    order = context.preview
+    preview = None if order is None else Preview(order, setup, job.out, context.monitor)
+    monitor = context.monitor if preview is None else replace(context.monitor, report=preview)
+    run = train(setup, job.out, monitor, resume=job.resume)
     if preview is not None:
         preview.end()
     setup.cache.trim()
@@ -213,13 +213,11 @@ def _write_segmentation(out: Path, result: Segmentation, report: Document) -> No
 
 
 def _segment_without_model(
-    job: SegmentJob, image: Volume, teacher: GeneralizedTeacher, around: Surroundings
+    job: SegmentJob, image: Volume, teacher: GeneralizedTeacher, cache_folder: Path | None, monitor: Monitor
 ) -> Segmentation:
-    cache = EmbeddingCache(around.cache)
+    cache = EmbeddingCache(cache_folder)
     if job.labels is None:
-        result = segment_from_boxes(
-            image, job.boxes, teacher, cache, report=around.report, should_stop=around.should_stop
-        )
+        result = segment_from_boxes(image, job.boxes, teacher, cache, monitor=monitor)
     else:
         case = _read_case(job.image, job.labels, job.annotated_slices, image)
         structures = annotated_structures([case.labels], job.structures)
@@ -230,8 +228,7 @@ def _segment_without_model(
             teacher,
             cache,
             plane=annotation_plane([case], job.annotated_slices),
-            report=around.report,
-            should_stop=around.should_stop,
+            monitor=monitor,
         )
     cache.trim()
     return result
@@ -249,10 +246,10 @@ def _slices_of_case(annotated: Sequence[AnnotatedSlices], number: int) -> list[A
     return [each for each in annotated if each.case in (None, number)]
 
 
-def _teacher_if_any(config: Config, device: torch.device, around: Surroundings) -> GeneralizedTeacher | None:
+def _teacher_if_any(config: Config, device: torch.device, context: Context) -> GeneralizedTeacher | None:
     if not (config.teachers.generalized and find_method(config.method).generalized):
         return None
-    return around.load_teacher(device, around.foundation)
+    return context.load_teacher(device, context.foundation)
 
 
 def _check_model_folder(job: FineTuneJob) -> None:

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from scipy.ndimage import label as connected_components
 from torch import Tensor
 
+from uncol.core.progress import Phase
 from uncol.data.cases import Pool, SliceAddress, SliceStack
 from uncol.data.transforms import resize_image
 from uncol.foundation.embeddings import PromptableStack
-from uncol.foundation.label_propagation import CONTOUR, LEAST_MASK_PIXELS, SHAPE, CaseVotes, SourceDice, Watch
+from uncol.foundation.label_propagation import CONTOUR, LEAST_MASK_PIXELS, SHAPE, CaseVotes, SourceDice
 from uncol.inference.result import with_background
 from uncol.inference.uncertainty import normalized_entropy
 
@@ -91,13 +92,13 @@ class GeneralizedOpinions:
         self._probabilities: list[Tensor] = []
         self._deserved: list[Tensor] = []
 
-    def carry_and_score(self, watch: Watch) -> None:
+    def carry_and_score(self, phase: Phase) -> None:
         """Carry annotated slices on, and score every source of votes on annotated slices.
 
         A gap of a case that is annotated as a whole is one slice, and its many scores say little about wider gaps:
         a structure that was tried in another case is scored without them.
         """
-        scored = [(case.is_whole, *case.carry_and_score(watch)) for case in self.cases]
+        scored = [(case.is_whole, *case.carry_and_score(phase)) for case in self.cases]
         pooled = [
             _pooled([(is_whole, near[structure], far[structure]) for is_whole, near, far in scored])
             for structure in range(self.structure_count)
@@ -137,7 +138,7 @@ class GeneralizedOpinions:
         """How many slices are asked about in cases without annotated slices: nothing was carried through them."""
         return sum(not self.cases[each.case].annotated for each in self.slices)
 
-    def score_prompts(self, specialized: Probabilities, slices: Sequence[SliceAddress], watch: Watch) -> None:
+    def score_prompts(self, specialized: Probabilities, slices: Sequence[SliceAddress], phase: Phase) -> None:
         """Score the answers to the specialized teacher's masks in slices that it did not learn from.
 
         That is what the generalized teacher is worth in cases without any annotation. Where every case has some
@@ -147,8 +148,8 @@ class GeneralizedOpinions:
             return
         scores: list[list[float]] = [[] for _ in range(self.structure_count)]
         for address in slices[:: -(-len(slices) // _MOST_SCORED) or 1]:
-            watch()
-            if watch.time_is_up:
+            phase.step()
+            if phase.time_is_up:
                 break
             learned = specialized([address])[0]
             for structure, found in enumerate(scores):
@@ -164,19 +165,19 @@ class GeneralizedOpinions:
         return all(each.is_whole or not each.annotated for each in self.cases)
 
     def prompt(
-        self, specialized: Probabilities | None, watch: Watch, specialized_reliability: Tensor | None = None
+        self, specialized: Probabilities | None, phase: Phase, specialized_reliability: Tensor | None = None
     ) -> None:
         """Ask about every unannotated slice between annotated ones, then count the votes.
 
         Args:
             specialized: The specialized teacher; None prompts from interpolated contours only.
-            watch: Called before every slice, to tell progress and to stop.
+            phase: Told before every slice; ends early when its time is up.
             specialized_reliability: How much of its certainty it deserves (C,); None takes all of it.
         """
         deserves = torch.ones(self.structure_count + 1) if specialized_reliability is None else specialized_reliability
         for address in self.slices:
-            watch()
-            if watch.time_is_up:
+            phase.step()
+            if phase.time_is_up:
                 break
             self._ask_about(address, specialized, deserves)
         self.count_votes()

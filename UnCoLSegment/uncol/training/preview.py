@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 
 from uncol.core.errors import CancelledError, UncolError
-from uncol.core.jobs import Progress, Report, ShouldStop
 from uncol.core.model_folder import CHECKPOINT_FILE
+from uncol.core.progress import Monitor, Progress
 from uncol.core.volume import Volume
 from uncol.inference.student import segment_with_model
 from uncol.models.checkpoints import Model, build_student, load_checkpoint
@@ -50,22 +50,18 @@ class Preview:
         order: What is wanted.
         setup: What the run starts from.
         out: Where the run writes its checkpoints.
-        report: Told about the progress.
-        should_stop: Asked at every slice.
+        monitor: Told about the progress, and asked at every slice.
     """
 
-    def __init__(
-        self, order: PreviewOrder, setup: FineTuneSetup, out: Path, report: Report, should_stop: ShouldStop
-    ) -> None:
-        self._order, self._setup, self._out = order, setup, out
-        self._report, self._should_stop = report, should_stop
+    def __init__(self, order: PreviewOrder, setup: FineTuneSetup, out: Path, monitor: Monitor) -> None:
+        self._order, self._setup, self._out, self._monitor = order, setup, out, monitor
         self._shown_checkpoint: float | None = None
         self._last_look = time.monotonic()
         self._has_given_up = False
 
     def __call__(self, progress: Progress) -> None:
         """Hand on the progress, then look if it is time and there is something new."""
-        self._report(progress)
+        self._monitor.report(progress)
         if self._has_given_up or not progress.step or time.monotonic() - self._last_look < self._order.every_s:
             return
         checkpoint = self._out / CHECKPOINT_FILE
@@ -84,16 +80,15 @@ class Preview:
         deadline = time.monotonic() + _LARGEST_PART * self._order.every_s
 
         def is_too_late() -> bool:
-            return self._should_stop() or time.monotonic() > deadline
+            return self._monitor.should_stop() or time.monotonic() > deadline
 
         try:
-            result = segment_with_model(
-                self._setup.cases[0].image, self._model(), self._setup.device, should_stop=is_too_late
-            )
+            monitor = Monitor(should_stop=is_too_late)
+            result = segment_with_model(self._setup.cases[0].image, self._model(), self._setup.device, monitor)
             self._order.show(result.labels)
         except CancelledError:
             self._has_given_up = True
-            if not self._should_stop():
+            if not self._monitor.should_stop():
                 _log.warning("Previews would take too much of the training's time here; it goes on without them.")
         except UncolError as error:
             self._has_given_up = True

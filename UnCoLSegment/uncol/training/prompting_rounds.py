@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor
 
+from uncol.core.progress import Monitor, Phase
 from uncol.data.cases import SliceAddress
-from uncol.training.asking import SliceWatch
 from uncol.training.generalized_teacher import GeneralizedOpinions, Probabilities
 
 _STUDENTS_OWN_S = 60.0
@@ -25,7 +25,7 @@ class TeacherTurns:
         opinions: What it is asked for.
         rounds: How often in stage 2 it is prompted anew.
         total_s: Seconds of the whole run; None where steps are counted, so that a turn takes as long as it takes.
-        check: Told what is being asked and the part of it that is done; raises to stop.
+        monitor: Told what is being asked and the part of it that is done.
         notes: The notes of the run; what there was no time for is added.
     """
 
@@ -34,11 +34,11 @@ class TeacherTurns:
         opinions: GeneralizedOpinions,
         rounds: int,
         total_s: float | None,
-        check: Callable[[str, float], None],
+        monitor: Monitor,
         notes: list[str],
     ) -> None:
         self._opinions, self._rounds, self._total_s = opinions, rounds, total_s
-        self._check, self._notes = check, notes
+        self._monitor, self._notes = monitor, notes
         self.rounds_done = 0
         self.elapsed_s = 0.0
         """Seconds that its turns have taken."""
@@ -50,14 +50,14 @@ class TeacherTurns:
     def carry_annotated(self) -> float:
         """Let it carry annotated slices on, and return the seconds that its next turn will want; 0 without a budget."""
         opinions = self._opinions
-        phase = "Carrying annotated slices on with the foundation model"
-        watch = SliceWatch(self._check, phase, opinions.calls_to_carry, self._seconds_left(_CARRY_PART))
-        opinions.carry_and_score(watch)
-        self._end_turn(watch, "carry all annotated slices on with the foundation model")
+        name = "Carrying annotated slices on with the foundation model"
+        phase = self._monitor.phase(name, opinions.calls_to_carry, self._seconds_left(_CARRY_PART))
+        opinions.carry_and_score(phase)
+        self._end_turn(phase, "carry all annotated slices on with the foundation model")
         left = self._seconds_left(_LARGEST_PART)
         if left is None:
             return 0.0
-        answer_s, encode_s = watch.pause_s(0.25), watch.pause_s(1 - 1 / (4 * opinions.structure_count))
+        answer_s, encode_s = phase.step_s(0.25), phase.step_s(1 - 1 / (4 * opinions.structure_count))
         return min(left, opinions.calls_to_prompt * answer_s + opinions.unseen_slices * encode_s)
 
     def score_prompts(
@@ -70,10 +70,10 @@ class TeacherTurns:
             held_out: The slices.
             spare_s: Seconds that the run can spare; None where steps are counted.
         """
-        phase = "Trying the foundation model on annotated slices"
-        watch = SliceWatch(self._check, phase, len(held_out), self._seconds_left(_LARGEST_PART, spare_s))
-        self._opinions.score_prompts(specialized, held_out, watch)
-        self.elapsed_s += watch.elapsed_s
+        name = "Trying the foundation model on annotated slices"
+        phase = self._monitor.phase(name, len(held_out), self._seconds_left(_LARGEST_PART, spare_s))
+        self._opinions.score_prompts(specialized, held_out, phase)
+        self.elapsed_s += phase.elapsed_s
 
     def prompt(self, specialized: Probabilities, specialized_reliability: Tensor, spare_s: float | None) -> None:
         """Carry out a round: ask about every unannotated slice, with fresh boxes.
@@ -83,10 +83,10 @@ class TeacherTurns:
             specialized_reliability: How much of its certainty it deserves (C,).
             spare_s: Seconds that the run can spare; None where steps are counted.
         """
-        phase = f"Asking the foundation model (round {self.rounds_done + 1})"
-        watch = SliceWatch(self._check, phase, len(self._opinions.slices), self._seconds_left(_LARGEST_PART, spare_s))
-        self._opinions.prompt(specialized, watch, specialized_reliability)
-        self._end_turn(watch, "ask the foundation model about all other slices")
+        name = f"Asking the foundation model (round {self.rounds_done + 1})"
+        phase = self._monitor.phase(name, len(self._opinions.slices), self._seconds_left(_LARGEST_PART, spare_s))
+        self._opinions.prompt(specialized, phase, specialized_reliability)
+        self._end_turn(phase, "ask the foundation model about all other slices")
         self.rounds_done += 1
 
     def go_on(self, rounds_done: int, elapsed_s: float) -> None:
@@ -102,9 +102,9 @@ class TeacherTurns:
         left = max(0.0, part * (self._total_s - _STUDENTS_OWN_S) - self.elapsed_s)
         return left if spare_s is None else min(left, spare_s)
 
-    def _end_turn(self, watch: SliceWatch, task: str) -> None:
-        self.elapsed_s += watch.elapsed_s
-        if watch.time_is_up:
+    def _end_turn(self, phase: Phase, task: str) -> None:
+        self.elapsed_s += phase.elapsed_s
+        if phase.time_is_up:
             self._notes.append(
                 f"There was no time to {task}, so the model learned less from slices that nobody annotated. "
                 "Give more minutes."

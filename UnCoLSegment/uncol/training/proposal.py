@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 
-from uncol.core.jobs import Progress
 from uncol.data.cases import SliceAddress
 from uncol.inference.predict import predict
 from uncol.inference.result import Segmentation, SegmentationBuilder
@@ -49,8 +48,7 @@ def propose(run: Run) -> Proposal:
     rows, columns = stack.images.shape[1:]
     deserved = run.specialized_reliability if run.held_out_dice else torch.ones_like(run.specialized_reliability)
     builder = SegmentationBuilder(run.setup.cases[0].image, stack.view, model.card.structures)
-    for index in range(len(stack.images)):
-        run.check_stop("Segmenting", index / len(stack.images))
+    for index in run.monitor.each(range(len(stack.images)), "Segmenting"):
         address = SliceAddress(0, index)
         specialized = predict(model.student, run.pool.inputs([address]), run.device)
         fused = fuse_votes(run, [address], specialized, deserved, _EVERY_VOXEL)
@@ -64,7 +62,4 @@ def propose(run: Run) -> Proposal:
 
 
 def _by_the_model_alone(run: Run) -> Segmentation:
-    def report(progress: Progress) -> None:
-        run.check_stop(progress.phase, progress.fraction)
-
-    return segment_with_model(run.setup.cases[0].image, run.model(), run.device, report=report)
+    return segment_with_model(run.setup.cases[0].image, run.model(), run.device, run.monitor)

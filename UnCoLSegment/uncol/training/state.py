@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from uncol.core.ablations import FROZEN_EMA, TEACHER_TRAIN_MODE
 from uncol.core.config import BudgetConfig
-from uncol.core.errors import CancelledError, CheckpointError
-from uncol.core.jobs import Progress, Report, ShouldStop
+from uncol.core.errors import CheckpointError
 from uncol.core.methods import METHODS
+from uncol.core.progress import Monitor, Progress
 from uncol.core.volume import UNKNOWN_LABEL
 from uncol.evaluation.metrics import dice
 from uncol.inference.predict import memory_format, predict
@@ -57,9 +57,10 @@ _REPORT_INTERVAL_S = 0.5
 class Run:
     """One run in progress; `training.train.fine_tune` tells it what to do when."""
 
-    def __init__(self, setup: FineTuneSetup, out: Path, report: Report, should_stop: ShouldStop) -> None:
+    def __init__(self, setup: FineTuneSetup, out: Path, monitor: Monitor) -> None:
         self.setup, self.config, self.device, self.out = setup, setup.config, setup.device, out
-        self._report, self._should_stop = report, should_stop
+        self._told = monitor
+        self.monitor = Monitor(self._report, monitor.should_stop, self._save_before_cancel)
         self.method = METHODS[setup.config.method]
         self.memory_format = memory_format(setup.config.student.dims)
         self.budget = _budget_of(setup)
@@ -102,7 +103,7 @@ class Run:
         self.features: TeacherFeatures | None = None
         if self.opinions is not None:
             rounds = self.config.teachers.prompt_rounds
-            self._turns = TeacherTurns(self.opinions, rounds, self.clock.total_s, self.check_stop, self.notes)
+            self._turns = TeacherTurns(self.opinions, rounds, self.clock.total_s, self.monitor, self.notes)
             asked = self.opinions.slices
             self.features = features_for(setup, self.card, self.pool, self.stacks, student, asked)
 
@@ -234,27 +235,18 @@ class Run:
             self._curve.close_point(self.step, self.clock.elapsed_s, self.stage)
         if time.monotonic() - self._last_report > _REPORT_INTERVAL_S:
             self._say("Learning from annotated slices" if self.stage == 1 else "Learning from all slices")
-        if self._should_stop():
-            self.stop()
+        self.monitor.check()
         if time.monotonic() - self._last_checkpoint > self.config.budget.checkpoint_s:
             self.save()
 
-    def stop(self) -> None:
-        """Save a checkpoint and leave.
-
-        Raises:
-            CancelledError: Always.
-        """
+    def _save_before_cancel(self) -> str:
         self.save()
-        message = f'Fine-tuning was cancelled after {self.step} steps. Add --resume to go on from "{self.out}".'
-        raise CancelledError(message)
+        return f'Fine-tuning was cancelled after {self.step} steps. Add --resume to go on from "{self.out}".'
 
-    def check_stop(self, phase: str, fraction: float) -> None:
-        """Tell the progress of a part outside the steps, and stop when asked."""
-        if self._should_stop():
-            self.stop()
+    def _report(self, progress: Progress) -> None:
+        """Tell the progress of a part outside the steps."""
         if time.monotonic() - self._last_report > _REPORT_INTERVAL_S:
-            self._say(phase, fraction)
+            self._say(progress.phase, progress.fraction)
 
     def save(self) -> None:
         """Write the whole state as one checkpoint."""
@@ -303,7 +295,7 @@ class Run:
     def _say(self, phase: str, fraction: float | None = None) -> None:
         self._last_report = time.monotonic()
         done = self.fraction if fraction is None else fraction
-        self._report(Progress(phase, done, self.clock.seconds_left(self.step), self.step, self.losses))
+        self._told.report(Progress(phase, done, self.clock.seconds_left(self.step), self.step, self.losses))
 
 
 def _budget_of(setup: FineTuneSetup) -> BudgetConfig:
@@ -311,7 +303,7 @@ def _budget_of(setup: FineTuneSetup) -> BudgetConfig:
     return setup.config.budget if part is None else replace(setup.config.budget, stage1_part=part)
 
 
-def begin_run(setup: FineTuneSetup, out: Path, report: Report, should_stop: ShouldStop) -> Run:
+def begin_run(setup: FineTuneSetup, out: Path, monitor: Monitor) -> Run:
     """Start a run in an output folder without one.
 
     Raises:
@@ -320,14 +312,14 @@ def begin_run(setup: FineTuneSetup, out: Path, report: Report, should_stop: Shou
     if has_checkpoint(out):
         message = f'"{out}" holds an unfinished run. Add --resume to go on, or choose another folder.'
         raise CheckpointError(message)
-    run = Run(setup, out, report, should_stop)
+    run = Run(setup, out, monitor)
     run.begin()
     return run
 
 
-def resume_run(setup: FineTuneSetup, out: Path, report: Report, should_stop: ShouldStop) -> Run:
+def resume_run(setup: FineTuneSetup, out: Path, monitor: Monitor) -> Run:
     """Go on with the unfinished run in the output folder."""
-    run = Run(setup, out, report, should_stop)
+    run = Run(setup, out, monitor)
     run.restore()
     return run
 

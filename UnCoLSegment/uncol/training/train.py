@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from uncol.core.ablations import ADAMW_LR_001, EQUAL_TEACHERS, FROZEN_EMA, SOFTMAX_OF_PROBABILITIES
-from uncol.core.jobs import Report, ShouldStop, ignore_progress, never_stop
 from uncol.core.methods import Labeler, Lesson
+from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import UNKNOWN_LABEL
 from uncol.data.augmentation import Pose
 from uncol.models.checkpoints import Model
@@ -56,37 +56,34 @@ from uncol.training.state import Run, begin_run, finish_run, resume_run
 def fine_tune(
     setup: FineTuneSetup,
     out: Path,
+    monitor: Monitor = UNWATCHED,
     *,
     resume: bool = False,
-    report: Report = ignore_progress,
-    should_stop: ShouldStop = never_stop,
 ) -> Model:
     """Train a student on a few annotated slices and on everything else, and save it as a model; see `train`."""
-    return finish_run(train(setup, out, resume=resume, report=report, should_stop=should_stop))
+    return finish_run(train(setup, out, monitor, resume=resume))
 
 
 def train(
     setup: FineTuneSetup,
     out: Path,
+    monitor: Monitor = UNWATCHED,
     *,
     resume: bool = False,
-    report: Report = ignore_progress,
-    should_stop: ShouldStop = never_stop,
 ) -> Run:
     """Train a student on a few annotated slices and on everything else until its budget is used up.
 
     Args:
         setup: Cases, structures, configuration, device and teacher.
         out: Model folder; it holds the checkpoint while the run is unfinished.
+        monitor: Told about progress and losses, and asked at every step whether to stop.
         resume: Go on from the checkpoint there.
-        report: Told about progress and losses.
-        should_stop: Asked at every step.
 
     Raises:
-        CancelledError: If `should_stop` says so; the checkpoint allows `resume`.
+        CancelledError: If the monitor says so; the checkpoint allows `resume`.
         UncolError: If the data, the folder or the checkpoint cannot be used.
     """
-    run = resume_run(setup, out, report, should_stop) if resume else begin_run(setup, out, report, should_stop)
+    run = resume_run(setup, out, monitor) if resume else begin_run(setup, out, monitor)
 
     while not run.is_over:
         if run.stage == 1 and run.stage1_is_over:

@@ -19,7 +19,7 @@ from uncol.core.volume_files import write_nrrd
 from uncol.foundation.loading import FoundationModel
 from uncol.inference.result import Segmentation
 from uncol.models.checkpoints import has_checkpoint
-from uncol.pipelines.tasks import Document, Surroundings, segment_image, train_and_propose, with_choices
+from uncol.pipelines.tasks import Context, Document, segment_image, train_and_propose, with_choices
 from uncol.training.preview import PreviewOrder
 from uncol.worker.job_folder import JobFolder, file_of_job
 from uncol.worker.model_cache import WarmModels
@@ -66,7 +66,7 @@ class Jobs:
             structures=wanted.structures,
             device=wanted.device,
         )
-        result, report = segment_image(job, self._surroundings(assignment))
+        result, report = segment_image(job, self._context(assignment))
         assignment.should_stop()  # leaves if the job was cancelled since the last slice
         return _write_result(folder, result, report)
 
@@ -84,11 +84,11 @@ class Jobs:
             device=wanted.device,
         )
         assignment.can_be_resumed = lambda: has_checkpoint(job.out)
-        around = self._surroundings(assignment)
+        context = self._context(assignment)
         if wanted.preview_s is not None:
-            around = replace(around, preview=PreviewOrder(wanted.preview_s, _preview_teller(folder, assignment)))
+            context = replace(context, preview=PreviewOrder(wanted.preview_s, _preview_teller(folder, assignment)))
         try:
-            model, proposal, report = train_and_propose(job, _configured(wanted, self._foundation), around)
+            model, proposal, report = train_and_propose(job, _configured(wanted, self._foundation), context)
         finally:
             with suppress(OSError):  # there is something in it, or it was never made
                 job.out.rmdir()
@@ -100,10 +100,9 @@ class Jobs:
             **_write_result(folder, proposal, report),
         }
 
-    def _surroundings(self, assignment: Assignment) -> Surroundings:
-        return Surroundings(
-            report=assignment.report,
-            should_stop=assignment.should_stop,
+    def _context(self, assignment: Assignment) -> Context:
+        return Context(
+            monitor=assignment.monitor,
             cache=self._cache,
             foundation=self._foundation,
             load_model=self._warm.model,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from uncol.core.errors import CancelledError
-from uncol.core.jobs import Progress
+from uncol.core.progress import Monitor, Progress
 from uncol.core.protocol import FineTune, RequestId, Segment
 
 Tell = Callable[..., None]
@@ -40,6 +40,11 @@ class Assignment:
         self._lock = threading.Lock()
         self._has_ended = self._is_cancelled = self._is_training = False
         self._last_phase, self._last_report = "", 0.0
+
+    @property
+    def monitor(self) -> Monitor:
+        """What the job's work reports to."""
+        return Monitor(self.report, self.should_stop, self._cancelled_message)
 
     def should_stop(self) -> bool:
         """Say whether the job was cancelled.
