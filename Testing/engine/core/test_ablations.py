@@ -10,24 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from given import begun_state
 from threshold_teacher import ThresholdTeacher
 from torch import Tensor, nn
 
-from uncol.core.ablations import ABLATIONS, RELEASED
 from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import Structure
+from uncol.core.methods import ABLATIONS, RELEASED
 from uncol.core.progress import UNWATCHED
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.cases import LabeledCase, SliceAddress
 from uncol.data.transforms import SliceFrame
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import Decoded, EncodedSlice
-from uncol.training.batches import annotated_loss
-from uncol.training.distilling import distill
-from uncol.training.setup import FineTuneSetup
-from uncol.training.state import Run, begin_run
-from uncol.training.train import label_with_teachers, take_step
+from uncol.training.losses import annotated_loss
+from uncol.training.record import finish
+from uncol.training.state import FineTuneSetup, TrainingState
+from uncol.training.train import distillation_loss, fused_pseudo_labels, learn, prompt_if_due
 
 
 def test_an_unknown_ablation_is_refused_with_the_known_ones():
@@ -92,7 +92,7 @@ class Says(nn.Module):
         return self.logits[:, None, None].expand(len(images), 2, *images.shape[2:])
 
 
-def begin(folder: Path, *ablations: str) -> Run:
+def begin(folder: Path, *ablations: str) -> TrainingState:
     """A run of 8 steps, half of them stage 1, over bright slices that a bright structure fills; two are annotated."""
     bright = Volume(np.ones((8, ROWS, COLUMNS), dtype=np.float32), np.diag([-1.0, -1.0, 2.0, 1.0]))
     labels = np.full(bright.voxels.shape, UNKNOWN_LABEL, dtype=np.uint8)
@@ -113,46 +113,46 @@ def begin(folder: Path, *ablations: str) -> Run:
         teacher=HesitantTeacher(),
         cache=EmbeddingCache(None),
     )
-    return begin_run(setup, folder, UNWATCHED)
+    return begun_state(setup)
 
 
-def start_stage2(run: Run, specialized: float, reliability: float = 1.0) -> None:
+def start_stage2(run: TrainingState, specialized: float, reliability: float = 1.0) -> None:
     """Begin stage 2 with a specialized teacher that gives the structure one probability, and ask the other one."""
     run.step, run.specialized_teacher = 4, Says(specialized)
-    run.start_stage2()
+    start_stage2(run, UNWATCHED)
     run.specialized_reliability = torch.tensor([1.0, reliability])
-    run.prompt_generalized_teacher()
+    prompt_if_due(run, UNWATCHED)
 
 
-def label_far_from_annotated_slices(run: Run) -> int:
-    labels = label_with_teachers(run, [FAR], run.pool.inputs([FAR])).unique().tolist()
+def label_far_from_annotated_slices(run: TrainingState) -> int:
+    labels = fused_pseudo_labels(run, [FAR]).unique().tolist()
     assert len(labels) == 1  # everything is the same everywhere
     return labels[0]
 
 
-def the_student_is_the_result(run: Run) -> bool:
-    return run.finish().student is run.student
+def the_student_is_the_result(run: TrainingState) -> bool:
+    return finish(run, folder).student is run.student
 
 
-def label_by_the_generalized_teacher_alone(run: Run) -> int:
+def label_by_the_generalized_teacher_alone(run: TrainingState) -> int:
     """What it says with (0.2, 0.8), 0.722 bit; the gate lets pass 0.752 when stage 2 begins."""
     start_stage2(run, specialized=0.5)
     return label_far_from_annotated_slices(run)
 
 
-def rate_when_stage_2_begins(run: Run) -> float:
+def rate_when_stage_2_begins(run: TrainingState) -> float:
     start_stage2(run, specialized=0.5)
-    take_step(run)
+    learn(run)
     return run.optimizer.param_groups[0]["lr"]
 
 
-def loss_of_four_known_heads(run: Run) -> float:
+def loss_of_four_known_heads(run: TrainingState) -> float:
     """The loss of stage 1 where the structure is everywhere: three heads are undecided, the Dice head is at 0 and 1."""
     heads = run.student.heads
     nn.init.zeros_(heads.weight)
     heads.bias.data = torch.tensor([0.0, 0, 0, 1, 0, 0, 0, 0])
     everywhere = torch.ones(2, ROWS, COLUMNS, dtype=torch.uint8)
-    return float(annotated_loss(run, torch.ones(2, 1, ROWS, COLUMNS), everywhere).detach())
+    return float(annotated_loss(run.student, torch.ones(2, 1, ROWS, COLUMNS), everywhere).detach())
 
 
 def four_head_loss_with(probability: float) -> float:
@@ -164,30 +164,30 @@ def four_head_loss_with(probability: float) -> float:
     return 1 / 4 * (math.log(2) + (1 - dice / 2) + 1 / 4 * math.log(2) + (1 - 1 / 4))
 
 
-def the_specialized_teacher_repeats_itself(run: Run) -> bool:
-    first, second = (run.specialized_probabilities_at([FAR]) for _ in range(2))
+def the_specialized_teacher_repeats_itself(run: TrainingState) -> bool:
+    first, second = (run.specialized_probabilities([FAR]) for _ in range(2))
     return torch.equal(first, second)
 
 
-def boxes_where_no_mask_shows_anything(run: Run) -> list[list[float]]:
+def boxes_where_no_mask_shows_anything(run: TrainingState) -> list[list[float]]:
     """The questions about slices of a case without annotated ones, in which the specialized teacher sees nothing."""
     run.step, run.specialized_teacher = 4, Says(0.01)
-    run.start_stage2()
-    run.opinions.slices = [ELSEWHERE]
+    start_stage2(run, UNWATCHED)
+    run.generalized_teacher.slices = [ELSEWHERE]
     run.setup.teacher.boxes.clear()
-    run.prompt_generalized_teacher()
+    prompt_if_due(run, UNWATCHED)
     return run.setup.teacher.boxes
 
 
-def distillation_moves_the_aligner(run: Run) -> bool:
+def distillation_moves_the_aligner(run: TrainingState) -> bool:
     """Whether it does although what the student is told never reaches its prediction."""
     for each in run.student.attention.out.parameters():
         nn.init.zeros_(each)
-    distill(run).backward()
+    distillation_loss(run)["distillation"].backward()
     return any(each.grad is not None and bool(each.grad.any()) for each in run.helpers["aligner"].parameters())
 
 
-def label_against_a_poor_teacher(run: Run) -> int:
+def label_against_a_poor_teacher(run: TrainingState) -> int:
     """The specialized teacher, of Dice 0.1, is all but sure that the structure is not there; the other one hesitates.
 
     As far as it deserves: 0.1 * 0.99 + 0.9 / 2 = 0.549, 0.993 bit, above the gate of 0.752: the other one decides.
@@ -201,7 +201,7 @@ def label_against_a_poor_teacher(run: Run) -> int:
 class Effect:
     """What a run shows in the corrected method and with an ablation."""
 
-    of: Callable[[Run], object]
+    of: Callable[[TrainingState], object]
     corrected: object
     ablated: object
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from given import begun_state
 from numpy.typing import NDArray
 from threshold_teacher import ThresholdTeacher
 from torch import Tensor
@@ -20,7 +21,7 @@ from uncol.benchmark.trainer import train
 from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
 from uncol.core.errors import CancelledError, CheckpointError, ConfigError
 from uncol.core.jobs import AnnotatedSlices, Structure
-from uncol.core.methods import METHODS, MODEL_METHODS, find_method
+from uncol.core.methods import METHODS, MODEL_METHODS, Stage2Loss, find_method
 from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.annotations import keep_annotated
@@ -29,12 +30,17 @@ from uncol.foundation.embeddings import EmbeddingCache
 from uncol.models.checkpoints import Model, load_checkpoint, load_model
 from uncol.models.devices import autocast
 from uncol.models.paper_student import PaperStudent
-from uncol.training.batches import annotated_loss, draw_common_pose, draw_mask
-from uncol.training.head_losses import four_head_loss
-from uncol.training.losses import known_region
-from uncol.training.setup import FineTuneSetup
-from uncol.training.state import Run, begin_run
-from uncol.training.train import draw_pseudo_labeled, fine_tune, label_with_teachers, take_step
+from uncol.training.losses import annotated_loss, four_head_loss, known_region
+from uncol.training.state import FineTuneSetup, TrainingState
+from uncol.training.train import (
+    copy_paste_mask,
+    draw_pseudo_labeled,
+    fine_tune,
+    fused_pseudo_labels,
+    learn,
+    prompt_if_due,
+    start_stage2,
+)
 
 CPU = torch.device("cpu")
 BALL = Structure(3, "ball")
@@ -80,8 +86,8 @@ def make_setup() -> Callable[..., FineTuneSetup]:
     return make
 
 
-def begin(setup: FineTuneSetup, folder: Path) -> Run:
-    return begin_run(setup, folder, UNWATCHED)
+def begin(setup: FineTuneSetup, folder: Path) -> TrainingState:
+    return begun_state(setup)
 
 
 def assert_bit_equal(first: Model, second: Model) -> None:
@@ -130,9 +136,9 @@ def test_the_golden_run_of_a_method_is_the_same_bit_for_bit(make_setup, tmp_path
     stages = {None: {1, 2}, 0.0: {2}, 1.0: {1}}[METHODS[method].stage1_part]
     curve = first.card.training["curve"]
     assert {each["stage"] for each in curve} == stages
-    assert ("agreement" in curve[-1], "pseudo_label" in curve[-1]) == (
-        METHODS[method].lesson == "agreement",
-        METHODS[method].lesson == "pseudo-labels" and 2 in stages,
+    assert ("consistency" in curve[-1], "pseudo_label" in curve[-1]) == (
+        METHODS[method].stage2_loss is Stage2Loss.CONSISTENCY,
+        METHODS[method].stage2_loss is Stage2Loss.PSEUDO_LABELS and 2 in stages,
     )
     assert first.card.training["method"] == method
     assert first.card.training["steps"] == 20
@@ -203,13 +209,13 @@ def test_a_3d_student_takes_patches_with_one_channel(make_setup, tmp_path: Path,
 
 def test_each_head_of_the_papers_student_has_its_own_loss_in_stage_1(make_setup, tmp_path: Path):
     run = begin(make_setup("supervised", kind="paper-small"), tmp_path)
-    addresses = run.pool.draw_labeled(2, run.generator)
+    addresses = run.pool.draw_labeled(2, run.sampler.generator)
     images, labels = run.pool.inputs(addresses), run.pool.targets(addresses)
     run.student.eval()
 
-    loss = annotated_loss(run, images, labels)
+    loss = annotated_loss(run.student, images, labels, run.class_weights)
 
-    target, known = known_region(labels, UNKNOWN_LABEL)
+    target, known = known_region(labels)
     with autocast(CPU, training=True):
         expected = four_head_loss(run.student.explain(images).head_logits, target, known)
     assert float(loss.detach()) == pytest.approx(float(expected.detach()))
@@ -251,29 +257,29 @@ def test_methods_that_score_no_teacher_hold_nothing_out(make_setup, tmp_path: Pa
 
 def test_the_labels_of_every_method_keep_annotated_voxels(make_setup, tmp_path: Path):
     run = begin(make_setup("uncol"), tmp_path)
-    run.start_stage2()
-    run.prompt_generalized_teacher()
-    addresses = run.pool.draw_labeled(4, run.generator)
+    start_stage2(run, UNWATCHED)
+    prompt_if_due(run, UNWATCHED)
+    addresses = run.pool.draw_labeled(4, run.sampler.generator)
 
-    labels = label_with_teachers(run, addresses, run.pool.inputs(addresses))
+    labels = fused_pseudo_labels(run, addresses)
 
     known = run.pool.targets(addresses)
     assert torch.equal(labels[known != UNKNOWN_LABEL], known[known != UNKNOWN_LABEL])
 
 
-def doubting(run: Run) -> Run:
+def doubting(run: TrainingState) -> TrainingState:
     """Let the specialized teacher be torn between both classes everywhere."""
     for parameter in run.specialized_teacher.parameters():
         parameter.zero_()
     return run
 
 
-def labels_of_the_middle(run: Run) -> Tensor:
+def labels_of_the_middle(run: TrainingState) -> Tensor:
     """What the teachers write into an unannotated slice through the ball."""
-    run.start_stage2()
-    run.prompt_generalized_teacher()
+    start_stage2(run, UNWATCHED)
+    prompt_if_due(run, UNWATCHED)
     address = next(each for each in run.pool.unlabeled if each.index == 5)
-    return label_with_teachers(run, [address], run.pool.inputs([address]))[0, :ROWS, :COLUMNS]
+    return fused_pseudo_labels(run, [address])[0, :ROWS, :COLUMNS]
 
 
 def test_without_gating_every_voxel_has_a_label(make_setup, tmp_path: Path):
@@ -298,7 +304,7 @@ def test_without_the_specialized_teacher_the_generalized_one_alone_finds_the_bal
 
 def test_bcp_has_no_gate_for_a_moving_average_in_doubt(make_setup, tmp_path: Path):
     runs = [doubting(begin(make_setup(method), tmp_path / method)) for method in ("bcp", "uncol-without-generalized")]
-    bcp, gated = (draw_pseudo_labeled(run, draw_common_pose(run, 2))[1].unique().tolist() for run in runs)
+    bcp, gated = (draw_pseudo_labeled(run, run.sampler.pose(2))[1].unique().tolist() for run in runs)
 
     assert bcp == [0, UNKNOWN_LABEL]  # of two classes alike the first one; unknown is what was moved in from outside
     assert gated == [UNKNOWN_LABEL]
@@ -307,9 +313,9 @@ def test_bcp_has_no_gate_for_a_moving_average_in_doubt(make_setup, tmp_path: Pat
 def test_bcp_mixes_in_every_step_of_both_stages(make_setup, tmp_path: Path):
     run = begin(make_setup("bcp"), tmp_path)
 
-    assert not any(draw_mask(run).all() for _ in range(20))
-    run.start_stage2()
-    assert not any(draw_mask(run).all() for _ in range(20))
+    assert not any(copy_paste_mask(run).all() for _ in range(20))
+    start_stage2(run, UNWATCHED)
+    assert not any(copy_paste_mask(run).all() for _ in range(20))
 
 
 def specialized_weights_after(setup: FineTuneSetup, folder: Path, steps: int) -> dict[str, Tensor]:
@@ -339,18 +345,18 @@ def test_softmax_of_probabilities_makes_a_certain_teacher_doubtful(make_setup, t
 
 def test_the_released_rate_of_stage_2_starts_at_one_hundredth_and_falls_within_the_stage(make_setup, tmp_path: Path):
     run = begin(make_setup("bcp", ablations=("adamw-lr-0.01",)), tmp_path)
-    take_step(run)
+    learn(run)
     assert rate_of(run) == run.config.optimizer.learning_rate
 
     run.step = 10  # stage 2 is the second half of 20 steps
-    run.start_stage2()
-    take_step(run)
+    start_stage2(run, UNWATCHED)
+    learn(run)
     assert rate_of(run) == 0.01
 
     run.step = 15
-    take_step(run)
+    learn(run)
     assert rate_of(run) == pytest.approx(0.01 * 0.5**0.9)
 
 
-def rate_of(run: Run) -> float:
+def rate_of(run: TrainingState) -> float:
     return run.optimizer.param_groups[0]["lr"]

@@ -15,7 +15,8 @@ from uncol.data.cases import LabeledCase, SliceAddress
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.inference.student import SliceInputs, predict, segment_with_model
 from uncol.models.checkpoints import Model, ModelCard, build_student
-from uncol.training.setup import FineTuneSetup, card_for, frame_cases
+from uncol.training.setup import card_for, frame_cases
+from uncol.training.state import FineTuneSetup
 
 CPU = torch.device("cpu")
 

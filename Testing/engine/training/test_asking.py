@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 from torch import Tensor, nn
+from uncol.training.asking import SpecializedSlices
 
 from uncol.core.volume import UNKNOWN_LABEL, SliceView
 from uncol.data.cases import SliceAddress, SliceStack
 from uncol.data.patch_dataset import VolumePool
-from uncol.training.asking import SpecializedSlices
 
 VIEW = SliceView("axial", (0, 1, 2), (False, False, False), (2.0, 1.0, 1.0))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from given import begun_state
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,13 +21,13 @@ from uncol.foundation.embeddings import EmbeddingCache
 from uncol.training.baselines import (
     add_noise,
     agreement,
+    bcp_pseudo_labels,
+    consistency_loss,
     dropping_out,
-    is_sure,
-    label_with_largest_component,
-    learn_to_agree,
+    is_certain,
 )
-from uncol.training.setup import FineTuneSetup
-from uncol.training.state import Run, begin_run
+from uncol.training.state import FineTuneSetup, TrainingState
+from uncol.training.train import start_stage2
 
 # Two voxels, two classes: (1, 2, 1, 2).
 STUDENT = torch.tensor([[[[0.9, 0.5]], [[0.1, 0.5]]]])
@@ -70,12 +71,12 @@ def test_sure_is_where_the_mean_of_the_passes_has_a_low_entropy():
     # Entropy in bits: 0.286, 1, 0.722. Below 0.75 are the first and the last.
     passes = iter([logits_of(0.94, 0.99, 0.9), logits_of(0.96, 0.01, 0.7)])
 
-    assert is_sure(Repeater(), passes, 0.75).tolist() == [[[True, False, True]]]
+    assert is_certain(Repeater(), passes, 0.75).tolist() == [[[True, False, True]]]
 
 
 def test_the_threshold_itself_is_not_sure():
     # p = 0.5: one bit exactly.
-    assert is_sure(Repeater(), iter([logits_of(0.5)]), 1.0).tolist() == [[[False]]]
+    assert is_certain(Repeater(), iter([logits_of(0.5)]), 1.0).tolist() == [[[False]]]
 
 
 def test_noise_is_cut_at_a_fifth():
@@ -97,7 +98,7 @@ def test_dropout_works_inside_and_rests_outside():
     assert not network[0].training
 
 
-def begin(method: str, labels: np.ndarray, folder: Path, class_count: int) -> Run:
+def begin(method: str, labels: np.ndarray, folder: Path, class_count: int) -> TrainingState:
     """A run of 20 steps over one grey image with these labels (K, J, I)."""
     grey, ijk_to_ras = np.full(labels.shape, 0.5, dtype=np.float32), np.diag([-1.0, -1.0, 1.0, 1.0])
     setup = FineTuneSetup(
@@ -115,7 +116,7 @@ def begin(method: str, labels: np.ndarray, folder: Path, class_count: int) -> Ru
         teacher=None,
         cache=EmbeddingCache(None),
     )
-    return begin_run(setup, folder, UNWATCHED)
+    return begun_state(setup)
 
 
 class Says(nn.Module):
@@ -133,12 +134,12 @@ class Says(nn.Module):
         return torch.cat([1 - first, first], 1).log()
 
 
-def run_that_agrees(method: str, folder: Path, step: int, teacher: Says) -> Run:
+def run_that_agrees(method: str, folder: Path, step: int, teacher: Says) -> TrainingState:
     """A run at a step of 20; annotated slices show class 1 everywhere, to which its student gives 3/4 everywhere."""
     labels = np.full((4, 16, 32), UNKNOWN_LABEL)
     labels[:2] = 1
     run = begin(method, labels, folder, class_count=2)
-    run.start_stage2()
+    start_stage2(run, UNWATCHED)
     run.step, run.student, run.specialized_teacher = step, Says((3 / 4, 3 / 4)), teacher
     return run
 
@@ -159,9 +160,9 @@ def test_mean_teacher_adds_a_tenth_of_the_ramp_of_the_agreement(tmp_path: Path, 
     # Student 3/4 and 1/4, teacher 1/4 and 3/4: a difference of 1/2 in both classes.
     run = run_that_agrees("mean-teacher", tmp_path, step, Says((1 / 4, 1 / 4)))
 
-    total = learn_to_agree(run)
+    total = consistency_loss(run)
 
-    assert run.losses == {"supervised": pytest.approx(SUPERVISED), "agreement": pytest.approx((1 / 2) ** 2)}
+    assert run.losses == {"supervised": pytest.approx(SUPERVISED), "consistency": pytest.approx((1 / 2) ** 2)}
     assert float(total) == pytest.approx(SUPERVISED + 0.1 * ramp * (1 / 2) ** 2)
 
 
@@ -172,11 +173,11 @@ def test_ua_mt_agrees_only_where_eight_other_noisy_passes_are_sure_on_the_whole(
     teacher = Says((1 / 4, 0.999), *passes)
     run = run_that_agrees("ua-mt", tmp_path, 10, teacher)
 
-    total = learn_to_agree(run)
+    total = consistency_loss(run)
 
     assert teacher.answers == []  # one target and eight passes
     assert len({float(each.sum()) for each in teacher.received}) == 9  # each under noise of its own
-    assert run.losses["agreement"] == pytest.approx((1 / 2) ** 2)
+    assert run.losses["consistency"] == pytest.approx((1 / 2) ** 2)
     assert float(total) == pytest.approx(SUPERVISED + 0.1 * math.exp(-1.25) * (1 / 2) ** 2)
 
 
@@ -217,7 +218,7 @@ def test_bcp_keeps_the_largest_piece_of_each_class_of_each_image_and_what_is_ann
     run.specialized_teacher = Paints(found)
     addresses = [SliceAddress(0, 0), SliceAddress(0, 1)]
 
-    kept = label_with_largest_component(run, addresses, run.pool.inputs(addresses))
+    kept = bcp_pseudo_labels(run, addresses, run.pool.inputs(addresses))
 
     assert kept[:, :4, :8].tolist() == [
         [

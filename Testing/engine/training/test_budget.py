@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from uncol.core.config import BudgetConfig
-from uncol.training.budget import BudgetClock
+from uncol.training.budget import TrainingBudget
 
 # A hundred steps: 35 for stage 1, 65 for stage 2.
 STEPS = BudgetConfig(minutes=None, steps=100, stage1_part=0.35)
@@ -19,7 +19,7 @@ FEW_SECONDS = 5.0  # more than a busy machine takes between two lines of a test
 
 class TestWithoutStage1:
     def test_stage_2_has_all_steps(self) -> None:
-        clock = BudgetClock(BudgetConfig(minutes=None, steps=40, stage1_part=0.0))
+        clock = TrainingBudget(BudgetConfig(minutes=None, steps=40, stage1_part=0.0))
 
         assert clock.stage1_is_over(0)
         clock.start_stage2()
@@ -27,7 +27,7 @@ class TestWithoutStage1:
         assert [clock.stage2_fraction(step) for step in (0, 10, 40)] == [0, 0.25, 1]
 
     def test_stage_2_has_all_of_a_time(self) -> None:
-        clock = BudgetClock(BudgetConfig(minutes=10, stage1_part=0.0))
+        clock = TrainingBudget(BudgetConfig(minutes=10, stage1_part=0.0))
 
         assert clock.fraction(0) == 0
         assert clock.stage1_is_over(0)
@@ -44,7 +44,7 @@ class TestSteps:
         ],
     )
     def test_fraction_in_stage_1(self, step: int, expected: float) -> None:
-        assert BudgetClock(STEPS).fraction(step) == pytest.approx(expected)
+        assert TrainingBudget(STEPS).fraction(step) == pytest.approx(expected)
 
     @pytest.mark.parametrize(
         ("step", "stage2", "whole"),
@@ -56,43 +56,43 @@ class TestSteps:
         ],
     )
     def test_fraction_in_stage_2(self, step: int, stage2: float, whole: float) -> None:
-        clock = BudgetClock(STEPS)
+        clock = TrainingBudget(STEPS)
         clock.start_stage2()
 
         assert clock.stage2_fraction(step) == pytest.approx(stage2)
         assert clock.fraction(step) == pytest.approx(whole)
 
     def test_stage_2_has_not_begun_before_it_is_started(self) -> None:
-        assert BudgetClock(STEPS).stage2_fraction(50) == 0
+        assert TrainingBudget(STEPS).stage2_fraction(50) == 0
 
     @pytest.mark.parametrize(("step", "over"), [(0, False), (34, False), (35, True), (36, True)])
     def test_stage_1_ends_after_its_part(self, step: int, *, over: bool) -> None:
-        assert BudgetClock(STEPS).stage1_is_over(step) is over
+        assert TrainingBudget(STEPS).stage1_is_over(step) is over
 
     @pytest.mark.parametrize(("step", "over"), [(0, False), (99, False), (100, True), (101, True)])
     def test_the_run_ends_after_its_steps(self, step: int, *, over: bool) -> None:
-        assert BudgetClock(STEPS).is_over(step) is over
+        assert TrainingBudget(STEPS).is_over(step) is over
 
     def test_a_run_of_stage_1_only_reaches_its_end(self) -> None:
-        clock = BudgetClock(BudgetConfig(minutes=None, steps=40, stage1_part=1.0))
+        clock = TrainingBudget(BudgetConfig(minutes=None, steps=40, stage1_part=1.0))
 
         assert [clock.fraction(step) for step in (0, 10, 40)] == [0, 0.25, 1]
 
     def test_a_single_step_belongs_to_stage_1(self) -> None:
-        clock = BudgetClock(BudgetConfig(minutes=None, steps=1))
+        clock = TrainingBudget(BudgetConfig(minutes=None, steps=1))
 
         assert not clock.stage1_is_over(0)
         assert clock.is_over(1)
 
     def test_time_does_not_matter(self) -> None:
-        fresh, resumed = BudgetClock(STEPS), BudgetClock(STEPS, elapsed_s=1e6)
+        fresh, resumed = TrainingBudget(STEPS), TrainingBudget(STEPS, elapsed_s=1e6)
 
         assert [resumed.fraction(step) for step in range(36)] == [fresh.fraction(step) for step in range(36)]
         assert not resumed.is_over(99)
         assert resumed.total_s is None
 
     def test_the_time_left_is_told_from_what_was_done(self) -> None:
-        clock = BudgetClock(STEPS, elapsed_s=60.0)
+        clock = TrainingBudget(STEPS, elapsed_s=60.0)
 
         # a fifth took 60 s, so four fifths take 240 s; stage 1: 0.35 * 20/35 = 0.2
         assert clock.seconds_left(0) is None
@@ -101,10 +101,10 @@ class TestSteps:
 
 class TestMinutes:
     def test_a_little_is_kept_for_writing_the_model(self) -> None:
-        assert BudgetClock(TEN_MINUTES).total_s == pytest.approx(588)
+        assert TrainingBudget(TEN_MINUTES).total_s == pytest.approx(588)
 
     def test_it_starts_at_nothing(self) -> None:
-        clock = BudgetClock(TEN_MINUTES)
+        clock = TrainingBudget(TEN_MINUTES)
         clock.start_stage1()
 
         assert clock.fraction(0) == pytest.approx(0, abs=FEW_SECONDS / 588)
@@ -113,7 +113,7 @@ class TestMinutes:
 
     def test_stage_1_takes_its_part_of_what_preparation_left(self) -> None:
         # a second: 0.98 s, half of it for stage 1
-        clock = BudgetClock(BudgetConfig(minutes=1 / 60, stage1_part=0.5))
+        clock = TrainingBudget(BudgetConfig(minutes=1 / 60, stage1_part=0.5))
         time.sleep(0.1)
         before_s = clock.elapsed_s
         clock.start_stage1()
@@ -129,7 +129,7 @@ class TestMinutes:
         assert lowest - 1e-3 <= fraction <= highest + 1e-3
 
     def test_the_teachers_time_is_not_taken_from_stage_2_alone(self) -> None:
-        with_teacher, alone = BudgetClock(TEN_MINUTES), BudgetClock(TEN_MINUTES)
+        with_teacher, alone = TrainingBudget(TEN_MINUTES), TrainingBudget(TEN_MINUTES)
         for clock in (with_teacher, alone):
             clock.start_stage1()
         with_teacher.expected_teacher_s = 294.0
@@ -140,7 +140,7 @@ class TestMinutes:
         assert 2 * 0.98 * earlier <= between <= 2 * 1.02 * later
 
     def test_stage_1_ends_in_time(self) -> None:
-        clock = BudgetClock(BudgetConfig(minutes=1 / 60, stage1_part=0.2))
+        clock = TrainingBudget(BudgetConfig(minutes=1 / 60, stage1_part=0.2))
         clock.start_stage1()
         assert not clock.stage1_is_over(0)
 
@@ -149,14 +149,14 @@ class TestMinutes:
         assert clock.stage1_is_over(0)
 
     def test_stage_2_shares_what_is_left(self) -> None:
-        clock = BudgetClock(TEN_MINUTES, elapsed_s=400.0, stage2_began_s=200.0)
+        clock = TrainingBudget(TEN_MINUTES, elapsed_s=400.0, stage2_began_s=200.0)
 
         # (400 - 200) / (588 - 200) = 0.515464; 0.35 + 0.65 * 0.515464 = 0.685052
         assert clock.stage2_fraction(0) == pytest.approx(0.515464, abs=FEW_SECONDS / 388)
         assert clock.fraction(0) == pytest.approx(0.685052, abs=FEW_SECONDS / 388)
 
     def test_stage_2_starts_when_it_is_told_to(self) -> None:
-        clock = BudgetClock(TEN_MINUTES, elapsed_s=300.0)
+        clock = TrainingBudget(TEN_MINUTES, elapsed_s=300.0)
 
         clock.start_stage2()
 
@@ -177,31 +177,31 @@ class TestMinutes:
         self, part: float, elapsed_s: float, stage2_began_s: float | None, spare_s: float
     ) -> None:
         budget = BudgetConfig(minutes=10, stage1_part=part)
-        clock = BudgetClock(budget, elapsed_s=elapsed_s, stage2_began_s=stage2_began_s)
+        clock = TrainingBudget(budget, elapsed_s=elapsed_s, stage2_began_s=stage2_began_s)
 
         assert clock.spare_s == pytest.approx(spare_s, abs=FEW_SECONDS)
 
     def test_where_steps_are_counted_there_is_no_such_limit(self) -> None:
-        assert BudgetClock(STEPS).spare_s is None
+        assert TrainingBudget(STEPS).spare_s is None
 
     def test_the_time_left_is_exact(self) -> None:
-        assert BudgetClock(TEN_MINUTES, elapsed_s=400.0).seconds_left(0) == pytest.approx(188, abs=FEW_SECONDS)
+        assert TrainingBudget(TEN_MINUTES, elapsed_s=400.0).seconds_left(0) == pytest.approx(188, abs=FEW_SECONDS)
 
     def test_an_exceeded_budget_is_over_and_complete(self) -> None:
-        clock = BudgetClock(TEN_MINUTES, elapsed_s=600.0, stage2_began_s=200.0)
+        clock = TrainingBudget(TEN_MINUTES, elapsed_s=600.0, stage2_began_s=200.0)
 
         assert clock.is_over(0)
         assert (clock.fraction(0), clock.stage2_fraction(0), clock.seconds_left(0)) == (1, 1, 0)
 
     def test_a_short_budget_ends_by_itself(self) -> None:
-        clock = BudgetClock(BudgetConfig(minutes=0.05 / 60))
+        clock = TrainingBudget(BudgetConfig(minutes=0.05 / 60))
 
         time.sleep(0.06)
 
         assert clock.is_over(0)
 
     def test_time_never_runs_backwards(self) -> None:
-        clock = BudgetClock(BudgetConfig(minutes=0.2 / 60, stage1_part=0.25))
+        clock = TrainingBudget(BudgetConfig(minutes=0.2 / 60, stage1_part=0.25))
         clock.start_stage1()
         fractions = []
         while not clock.is_over(0):
@@ -216,23 +216,23 @@ class TestMinutes:
 
 class TestResuming:
     def test_earlier_sittings_count(self) -> None:
-        clock = BudgetClock(TEN_MINUTES, elapsed_s=200.0)
+        clock = TrainingBudget(TEN_MINUTES, elapsed_s=200.0)
 
         assert clock.elapsed_s == pytest.approx(200, abs=FEW_SECONDS)
         assert clock.elapsed_s >= 200
 
     def test_a_run_interrupted_in_stage_1_goes_on_where_it_was(self) -> None:
-        clock = BudgetClock(TEN_MINUTES, elapsed_s=147.0)
+        clock = TrainingBudget(TEN_MINUTES, elapsed_s=147.0)
 
         # stage 1 lasts 0.35 * 588 = 205.8 s; 147 s of it are 147 / 588 = a quarter of the run
         assert clock.fraction(0) == pytest.approx(0.25, abs=FEW_SECONDS / 588)
 
     def test_a_run_whose_stage_1_was_used_up_goes_on_to_stage_2(self) -> None:
-        assert BudgetClock(TEN_MINUTES, elapsed_s=210.0).stage1_is_over(0)
+        assert TrainingBudget(TEN_MINUTES, elapsed_s=210.0).stage1_is_over(0)
 
     def test_a_run_interrupted_in_stage_2_goes_on_where_it_was(self) -> None:
-        interrupted = BudgetClock(TEN_MINUTES, elapsed_s=300.0, stage2_began_s=250.0)
+        interrupted = TrainingBudget(TEN_MINUTES, elapsed_s=300.0, stage2_began_s=250.0)
 
-        resumed = BudgetClock(TEN_MINUTES, interrupted.elapsed_s, 0.0, interrupted.stage2_began_s)
+        resumed = TrainingBudget(TEN_MINUTES, interrupted.elapsed_s, 0.0, interrupted.stage2_began_s)
 
         assert resumed.fraction(0) == pytest.approx(interrupted.fraction(0), abs=FEW_SECONDS / 338)

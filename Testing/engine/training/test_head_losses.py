@@ -8,8 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from uncol.training.head_losses import cross_entropy, focal, four_head_loss, soft_dice, soft_iou, twice_softmaxed_dice
-from uncol.training.losses import known_region
+from uncol.training.losses import (
+    cross_entropy,
+    focal,
+    four_head_loss,
+    known_region,
+    soft_dice,
+    soft_iou,
+    twice_softmaxed_dice,
+)
 
 LN3 = math.log(3)
 # Softmax of (0, ln 3) is (1/4, 3/4): two voxels, the first says class 1 by 3/4, the second class 0 by 3/4.

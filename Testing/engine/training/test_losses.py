@@ -151,7 +151,7 @@ class TestRegionLoss:
         second[0, 1, 1, 1] += change
         losses, gradients = [], []
         for logits in (first.requires_grad_(), second.requires_grad_()):
-            target, known = known_region(labels, UNKNOWN_LABEL)
+            target, known = known_region(labels)
             loss = region_loss(logits, target, known, torch.tensor([1.0, 3.0]))
             loss.backward()
             losses.append(loss.item())

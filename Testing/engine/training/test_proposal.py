@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from given import begun_state
 from threshold_teacher import ThresholdTeacher
 
 from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
@@ -23,9 +24,10 @@ from uncol.foundation.embeddings import EmbeddingCache
 from uncol.inference.student import segment_with_model
 from uncol.models.checkpoints import has_checkpoint
 from uncol.training.proposal import propose
-from uncol.training.setup import FineTuneSetup
-from uncol.training.state import Run, begin_run, finish_run
-from uncol.training.train import fine_tune, train
+from uncol.training.record import finish
+from uncol.training.resume import save
+from uncol.training.state import FineTuneSetup, TrainingState
+from uncol.training.train import fine_tune, prompt_if_due, start_stage2, train
 
 CPU = torch.device("cpu")
 BALL = Structure(3, "ball")
@@ -76,13 +78,13 @@ def ball() -> np.ndarray:
     return ((k - 6) * 1.6) ** 2 + (j - 12.0) ** 2 + (i - 15.0) ** 2 < 8**2
 
 
-def in_stage_2(setup: FineTuneSetup, folder: Path) -> Run:
+def in_stage_2(setup: FineTuneSetup, folder: Path) -> TrainingState:
     """Return a run whose generalized teacher has voted, while the specialized one is torn between both classes."""
-    run = begin_run(setup, folder, UNWATCHED)
+    run = begun_state(setup)
     for parameter in run.specialized_teacher.parameters():
         parameter.zero_()
-    run.start_stage2()
-    run.prompt_generalized_teacher()
+    start_stage2(run, UNWATCHED)
+    prompt_if_due(run, UNWATCHED)
     return run
 
 
@@ -153,7 +155,7 @@ def test_a_model_whose_worth_is_known_is_believed_as_far_as_that(
 def test_a_sure_model_has_its_way_where_the_generalized_teacher_was_not_asked(make_setup, tmp_path: Path):
     run = in_stage_2(make_setup(), tmp_path)
     index = 5
-    run.opinions._deserved[0][index] = 0  # no vote there
+    run.generalized_teacher._deserved[0][index] = 0  # no vote there
     last = [each for each in run.specialized_teacher.modules() if isinstance(each, torch.nn.Conv2d)][-1]
     last.bias.copy_(torch.tensor([0.0, 9.0]))  # it takes everything for the ball, with probability 0.9999
 
@@ -180,7 +182,7 @@ def test_without_both_votes_the_model_segments_alone(make_setup, tmp_path: Path,
 
     assert not proposal.by_both_teachers
     found = proposal.segmentation
-    alone = segment_with_model(setup.cases[0].image, finish_run(run), CPU)
+    alone = segment_with_model(setup.cases[0].image, finish(run, tmp_path), CPU)
     assert np.array_equal(found.labels.voxels, alone.labels.voxels)
     assert np.array_equal(found.uncertainty.voxels, alone.uncertainty.voxels)
 
@@ -191,7 +193,7 @@ def test_proposing_changes_nothing_about_the_model(make_setup, tmp_path: Path):
 
     propose(run)
 
-    for name, tensor in finish_run(run).student.state_dict().items():
+    for name, tensor in finish(run, tmp_path).student.state_dict().items():
         assert torch.equal(tensor, straight.student.state_dict()[name]), name
 
 
@@ -220,10 +222,10 @@ def test_the_golden_run_of_a_proposal_is_the_same_bit_for_bit(make_setup, tmp_pa
 
 
 def test_a_run_that_is_resumed_with_a_budget_that_is_used_up_has_a_proposal(make_setup, tmp_path: Path):
-    run = begin_run(make_setup(steps=20), tmp_path, UNWATCHED)
+    run = begun_state(make_setup(steps=20))
     run.step = 12
-    run.start_stage2()
-    run.save()  # before the generalized teacher has voted
+    start_stage2(run, UNWATCHED)
+    save(run, tmp_path)  # before the generalized teacher has voted
 
     proposal = propose(train(make_setup(steps=8), tmp_path, resume=True))
 
@@ -236,7 +238,7 @@ def test_the_proposal_is_no_part_of_the_trainings_time(make_setup, tmp_path: Pat
 
     propose(run)
 
-    training = finish_run(run).card.training
+    training = finish(run, tmp_path).card.training
     assert (run.clock.elapsed_s, training["curve"]) == (seconds, curve)
     assert curve[-1]["step"] == 20
 

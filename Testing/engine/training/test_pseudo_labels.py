@@ -9,16 +9,16 @@ from torch import Tensor
 from uncol.training.pseudo_labels import (
     PseudoLabel,
     Reliability,
+    discount_by_reliability,
     entropy_between_two,
     equally_reliable,
-    fall_with_distance,
     fuse_pseudo_labels,
-    make_less_certain,
+    gate_generalized,
+    gate_specialized,
     ramp_up,
-    trust_generalized_teacher,
-    trust_one_teacher,
+    reliability_at_distance,
     trust_threshold,
-    where_unasked,
+    unprompted_region,
 )
 
 
@@ -140,7 +140,7 @@ class TestEntropyBetweenTwo:
 class TestReliability:
     def test_a_teacher_becomes_as_uncertain_as_it_has_earned(self) -> None:
         # 0.6 * (0.9, 0.1) + 0.4 / 2
-        shrunk = make_less_certain(CERTAIN, torch.full((1, 1, 1), 0.6))
+        shrunk = discount_by_reliability(CERTAIN, torch.full((1, 1, 1), 0.6))
 
         assert shrunk.flatten().tolist() == pytest.approx([0.74, 0.26])
 
@@ -195,7 +195,7 @@ class TestReliability:
 
     def test_it_falls_with_the_distance_to_the_nearest_annotated_slice(self) -> None:
         # 1 - (1 - 0.6) * 0.5 = 0.8
-        deserved = fall_with_distance(torch.tensor([1.0, 0.6]), torch.tensor([0.0, 0.5, 1.0]))
+        deserved = reliability_at_distance(torch.tensor([1.0, 0.6]), torch.tensor([0.0, 0.5, 1.0]))
 
         assert deserved.flatten().tolist() == pytest.approx([1, 1, 1, 0.8, 1, 0.6])
 
@@ -222,20 +222,20 @@ class TestSilence:
         # three voxels in a row that the specialized teacher takes for background, structure 1 and structure 2
         votes = torch.eye(3).reshape(1, 3, 1, 3).expand(2, 3, 1, 3)
 
-        unasked = where_unasked(votes, torch.tensor([[True, False], [False, True]]))
+        unasked = unprompted_region(votes, torch.tensor([[True, False], [False, True]]))
 
         assert unasked.tolist() == [[[False, False, True]], [[False, True, False]]]
 
     def test_signs_of_a_structure_without_a_box_are_enough(self) -> None:
-        assert where_unasked(voxel(0.8, 0.0, 0.2), torch.tensor([[True, False]])).all()
+        assert unprompted_region(voxel(0.8, 0.0, 0.2), torch.tensor([[True, False]])).all()
 
     def test_in_a_slice_without_any_box_there_is_no_vote_at_all(self) -> None:
-        assert where_unasked(voxel(1.0, 0.0, 0.0), torch.tensor([[False, False]])).all()
+        assert unprompted_region(voxel(1.0, 0.0, 0.0), torch.tensor([[False, False]])).all()
 
     def test_background_needs_no_box(self) -> None:
         background = voxel(0.8, 0.1, 0.1)
 
-        assert not where_unasked(background, torch.tensor([[True, False]])).any()
+        assert not unprompted_region(background, torch.tensor([[True, False]])).any()
 
 
 class TestLaws:
@@ -292,7 +292,7 @@ class TestOneTeacher:
         # entropies 0.469 and 0.971
         pair = torch.cat([CERTAIN, DOUBTFUL], 3)
 
-        alone = trust_one_teacher(pair, 0.5)
+        alone = gate_specialized(pair, 0.5)
 
         assert alone.label.tolist() == [[[0, 1]]]
         assert alone.trust_mask.tolist() == [[[True, False]]]
@@ -311,7 +311,7 @@ class TestTrustGeneralizedTeacher:
 
     def test_it_is_trusted_where_its_entropy_is_low(self) -> None:
         # Entropies in bits: 0, 0.469, 0.971, 0.
-        found = trust_generalized_teacher(self.PROBABILITIES, 0.75, torch.ones(1, 2), self.SPOKE)
+        found = gate_generalized(self.PROBABILITIES, 0.75, torch.ones(1, 2), self.SPOKE)
 
         assert found.label.tolist() == [[[1, 1, 1, 0]]]
         assert found.trust_mask.tolist() == [[[True, True, False, True]]]
@@ -320,15 +320,15 @@ class TestTrustGeneralizedTeacher:
         # r = 0.8: 0.8 * 0.9 + 0.1 = 0.82 (0.680 bit), 0.8 * 1 + 0.1 = 0.9 (0.469 bit).
         reliability = torch.tensor([[1.0, 0.8]])
 
-        found = trust_generalized_teacher(self.PROBABILITIES, 0.6, reliability, self.SPOKE)
+        found = gate_generalized(self.PROBABILITIES, 0.6, reliability, self.SPOKE)
 
         assert found.trust_mask.tolist() == [[[True, False, False, True]]]
 
     def test_without_a_vote_it_is_not_trusted(self) -> None:
         silent = torch.tensor([[[True, False, False, False]]])
 
-        assert not trust_generalized_teacher(self.PROBABILITIES, 1.0, torch.zeros(1, 2), self.SPOKE).trust_mask.any()
-        found = trust_generalized_teacher(self.PROBABILITIES, 1.0, torch.ones(1, 2), silent)
+        assert not gate_generalized(self.PROBABILITIES, 1.0, torch.zeros(1, 2), self.SPOKE).trust_mask.any()
+        found = gate_generalized(self.PROBABILITIES, 1.0, torch.ones(1, 2), silent)
         assert found.trust_mask.tolist() == [[[False, True, True, True]]]
 
 

@@ -19,7 +19,8 @@ from uncol.data.slice_dataset import SlicePool
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.inference.student import SliceInputs
 from uncol.models.checkpoints import Model, ModelCard, build_student
-from uncol.training.setup import FineTuneSetup, card_for, frame_cases
+from uncol.training.setup import card_for, frame_cases
+from uncol.training.state import FineTuneSetup
 
 BALL = Structure(1, "ball")
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from given import begun_state
 
 from uncol.core.config import BudgetConfig, Config, DataConfig, LossConfig, OptimizerConfig, StudentConfig
 from uncol.core.errors import CancelledError, CheckpointError
@@ -25,10 +26,8 @@ from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.lite_medsam import load_lite_medsam
 from uncol.inference.student import segment_with_model
 from uncol.models.checkpoints import Model, has_checkpoint, load_model
-from uncol.training.batches import draw_common_pose
-from uncol.training.setup import FineTuneSetup
-from uncol.training.state import Run, begin_run
-from uncol.training.train import fine_tune, learn_from_annotated, learn_from_both, optimize
+from uncol.training.state import FineTuneSetup, TrainingState
+from uncol.training.train import fine_tune, optimizer_step, stage1_loss, stage2_loss, start_stage2, total, within_memory
 
 CPU = torch.device("cpu")
 ALL_BUT_ONE = (0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11)
@@ -206,12 +205,12 @@ def test_what_stands_under_unknown_has_no_influence(make_setup, ball: LabeledCas
 
 
 def test_the_learning_rate_falls_as_the_polynomial_says(make_setup, tmp_path: Path):
-    run = begin_run(make_setup(), tmp_path / "model", UNWATCHED)
+    run = begun_state(make_setup())
     rates = []
     for _ in range(3):
-        optimize(run, learn_from_annotated(run))
+        optimizer_step(run, stage1_loss(run)["supervised"])
         rates.append(run.optimizer.param_groups[0]["lr"])
-        run.end_step()
+        run.step += 1
 
     # 20 steps, half of them stage 1: t/T after n steps of stage 1 is 0.5 n/10 = 0.05 n.
     start = run.config.optimizer.learning_rate
@@ -257,7 +256,7 @@ CERTAIN = [
 """Class 1 in slice a, 2 in b, 3 in v and 0 in u."""
 
 
-def run_over_four_slices(folder: Path, student: KnowsFourSlices, **losses: Any) -> Run:
+def run_over_four_slices(folder: Path, student: KnowsFourSlices, **losses: Any) -> TrainingState:
     """A run whose slices show one class each: a and b are annotated with 1 and 2, the teacher finds 3 in v and 0 in u.
 
     Wherever a slice is moved, one class and one grey value are everywhere in it; what comes in from outside is unknown.
@@ -283,8 +282,9 @@ def run_over_four_slices(folder: Path, student: KnowsFourSlices, **losses: Any) 
         teacher=None,
         cache=EmbeddingCache(None),
     )
-    run = begin_run(setup, folder, UNWATCHED)
-    run.pool, run.student, run.specialized_teacher = FourSlicesInOrder(run.stacks), student, KnowsFourSlices(CERTAIN)
+    run = begun_state(setup)
+    run.sampler.pool, run.student = FourSlicesInOrder(run.stacks), student
+    run.specialized_teacher = KnowsFourSlices(CERTAIN)
     run.step = 10  # stage 1 ends, and with it the weights of rare classes
     return run
 
@@ -307,9 +307,9 @@ def test_stage_2_is_half_the_losses_of_both_mixed_slices_with_pseudo_labels_at_h
         ]
     )
     run = run_over_four_slices(tmp_path, student, copy_paste_probability=(0.0, 1.0))
-    run.start_stage2()
+    start_stage2(run, UNWATCHED)
 
-    total = learn_from_both(run)
+    losses = stage2_loss(run)
 
     # x_l = a M + u (1 - M) and x_u = v M + b (1 - M) with the same M.
     mixed_labeled, mixed_unlabeled = student.received
@@ -319,30 +319,28 @@ def test_stage_2_is_half_the_losses_of_both_mixed_slices_with_pseudo_labels_at_h
     # A class that fills its region, with probability p everywhere, has Dice 2 p / (p + 1) and cross-entropy -ln p.
     loss_a, loss_b = (1 - 2 / 3) + math.log(2), (1 - 1 / 2) + math.log(3)
     loss_v, loss_u = (1 - 2 / 5) + math.log(4), (1 - 1 / 3) + math.log(5)
-    assert run.losses == {
-        "supervised": pytest.approx(1 / 2 * (loss_a + loss_b)),
-        "pseudo_label": pytest.approx(1 / 2 * (loss_u + loss_v)),
-    }
-    assert float(total) == pytest.approx(1 / 2 * (loss_a + 0.5 * loss_u) + 1 / 2 * (0.5 * loss_v + loss_b))
+    assert float(losses["supervised"]) == pytest.approx(1 / 2 * (loss_a + loss_b))
+    assert float(losses["pseudo_label"]) == pytest.approx(1 / 2 * (loss_u + loss_v))
+    assert float(total(run, losses)) == pytest.approx(1 / 2 * (loss_a + 0.5 * loss_u) + 1 / 2 * (0.5 * loss_v + loss_b))
 
 
 def test_stage_2_without_copy_paste_is_half_the_losses_of_one_slice_of_each_kind(tmp_path: Path):
     student = KnowsFourSlices([[1 / 4, 1 / 2, 1 / 8, 1 / 8], [1 / 4] * 4, [1 / 2, 1 / 8, 1 / 8, 1 / 4], [1 / 4] * 4])
     run = run_over_four_slices(tmp_path, student, copy_paste_probability=(1.0, 0.0))
-    run.start_stage2()
+    start_stage2(run, UNWATCHED)
 
-    total = learn_from_both(run)
+    losses = stage2_loss(run)
 
     assert [each.unique().tolist() for each in student.received] == [[0], [2]]  # a and v, whole
     loss_a, loss_v = (1 - 2 / 3) + math.log(2), (1 - 2 / 5) + math.log(4)
-    assert float(total) == pytest.approx(1 / 2 * (1.0 * loss_a + 0.5 * loss_v))
+    assert float(total(run, losses)) == pytest.approx(1 / 2 * (1.0 * loss_a + 0.5 * loss_v))
 
 
 def test_in_stage_1_labels_are_mixed_exactly_as_images_are(tmp_path: Path):
     student = KnowsFourSlices(CERTAIN)
     run = run_over_four_slices(tmp_path, student, copy_paste_probability=(1.0, 0.0))
 
-    loss = learn_from_annotated(run)
+    loss = stage1_loss(run)["supervised"]
 
     assert_mixed(student.received[0], outside=0, inside=1)  # x = a M + b (1 - M)
     # The student is right wherever y = y_a M + y_b (1 - M). One voxel of 512 with the other slice's label would cost
@@ -358,10 +356,10 @@ def test_rare_classes_count_more_until_stage_1_ends_or_the_run_that_has_only_one
 ):
     # 20 steps, half of them stage 1 where there are two stages.
     setup = make_setup()
-    run = begin_run(replace(setup, config=replace(setup.config, method=method)), tmp_path, UNWATCHED)
+    run = begun_state(replace(setup, config=replace(setup.config, method=method)))
     first = run.class_weights
     if run.stage1_is_over:
-        run.start_stage2()
+        start_stage2(run, UNWATCHED)
 
     run.step = steps_to_even // 2
     halfway = run.class_weights
@@ -377,9 +375,8 @@ def test_slices_are_turned_as_far_as_the_configuration_says(make_setup, tmp_path
     largest = {}
     for rotation_deg in (0.0, 90.0):
         config = replace(setup.config, data=replace(setup.config.data, rotation_deg=rotation_deg))
-        folder = tmp_path / str(rotation_deg)
-        run = begin_run(replace(setup, config=config), folder, UNWATCHED)
-        largest[rotation_deg] = float(draw_common_pose(run, 50).matrices[:, 0, 1].abs().max())
+        run = begun_state(replace(setup, config=config))
+        largest[rotation_deg] = float(run.sampler.pose(50).matrices[:, 0, 1].abs().max())
 
     assert largest[0.0] == 0
     assert largest[90.0] > 0.5  # its sine, times scale and sides
@@ -393,9 +390,9 @@ def test_volumes_of_thick_slices_are_turned_without_shear(make_setup, tmp_path: 
         student=replace(setup.config.student, dims=3),
         data=replace(setup.config.data, patch_vox=(16, 32, 48), mirror=True),
     )
-    run = begin_run(replace(setup, config=config), tmp_path, UNWATCHED)
+    run = begun_state(replace(setup, config=config))
 
-    matrices = draw_common_pose(run, 50).matrices[:, :, :3]
+    matrices = run.sampler.pose(50).matrices[:, :, :3]
 
     # 48 columns and 32 rows of 1 mm, 16 slices of 3 mm; a rotation scales every direction in mm alike.
     extent_mm = torch.tensor([48.0, 32.0, 48.0])
@@ -406,22 +403,22 @@ def test_volumes_of_thick_slices_are_turned_without_shear(make_setup, tmp_path: 
 
 
 def test_one_inner_annotated_slice_is_held_out_of_stage_1_and_learned_from_in_stage_2(make_setup, tmp_path: Path):
-    run = begin_run(make_setup(slices=ALL_BUT_ONE), tmp_path / "model", UNWATCHED)
-    first = {each.index for each in run.pool.draw_labeled(200, run.generator)}
-    run.start_stage2()
-    second = {each.index for each in run.pool.draw_labeled(200, run.generator)}
+    run = begun_state(make_setup(slices=ALL_BUT_ONE))
+    first = {each.index for each in run.pool.draw_labeled(200, run.sampler.generator)}
+    start_stage2(run, UNWATCHED)
+    second = {each.index for each in run.pool.draw_labeled(200, run.sampler.generator)}
 
     assert first == {*ALL_BUT_ONE} - {3}
     assert second == {*ALL_BUT_ONE}
 
 
 def test_the_specialized_teachers_reliability_is_its_dice_on_the_held_out_slice(make_setup, tmp_path: Path):
-    run = begin_run(make_setup(slices=ALL_BUT_ONE), tmp_path / "model", UNWATCHED)
+    run = begun_state(make_setup(slices=ALL_BUT_ONE))
     (held_out,) = run.pool.held_out
-    found = run.specialized_probabilities_at([held_out]).argmax(1)[0] == 1
+    found = run.specialized_probabilities([held_out]).argmax(1)[0] == 1
     target = run.pool.targets([held_out])[0]
     found, truth = found & (target != UNKNOWN_LABEL), target == 1  # padding is unknown
-    run.start_stage2()
+    start_stage2(run, UNWATCHED)
 
     expected = 2 * float((found & truth).sum()) / float(found.sum() + truth.sum())
     assert float(run.specialized_reliability[1]) == pytest.approx(expected)
@@ -433,7 +430,7 @@ def test_what_seems_to_go_on_where_the_image_is_padded_is_no_mistake(make_setup,
     image, labels = setup.cases[0].image, setup.cases[0].labels
     rows = np.s_[:, :25]  # the ball ends at the last of 25 rows, which are padded to 32
     cut = LabeledCase(*(Volume(each.voxels[rows], each.ijk_to_ras) for each in (image, labels)))
-    run = begin_run(replace(setup, cases=[cut]), tmp_path / "model", UNWATCHED)
+    run = begun_state(replace(setup, cases=[cut]))
     (held_out,) = run.pool.held_out
     truth = run.pool.targets([held_out])
     everywhere = torch.where(truth == 1, 9.0, -9.0)
@@ -444,7 +441,7 @@ def test_what_seems_to_go_on_where_the_image_is_padded_is_no_mistake(make_setup,
             return torch.stack([-everywhere, everywhere], 1)
 
     run.specialized_teacher = FindsTheBall()
-    run.start_stage2()
+    start_stage2(run, UNWATCHED)
 
     assert (truth == UNKNOWN_LABEL).any()
     assert run.held_out_dice == {"ball": 1.0}
@@ -480,23 +477,23 @@ def test_the_saved_model_is_the_returned_one_and_tells_its_story(make_setup, tmp
 def test_a_base_model_is_where_the_student_starts(make_setup, tmp_path: Path):
     base = fine_tune(make_setup(), tmp_path / "base")
 
-    run = begin_run(replace(make_setup(), base=base), tmp_path / "next", UNWATCHED)
+    run = begun_state(replace(make_setup(), base=base))
 
     assert_bit_equal(base, Model(run.card, run.student))
 
 
 def test_full_memory_halves_the_batch_and_says_so(make_setup, tmp_path: Path):
-    run = begin_run(make_setup(), tmp_path / "model", UNWATCHED)
+    run = begun_state(make_setup())
     tried: list[int] = []
 
-    def step_that_needs_room(run: Run) -> None:
+    def step_that_needs_room(run: TrainingState) -> None:
         tried.append(run.batch_size)
         if run.batch_size > 1:
             message = "CUDA out of memory."
             raise torch.OutOfMemoryError(message)
 
-    run.within_memory(step_that_needs_room)
-    run.within_memory(step_that_needs_room)
+    within_memory(run, step_that_needs_room)
+    within_memory(run, step_that_needs_room)
 
     assert tried == [2, 1, 1]
     assert run.notes == ["The CPU memory is full; going on in smaller batches (1 at a time)."]

@@ -26,7 +26,8 @@ from uncol.inference.student import segment_with_model
 from uncol.models.checkpoints import Model, has_checkpoint, load_model
 from uncol.models.devices import select_device
 from uncol.training.proposal import propose
-from uncol.training.setup import FineTuneSetup
+from uncol.training.record import model_of
+from uncol.training.state import FineTuneSetup
 from uncol.training.train import fine_tune
 from uncol.training.train import train as train_run
 
@@ -119,14 +120,14 @@ def _trained(setup: FineTuneSetup, folder: Path, monitor: Monitor) -> Model:
 
 def _proposed(setup: FineTuneSetup, cases: Cases, folder: Path, monitor: Monitor) -> TrainedRun:
     """Train to the end and take what is proposed for the one image; the model itself is not needed."""
-    run = train_run(setup, folder, monitor, resume=has_checkpoint(folder))
-    (case_id,), found = cases.test, propose(run).segmentation
+    state = train_run(setup, folder, monitor, resume=has_checkpoint(folder))
+    (case_id,), found = cases.test, propose(state, folder, monitor).segmentation
     setup.cache.trim()
 
     def predictions() -> Iterator[tuple[str, Prediction]]:
         yield case_id, Prediction(found.labels, found.uncertainty)
 
-    return TrainedRun(predictions(), run.model().card.training)
+    return TrainedRun(predictions(), model_of(state).card.training)
 
 
 def _framed(volume: Volume, cases: Cases, config: Config) -> Volume:

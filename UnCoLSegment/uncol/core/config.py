@@ -8,9 +8,8 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, Self, get_args, get_origin, get_type_hints
 
-from uncol.core.ablations import expand_ablations
 from uncol.core.errors import ConfigError
-from uncol.core.methods import find_method
+from uncol.core.methods import expand_ablations, find_method
 
 STUDENT_KINDS = ("unet", "paper", "paper-small")
 _FORMER_FIELDS = ("teachers.relative_reliability",)
@@ -199,7 +198,7 @@ class Config:
     method: str = "uncol"
     """How unannotated images are learned from: a name in `core.methods.METHODS`."""
     ablations: tuple[str, ...] = ()
-    """Names in `core.ablations.ABLATIONS` or `core.ablations.PRESETS`; without any it is the corrected method."""
+    """Names in `core.methods.ABLATIONS` or `core.methods.PRESETS`; without any it is the corrected method."""
     data: DataConfig = field(default_factory=DataConfig)
     student: StudentConfig = field(default_factory=StudentConfig)
     teachers: TeacherConfig = field(default_factory=TeacherConfig)

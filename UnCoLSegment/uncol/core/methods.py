@@ -1,4 +1,4 @@
-"""The methods that the one trainer knows: which loss each stage uses, and what it may see.
+"""The methods that the one trainer knows: which loss each stage uses, what it may see, and single steps away from it.
 
 They share student, augmentations, optimizer and budget, so that a comparison is one of methods.
 """
@@ -6,15 +6,23 @@ They share student, augmentations, optimizer and budget, so that a comparison is
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from enum import Enum
 
 from uncol.core.errors import ConfigError
 
-Lesson = Literal["pseudo-labels", "agreement"]
-"""What unannotated images are learned from: the teachers' labels, or agreement with the moving average."""
 
-Labeler = Literal["both-teachers", "largest-component"]
-"""Who writes pseudo-labels: the teachers' gated votes, or the moving average's largest pieces without a gate."""
+class Stage2Loss(Enum):
+    """What unannotated images are learned from."""
+
+    PSEUDO_LABELS = "pseudo-labels"
+    CONSISTENCY = "consistency with the moving average"
+
+
+class PseudoLabels(Enum):
+    """Who writes pseudo-labels."""
+
+    FUSED = "both teachers' gated votes"
+    LARGEST_COMPONENT = "the moving average's largest pieces, without a gate"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,12 +32,12 @@ class Method:
     Attributes:
         title: Name in tables.
         stage1_part: Part of the budget for annotated images alone; None takes the configured one.
-        lesson: What stage 2 learns from unannotated images.
-        labeler: Who writes their pseudo-labels.
+        stage2_loss: What stage 2 learns from unannotated images.
+        pseudo_labels: Who writes their pseudo-labels.
         generalized: Whether the frozen foundation model may be asked in training.
         specialized: Whether the moving average has a vote; without it, it only shows where to ask.
         gating: Whether doubtful votes and teachers of low Dice are left out.
-        only_sure_agreement: Whether agreement counts only where noisy passes of the moving average agree (UA-MT).
+        filters_by_uncertainty: Whether consistency counts only where noisy passes of the moving average agree (UA-MT).
         always_mixes: Whether every step of both stages mixes images by copy-paste.
         prompts_at_inference: Whether the foundation model, prompted with the student's masks, gives the result.
         proposes: Whether the result is the proposal for the annotated image (`training.proposal`), not the model's own.
@@ -38,12 +46,12 @@ class Method:
 
     title: str
     stage1_part: float | None = None
-    lesson: Lesson = "pseudo-labels"
-    labeler: Labeler = "both-teachers"
+    stage2_loss: Stage2Loss = Stage2Loss.PSEUDO_LABELS
+    pseudo_labels: PseudoLabels = PseudoLabels.FUSED
     generalized: bool = False
     specialized: bool = True
     gating: bool = True
-    only_sure_agreement: bool = False
+    filters_by_uncertainty: bool = False
     always_mixes: bool = False
     prompts_at_inference: bool = False
     proposes: bool = False
@@ -52,7 +60,7 @@ class Method:
     @property
     def scores_teachers(self) -> bool:
         """Whether annotated images are held out of stage 1 to see what the teachers are worth."""
-        return self.stage1_part is None and self.labeler == "both-teachers"
+        return self.stage1_part is None and self.pseudo_labels is PseudoLabels.FUSED
 
     @property
     def asks_foundation_model(self) -> bool:
@@ -67,9 +75,9 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "supervised": Method(title="supervised only", stage1_part=1.0),
-    "mean-teacher": Method(title="Mean Teacher", stage1_part=0.0, lesson="agreement"),
-    "ua-mt": Method(title="UA-MT", stage1_part=0.0, lesson="agreement", only_sure_agreement=True),
-    "bcp": Method(title="BCP", labeler="largest-component", always_mixes=True),
+    "mean-teacher": Method(title="Mean Teacher", stage1_part=0.0, stage2_loss=Stage2Loss.CONSISTENCY),
+    "ua-mt": Method(title="UA-MT", stage1_part=0.0, stage2_loss=Stage2Loss.CONSISTENCY, filters_by_uncertainty=True),
+    "bcp": Method(title="BCP", pseudo_labels=PseudoLabels.LARGEST_COMPONENT, always_mixes=True),
     "frozen-teacher": Method(title="frozen foundation model", stage1_part=1.0, prompts_at_inference=True),
     "uncol-without-generalized": Method(title="UnCoL without the generalized teacher"),
     "uncol-without-specialized": Method(
@@ -96,3 +104,56 @@ def find_method(name: str) -> Method:
         message = f'There is no method "{name}". Choose one of {", ".join(MODEL_METHODS)}.'
         raise ConfigError(message)
     return METHODS[name]
+
+
+# Ablations: single steps away from the corrected method, by name: what the released code does, and what is ours alone.
+# The default is the corrected method (no ablation, the preset "corrected"). The preset "released" is all deviations of
+# the released code together, as far as they exist in this trainer (method, section 7).
+FROZEN_EMA = "frozen-ema"
+SOFTMAX_OF_PROBABILITIES = "softmax-of-probabilities"
+ADAMW_LR_001 = "adamw-lr-0.01"
+TEACHER_TRAIN_MODE = "teacher-train-mode"
+WHOLE_IMAGE_BOX = "whole-image-box"
+DOUBLE_SOFTMAX_DICE = "double-softmax-dice"
+ATTACHED_SEMANTIC_TARGET = "attached-semantic-target"
+EQUAL_TEACHERS = "equal-teachers"
+
+ABLATIONS = {
+    FROZEN_EMA: "the specialized teacher no longer moves in stage 2, and the student is the result (row 1)",
+    SOFTMAX_OF_PROBABILITIES: "softmax is applied to the generalized teacher's probabilities (row 2)",
+    ADAMW_LR_001: "the learning rate of stage 2 starts at 0.01 and falls to 0 in stage 2 (row 3)",
+    DOUBLE_SOFTMAX_DICE: "the Dice head of the paper's student sees softmax twice in stage 1 (row 4)",
+    TEACHER_TRAIN_MODE: "the specialized teacher labels in training mode, with dropout (row 10)",
+    WHOLE_IMAGE_BOX: "a structure that no mask shows is asked about with a box round the whole slice (row 14)",
+    ATTACHED_SEMANTIC_TARGET: "the loss of the semantic path also moves the teacher's aligned features (row 15)",
+    EQUAL_TEACHERS: "both teachers are believed as far as they are certain, however good they were (decision 0006)",
+}
+"""What each ablation does; rows are those of the method, section 7."""
+
+RELEASED = (
+    FROZEN_EMA,
+    SOFTMAX_OF_PROBABILITIES,
+    ADAMW_LR_001,
+    DOUBLE_SOFTMAX_DICE,
+    TEACHER_TRAIN_MODE,
+    WHOLE_IMAGE_BOX,
+    ATTACHED_SEMANTIC_TARGET,
+    EQUAL_TEACHERS,
+)
+"""The released code's behavior."""
+
+PRESETS = {"corrected": (), "released": RELEASED}
+"""Several ablations under one name."""
+
+
+def expand_ablations(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the ablations that are meant, in the order given, each once: a preset stands for all of its own.
+
+    Raises:
+        ConfigError: If there is no ablation or preset of a name.
+    """
+    for name in names:
+        if name not in ABLATIONS and name not in PRESETS:
+            message = f'There is no ablation "{name}". Choose from {", ".join([*PRESETS, *ABLATIONS])}.'
+            raise ConfigError(message)
+    return tuple(dict.fromkeys(each for name in names for each in PRESETS.get(name, (name,))))

@@ -42,7 +42,7 @@ from uncol.models.devices import select_device
 from uncol.pipelines.tasks import Context, Document, with_choices
 from uncol.report.report import write_report
 from uncol.report.story import Method
-from uncol.training.setup import FineTuneSetup
+from uncol.training.state import FineTuneSetup
 from uncol.training.train import fine_tune
 
 __all__ = ["DemoJob", "run_demo"]

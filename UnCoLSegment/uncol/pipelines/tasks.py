@@ -43,8 +43,8 @@ from uncol.models.checkpoints import Model, has_checkpoint, load_model
 from uncol.models.devices import select_device
 from uncol.training.preview import Preview, PreviewOrder
 from uncol.training.proposal import propose
-from uncol.training.setup import FineTuneSetup
-from uncol.training.state import Run, finish_run
+from uncol.training.record import finish
+from uncol.training.state import FineTuneSetup, TrainingState
 from uncol.training.train import train
 
 Document = dict[str, Any]
@@ -128,7 +128,7 @@ def train_model(job: FineTuneJob, config: Config, context: Context) -> Model:
     Raises:
         UncolError: If an input cannot be used or the output cannot be written.
     """
-    return finish_run(_train(job, config, context))
+    return finish(_train(job, config, context), job.out, context.monitor)
 
 
 def train_and_propose(job: FineTuneJob, config: Config, context: Context) -> tuple[Model, Segmentation, Document]:
@@ -137,10 +137,10 @@ def train_and_propose(job: FineTuneJob, config: Config, context: Context) -> tup
     Raises:
         UncolError: If an input cannot be used or the output cannot be written.
     """
-    run = _train(job, config, context)
+    state = _train(job, config, context)
     started = time.monotonic()
-    proposal = propose(run)
-    model = finish_run(run)
+    proposal = propose(state, job.out, context.monitor)
+    model = finish(state, job.out, context.monitor)
     source = {
         "model": job.out.name,
         "training": _summary(model),
@@ -148,10 +148,10 @@ def train_and_propose(job: FineTuneJob, config: Config, context: Context) -> tup
     }
     found = proposal.segmentation
     seconds = time.monotonic() - started
-    return model, found, _segmentation_report(run.setup.cases[0].image, found, source, run.device, seconds)
+    return model, found, _segmentation_report(state.setup.cases[0].image, found, source, state.device, seconds)
 
 
-def _train(job: FineTuneJob, config: Config, context: Context) -> Run:
+def _train(job: FineTuneJob, config: Config, context: Context) -> TrainingState:
     device = select_device(job.device)
     _check_model_folder(job)
     check_writable(job.out)
@@ -175,11 +175,11 @@ def _train(job: FineTuneJob, config: Config, context: Context) -> Run:
     order = context.preview
     preview = None if order is None else Preview(order, setup, job.out, context.monitor)
     monitor = context.monitor if preview is None else replace(context.monitor, report=preview)
-    run = train(setup, job.out, monitor, resume=job.resume)
+    state = train(setup, job.out, monitor, resume=job.resume)
     if preview is not None:
         preview.end()
     setup.cache.trim()
-    return run
+    return state
 
 
 def run_evaluate(

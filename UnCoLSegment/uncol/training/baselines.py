@@ -17,17 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from uncol.models.devices import autocast
-from uncol.training.batches import (
-    change_at_random,
-    complete_labels,
-    draw_annotated,
-    draw_common_pose,
-    loss_where,
-    predict,
-)
 from uncol.training.generalized_teacher import largest_component
-from uncol.training.pseudo_labels import entropy_between_two, ramp_up, trust_threshold
-from uncol.training.state import Run
+from uncol.training.losses import loss_where, student_logits
+from uncol.training.pseudo_labels import entropy_between_two
+from uncol.training.state import TrainingState
 
 _NOISE = 0.1
 _LARGEST_NOISE = 0.2
@@ -35,27 +28,38 @@ _PASSES = 8
 """Noisy passes of the moving average whose mean tells how sure it is."""
 
 
-def learn_to_agree(run: Run) -> Tensor:
-    """Mean Teacher and UA-MT: annotated images, and agreement with the moving average under other noise."""
-    pose = draw_common_pose(run, run.batch_size)
-    image, label = draw_annotated(run, pose)
-    addresses = run.pool.draw_unlabeled(len(pose.matrices), run.generator)
-    unlabeled, padding = change_at_random(run, pose, run.pool.inputs(addresses), run.pool.inside(addresses).byte())
+def consistency_loss(state: TrainingState) -> dict[str, Tensor]:
+    """Mean Teacher and UA-MT: annotated images, and consistency with the moving average under other noise."""
+    sampler, teacher = state.sampler, state.specialized_teacher
+    pose = sampler.pose(state.batch_size)
+    image, label = sampler.labeled(pose)
+    addresses = state.pool.draw_unlabeled(len(pose.matrices), sampler.generator)
+    inside = state.pool.inside(addresses).byte()
+    unlabeled, padding = sampler.augmented(pose, state.pool.inputs(addresses), inside)
 
-    logits, unlabeled_logits = predict(run, torch.cat([image, add_noise(unlabeled, run.generator)])).chunk(2)
-    supervised_loss = loss_where(run, logits, label, torch.ones_like(label, dtype=torch.bool))
+    noisy = add_noise(unlabeled, sampler.generator)
+    logits, unlabeled_logits = student_logits(state.student, torch.cat([image, noisy])).chunk(2)
+    everywhere = torch.ones_like(label, dtype=torch.bool)
 
     region = padding == 1
-    target = teacher_probabilities(run.specialized_teacher, add_noise(unlabeled, run.generator))
-    if run.method.only_sure_agreement:
-        teachers = run.config.teachers
-        threshold = trust_threshold(run.stage2_fraction, teachers.threshold_start, teachers.threshold_end)
-        noisy = (add_noise(unlabeled, run.generator) for _ in range(_PASSES))
-        region = region & is_sure(run.specialized_teacher, noisy, threshold)
-    agreement_loss = agreement(unlabeled_logits.softmax(1), target, region)
+    target = teacher_probabilities(teacher, add_noise(unlabeled, sampler.generator))
+    if state.recipe.method.filters_by_uncertainty:
+        passes = (add_noise(unlabeled, sampler.generator) for _ in range(_PASSES))
+        region = region & is_certain(teacher, passes, state.trust_threshold)
+    return {
+        "supervised": loss_where(logits, label, everywhere, state.class_weights),
+        "consistency": consistency(unlabeled_logits.softmax(1), target, region),
+    }
 
-    run.note_losses(supervised=supervised_loss, agreement=agreement_loss)
-    return supervised_loss + run.config.losses.consistency_weight * ramp_up(run.stage2_fraction) * agreement_loss
+
+def bcp_pseudo_labels(state: TrainingState, addresses: Sequence[Any]) -> Tensor:
+    """BCP: every class's largest piece in the moving average's prediction (B, H, W), all of it trusted."""
+    labels = state.specialized_probabilities(addresses).argmax(1)
+    pieces = torch.zeros_like(labels)
+    for structure in range(1, state.card.class_count):
+        for piece, found in zip(pieces, labels == structure, strict=True):
+            piece[torch.from_numpy(largest_component(found.numpy()))] = structure
+    return state.sampler.complete(addresses, pieces)
 
 
 def add_noise(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -72,7 +76,7 @@ def teacher_probabilities(teacher: nn.Module, images: Tensor) -> Tensor:
     return logits.float().softmax(1)
 
 
-def is_sure(teacher: nn.Module, noisy: Iterator[Tensor], threshold: float) -> Tensor:
+def is_certain(teacher: nn.Module, noisy: Iterator[Tensor], threshold: float) -> Tensor:
     """Return where the mean of the teacher's passes with dropout over noisy images has an entropy below the threshold.
 
     Args:
@@ -98,23 +102,13 @@ def dropping_out(network: nn.Module) -> Iterator[None]:
             each.eval()
 
 
-def agreement(probabilities: Tensor, target: Tensor, region: Tensor) -> Tensor:
+def consistency(probabilities: Tensor, target: Tensor, region: Tensor) -> Tensor:
     """Return the mean squared difference of class probabilities inside a region; 0 for an empty region.
 
     Args:
         probabilities: The student's (B, C, ...).
         target: The moving average's (B, C, ...).
-        region: Where agreement counts (B, ...), bool.
+        region: Where it counts (B, ...), bool.
     """
     squares = ((probabilities - target) ** 2).mean(1)
     return (squares * region).sum() / region.sum().clamp_min(1)
-
-
-def label_with_largest_component(run: Run, addresses: Sequence[Any], images: Tensor) -> Tensor:
-    """BCP: every class's largest piece in the moving average's prediction (B, H, W), all of it trusted."""
-    labels = run.specialized_probabilities(images).argmax(1)
-    pieces = torch.zeros_like(labels)
-    for structure in range(1, run.card.class_count):
-        for piece, found in zip(pieces, labels == structure, strict=True):
-            piece[torch.from_numpy(largest_component(found.numpy()))] = structure
-    return complete_labels(run, addresses, pieces)

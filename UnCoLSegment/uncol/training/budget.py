@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from uncol.core.config import BudgetConfig
 
@@ -10,7 +11,7 @@ _RESERVE_PART = 0.02
 """Part of a time budget that is kept for writing the model."""
 
 
-class BudgetClock:
+class TrainingBudget:
     """Counts steps and seconds of a run, also across an interruption.
 
     Args:
@@ -18,6 +19,7 @@ class BudgetClock:
         elapsed_s: Seconds that earlier sittings of the same run have used.
         stage1_began_s: When stage 1 began, in seconds of the run.
         stage2_began_s: When stage 2 began, in seconds of the run; None before.
+        expected_teacher_s: Seconds that the generalized teacher is expected to take between the stages.
     """
 
     def __init__(
@@ -26,13 +28,14 @@ class BudgetClock:
         elapsed_s: float = 0.0,
         stage1_began_s: float = 0.0,
         stage2_began_s: float | None = None,
+        expected_teacher_s: float = 0.0,
     ) -> None:
         self._budget = budget
         self._started = time.monotonic() - elapsed_s
         self._total_s = None if budget.minutes is None else budget.minutes * 60 * (1 - _RESERVE_PART)
         self.stage1_began_s = stage1_began_s
         self.stage2_began_s = stage2_began_s
-        self.expected_teacher_s = 0.0
+        self.expected_teacher_s = expected_teacher_s
         self._stopped_at: float | None = None
 
     @property
@@ -40,9 +43,23 @@ class BudgetClock:
         """Seconds that the run has used."""
         return (self._stopped_at or time.monotonic()) - self._started
 
+    def state(self) -> dict[str, float | None]:
+        """Return what was used so far, as the arguments of a budget that goes on from here."""
+        names = ("elapsed_s", "stage1_began_s", "stage2_began_s", "expected_teacher_s")
+        return {name: getattr(self, name) for name in names}
+
+    def goes_on(self, elapsed_s: float, **began: Any) -> TrainingBudget:
+        """Return the same budget after what an earlier sitting has used (`state`)."""
+        return TrainingBudget(self._budget, elapsed_s, **began)
+
     def stop(self) -> None:
         """Count no further: training is over."""
         self._stopped_at = time.monotonic()
+
+    @property
+    def stage1_part(self) -> float:
+        """Part of the budget for stage 1, in [0, 1]."""
+        return self._budget.stage1_part
 
     @property
     def total_s(self) -> float | None:

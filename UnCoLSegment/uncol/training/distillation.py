@@ -3,22 +3,84 @@
 Visual path: the teacher's intermediate maps, projected to the width of the student's tokens, and the tokens after
 some layers of the side encoder. Semantic path: the teacher's image tokens after the prompts, aligned to the width of
 the student's prior, and that prior. Both compare by plain mean squared error; the teacher itself never learns.
+
+The paper distills on the mixed images of a step, which the foundation model must encode anew. Here it is done on
+slices of their own, as they are but for their pose: each is encoded once, and its features are moved along.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from uncol.models.devices import autocast
+from uncol.models.paper_student import PaperStudent, StudentOutput
+from uncol.training.losses import four_head_loss, known_region
+from uncol.training.teacher_features import pool_to_grid
+
+_STAGE2_WEIGHT = 0.1
+"""Weight of the visual path in stage 2 (method, section 5, item 8)."""
 _LARGEST_WEIGHT = 0.1
 """Lambda at full weight (method, section 6.1)."""
 _STEEPNESS = 5.0
 _FULL_WEIGHT_AT = 0.5
 """Part of stage 1 after which lambda is at its full weight: step 7,500 of 15,000 (method, section 4)."""
+
+
+def annotated_distillation(
+    student: PaperStudent,
+    helpers: nn.ModuleDict,
+    image: Tensor,
+    label: Tensor,
+    maps: Sequence[Tensor],
+    tokens: Tensor,
+    *,
+    progress: float,
+    double_softmax_dice: bool = False,
+    attached_target: bool = False,
+) -> Tensor:
+    """Stage 1: both paths; the teacher's knowledge takes the place of the prior, and the segmentation trains it.
+
+    Args:
+        student: The paper's student.
+        helpers: `projector` and `aligner`, which learn with it.
+        image: One annotated slice with its neighbors (1, N, H, W), or a patch.
+        label: Its labels (1, H, W), 255 unknown.
+        maps: The teacher's maps, moved like the image.
+        tokens: The teacher's tokens after the prompts (1, structures, width, h, w), moved likewise.
+        progress: t/T of stage 1, in [0, 1].
+        double_softmax_dice: See `losses.four_head_loss`.
+        attached_target: See `semantic_loss`.
+    """
+    knowledge = helpers["aligner"](tokens, tokens.shape[3:])
+    output = _seen_by(student, image, knowledge)
+    target, known = known_region(label)
+    supervised = four_head_loss(output.head_logits, target, known, double_softmax_dice=double_softmax_dice)
+    semantic = semantic_loss(output.prior.float(), knowledge, attached_target=attached_target)
+    return supervised + distillation_weight(progress) * (semantic + _visual_path(helpers, maps, output))
+
+
+def unannotated_distillation(
+    student: PaperStudent, helpers: nn.ModuleDict, image: Tensor, maps: Sequence[Tensor]
+) -> Tensor:
+    """Stage 2: the visual path, for one unannotated slice or patch; arguments as in `annotated_distillation`."""
+    return _STAGE2_WEIGHT * _visual_path(helpers, maps, _seen_by(student, image, None))
+
+
+def _visual_path(helpers: nn.ModuleDict, maps: Sequence[Tensor], output: StudentOutput) -> Tensor:
+    projector = helpers["projector"]
+    assert isinstance(projector, Projector)  # `setup.helpers_for` puts it there
+    return visual_loss(projector, maps, [each.float() for each in output.token_maps])
+
+
+def _seen_by(student: PaperStudent, image: Tensor, knowledge: Tensor | None) -> StudentOutput:
+    """Return what the student predicts and sees, with the teacher's knowledge or with its own prior."""
+    with autocast(image.device, dims=image.ndim - 2, training=True):
+        return student.explain(image, knowledge)
 
 
 def distillation_weight(progress: float) -> float:
@@ -128,41 +190,6 @@ def semantic_loss(prior: Tensor, knowledge: Tensor, *, attached_target: bool = F
         attached_target: Let the loss teach the aligner as well (ablation `attached-semantic-target`).
     """
     return functional.mse_loss(prior, knowledge if attached_target else knowledge.detach())
-
-
-def pool_to_grid(features: Tensor, grid: Sequence[int]) -> Tensor:
-    """Average features (B, C, ...) over the voxels of a coarser grid; on a finer one they are repeated."""
-    if features.shape[2:] == tuple(grid):
-        return features.float()
-    if len(grid) == 2:
-        return functional.adaptive_avg_pool2d(features.float(), (grid[0], grid[1]))
-    return functional.adaptive_avg_pool3d(features.float(), (grid[0], grid[1], grid[2]))
-
-
-def stack_slice_maps(maps: Mapping[int, Tensor], slice_count: int, grid: Sequence[int]) -> Tensor:
-    """Make a volume's map of what a 2D teacher saw in its slices.
-
-    Each map is averaged over the rows and columns of the grid, slices that the teacher was not asked about are
-    interpolated between their neighbors (the first and the last one asked continue to the ends), and the stack is
-    averaged along the slices. Maps of different classes are stacked one by one: a slice without the class has zeros.
-
-    Args:
-        maps: Map (C, h, w) of each slice that the teacher was asked about, by the slice's index along D.
-        slice_count: Slices of the volume, D.
-        grid: The student's grid (d, h, w).
-
-    Returns:
-        The map (C, d, h, w), float32.
-    """
-    asked = torch.tensor(sorted(maps))
-    planes = torch.cat([pool_to_grid(maps[index][None], grid[1:]) for index in asked.tolist()])  # (asked, C, h, w)
-    slices = torch.arange(slice_count)
-    after = torch.searchsorted(asked, slices).clamp(max=len(asked) - 1)
-    before = (torch.searchsorted(asked, slices, right=True) - 1).clamp(min=0)
-    gap = (asked[after] - asked[before]).clamp(min=1)
-    part = ((slices - asked[before]) / gap).clamp(0, 1).to(planes.device)[:, None, None, None]
-    volume = torch.lerp(planes[before], planes[after], part).transpose(0, 1)  # (C, D, h, w)
-    return pool_to_grid(volume[None], grid)[0]
 
 
 def _pointwise(before: int, after: int, dims: int) -> nn.Module:

@@ -6,12 +6,20 @@ second multiplies logits by the mask before the softmax, so that masked voxels s
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
+from uncol.core.volume import UNKNOWN_LABEL
+from uncol.models.devices import autocast
+from uncol.models.paper_student import PaperStudent
+
 _SMOOTHING = 1e-5
-"""Keeps Dice defined for empty classes (method, section 4)."""
+"""Keeps Dice and IoU defined for classes that are neither there nor predicted (method, section 4)."""
+_FOCUS = 2.0
+"""Gamma of the focal loss (method, section 4)."""
 
 
 def class_weights(voxel_counts: Tensor, cap: float) -> Tensor:
@@ -79,7 +87,117 @@ def region_loss(logits: Tensor, target: Tensor, region: Tensor, weights: Tensor)
     return region_dice(logits, target, region) + region_cross_entropy(logits, target, region, weights)
 
 
-def known_region(labels: Tensor, unknown: int) -> tuple[Tensor, Tensor]:
-    """Split a label map (B, ...) into class indices, int64, and where they are known, bool."""
-    known = labels != unknown
+def known_region(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Split a label map (B, ...), 255 unknown, into class indices, int64, and where they are known, bool."""
+    known = labels != UNKNOWN_LABEL
     return torch.where(known, labels, 0).long(), known
+
+
+def student_logits(student: nn.Module, images: Tensor) -> Tensor:
+    """Return the student's logits (B, C, ...), float32, of images (B, N, ...) in training."""
+    with autocast(images.device, dims=images.ndim - 2, training=True):
+        logits: Tensor = student(images)
+    return logits.float()
+
+
+def loss_where(logits: Tensor, labels: Tensor, region: Tensor, weights: Tensor) -> Tensor:
+    """Return Dice + cross-entropy where labels (B, ...) are known in one part of a mixed slice; 0 for an empty part."""
+    if not region.any():
+        return logits.new_zeros(())
+    target, known = known_region(labels)
+    return region_loss(logits, target, known & region, weights)
+
+
+def annotated_loss(
+    student: nn.Module, images: Tensor, labels: Tensor, weights: Tensor, *, double_softmax_dice: bool = False
+) -> Tensor:
+    """Return the loss of stage 1 where labels are known: Dice + cross-entropy, or one loss for each of four heads.
+
+    Args:
+        student: What is trained.
+        images: Slices with neighbors (B, N, H, W), or patches.
+        labels: Their labels (B, H, W), 255 unknown.
+        weights: Weight of each class (C,); the four heads weigh all alike.
+        double_softmax_dice: See `four_head_loss`.
+    """
+    if not isinstance(student, PaperStudent):
+        return loss_where(student_logits(student, images), labels, torch.ones_like(labels, dtype=torch.bool), weights)
+    target, known = known_region(labels)
+    with autocast(images.device, dims=images.ndim - 2, training=True):
+        head_logits = student.explain(images).head_logits
+    return four_head_loss(head_logits, target, known, double_softmax_dice=double_softmax_dice)
+
+
+def four_head_loss(
+    head_logits: Sequence[Tensor], target: Tensor, region: Tensor, *, double_softmax_dice: bool = False
+) -> Tensor:
+    """Return `L_seg = 1/4 (CE(head 0) + Dice(head 1) + Focal(head 2) + SoftIoU(head 3))` inside a region.
+
+    Args:
+        head_logits: Logits of the four heads, each (B, C, ...).
+        target: Class indices (B, ...), int64; any valid class outside the region.
+        region: Where the loss counts (B, ...), bool; an empty region gives 0.
+        double_softmax_dice: Apply softmax twice before Dice, as the released code does (ablation
+            `double-softmax-dice`; method, section 7, row 4).
+
+    Source:
+        Method, section 4 (UnCoL, IEEE TMI 2026, doi:10.1109/TMI.2026.3664940).
+    """
+    losses: list[Callable[[Tensor, Tensor, Tensor], Tensor]] = [
+        cross_entropy,
+        twice_softmaxed_dice if double_softmax_dice else soft_dice,
+        focal,
+        soft_iou,
+    ]
+    each = [loss(logits.float(), target, region) for loss, logits in zip(losses, head_logits, strict=True)]
+    return torch.stack(each).mean()
+
+
+def cross_entropy(logits: Tensor, target: Tensor, region: Tensor) -> Tensor:
+    """Return the cross-entropy per voxel of the region."""
+    return _mean_inside(functional.cross_entropy(logits, target, reduction="none"), region)
+
+
+def focal(logits: Tensor, target: Tensor, region: Tensor) -> Tensor:
+    """Return the cross-entropy per voxel, weighted by `(1 - p_t)^2`; the weight carries no gradient.
+
+    Source:
+        Lin et al., "Focal loss for dense object detection" (2017), without class weights.
+    """
+    losses = functional.cross_entropy(logits, target, reduction="none")
+    focus = (1 - (-losses.detach()).exp()) ** _FOCUS
+    return _mean_inside(focus * losses, region)
+
+
+def soft_dice(logits: Tensor, target: Tensor, region: Tensor) -> Tensor:
+    """Return 1 - Dice, averaged over the classes with background and over the samples."""
+    return _dice_of(logits.softmax(1), target, region)
+
+
+def twice_softmaxed_dice(logits: Tensor, target: Tensor, region: Tensor) -> Tensor:
+    """Return `soft_dice` of probabilities taken for logits: it never comes near 0, and its gradient is weaker."""
+    return _dice_of(logits.softmax(1).softmax(1), target, region)
+
+
+def soft_iou(logits: Tensor, target: Tensor, region: Tensor) -> Tensor:
+    """Return 1 - IoU, averaged over the classes with background and over the samples."""
+    both, sizes = _overlap(logits.softmax(1), target, region)
+    return 1 - ((both + _SMOOTHING) / (sizes - both + _SMOOTHING)).mean()
+
+
+def _dice_of(probabilities: Tensor, target: Tensor, region: Tensor) -> Tensor:
+    both, sizes = _overlap(probabilities, target, region)
+    return 1 - ((2 * both + _SMOOTHING) / (sizes + _SMOOTHING)).mean()
+
+
+def _overlap(probabilities: Tensor, target: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the intersection and the sum of sizes of each sample and class (B, C), not squared."""
+    truth = functional.one_hot(target, probabilities.shape[1]).movedim(-1, 1)
+    inside = region[:, None]
+    axes = tuple(range(2, probabilities.ndim))
+    both = (probabilities * truth * inside).sum(axes)
+    return both, ((probabilities + truth) * inside).sum(axes)
+
+
+def _mean_inside(losses: Tensor, region: Tensor) -> Tensor:
+    return (losses * region).sum() / region.sum().clamp_min(1)

@@ -20,7 +20,8 @@ from uncol.core.progress import Monitor, Progress
 from uncol.core.volume import Volume
 from uncol.inference.student import segment_with_model
 from uncol.models.checkpoints import Model, build_student, load_checkpoint
-from uncol.training.setup import FineTuneSetup, card_for
+from uncol.training.setup import card_for
+from uncol.training.state import FineTuneSetup
 
 _log = logging.getLogger(__name__)
 

@@ -18,14 +18,13 @@ _LARGEST_PART = 0.5
 """Part of that rest that all turns together may take."""
 
 
-class TeacherTurns:
+class PromptingRounds:
     """The turns of the generalized teacher: before stage 1, at its end, and in every round of stage 2.
 
     Args:
         opinions: What it is asked for.
         rounds: How often in stage 2 it is prompted anew.
         total_s: Seconds of the whole run; None where steps are counted, so that a turn takes as long as it takes.
-        monitor: Told what is being asked and the part of it that is done.
         notes: The notes of the run; what there was no time for is added.
     """
 
@@ -34,11 +33,9 @@ class TeacherTurns:
         opinions: GeneralizedOpinions,
         rounds: int,
         total_s: float | None,
-        monitor: Monitor,
         notes: list[str],
     ) -> None:
-        self._opinions, self._rounds, self._total_s = opinions, rounds, total_s
-        self._monitor, self._notes = monitor, notes
+        self._opinions, self._rounds, self._total_s, self._notes = opinions, rounds, total_s, notes
         self.rounds_done = 0
         self.elapsed_s = 0.0
         """Seconds that its turns have taken."""
@@ -47,11 +44,11 @@ class TeacherTurns:
         """Say whether the next round has come, at a part of stage 2 in [0, 1]."""
         return self.rounds_done < self._rounds and stage2_fraction >= self.rounds_done / self._rounds
 
-    def carry_annotated(self) -> float:
+    def carry_annotated(self, monitor: Monitor) -> float:
         """Let it carry annotated slices on, and return the seconds that its next turn will want; 0 without a budget."""
         opinions = self._opinions
         name = "Carrying annotated slices on with the foundation model"
-        phase = self._monitor.phase(name, opinions.calls_to_carry, self._seconds_left(_CARRY_PART))
+        phase = monitor.phase(name, opinions.calls_to_carry, self._seconds_left(_CARRY_PART))
         opinions.carry_and_score(phase)
         self._end_turn(phase, "carry all annotated slices on with the foundation model")
         left = self._seconds_left(_LARGEST_PART)
@@ -61,7 +58,7 @@ class TeacherTurns:
         return min(left, opinions.calls_to_prompt * answer_s + opinions.unseen_slices * encode_s)
 
     def score_prompts(
-        self, specialized: Probabilities, held_out: Sequence[SliceAddress], spare_s: float | None
+        self, specialized: Probabilities, held_out: Sequence[SliceAddress], spare_s: float | None, monitor: Monitor
     ) -> None:
         """Let it answer what stage 1 did not see, prompted as it will be in stage 2.
 
@@ -69,22 +66,26 @@ class TeacherTurns:
             specialized: The specialized teacher, whose masks give boxes.
             held_out: The slices.
             spare_s: Seconds that the run can spare; None where steps are counted.
+            monitor: Told about every slice.
         """
         name = "Trying the foundation model on annotated slices"
-        phase = self._monitor.phase(name, len(held_out), self._seconds_left(_LARGEST_PART, spare_s))
+        phase = monitor.phase(name, len(held_out), self._seconds_left(_LARGEST_PART, spare_s))
         self._opinions.score_prompts(specialized, held_out, phase)
         self.elapsed_s += phase.elapsed_s
 
-    def prompt(self, specialized: Probabilities, specialized_reliability: Tensor, spare_s: float | None) -> None:
+    def prompt(
+        self, specialized: Probabilities, specialized_reliability: Tensor, spare_s: float | None, monitor: Monitor
+    ) -> None:
         """Carry out a round: ask about every unannotated slice, with fresh boxes.
 
         Args:
             specialized: The specialized teacher, whose masks give boxes.
             specialized_reliability: How much of its certainty it deserves (C,).
             spare_s: Seconds that the run can spare; None where steps are counted.
+            monitor: Told about every slice.
         """
         name = f"Asking the foundation model (round {self.rounds_done + 1})"
-        phase = self._monitor.phase(name, len(self._opinions.slices), self._seconds_left(_LARGEST_PART, spare_s))
+        phase = monitor.phase(name, len(self._opinions.slices), self._seconds_left(_LARGEST_PART, spare_s))
         self._opinions.prompt(specialized, phase, specialized_reliability)
         self._end_turn(phase, "ask the foundation model about all other slices")
         self.rounds_done += 1

@@ -86,7 +86,7 @@ def equally_reliable(reliability: Reliability) -> Reliability:
 
 
 def fuse_pseudo_labels(
-    generalized: Tensor, specialized: Tensor, threshold: float, reliability: Reliability, silent: Tensor
+    generalized: Tensor, specialized: Tensor, threshold: float, reliability: Reliability, unprompted: Tensor
 ) -> PseudoLabel:
     """Fuse two teachers' class probabilities, each voxel by the certainty that both deserve.
 
@@ -100,27 +100,27 @@ def fuse_pseudo_labels(
         specialized: Class probabilities of the moving average (B, C, ...).
         threshold: Entropy between two classes up to which a teacher is trusted, in [0, 1].
         reliability: What both teachers deserve on each slice, from what they reached on annotated ones.
-        silent: Where the generalized teacher has no vote because it was not asked (B, ...), bool.
+        unprompted: Where the generalized teacher has no vote because it was not asked (B, ...), bool.
     """
-    in_question = 1 + (generalized[:, 1:] + specialized[:, 1:]).argmax(1)
-    slices = torch.arange(len(in_question)).view(-1, *[1] * (in_question.ndim - 1))
-    deserved = reliability.generalized[slices, in_question]
-    earned_generalized = make_less_certain(generalized, deserved)
-    earned_specialized = make_less_certain(specialized, reliability.specialized[slices, in_question])
+    candidate_class = 1 + (generalized[:, 1:] + specialized[:, 1:]).argmax(1)
+    slices = torch.arange(len(candidate_class)).view(-1, *[1] * (candidate_class.ndim - 1))
+    generalized_reliability = reliability.generalized[slices, candidate_class]
+    discounted_generalized = discount_by_reliability(generalized, generalized_reliability)
+    discounted_specialized = discount_by_reliability(specialized, reliability.specialized[slices, candidate_class])
 
-    generalized_entropy = entropy_between_two(earned_generalized)
-    specialized_entropy = entropy_between_two(earned_specialized)
-    trust_generalized = (generalized_entropy <= threshold) & (deserved > 0) & ~silent
+    generalized_entropy = entropy_between_two(discounted_generalized)
+    specialized_entropy = entropy_between_two(discounted_specialized)
+    trust_generalized = (generalized_entropy <= threshold) & (generalized_reliability > 0) & ~unprompted
     trust_specialized = specialized_entropy <= threshold
 
     weight = torch.sigmoid(specialized_entropy - generalized_entropy)
     weight = torch.where(trust_generalized & trust_specialized, weight, trust_generalized.float())[:, None]
-    fused = weight * earned_generalized + (1 - weight) * earned_specialized
-    word = weight * generalized + (1 - weight) * specialized
-    return PseudoLabel(fused.argmax(1), trust_generalized | trust_specialized, word)
+    fused = weight * discounted_generalized + (1 - weight) * discounted_specialized
+    undiscounted = weight * generalized + (1 - weight) * specialized
+    return PseudoLabel(fused.argmax(1), trust_generalized | trust_specialized, undiscounted)
 
 
-def fall_with_distance(reliability: Tensor, gaps: Tensor) -> Tensor:
+def reliability_at_distance(reliability: Tensor, gaps: Tensor) -> Tensor:
     """Return what a teacher deserves on each slice: 1 at an annotated one, falling linearly to what it reached far off.
 
     Args:
@@ -133,36 +133,34 @@ def fall_with_distance(reliability: Tensor, gaps: Tensor) -> Tensor:
     return 1 - (1 - reliability) * gaps[:, None]
 
 
-def make_less_certain(probabilities: Tensor, reliability: Tensor) -> Tensor:
+def discount_by_reliability(probabilities: Tensor, reliability: Tensor) -> Tensor:
     """Mix class probabilities (B, C, ...) with "anything is possible" as reliability (B, ...) in [0, 1] asks for."""
     kept = reliability[:, None]
     return kept * probabilities + (1 - kept) / probabilities.shape[1]
 
 
-def trust_one_teacher(specialized: Tensor, threshold: float) -> PseudoLabel:
+def gate_specialized(specialized: Tensor, threshold: float) -> PseudoLabel:
     """Take the specialized teacher's word (B, C, ...) where its entropy is at most the threshold."""
     return PseudoLabel(specialized.argmax(1), entropy_between_two(specialized) <= threshold, specialized)
 
 
-def trust_generalized_teacher(
-    generalized: Tensor, threshold: float, reliability: Tensor, silent: Tensor
-) -> PseudoLabel:
+def gate_generalized(generalized: Tensor, threshold: float, reliability: Tensor, unprompted: Tensor) -> PseudoLabel:
     """Take the generalized teacher's word alone, where it has a vote and is as certain as it has earned.
 
     Args:
         generalized: Class probabilities (B, C, ...).
         threshold: Entropy between two classes up to which it is trusted, in [0, 1].
         reliability: Dice (B, C) that it deserves; background stands first and is not looked at.
-        silent: Where it has no vote because it was not asked (B, ...), bool.
+        unprompted: Where it has no vote because it was not asked (B, ...), bool.
     """
-    in_question = 1 + generalized[:, 1:].argmax(1)
-    slices = torch.arange(len(in_question)).view(-1, *[1] * (in_question.ndim - 1))
-    deserved = reliability[slices, in_question]
-    entropy = entropy_between_two(make_less_certain(generalized, deserved))
-    return PseudoLabel(generalized.argmax(1), (entropy <= threshold) & (deserved > 0) & ~silent, generalized)
+    candidate_class = 1 + generalized[:, 1:].argmax(1)
+    slices = torch.arange(len(candidate_class)).view(-1, *[1] * (candidate_class.ndim - 1))
+    own = reliability[slices, candidate_class]
+    entropy = entropy_between_two(discount_by_reliability(generalized, own))
+    return PseudoLabel(generalized.argmax(1), (entropy <= threshold) & (own > 0) & ~unprompted, generalized)
 
 
-def where_unasked(specialized: Tensor, asked: Tensor) -> Tensor:
+def unprompted_region(specialized: Tensor, asked: Tensor) -> Tensor:
     """Return where the generalized teacher cannot have a vote, because it was not asked.
 
     Without a box the foundation model cannot see a structure, so its "background" says nothing where the

@@ -1,42 +1,58 @@
-"""What a model's card says about its training."""
+"""The finished model, and what its card says about the training."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from uncol import __version__
+from uncol.core.progress import UNWATCHED, Monitor, Progress
 from uncol.data.cases import SliceStack
 from uncol.data.connected_components import is_in_one_piece
 from uncol.data.shape_interpolation import complete_slices
-from uncol.models.checkpoints import ModelCard
+from uncol.models.checkpoints import Model, ModelCard, remove_checkpoint, save_model
+from uncol.training.state import TrainingState
 
 
-def with_training(card: ModelCard, stacks: Sequence[SliceStack], facts: dict[str, Any]) -> ModelCard:
-    """Return the card with the record of a finished training.
+def finish(state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED) -> Model:
+    """Save the result of a training whose budget is spent, and remove its checkpoint."""
+    monitor.report(Progress("Saving the model", 1.0, 0.0, state.step, state.losses))
+    model = model_of(state)
+    save_model(model, folder)
+    remove_checkpoint(folder)
+    return model
 
-    Args:
-        card: The card that the run began with.
-        stacks: The cases that were learned from.
-        facts: What the run has to tell beside that: steps, seconds, teachers, losses.
-    """
+
+def model_of(state: TrainingState) -> Model:
+    """Return what was learned, the specialized teacher as a rule, with the record of its training."""
+    card, teacher, config = state.card, state.generalized_teacher, state.config
     training = {
         "threads": torch.get_num_threads(),
-        "annotated_slices": [len(complete_slices(each.native_labels)) for each in stacks],
-        "slices": [len(each.native_labels) for each in stacks],
-        "method": card.config.method,
-        "seed": card.config.seed,
+        "annotated_slices": [len(complete_slices(each.native_labels)) for each in state.stacks],
+        "slices": [len(each.native_labels) for each in state.stacks],
+        "method": config.method,
+        "seed": config.seed,
         "versions": {"uncol": __version__, "torch": str(torch.__version__)},
-        **facts,
+        "steps": state.step,
+        "seconds": round(state.budget.elapsed_s, 1),
+        "device": state.device.type,
+        "data_sha256": state.setup.fingerprint(),
+        "generalized_teacher": state.teacher_name,
+        "generalized_reliability": None if teacher is None else _by_name(card, teacher.reliability),
+        "specialized_reliability": _by_name(card, state.specialized_reliability),
+        "held_out_dice": state.held_out_dice,
+        "curve": state.curve.points,
+        "notes": state.notes,
     }
-    return replace(card, in_one_piece=_which_are_in_one_piece(stacks, card.class_count), training=training)
+    pieces = _which_are_in_one_piece(state.stacks, card.class_count)
+    return Model(replace(card, in_one_piece=pieces, training=training), state.result.eval().requires_grad_(False))
 
 
-def by_name(card: ModelCard, values: Tensor) -> dict[str, float]:
+def _by_name(card: ModelCard, values: Tensor) -> dict[str, float]:
     """Return values of all classes (C,) by the structures' names, background left out."""
     return {each.name: round(value, 3) for each, value in zip(card.structures, values[1:].tolist(), strict=True)}
 

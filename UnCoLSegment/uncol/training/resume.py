@@ -1,11 +1,131 @@
-"""Parts of a run's state as tensors by name, for its checkpoint: networks, optimizer, randomness."""
+"""How the state of a training is kept as one checkpoint, and goes on from it exactly."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from uncol.core.errors import CheckpointError
+from uncol.core.progress import Monitor, Progress
+from uncol.models.checkpoints import load_checkpoint, save_checkpoint
+from uncol.training.state import LearningCurve, TrainingState
+
+_REPORT_INTERVAL_S = 0.5
+
+
+def save(state: TrainingState, folder: Path) -> None:
+    """Write the whole state as one checkpoint."""
+    tensors = module_tensors(student=state.student, helpers=state.helpers, specialized=state.specialized_teacher)
+    tensors |= optimizer_tensors(state.optimizer) | random_tensors(state.sampler.generator, state.device)
+    tensors["specialized_reliability"] = state.specialized_reliability
+    if state.generalized_teacher is not None and state.has_begun:
+        tensors |= {f"opinions.{key}": value for key, value in state.generalized_teacher.state().items()}
+    record = {
+        "fingerprint": state.setup.fingerprint(),
+        "frame": frame_of(state),
+        "config": state.config.as_document(),
+        "generalized_teacher": state.teacher_name,
+        "has_begun": state.has_begun,
+        "step": state.step,
+        "stage": state.stage,
+        "round": state.prompting.rounds_done if state.prompting else 0,
+        "teacher_s": state.prompting.elapsed_s if state.prompting else 0.0,
+        "batch_size": state.batch_size,
+        **state.budget.state(),
+        "curve": {"points": state.curve.points, "sums": state.curve.sums, "count": state.curve.count},
+        "held_out_dice": state.held_out_dice,
+        "notes": state.notes,
+    }
+    save_checkpoint(folder, tensors, record)
+    state.saved_at_s = time.monotonic()
+
+
+def restore(state: TrainingState, folder: Path) -> None:
+    """Take the whole state from the checkpoint in a folder.
+
+    Raises:
+        CheckpointError: If it is missing, damaged or belongs to other images, labels or settings.
+    """
+    tensors, record = load_checkpoint(folder)
+    check_belongs(state, record, folder)
+    load_modules(tensors, student=state.student, helpers=state.helpers, specialized=state.specialized_teacher)
+    load_optimizer(tensors, state.optimizer)
+    for name in ("has_begun", "step", "stage", "batch_size"):
+        setattr(state, name, record[name])
+    state.specialized_reliability = tensors["specialized_reliability"]
+    state.held_out_dice = record.get("held_out_dice", {})
+    if state.stage > 1:
+        state.pool.release_held_out()
+    state.notes[:] = record["notes"]
+    state.curve = LearningCurve(**record["curve"])
+    if state.generalized_teacher is not None and state.has_begun:
+        state.generalized_teacher.load_state(part_of(tensors, "opinions."))
+    if state.prompting is not None:
+        state.prompting.go_on(record["round"], record["teacher_s"])
+    state.budget = state.budget.goes_on(**{name: record[name] for name in state.budget.state()})
+    load_random(tensors, state.sampler.generator, state.device)
+
+
+def watching(state: TrainingState, folder: Path, monitor: Monitor) -> Monitor:
+    """Return a monitor that tells step, losses and time left, too, now and then, and saves before a cancel."""
+    told_s = time.monotonic()
+
+    def report(progress: Progress) -> None:
+        nonlocal told_s
+        if time.monotonic() - told_s > _REPORT_INTERVAL_S:
+            told_s, left = time.monotonic(), state.budget.seconds_left(state.step)
+            monitor.report(replace(progress, seconds_left=left, step=state.step, losses=state.losses))
+
+    def save_first() -> str:
+        save(state, folder)
+        return f'Fine-tuning was cancelled after {state.step} steps. Add --resume to go on from "{folder}".'
+
+    return replace(monitor, report=report, before_cancel=save_first)
+
+
+def check_belongs(state: TrainingState, record: dict[str, Any], folder: Path) -> None:
+    """Make sure that a checkpoint was written over the same data, by the same method, teacher and student.
+
+    Raises:
+        CheckpointError: If it was not.
+    """
+    otherwise = "Resume with the same one, or start anew in another folder."
+    where, now, before = f'The checkpoint in "{folder}"', state.config.as_document(), record["config"]
+    if record["fingerprint"] != state.setup.fingerprint():
+        message = (
+            f"{where} belongs to other images, annotated slices or structures. "
+            "Resume with the same ones, or start anew in another folder."
+        )
+        raise CheckpointError(message)
+    wrong = []
+    method, teacher = before.get("method", now["method"]), record.get("generalized_teacher", state.teacher_name)
+    if method != now["method"]:
+        wrong.append(f'by method "{method}", not by "{now["method"]}"')
+    if teacher != state.teacher_name:
+        wrong.append(f"with foundation model {teacher or 'none'}, not {state.teacher_name or 'none'}")
+    if record.get("frame", frame_of(state)) != frame_of(state):
+        wrong.append("with another base model, or with none")
+    wrong += [
+        f"with {section}.{name} {value}, not {now[section][name]}"
+        for section in ("student", "data")
+        for name, value in before.get(section, {}).items()
+        if now[section].get(name, value) != value
+    ]
+    if wrong:
+        message = f"{where} was written {wrong[0]}. {otherwise}"
+        raise CheckpointError(message)
+
+
+def frame_of(state: TrainingState) -> dict[str, Any]:
+    """Return how the student sees images; a base model decides it, otherwise the first image."""
+    card = state.card
+    return {"plane": card.plane, "pixel_mm": card.pixel_mm, "slice_mm": card.slice_mm, "window": list(card.window)}
 
 
 def module_tensors(**modules: nn.Module) -> dict[str, Tensor]:

@@ -1,73 +1,150 @@
-"""What a fine-tuning run starts from: cases, settings, teacher and the student's first weights."""
+"""Builds what a training starts with: cases in the student's frame, networks, teachers, and the method's recipe."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import nn
 
-from uncol.core.config import Config
+from uncol.core.config import BudgetConfig, Config
 from uncol.core.errors import ConfigError
-from uncol.core.jobs import Structure
-from uncol.core.volume import UNKNOWN_LABEL, Plane, SliceView, Volume, view_slices
-from uncol.data.cases import LabeledCase, Pool, SliceStack, class_indices, finest_pixel_mm, stack_case
+from uncol.core.methods import (
+    ADAMW_LR_001,
+    ATTACHED_SEMANTIC_TARGET,
+    DOUBLE_SOFTMAX_DICE,
+    EQUAL_TEACHERS,
+    FROZEN_EMA,
+    SOFTMAX_OF_PROBABILITIES,
+    TEACHER_TRAIN_MODE,
+    WHOLE_IMAGE_BOX,
+    find_method,
+)
+from uncol.core.volume import SliceView, view_slices
+from uncol.data.cases import Pool, SliceStack, class_indices, finest_pixel_mm, stack_case
 from uncol.data.patch_dataset import VolumePool, stack_volume
 from uncol.data.slice_dataset import SlicePool
 from uncol.data.transforms import choose_window
-from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.embeddings import PromptableStack
 from uncol.foundation.promptable import FeatureTeacher, GeneralizedTeacher
-from uncol.models.checkpoints import Model, ModelCard, build_student
+from uncol.inference.predict import memory_format
+from uncol.models.checkpoints import ModelCard, build_student
 from uncol.models.paper_student import PaperStudent
 from uncol.models.unet import SIZE_MULTIPLE
+from uncol.training.batches import Sampler
+from uncol.training.budget import TrainingBudget
 from uncol.training.distillation import Projector, SemanticAligner
+from uncol.training.generalized_teacher import GeneralizedOpinions
+from uncol.training.losses import class_weights
+from uncol.training.prompting_rounds import PromptingRounds
+from uncol.training.specialized_teacher import make_specialized_teacher
+from uncol.training.state import FineTuneSetup, Recipe, TrainingState
+from uncol.training.teacher_features import TeacherFeatures
+
+RELEASED_STAGE2_RATE = 0.01
+"""What the released code's AdamW effectively starts stage 2 with, falling to 0 (method, section 7, row 3)."""
 
 
-@dataclass(frozen=True)
-class FineTuneSetup:
-    """Everything that a run starts from.
+def prepared(setup: FineTuneSetup) -> TrainingState:
+    """Return the state that a training starts with: everything is drawn, built and moved, nothing is learned.
 
-    Attributes:
-        cases: Images with their annotated slices.
-        unlabeled: Further images of the same kind, without annotation.
-        structures: What to learn.
-        plane: Plane of the slices.
-        config: All settings.
-        device: Where the student is trained.
-        teacher: The frozen foundation model, or None.
-        cache: Where its embeddings are kept.
-        base: A model whose weights the student starts from, or None.
+    Raises:
+        UncolError: If the data cannot be learned from.
     """
+    began_s = time.monotonic()
+    config, device = setup.config, setup.device
+    recipe, card = recipe_of(config), card_for(setup)
+    stacks, pool = frame_cases(setup, card)
+    if not pool.unlabeled or not recipe.method.scores_teachers:
+        pool.release_held_out()
 
-    cases: Sequence[LabeledCase]
-    unlabeled: Sequence[Volume]
-    structures: tuple[Structure, ...]
-    plane: Plane
-    config: Config
-    device: torch.device
-    teacher: GeneralizedTeacher | None
-    cache: EmbeddingCache
-    base: Model | None = None
+    torch.manual_seed(config.seed)
+    sampler = Sampler(
+        pool, torch.Generator().manual_seed(config.seed), config.data, card.slice_mm / card.pixel_mm, device
+    )
+    student = student_for(setup, card).to(device).to(memory_format=memory_format(config.student.dims))
+    specialized_teacher = make_specialized_teacher(student).train(TEACHER_TRAIN_MODE in config.ablations)
+    helpers = helpers_for(setup, student, card).to(device)
+    state = TrainingState(
+        setup=setup,
+        card=card,
+        recipe=recipe,
+        stacks=stacks,
+        sampler=sampler,
+        budget=TrainingBudget(_budget_of(setup, recipe, pool), time.monotonic() - began_s),
+        student=student,
+        specialized_teacher=specialized_teacher,
+        helpers=helpers,
+        optimizer=torch.optim.AdamW(
+            [*student.parameters(), *helpers.parameters()],
+            lr=config.optimizer.learning_rate,
+            weight_decay=config.optimizer.weight_decay,
+        ),
+        rarity=class_weights(pool.voxel_counts, config.losses.class_weight_cap).to(device),
+        device=device,
+        batch_size=config.optimizer.batch_size,
+        specialized_reliability=torch.ones(card.class_count),
+    )
+    if setup.teacher is not None and config.teachers.generalized and recipe.method.generalized and pool.unlabeled:
+        _add_generalized_teacher(state, setup.teacher)
+    return state
 
-    def all_cases(self) -> list[LabeledCase]:
-        """Return the annotated cases, then the others with every voxel unknown."""
-        unknown = [
-            LabeledCase(image, image.with_voxels(np.full(image.shape_kji, UNKNOWN_LABEL, dtype=np.uint8)))
-            for image in self.unlabeled
-        ]
-        return [*self.cases, *unknown]
 
-    def fingerprint(self) -> str:
-        """Return a hash of the images, labels and structures: a run is resumed with the same ones only."""
-        digest = hashlib.sha256(repr((self.structures, self.plane)).encode())
-        for case in self.all_cases():
-            for volume in (case.image, case.labels):
-                digest.update(np.ascontiguousarray(volume.voxels).tobytes())
-                digest.update(np.round(volume.ijk_to_ras, 4).tobytes())
-        return digest.hexdigest()
+def recipe_of(config: Config) -> Recipe:
+    """Translate the method and its ablations into what the loop reads."""
+    chosen = config.ablations
+    return Recipe(
+        method=find_method(config.method),
+        ema_moves_in_stage2=FROZEN_EMA not in chosen,
+        stage2_rate=RELEASED_STAGE2_RATE if ADAMW_LR_001 in chosen else None,
+        softmax_of_probabilities=SOFTMAX_OF_PROBABILITIES in chosen,
+        equal_reliability=EQUAL_TEACHERS in chosen,
+        double_softmax_dice=DOUBLE_SOFTMAX_DICE in chosen,
+        attached_semantic_target=ATTACHED_SEMANTIC_TARGET in chosen,
+    )
+
+
+def _budget_of(setup: FineTuneSetup, recipe: Recipe, pool: Pool) -> BudgetConfig:
+    part = recipe.method.stage1_part if pool.unlabeled else 1.0
+    return setup.config.budget if part is None else replace(setup.config.budget, stage1_part=part)
+
+
+def _add_generalized_teacher(state: TrainingState, teacher: GeneralizedTeacher) -> None:
+    """Give the foundation model its part, and its features where the student learns to see as it does."""
+    settings, stacks = state.config.teachers, state.stacks
+    prompted = [
+        PromptableStack(
+            each.view.stack_from(case.image.voxels),
+            each.view.spacing_mm[1:],
+            state.card.window,
+            teacher,
+            state.setup.cache,
+        )
+        for case, each in zip(state.setup.all_cases(), stacks, strict=True)
+    ]
+    state.generalized_teacher = GeneralizedOpinions(
+        state.pool,
+        stacks,
+        prompted,
+        settings.box_margin_vox,
+        most_slices=settings.most_slices_asked,
+        every_vote=not state.recipe.method.gating,
+        whole_slices=WHOLE_IMAGE_BOX in state.config.ablations,
+    )
+    state.prompting = PromptingRounds(
+        state.generalized_teacher, settings.prompt_rounds, state.budget.total_s, state.notes
+    )
+    if isinstance(state.student, PaperStudent) and isinstance(teacher, FeatureTeacher):
+        state.features = TeacherFeatures(
+            state.pool,
+            stacks,
+            prompted,
+            teacher,
+            patch=state.student.config.patch,
+            asked=state.generalized_teacher.slices,
+            margin_pixels=settings.box_margin_vox,
+        )
 
 
 def card_for(setup: FineTuneSetup) -> ModelCard:

@@ -1,440 +1,262 @@
-"""The state of one fine-tuning run: what it is made of, how it is saved, how it goes on exactly."""
+"""What a training starts from, and its state: plain data, and the numbers that follow from it.
+
+`setup` builds the state, `train` drives it, `resume` keeps it.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from uncol.core.ablations import FROZEN_EMA, TEACHER_TRAIN_MODE
-from uncol.core.config import BudgetConfig
-from uncol.core.errors import CheckpointError
-from uncol.core.methods import METHODS
-from uncol.core.progress import Monitor, Progress
-from uncol.core.volume import UNKNOWN_LABEL
-from uncol.evaluation.metrics import dice
-from uncol.inference.predict import memory_format, predict
-from uncol.models.checkpoints import (
-    Model,
-    ModelCard,
-    has_checkpoint,
-    load_checkpoint,
-    remove_checkpoint,
-    save_checkpoint,
-    save_model,
-)
-from uncol.models.devices import with_memory_fallback
-from uncol.training.asking import SpecializedSlices
-from uncol.training.budget import BudgetClock
-from uncol.training.learning_curve import LearningCurve
-from uncol.training.losses import class_weights
-from uncol.training.prompting_rounds import TeacherTurns
-from uncol.training.record import by_name, with_training
-from uncol.training.resume import (
-    load_modules,
-    load_optimizer,
-    load_random,
-    module_tensors,
-    optimizer_tensors,
-    part_of,
-    random_tensors,
-)
-from uncol.training.setup import FineTuneSetup, card_for, frame_cases, helpers_for, student_for
-from uncol.training.specialized_teacher import make_specialized_teacher
+from uncol.core.config import Config
+from uncol.core.jobs import Structure
+from uncol.core.methods import Method
+from uncol.core.volume import UNKNOWN_LABEL, Plane, Volume
+from uncol.data.cases import LabeledCase, Pool, SliceStack
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.promptable import GeneralizedTeacher
+from uncol.inference.predict import predict
+from uncol.models.checkpoints import Model, ModelCard
+from uncol.training.batches import Sampler
+from uncol.training.budget import TrainingBudget
+from uncol.training.generalized_teacher import GeneralizedOpinions
+from uncol.training.prompting_rounds import PromptingRounds
+from uncol.training.pseudo_labels import trust_threshold
+from uncol.training.specialized_teacher import SpecializedSlices
 from uncol.training.teacher_features import TeacherFeatures
-from uncol.training.teacher_setup import features_for, opinions_for
-
-_CURVE_POINTS = 100
-_REPORT_INTERVAL_S = 0.5
 
 
-class Run:
-    """One run in progress; `training.train.fine_tune` tells it what to do when."""
+@dataclass(frozen=True)
+class FineTuneSetup:
+    """Everything that a training starts from.
 
-    def __init__(self, setup: FineTuneSetup, out: Path, monitor: Monitor) -> None:
-        self.setup, self.config, self.device, self.out = setup, setup.config, setup.device, out
-        self._told = monitor
-        self.monitor = Monitor(self._report, monitor.should_stop, self._save_before_cancel)
-        self.method = METHODS[setup.config.method]
-        self.memory_format = memory_format(setup.config.student.dims)
-        self.budget = _budget_of(setup)
-        self.clock = BudgetClock(self.budget)
-        self.notes: list[str] = []
-        self.has_begun = False
-        self.step = 0
-        self.stage = 1
-        self.batch_size = self.config.optimizer.batch_size
-        self.specialized_reliability = torch.ones(len(setup.structures) + 1)
-        self.held_out_dice: dict[str, float] = {}
-        self._curve = LearningCurve()
-        self.losses: dict[str, float] = {}
-        self._last_report = self._last_checkpoint = time.monotonic()
+    Attributes:
+        cases: Images with their annotated slices.
+        unlabeled: Further images of the same kind, without annotation.
+        structures: What to learn.
+        plane: Plane of the slices.
+        config: All settings.
+        device: Where the student is trained.
+        teacher: The frozen foundation model, or None.
+        cache: Where its embeddings are kept.
+        base: A model whose weights the student starts from, or None.
+    """
 
-        self._say("Preparing slices")
-        self.card = card_for(setup)
-        self.stacks, self.pool = frame_cases(setup, self.card)
-        if not self.pool.unlabeled:
-            self.budget = replace(self.budget, stage1_part=1.0)
-            self.clock = BudgetClock(self.budget, self.clock.elapsed_s)
-        if not self.pool.unlabeled or not self.method.scores_teachers:
-            self.pool.release_held_out()
-        self._first_weights = class_weights(self.pool.voxel_counts, self.config.losses.class_weight_cap).to(self.device)
+    cases: Sequence[LabeledCase]
+    unlabeled: Sequence[Volume]
+    structures: tuple[Structure, ...]
+    plane: Plane
+    config: Config
+    device: torch.device
+    teacher: GeneralizedTeacher | None
+    cache: EmbeddingCache
+    base: Model | None = None
 
-        torch.manual_seed(self.config.seed)
-        self.generator = torch.Generator().manual_seed(self.config.seed)
-        student = student_for(setup, self.card)
-        self.student: nn.Module = student.to(self.device).to(memory_format=self.memory_format)
-        self.specialized_teacher = make_specialized_teacher(self.student)
-        self.specialized_teacher.train(TEACHER_TRAIN_MODE in self.config.ablations)
-        self.helpers = helpers_for(setup, student, self.card).to(self.device)
-        self.optimizer = torch.optim.AdamW(
-            self.trained_parameters(),
-            lr=self.config.optimizer.learning_rate,
-            weight_decay=self.config.optimizer.weight_decay,
-        )
-        self.opinions = opinions_for(setup, self.card, self.pool, self.stacks)
-        self._turns: TeacherTurns | None = None
-        self.features: TeacherFeatures | None = None
-        if self.opinions is not None:
-            rounds = self.config.teachers.prompt_rounds
-            self._turns = TeacherTurns(self.opinions, rounds, self.clock.total_s, self.monitor, self.notes)
-            asked = self.opinions.slices
-            self.features = features_for(setup, self.card, self.pool, self.stacks, student, asked)
+    def all_cases(self) -> list[LabeledCase]:
+        """Return the annotated cases, then the others with every voxel unknown."""
+        unknown = [
+            LabeledCase(image, image.with_voxels(np.full(image.shape_kji, UNKNOWN_LABEL, dtype=np.uint8)))
+            for image in self.unlabeled
+        ]
+        return [*self.cases, *unknown]
 
-    def trained_parameters(self) -> list[nn.Parameter]:
-        """Return the weights of the student and of what learns beside it."""
+    def fingerprint(self) -> str:
+        """Return a hash of the images, labels and structures: a training is resumed with the same ones only."""
+        digest = hashlib.sha256(repr((self.structures, self.plane)).encode())
+        for case in self.all_cases():
+            for volume in (case.image, case.labels):
+                digest.update(np.ascontiguousarray(volume.voxels).tobytes())
+                digest.update(np.round(volume.ijk_to_ras, 4).tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method and its ablations, translated once into what the loop reads.
+
+    Attributes:
+        method: How unannotated slices are learned from.
+        ema_moves_in_stage2: Whether the specialized teacher follows the student in stage 2, too; then it is the result.
+        stage2_rate: Learning rate with which stage 2 starts, falling to 0 within it; None goes on with that of stage 1.
+        softmax_of_probabilities: Whether softmax is applied to the generalized teacher's probabilities.
+        equal_reliability: Whether both teachers are believed as far as they are certain, however good they were.
+        double_softmax_dice: Whether the Dice head of the paper's student applies softmax twice.
+        attached_semantic_target: Whether the loss of the semantic path also moves the teacher's aligned features.
+    """
+
+    method: Method
+    ema_moves_in_stage2: bool = True
+    stage2_rate: float | None = None
+    softmax_of_probabilities: bool = False
+    equal_reliability: bool = False
+    double_softmax_dice: bool = False
+    attached_semantic_target: bool = False
+
+
+@dataclass
+class LearningCurve:
+    """Losses averaged over short stretches: the points, and the sums of the stretch that is not closed yet."""
+
+    points: list[dict[str, float]] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
+    count: int = 0
+
+    def add(self, losses: dict[str, float]) -> None:
+        """Add the losses of one step."""
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+        self.count += 1
+
+    def close_point(self, step: int, seconds: float, stage: int) -> None:
+        """Turn what was added since the last point into a new one; nothing happens if that is nothing."""
+        if self.count:
+            means = {name: round(value / self.count, 5) for name, value in self.sums.items()}
+            self.points.append({"step": step, "seconds": round(seconds, 1), "stage": stage, **means})
+        self.sums, self.count = {}, 0
+
+
+@dataclass
+class TrainingState:
+    """A training in progress.
+
+    Attributes:
+        setup: What it started from.
+        card: The card of the model to be.
+        recipe: The method and its ablations.
+        stacks: The cases in the student's frame.
+        sampler: Draws what a step learns from.
+        budget: How much of the budget is used.
+        student: What is trained, on `device`.
+        specialized_teacher: Its moving average.
+        helpers: What learns beside the paper's student; empty for others.
+        optimizer: AdamW over student and helpers.
+        rarity: Weight of each class (C,) in the cross-entropy at the start.
+        generalized_teacher: The foundation model's part, or None.
+        prompting: Its turns, or None.
+        features: What it sees, for distillation, or None.
+        device: Where is computed now; changes when memory is full.
+        batch_size: Slices in a step; changes likewise.
+        specialized_reliability: How much of its certainty the specialized teacher deserves (C,).
+        held_out_dice: Its Dice on slices held out of stage 1, by structure.
+        step: Steps done.
+        stage: 1 or 2.
+        has_begun: Whether preparation has ended, so that there are steps or can be.
+        losses: Those of the last step.
+        curve: Those of all steps.
+        notes: Sentences that the user should read.
+        saved_at_s: When the last checkpoint was written, by the monotonic clock.
+    """
+
+    setup: FineTuneSetup
+    card: ModelCard
+    recipe: Recipe
+    stacks: list[SliceStack]
+    sampler: Sampler
+    budget: TrainingBudget
+    student: nn.Module
+    specialized_teacher: nn.Module
+    helpers: nn.ModuleDict
+    optimizer: torch.optim.Optimizer
+    rarity: Tensor
+    device: torch.device
+    batch_size: int
+    specialized_reliability: Tensor
+    generalized_teacher: GeneralizedOpinions | None = None
+    prompting: PromptingRounds | None = None
+    features: TeacherFeatures | None = None
+    held_out_dice: dict[str, float] = field(default_factory=dict)
+    step: int = 0
+    stage: int = 1
+    has_begun: bool = False
+    losses: dict[str, float] = field(default_factory=dict)
+    curve: LearningCurve = field(default_factory=LearningCurve)
+    notes: list[str] = field(default_factory=list)
+    saved_at_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def config(self) -> Config:
+        """All settings."""
+        return self.setup.config
+
+    @property
+    def pool(self) -> Pool:
+        """What is drawn from."""
+        return self.sampler.pool
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """The weights of the student and of what learns beside it."""
         return [*self.student.parameters(), *self.helpers.parameters()]
 
     @property
-    def is_over(self) -> bool:
-        """Say whether the budget is used up."""
-        return self.clock.is_over(self.step)
+    def result(self) -> nn.Module:
+        """What becomes the model: the specialized teacher, unless it stood still while the student learned on."""
+        return self.specialized_teacher if self.recipe.ema_moves_in_stage2 else self.student
 
     @property
     def stage1_is_over(self) -> bool:
-        """Say whether stage 1 has used its part and there are unannotated slices to go on with."""
-        return bool(self.pool.unlabeled) and self.clock.stage1_is_over(self.step)
+        """Whether stage 1 has used its part and there are unannotated slices to go on with."""
+        return bool(self.pool.unlabeled) and self.budget.stage1_is_over(self.step)
 
     @property
     def fraction(self) -> float:
-        """t/T of the whole run, in [0, 1]."""
-        return self.clock.fraction(self.step)
+        """t/T of the whole training, in [0, 1]."""
+        return self.budget.fraction(self.step)
 
     @property
     def stage1_fraction(self) -> float:
         """t/T of stage 1, in [0, 1]."""
-        return min(1.0, self.fraction / self.budget.stage1_part) if self.budget.stage1_part else 1.0
+        part = self.budget.stage1_part
+        return min(1.0, self.fraction / part) if part else 1.0
 
     @property
     def stage2_fraction(self) -> float:
         """t/T of stage 2, in [0, 1]."""
-        return self.clock.stage2_fraction(self.step)
+        return self.budget.stage2_fraction(self.step)
 
     @property
     def class_weights(self) -> Tensor:
         """Weight of each class (C,) in the cross-entropy: at first rare classes count more, after stage 1 all alike.
 
         Weights bring small structures into being, but make every structure too large, and pseudo-labels would hand that
-        on (docs/decisions/0014). Without a stage 1 they fade over the whole run.
+        on (docs/decisions/0014). Without a stage 1 they fade over the whole training.
         """
         faded = self.stage1_fraction if self.budget.stage1_part else self.fraction
-        weights: Tensor = self._first_weights ** (1 - faded)
+        weights: Tensor = self.rarity ** (1 - faded)
         return weights
 
     @property
-    def prompts_are_due(self) -> bool:
-        """Say whether the next round of prompts for the generalized teacher has come."""
-        return self.stage > 1 and self._turns is not None and self._turns.are_due(self.stage2_fraction)
+    def trust_threshold(self) -> float:
+        """Entropy up to which a teacher is trusted now, in [0, 1]."""
+        teachers = self.config.teachers
+        return trust_threshold(self.stage2_fraction, teachers.threshold_start, teachers.threshold_end)
 
-    def start_stage2(self) -> None:
-        """Leave stage 1: from now on unannotated slices are learned from, too."""
-        self._curve.close_point(self.step, self.clock.elapsed_s, self.stage)
-        self.specialized_reliability = self._score_specialized_teacher()
-        if self._turns is not None:
-            self._turns.score_prompts(self._specialized_slices(), self.pool.held_out_slices, self.clock.spare_s)
-        self.stage = 2
-        self.pool.release_held_out()
-        self.clock.start_stage2()
+    def specialized_probabilities(self, addresses: Sequence[Any]) -> Tensor:
+        """Return the specialized teacher's class probabilities (B, C, ...) by address."""
+        return predict(self.specialized_teacher, self.pool.inputs(addresses), self.device)
 
-    def _score_specialized_teacher(self) -> Tensor:
-        """Return its Dice (C,) on the slices that stage 1 did not see; their mean for a class in none of them.
-
-        Where no slice was held out nobody knows, and it is taken to be as good as the generalized teacher.
-        """
-        scores: dict[str, list[float]] = {}
-        for address in self.pool.held_out:
-            truth = self.pool.targets([address])
-            found = self.specialized_probabilities_at([address]).argmax(1)
-            found[truth == UNKNOWN_LABEL] = 0  # also where the image is padded and the structure seems to go on
-            for label, structure in enumerate(self.card.structures, start=1):
-                if (truth == label).any():
-                    score = dice((found == label).numpy(), (truth == label).numpy())
-                    scores.setdefault(structure.name, []).append(score)
-        names = [each.name for each in self.card.structures]
-        measured = {name: float(np.mean(scores[name])) for name in names if name in scores}
-        self.held_out_dice = {name: round(each, 3) for name, each in measured.items()}
-        if not measured:
-            return torch.ones(self.card.class_count) if self.opinions is None else self.opinions.reliability
-        otherwise = float(np.mean(list(measured.values())))
-        return torch.tensor([otherwise, *(measured.get(name, otherwise) for name in names)])
-
-    def prompt_generalized_teacher(self) -> None:
-        """Ask the generalized teacher about every unannotated slice, with fresh boxes."""
-        if self._turns is not None:
-            self._turns.prompt(self._specialized_slices(), self.specialized_reliability, self.clock.spare_s)
-            if self._turns.rounds_done == 1:
-                self.clock.start_stage2()
-
-    def _specialized_slices(self) -> SpecializedSlices:
+    @property
+    def specialized_slices(self) -> SpecializedSlices:
+        """The specialized teacher's word on single slices, to prompt the generalized one with."""
         return SpecializedSlices(self.specialized_teacher, self.pool, self.stacks, self.device)
 
-    def specialized_probabilities(self, slices: Tensor) -> Tensor:
-        """Return the specialized teacher's class probabilities (B, C, ...) for the student's inputs (B, N, ...)."""
-        return predict(self.specialized_teacher, slices, self.device)
+    @property
+    def teacher_name(self) -> str | None:
+        """The foundation model's name, if it takes part."""
+        return self.setup.teacher.name if self.generalized_teacher is not None and self.setup.teacher else None
 
-    def specialized_probabilities_at(self, addresses: Sequence[Any]) -> Tensor:
-        """Return the specialized teacher's class probabilities (B, C, ...) by address."""
-        return self.specialized_probabilities(self.pool.inputs(addresses))
-
-    def within_memory(self, take_step: Callable[[Run], None]) -> None:
-        """Take a step; when the device's memory is full, go on with fewer slices, then on the CPU, and note it."""
-
-        def take(device: torch.device, batch_size: int) -> None:
-            self.batch_size = batch_size
-            self.losses = {}
-            if device != self.device:
-                self._move_to(device)
-            take_step(self)
-
-        with_memory_fallback(take, self.device, self.batch_size, self.notes.append)
-
-    def _move_to(self, device: torch.device) -> None:
-        self.device = device
-        self.student.to(device)
-        self.specialized_teacher.to(device)
-        self.helpers.to(device)
-        self._first_weights = self._first_weights.to(device)
+    def move_to(self, device: torch.device) -> None:
+        """Go on on another device."""
+        self.device = self.sampler.device = device
+        for module in (self.student, self.specialized_teacher, self.helpers):
+            module.to(device)
+        self.rarity = self.rarity.to(device)
         # Loading puts the optimizer's state where its parameters are now.
         self.optimizer.load_state_dict(self.optimizer.state_dict())
-
-    def note_losses(self, **losses: Tensor) -> None:
-        """Keep losses of this step for the progress and the learning curve."""
-        self.losses |= {name: float(loss.detach()) for name, loss in losses.items()}
-
-    def end_step(self) -> None:
-        """Count the step, tell the progress, save a checkpoint when it is time, and stop when asked."""
-        self.step += 1
-        self._curve.add(self.losses)
-        if self.fraction * _CURVE_POINTS >= len(self._curve.points) + 1:
-            self._curve.close_point(self.step, self.clock.elapsed_s, self.stage)
-        if time.monotonic() - self._last_report > _REPORT_INTERVAL_S:
-            self._say("Learning from annotated slices" if self.stage == 1 else "Learning from all slices")
-        self.monitor.check()
-        if time.monotonic() - self._last_checkpoint > self.config.budget.checkpoint_s:
-            self.save()
-
-    def _save_before_cancel(self) -> str:
-        self.save()
-        return f'Fine-tuning was cancelled after {self.step} steps. Add --resume to go on from "{self.out}".'
-
-    def _report(self, progress: Progress) -> None:
-        """Tell the progress of a part outside the steps."""
-        if time.monotonic() - self._last_report > _REPORT_INTERVAL_S:
-            self._say(progress.phase, progress.fraction)
-
-    def save(self) -> None:
-        """Write the whole state as one checkpoint."""
-        tensors, record = _state_of(self)
-        save_checkpoint(self.out, tensors, record)
-        self._last_checkpoint = time.monotonic()
-
-    def restore(self) -> None:
-        """Take the whole state from the checkpoint in the output folder.
-
-        Raises:
-            CheckpointError: If it is damaged or belongs to other images, labels or settings.
-        """
-        tensors, record = load_checkpoint(self.out)
-        _check_belongs(self, record)
-        _load_state(self, tensors, record)
-        if not self.has_begun:
-            self.begin()
-
-    def model(self) -> Model:
-        """Return what was learned: the specialized teacher, the student's moving average."""
-        result = self.student if FROZEN_EMA in self.config.ablations else self.specialized_teacher
-        return Model(_finished_card(self), result.eval().requires_grad_(False))
-
-    def end(self) -> None:
-        """Close learning curve and clock: what comes now is no training."""
-        self._curve.close_point(self.step, self.clock.elapsed_s, self.stage)
-        self.clock.stop()
-
-    def finish(self) -> Model:
-        """Save the model."""
-        self._say("Saving the model", 1.0)
-        model = self.model()
-        save_model(model, self.out)
-        remove_checkpoint(self.out)
-        return model
-
-    def begin(self) -> None:
-        """Let the generalized teacher carry annotated slices on, then start counting stage 1."""
-        if self._turns is not None:
-            self.clock.expected_teacher_s = self._turns.carry_annotated()
-        self.clock.start_stage1()
-        self.student.train()
-        self.has_begun = True
-
-    def _say(self, phase: str, fraction: float | None = None) -> None:
-        self._last_report = time.monotonic()
-        done = self.fraction if fraction is None else fraction
-        self._told.report(Progress(phase, done, self.clock.seconds_left(self.step), self.step, self.losses))
-
-
-def _budget_of(setup: FineTuneSetup) -> BudgetConfig:
-    part = METHODS[setup.config.method].stage1_part
-    return setup.config.budget if part is None else replace(setup.config.budget, stage1_part=part)
-
-
-def begin_run(setup: FineTuneSetup, out: Path, monitor: Monitor) -> Run:
-    """Start a run in an output folder without one.
-
-    Raises:
-        CheckpointError: If the folder holds an unfinished run.
-    """
-    if has_checkpoint(out):
-        message = f'"{out}" holds an unfinished run. Add --resume to go on, or choose another folder.'
-        raise CheckpointError(message)
-    run = Run(setup, out, monitor)
-    run.begin()
-    return run
-
-
-def resume_run(setup: FineTuneSetup, out: Path, monitor: Monitor) -> Run:
-    """Go on with the unfinished run in the output folder."""
-    run = Run(setup, out, monitor)
-    run.restore()
-    return run
-
-
-def finish_run(run: Run) -> Model:
-    """Save the result of a run whose budget is used up."""
-    return run.finish()
-
-
-def _check_belongs(run: Run, record: dict[str, Any]) -> None:
-    """Make sure that a checkpoint was written by a run over the same data, by the same method, teacher and student."""
-    where, otherwise = f'The checkpoint in "{run.out}"', "Resume with the same one, or start anew in another folder."
-    if record["fingerprint"] != run.setup.fingerprint():
-        message = (
-            f"{where} belongs to other images, annotated slices or structures. "
-            "Resume with the same ones, or start anew in another folder."
-        )
-        raise CheckpointError(message)
-    method = record["config"].get("method", run.config.method)
-    if method != run.config.method:
-        message = f'{where} was written by method "{method}", not by "{run.config.method}". {otherwise}'
-        raise CheckpointError(message)
-    teacher = _generalized_teacher_of(run)
-    former = record.get("generalized_teacher", teacher)
-    if former != teacher:
-        message = f"{where} was written with foundation model {former or 'none'}, not {teacher or 'none'}. {otherwise}"
-        raise CheckpointError(message)
-    frame, now = _frame_of(run), run.config.as_document()
-    if record.get("frame", frame) != frame:
-        message = f"{where} was written with another base model, or with none. {otherwise}"
-        raise CheckpointError(message)
-    for section in ("student", "data"):
-        for name, before in record["config"].get(section, {}).items():
-            if now[section].get(name, before) != before:
-                message = f"{where} was written with {section}.{name} {before}, not {now[section][name]}. {otherwise}"
-                raise CheckpointError(message)
-
-
-def _generalized_teacher_of(run: Run) -> str | None:
-    """Return the name of the foundation model that takes part, if one does."""
-    return run.setup.teacher.name if run.opinions is not None and run.setup.teacher else None
-
-
-def _frame_of(run: Run) -> dict[str, Any]:
-    """Return how the student sees images; a base model decides it, otherwise the first image."""
-    card = run.card
-    return {
-        "plane": card.plane,
-        "pixel_mm": card.pixel_mm,
-        "slice_mm": card.slice_mm,
-        "window": list(card.window),
-    }
-
-
-def _finished_card(run: Run) -> ModelCard:
-    facts = {
-        "steps": run.step,
-        "seconds": round(run.clock.elapsed_s, 1),
-        "device": run.device.type,
-        "data_sha256": run.setup.fingerprint(),
-        "generalized_teacher": _generalized_teacher_of(run),
-        "generalized_reliability": None if run.opinions is None else by_name(run.card, run.opinions.reliability),
-        "specialized_reliability": by_name(run.card, run.specialized_reliability),
-        "held_out_dice": run.held_out_dice,
-        "curve": run._curve.points,
-        "notes": run.notes,
-    }
-    return with_training(run.card, run.stacks, facts)
-
-
-def _state_of(run: Run) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    tensors = module_tensors(student=run.student, helpers=run.helpers, specialized=run.specialized_teacher)
-    tensors |= optimizer_tensors(run.optimizer) | random_tensors(run.generator, run.device)
-    tensors["specialized_reliability"] = run.specialized_reliability
-    if run.opinions is not None and run.has_begun:
-        tensors |= {f"opinions.{key}": value for key, value in run.opinions.state().items()}
-    record = {
-        "fingerprint": run.setup.fingerprint(),
-        "frame": _frame_of(run),
-        "config": run.config.as_document(),
-        "generalized_teacher": _generalized_teacher_of(run),
-        "has_begun": run.has_begun,
-        "step": run.step,
-        "stage": run.stage,
-        "round": run._turns.rounds_done if run._turns else 0,
-        "batch_size": run.batch_size,
-        "elapsed_s": run.clock.elapsed_s,
-        "stage1_began_s": run.clock.stage1_began_s,
-        "stage2_began_s": run.clock.stage2_began_s,
-        "expected_teacher_s": run.clock.expected_teacher_s,
-        "teacher_s": run._turns.elapsed_s if run._turns else 0.0,
-        "curve": {"points": run._curve.points, "sums": run._curve.sums, "count": run._curve.count},
-        "held_out_dice": run.held_out_dice,
-        "notes": run.notes,
-    }
-    return tensors, record
-
-
-def _load_state(run: Run, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
-    load_modules(tensors, student=run.student, helpers=run.helpers, specialized=run.specialized_teacher)
-    load_optimizer(tensors, run.optimizer)
-    run.has_begun = record["has_begun"]
-    run.step, run.stage = record["step"], record["stage"]
-    run.batch_size = record["batch_size"]
-    run.specialized_reliability = tensors["specialized_reliability"]
-    run.held_out_dice = record.get("held_out_dice", {})
-    if run.stage > 1:
-        run.pool.release_held_out()
-    run.notes[:] = record["notes"]
-    run._curve = LearningCurve(**record["curve"])
-    if run.opinions is not None and run.has_begun:
-        run.opinions.load_state(part_of(tensors, "opinions."))
-    if run._turns is not None:
-        run._turns.go_on(record["round"], record["teacher_s"])
-    run.clock = BudgetClock(run.budget, record["elapsed_s"], record["stage1_began_s"], record["stage2_began_s"])
-    run.clock.expected_teacher_s = record["expected_teacher_s"]
-    run.student.train()
-    load_random(tensors, run.generator, run.device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from uncol.foundation.embeddings import PromptableStack
 from uncol.foundation.label_propagation import LEAST_MASK_PIXELS
 from uncol.foundation.promptable import FeatureTeacher
 from uncol.foundation.propagation import box_in_frame
-from uncol.training.distillation import pool_to_grid, stack_slice_maps
 
 _EVERY = 4
 """In volumes, every n-th completely annotated slice is encoded; between them features are interpolated."""
@@ -136,3 +135,38 @@ class TeacherFeatures:
         pooled = pool_to_grid(features, filled)
         padded = functional.pad(pooled, (0, columns - filled[1], 0, rows - filled[0]), mode="replicate")
         return padded.half()
+
+
+def pool_to_grid(features: Tensor, grid: Sequence[int]) -> Tensor:
+    """Average features (B, C, ...) over the voxels of a coarser grid; on a finer one they are repeated."""
+    if features.shape[2:] == tuple(grid):
+        return features.float()
+    if len(grid) == 2:
+        return functional.adaptive_avg_pool2d(features.float(), (grid[0], grid[1]))
+    return functional.adaptive_avg_pool3d(features.float(), (grid[0], grid[1], grid[2]))
+
+
+def stack_slice_maps(maps: Mapping[int, Tensor], slice_count: int, grid: Sequence[int]) -> Tensor:
+    """Make a volume's map of what a 2D teacher saw in its slices.
+
+    Each map is averaged over the rows and columns of the grid, slices that the teacher was not asked about are
+    interpolated between their neighbors (the first and the last one asked continue to the ends), and the stack is
+    averaged along the slices. Maps of different classes are stacked one by one: a slice without the class has zeros.
+
+    Args:
+        maps: Map (C, h, w) of each slice that the teacher was asked about, by the slice's index along D.
+        slice_count: Slices of the volume, D.
+        grid: The student's grid (d, h, w).
+
+    Returns:
+        The map (C, d, h, w), float32.
+    """
+    asked = torch.tensor(sorted(maps))
+    planes = torch.cat([pool_to_grid(maps[index][None], grid[1:]) for index in asked.tolist()])  # (asked, C, h, w)
+    slices = torch.arange(slice_count)
+    after = torch.searchsorted(asked, slices).clamp(max=len(asked) - 1)
+    before = (torch.searchsorted(asked, slices, right=True) - 1).clamp(min=0)
+    gap = (asked[after] - asked[before]).clamp(min=1)
+    part = ((slices - asked[before]) / gap).clamp(0, 1).to(planes.device)[:, None, None, None]
+    volume = torch.lerp(planes[before], planes[after], part).transpose(0, 1)  # (C, D, h, w)
+    return pool_to_grid(volume[None], grid)[0]

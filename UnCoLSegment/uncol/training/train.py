@@ -12,6 +12,7 @@ Source:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,63 +20,52 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uncol.core.ablations import ADAMW_LR_001, EQUAL_TEACHERS, FROZEN_EMA, SOFTMAX_OF_PROBABILITIES
-from uncol.core.methods import Labeler, Lesson
-from uncol.core.progress import UNWATCHED, Monitor
+from uncol.core.errors import CheckpointError
+from uncol.core.methods import PseudoLabels, Stage2Loss
+from uncol.core.progress import UNWATCHED, Monitor, Progress
 from uncol.core.volume import UNKNOWN_LABEL
 from uncol.data.augmentation import Pose
-from uncol.models.checkpoints import Model
-from uncol.training.baselines import label_with_largest_component, learn_to_agree
-from uncol.training.batches import (
-    annotated_loss,
-    complete_labels,
-    draw_annotated,
-    draw_common_pose,
-    draw_mask,
-    draw_unannotated,
-    loss_where,
-    predict,
-)
-from uncol.training.distilling import distill
+from uncol.models.checkpoints import Model, has_checkpoint
+from uncol.models.devices import with_memory_fallback
+from uncol.models.paper_student import PaperStudent
+from uncol.training import baselines
+from uncol.training.distillation import annotated_distillation, unannotated_distillation
+from uncol.training.losses import annotated_loss, loss_where, student_logits
 from uncol.training.pseudo_labels import (
     PseudoLabel,
     Reliability,
     equally_reliable,
-    fall_with_distance,
     fuse_pseudo_labels,
-    trust_generalized_teacher,
-    trust_one_teacher,
-    trust_threshold,
-    where_unasked,
+    gate_generalized,
+    gate_specialized,
+    ramp_up,
+    reliability_at_distance,
+    unprompted_region,
 )
-from uncol.training.setup import FineTuneSetup
-from uncol.training.specialized_teacher import update_specialized_teacher
-from uncol.training.state import Run, begin_run, finish_run, resume_run
+from uncol.training.record import finish
+from uncol.training.resume import restore, save, watching
+from uncol.training.setup import prepared
+from uncol.training.specialized_teacher import dice_on_held_out, update_specialized_teacher
+from uncol.training.state import FineTuneSetup, TrainingState
+
+Losses = dict[str, Tensor]
+"""Parts of a step's loss by name, before they are weighed."""
+
+_CURVE_POINTS = 100
+_PHASES = {1: "Learning from annotated slices", 2: "Learning from all slices"}
 
 
-def fine_tune(
-    setup: FineTuneSetup,
-    out: Path,
-    monitor: Monitor = UNWATCHED,
-    *,
-    resume: bool = False,
-) -> Model:
+def fine_tune(setup: FineTuneSetup, folder: Path, monitor: Monitor = UNWATCHED, *, resume: bool = False) -> Model:
     """Train a student on a few annotated slices and on everything else, and save it as a model; see `train`."""
-    return finish_run(train(setup, out, monitor, resume=resume))
+    return finish(train(setup, folder, monitor, resume=resume), folder, monitor)
 
 
-def train(
-    setup: FineTuneSetup,
-    out: Path,
-    monitor: Monitor = UNWATCHED,
-    *,
-    resume: bool = False,
-) -> Run:
-    """Train a student on a few annotated slices and on everything else until its budget is used up.
+def train(setup: FineTuneSetup, folder: Path, monitor: Monitor = UNWATCHED, *, resume: bool = False) -> TrainingState:
+    """Learn from annotated slices (stage 1), then from all slices (stage 2), until the budget is spent.
 
     Args:
         setup: Cases, structures, configuration, device and teacher.
-        out: Model folder; it holds the checkpoint while the run is unfinished.
+        folder: Model folder; it holds the checkpoint while the training is unfinished.
         monitor: Told about progress and losses, and asked at every step whether to stop.
         resume: Go on from the checkpoint there.
 
@@ -83,139 +73,280 @@ def train(
         CancelledError: If the monitor says so; the checkpoint allows `resume`.
         UncolError: If the data, the folder or the checkpoint cannot be used.
     """
-    run = resume_run(setup, out, monitor) if resume else begin_run(setup, out, monitor)
+    state = begun(setup, folder, monitor, resume=resume)
+    monitor = watching(state, folder, monitor)
+    if not state.has_begun:
+        begin(state, monitor)
 
-    while not run.is_over:
-        if run.stage == 1 and run.stage1_is_over:
-            run.start_stage2()
-        if run.prompts_are_due:
-            run.prompt_generalized_teacher()
+    while not state.budget.is_over(state.step):
+        if state.stage == 1 and state.stage1_is_over:
+            start_stage2(state, monitor)  # score both teachers on held-out slices, then learn from these, too
+        if state.stage == 2:
+            prompt_if_due(state, monitor)  # the frozen teacher, with fresh boxes
 
-        run.within_memory(take_step)
-        if run.stage == 1 or FROZEN_EMA not in run.config.ablations:
-            update_specialized_teacher(run.specialized_teacher, run.student, run.step, run.config.teachers.ema_decay)
-        run.end_step()
+        within_memory(state, learn)
+        if state.stage == 1 or state.recipe.ema_moves_in_stage2:
+            decay = state.config.teachers.ema_decay
+            update_specialized_teacher(state.specialized_teacher, state.student, state.step, decay)
 
-    run.end()
-    return run
+        state.step += 1
+        keep_or_stop(state, folder, monitor)  # checkpoint when due; CancelledError after saving
 
-
-def take_step(run: Run) -> None:
-    """Compute the loss of the stage and move the student's weights by it."""
-    loss = learn_from_annotated(run) if run.stage == 1 else _LESSONS[run.method.lesson](run)
-    if run.features is not None:
-        distillation_loss = distill(run)
-        run.note_losses(distillation=distillation_loss)
-        loss = loss + distillation_loss
-    optimize(run, loss)
+    close(state)
+    return state
 
 
-def learn_from_annotated(run: Run) -> Tensor:
+def learn(state: TrainingState) -> None:
+    """Take one step: the losses of the stage, their weighted sum, and the student's weights moved by it."""
+    losses = stage1_loss(state) if state.stage == 1 else STAGE2_LOSSES[state.recipe.method.stage2_loss](state)
+    losses |= distillation_loss(state)
+    state.losses = {name: float(loss.detach()) for name, loss in losses.items()}
+    optimizer_step(state, total(state, losses))
+
+
+def stage1_loss(state: TrainingState) -> Losses:
     """Stage 1: annotated slices, some mixed by copy-paste; the loss sees annotated voxels only."""
-    pose = draw_common_pose(run, run.batch_size)
-    image, label = draw_annotated(run, pose)
-    keep = draw_mask(run)
+    pose = state.sampler.pose(state.batch_size)
+    image, label = state.sampler.labeled(pose)
+    keep = copy_paste_mask(state)
     if not keep.all():
-        image_b, label_b = draw_annotated(run, pose)
+        image_b, label_b = state.sampler.labeled(pose)
         image, label = torch.where(keep, image, image_b), torch.where(keep, label, label_b)
-
-    supervised_loss = annotated_loss(run, image, label)
-    run.note_losses(supervised=supervised_loss)
-    return supervised_loss
+    twice = state.recipe.double_softmax_dice
+    return {"supervised": annotated_loss(state.student, image, label, state.class_weights, double_softmax_dice=twice)}
 
 
-def learn_from_both(run: Run) -> Tensor:
+def stage2_loss(state: TrainingState) -> Losses:
     """Stage 2: annotated and pseudo-labeled slices are mixed both ways (method, section 5, items 6 to 8)."""
-    pose = draw_common_pose(run, run.batch_size)
-    keep = draw_mask(run)
-    image_a, label_a = image_b, label_b = draw_annotated(run, pose)
-    image_v, pseudo_v = image_u, pseudo_u = draw_pseudo_labeled(run, pose)
+    pose = state.sampler.pose(state.batch_size)
+    keep = copy_paste_mask(state)
+    labeled_a, label_a = labeled_b, label_b = state.sampler.labeled(pose)
+    unlabeled_a, pseudo_a = unlabeled_b, pseudo_b = draw_pseudo_labeled(state, pose)
     if not keep.all():
-        image_b, label_b = draw_annotated(run, pose)
-        image_u, pseudo_u = draw_pseudo_labeled(run, pose)
+        labeled_b, label_b = state.sampler.labeled(pose)
+        unlabeled_b, pseudo_b = draw_pseudo_labeled(state, pose)
 
-    mixed_labeled = torch.where(keep, image_a, image_u)
-    mixed_unlabeled = torch.where(keep, image_v, image_b)
-    logits_labeled, logits_unlabeled = predict(run, torch.cat([mixed_labeled, mixed_unlabeled])).chunk(2)
-
-    supervised_loss = 0.5 * (
-        loss_where(run, logits_labeled, label_a, keep) + loss_where(run, logits_unlabeled, label_b, ~keep)
+    mixed_labeled = torch.where(keep, labeled_a, unlabeled_b)
+    mixed_unlabeled = torch.where(keep, unlabeled_a, labeled_b)
+    logits_labeled, logits_unlabeled = student_logits(state.student, torch.cat([mixed_labeled, mixed_unlabeled])).chunk(
+        2
     )
-    pseudo_label_loss = 0.5 * (
-        loss_where(run, logits_labeled, pseudo_u, ~keep) + loss_where(run, logits_unlabeled, pseudo_v, keep)
-    )
-    run.note_losses(supervised=supervised_loss, pseudo_label=pseudo_label_loss)
-    return supervised_loss + run.config.losses.pseudo_label_weight * pseudo_label_loss
+
+    weights = state.class_weights
+    return {
+        "supervised": 0.5
+        * (loss_where(logits_labeled, label_a, keep, weights) + loss_where(logits_unlabeled, label_b, ~keep, weights)),
+        "pseudo_label": 0.5
+        * (
+            loss_where(logits_labeled, pseudo_b, ~keep, weights) + loss_where(logits_unlabeled, pseudo_a, keep, weights)
+        ),
+    }
 
 
-def draw_pseudo_labeled(run: Run, pose: Pose) -> tuple[Tensor, Tensor]:
+def draw_pseudo_labeled(state: TrainingState, pose: Pose) -> tuple[Tensor, Tensor]:
     """Draw unannotated slices (B, N, H, W) and let the teachers label them (B, H, W) as they are, before they move."""
-    addresses, image = draw_unannotated(run, pose)
-    labels = _LABELERS[run.method.labeler](run, addresses, run.pool.inputs(addresses))
-    return image, pose.move_labels(labels).to(run.device)
+    addresses, image = state.sampler.unlabeled(pose)
+    labels = PSEUDO_LABELS[state.recipe.method.pseudo_labels](state, addresses)
+    return image, pose.move_labels(labels).to(state.device)
 
 
-def label_with_teachers(run: Run, addresses: Sequence[Any], slices: Tensor) -> Tensor:
+def fused_pseudo_labels(state: TrainingState, addresses: Sequence[Any]) -> Tensor:
     """Fuse both teachers' votes to class indices (B, H, W); 255 where both doubt, annotated voxels as annotated."""
-    teachers = run.config.teachers
-    threshold = trust_threshold(run.stage2_fraction, teachers.threshold_start, teachers.threshold_end)
-    specialized = run.pool.as_slices(run.specialized_probabilities(slices))
-    fused = fuse_votes(run, addresses, specialized, run.specialized_reliability, threshold)
+    specialized = state.pool.as_slices(state.specialized_probabilities(addresses))
+    fused = fuse_votes(state, addresses, specialized, state.specialized_reliability, state.trust_threshold)
     pseudo = torch.where(fused.trust_mask, fused.label, UNKNOWN_LABEL)
-    return complete_labels(run, addresses, run.pool.from_slices(pseudo))
+    return state.sampler.complete(addresses, state.pool.from_slices(pseudo))
 
 
 def fuse_votes(
-    run: Run, addresses: Sequence[Any], specialized: Tensor, specialized_reliability: Tensor, threshold: float
+    state: TrainingState,
+    addresses: Sequence[Any],
+    specialized: Tensor,
+    specialized_reliability: Tensor,
+    threshold: float,
 ) -> PseudoLabel:
     """Let the surer teacher win voxel by voxel, slice by slice (S, H, W).
 
     Args:
-        run: The run, whose generalized teacher has voted.
+        state: The training, whose generalized teacher has voted.
         addresses: The slices, or patches of several.
         specialized: The specialized teacher's class probabilities (S, C, H, W).
         specialized_reliability: How much of its certainty it deserves (C,) one gap from an annotated slice.
         threshold: Entropy up to which a teacher is trusted, in [0, 1]; every one is without gating.
     """
-    method = run.method
+    recipe, teacher = state.recipe, state.generalized_teacher
+    method = recipe.method
     if not method.gating:
         threshold = 1.0
-    if run.opinions is None:
-        return trust_one_teacher(specialized, threshold)
-    opinion = run.opinions.about(addresses)
-    generalized = opinion.probabilities
-    if SOFTMAX_OF_PROBABILITIES in run.config.ablations:
-        generalized = generalized.softmax(1)
-    silent = where_unasked(specialized, opinion.asked)
+    if teacher is None:
+        return gate_specialized(specialized, threshold)
+    opinion = teacher.about(addresses)
+    generalized = opinion.probabilities.softmax(1) if recipe.softmax_of_probabilities else opinion.probabilities
+    silent = unprompted_region(specialized, opinion.asked)
     if not method.specialized:
-        return trust_generalized_teacher(generalized, threshold, opinion.reliability, silent)
-    deserved = fall_with_distance(specialized_reliability, run.opinions.gaps_to(addresses))
+        return gate_generalized(generalized, threshold, opinion.reliability, silent)
+    deserved = reliability_at_distance(specialized_reliability, teacher.gaps_to(addresses))
     reliability = Reliability(opinion.reliability, deserved)
-    if not method.gating or EQUAL_TEACHERS in run.config.ablations:
+    if not method.gating or recipe.equal_reliability:
         reliability = equally_reliable(reliability)
     return fuse_pseudo_labels(generalized, specialized, threshold, reliability, silent)
 
 
-def optimize(run: Run, loss: Tensor) -> None:
+def total(state: TrainingState, losses: Losses) -> Tensor:
+    """Return the weighted sum of a step's losses."""
+    settings = state.config.losses
+    weights = {
+        "pseudo_label": settings.pseudo_label_weight,
+        "consistency": settings.consistency_weight * ramp_up(state.stage2_fraction),
+    }
+    return sum((weights.get(name, 1.0) * loss for name, loss in losses.items()), torch.zeros(()))
+
+
+def optimizer_step(state: TrainingState, loss: Tensor) -> None:
     """Take one AdamW step with the polynomial learning rate `lr (1 - t/T)^p` and clipped gradients."""
-    settings = run.config.optimizer
-    rate, progress = settings.learning_rate, run.fraction
-    if run.stage == 2 and ADAMW_LR_001 in run.config.ablations:
-        rate, progress = _RELEASED_RATE, run.stage2_fraction
-    for group in run.optimizer.param_groups:
+    settings = state.config.optimizer
+    rate, progress = settings.learning_rate, state.fraction
+    if state.stage == 2 and state.recipe.stage2_rate is not None:
+        rate, progress = state.recipe.stage2_rate, state.stage2_fraction
+    for group in state.optimizer.param_groups:
         group["lr"] = rate * (1 - progress) ** settings.poly_power
-    run.optimizer.zero_grad()
+    state.optimizer.zero_grad()
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(run.trained_parameters(), settings.gradient_clip)
-    run.optimizer.step()
+    torch.nn.utils.clip_grad_norm_(state.parameters, settings.gradient_clip)
+    state.optimizer.step()
 
 
-_RELEASED_RATE = 0.01
-"""What the released code's AdamW effectively starts stage 2 with, falling to 0 (method, section 7, row 3)."""
-_LESSONS: dict[Lesson, Callable[[Run], Tensor]] = {"pseudo-labels": learn_from_both, "agreement": learn_to_agree}
+STAGE2_LOSSES: dict[Stage2Loss, Callable[[TrainingState], Losses]] = {
+    Stage2Loss.PSEUDO_LABELS: stage2_loss,
+    Stage2Loss.CONSISTENCY: baselines.consistency_loss,
+}
 """What stage 2 learns from unannotated images."""
-_LABELERS: dict[Labeler, Callable[[Run, Sequence[Any], Tensor], Tensor]] = {
-    "both-teachers": label_with_teachers,
-    "largest-component": label_with_largest_component,
+PSEUDO_LABELS: dict[PseudoLabels, Callable[[TrainingState, Sequence[Any]], Tensor]] = {
+    PseudoLabels.FUSED: fused_pseudo_labels,
+    PseudoLabels.LARGEST_COMPONENT: baselines.bcp_pseudo_labels,
 }
 """Who writes pseudo-labels."""
+
+
+def distillation_loss(state: TrainingState) -> Losses:
+    """Let the paper's student see as the generalized teacher does, on one slice or patch of its own."""
+    features, student, sampler = state.features, state.student, state.sampler
+    if features is None or not isinstance(student, PaperStudent):
+        return {}
+    draw = state.pool.draw_labeled if state.stage == 1 else state.pool.draw_unlabeled
+    (address,) = draw(1, sampler.generator)
+    if not features.has(address):
+        return {"distillation": torch.zeros(())}
+    pose = sampler.pose(1)
+    image, label = sampler.augmented(pose, state.pool.inputs([address]), state.pool.targets([address]))
+    maps = [pose.move_images(each).to(state.device) for each in features.maps([address])]
+    if state.stage == 2:
+        return {"distillation": unannotated_distillation(student, state.helpers, image, maps)}
+    tokens = features.tokens([address])
+    moved = pose.move_images(tokens.flatten(1, 2)).to(state.device).unflatten(1, tokens.shape[1:3])
+    loss = annotated_distillation(
+        student,
+        state.helpers,
+        image,
+        label,
+        maps,
+        moved,
+        progress=state.stage1_fraction,
+        double_softmax_dice=state.recipe.double_softmax_dice,
+        attached_target=state.recipe.attached_semantic_target,
+    )
+    return {"distillation": loss}
+
+
+def copy_paste_mask(state: TrainingState) -> Tensor:
+    """Draw the mask of the step; in a part of the steps nothing is pasted."""
+    losses = state.config.losses
+    probability = 1.0 if state.recipe.method.always_mixes else losses.copy_paste_probability[state.stage - 1]
+    return state.sampler.copy_paste_mask(probability, losses.copy_paste_side)
+
+
+def begun(setup: FineTuneSetup, folder: Path, monitor: Monitor, *, resume: bool) -> TrainingState:
+    """Return the state of a new training, or of the unfinished one in the folder.
+
+    Raises:
+        CheckpointError: If the folder holds an unfinished training that is not to be resumed, or none that can be.
+    """
+    if not resume and has_checkpoint(folder):
+        message = f'"{folder}" holds an unfinished run. Add --resume to go on, or choose another folder.'
+        raise CheckpointError(message)
+    monitor.report(Progress("Preparing slices", 0.0))
+    state = prepared(setup)
+    if resume:
+        restore(state, folder)
+        state.student.train()
+    return state
+
+
+def begin(state: TrainingState, monitor: Monitor) -> None:
+    """Let the generalized teacher carry annotated slices on, then start counting stage 1."""
+    if state.prompting is not None:
+        state.budget.expected_teacher_s = state.prompting.carry_annotated(monitor)
+    state.budget.start_stage1()
+    state.student.train()
+    state.has_begun = True
+
+
+def start_stage2(state: TrainingState, monitor: Monitor) -> None:
+    """Leave stage 1: both teachers are scored on what it did not see, which is learned from, too, from now on.
+
+    Where no slice was held out nobody knows what the specialized teacher is worth, and it is taken to be as good as the
+    generalized one; a class in none of them is taken to be as good as the others are on average.
+    """
+    state.curve.close_point(state.step, state.budget.elapsed_s, state.stage)
+    class_count = state.card.class_count
+    measured = dice_on_held_out(state.specialized_teacher, state.pool, class_count, state.device)
+    state.held_out_dice = {state.card.structures[label - 1].name: round(each, 3) for label, each in measured.items()}
+    if measured:
+        mean = sum(measured.values()) / len(measured)
+        state.specialized_reliability = torch.tensor([measured.get(label, mean) for label in range(class_count)])
+    elif state.generalized_teacher is not None:
+        state.specialized_reliability = state.generalized_teacher.reliability
+    if state.prompting is not None:
+        slices = state.pool.held_out_slices
+        state.prompting.score_prompts(state.specialized_slices, slices, state.budget.spare_s, monitor)
+    state.stage = 2
+    state.pool.release_held_out()
+    state.budget.start_stage2()
+
+
+def prompt_if_due(state: TrainingState, monitor: Monitor) -> None:
+    """Ask the generalized teacher about every unannotated slice, with fresh boxes, when the next round has come."""
+    rounds = state.prompting
+    if rounds is None or not rounds.are_due(state.stage2_fraction):
+        return
+    rounds.prompt(state.specialized_slices, state.specialized_reliability, state.budget.spare_s, monitor)
+    if rounds.rounds_done == 1:
+        state.budget.start_stage2()
+
+
+def within_memory(state: TrainingState, step: Callable[[TrainingState], None]) -> None:
+    """Take a step; when the device's memory is full, go on with fewer slices, then on the CPU, and note it."""
+
+    def take(device: torch.device, batch_size: int) -> None:
+        state.batch_size = batch_size
+        if device != state.device:
+            state.move_to(device)
+        step(state)
+
+    with_memory_fallback(take, state.device, state.batch_size, state.notes.append)
+
+
+def keep_or_stop(state: TrainingState, folder: Path, monitor: Monitor) -> None:
+    """Add the step to the learning curve, tell the progress, stop when asked, and save a checkpoint when it is time."""
+    state.curve.add(state.losses)
+    if state.fraction * _CURVE_POINTS >= len(state.curve.points) + 1:
+        state.curve.close_point(state.step, state.budget.elapsed_s, state.stage)
+    monitor.step(_PHASES[state.stage], state.fraction)
+    if time.monotonic() - state.saved_at_s > state.config.budget.checkpoint_s:
+        save(state, folder)
+
+
+def close(state: TrainingState) -> None:
+    """Close learning curve and budget: what comes now is no training."""
+    state.curve.close_point(state.step, state.budget.elapsed_s, state.stage)
+    state.budget.stop()

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from given import begun_state
 from threshold_teacher import ThresholdTeacher
 from torch import Tensor
 
@@ -24,10 +25,8 @@ from uncol.data.transforms import SliceFrame
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import EncodedSlice
 from uncol.models.paper_student import PaperStudent, StudentOutput
-from uncol.training.distilling import distill
-from uncol.training.setup import FineTuneSetup
-from uncol.training.state import Run, begin_run
-from uncol.training.train import fine_tune
+from uncol.training.state import FineTuneSetup, TrainingState
+from uncol.training.train import distillation_loss, fine_tune, start_stage2
 
 BALL = Structure(3, "ball")
 SLICES, ROWS, COLUMNS = 12, 24, 32
@@ -77,14 +76,18 @@ def make_setup() -> Callable[..., FineTuneSetup]:
     return make
 
 
-def begin(setup: FineTuneSetup, folder: Path) -> Run:
-    return begin_run(setup, folder, UNWATCHED)
+def distilled(run: TrainingState) -> float:
+    return float(distillation_loss(run)["distillation"].detach())
 
 
-def gradients_after(run: Run) -> tuple[float, float]:
+def begin(setup: FineTuneSetup, folder: Path) -> TrainingState:
+    return begun_state(setup)
+
+
+def gradients_after(run: TrainingState) -> tuple[float, float]:
     """How strongly the projector and the aligner are moved by one step of distillation, at full weight."""
     run.optimizer.zero_grad()
-    distill(run).backward()
+    distillation_loss(run)["distillation"].backward()
     sums = [
         sum(float(each.grad.abs().sum()) for each in run.helpers[name].parameters() if each.grad is not None)
         for name in ("projector", "aligner")
@@ -100,7 +103,7 @@ def test_stage_1_moves_projector_and_aligner_and_stage_2_the_projector_alone(mak
     projector, aligner = gradients_after(run)
     assert projector > 0
     assert aligner > 0
-    run.start_stage2()
+    start_stage2(run, UNWATCHED)
     projector, aligner = gradients_after(run)
     assert projector > 0
     assert aligner == 0
@@ -119,7 +122,7 @@ class KnownStudent(PaperStudent):
         )
 
 
-def begin_known(setup: FineTuneSetup, folder: Path) -> Run:
+def begin_known(setup: FineTuneSetup, folder: Path) -> TrainingState:
     """A run of the known student, in which the ball is everywhere; projector and aligner answer 0 to everything."""
     labels = setup.cases[0].labels
     everywhere = labels.with_voxels(np.where(labels.voxels == UNKNOWN_LABEL, UNKNOWN_LABEL, BALL.value))
@@ -154,16 +157,16 @@ def test_stage_1_is_the_segmentation_loss_and_both_paths_at_a_weight_that_rises(
     run = begin_known(make_setup(dims=dims), tmp_path)
     run.step = step
 
-    assert float(distill(run).detach()) == pytest.approx(SEGMENTATION + weight * (SEMANTIC + VISUAL))
+    assert distilled(run) == pytest.approx(SEGMENTATION + weight * (SEMANTIC + VISUAL))
 
 
 @pytest.mark.parametrize("dims", [2, 3])
 def test_stage_2_is_a_tenth_of_the_visual_path(make_setup, tmp_path: Path, dims: int):
     run = begin_known(make_setup(dims=dims), tmp_path)
     run.step = 4
-    run.start_stage2()
+    start_stage2(run, UNWATCHED)
 
-    assert float(distill(run).detach()) == pytest.approx(0.1 * VISUAL)
+    assert distilled(run) == pytest.approx(0.1 * VISUAL)
 
 
 def test_double_softmax_dice_changes_the_dice_head_of_distillation(make_setup, tmp_path: Path):
@@ -173,7 +176,7 @@ def test_double_softmax_dice_changes_the_dice_head_of_distillation(make_setup, t
     twice = 1 / (1 + math.exp(-1 / 3))
     dice = 1 - (2 * twice / (1 + twice) + 0) / 2
     segmentation = 1 / 4 * (CROSS_ENTROPY + dice + FOCAL + IOU)
-    assert float(distill(run).detach()) == pytest.approx(segmentation + 0.1 * math.exp(-5) * (SEMANTIC + VISUAL))
+    assert distilled(run) == pytest.approx(segmentation + 0.1 * math.exp(-5) * (SEMANTIC + VISUAL))
 
 
 @pytest.mark.parametrize(
@@ -190,7 +193,7 @@ def test_only_an_attached_target_of_the_semantic_path_teaches_the_aligner(
     run = begin_known(make_setup(ablations=ablations), tmp_path)
     run.step = 2  # full weight; the known student takes no knowledge that could teach the aligner otherwise
 
-    distill(run).backward()
+    distillation_loss(run)["distillation"].backward()
 
     bias = run.helpers["aligner"].align.bias
     assert (0.0 if bias.grad is None else float(bias.grad.sum())) == pytest.approx(gradient)
@@ -201,7 +204,7 @@ def test_a_plain_student_has_nothing_to_distill(make_setup, tmp_path: Path):
 
     assert run.features is None
     assert len(run.helpers) == 0
-    assert float(distill(run)) == 0
+    assert distillation_loss(run) == {}
 
 
 def test_the_learning_curve_tells_what_distillation_costs_in_both_stages(make_setup, tmp_path: Path):
