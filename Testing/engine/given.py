@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import torch
+
 from uncol.core.progress import UNWATCHED
+from uncol.models.checkpoints import Model
 from uncol.training.setup import prepared
 from uncol.training.state import FineTuneSetup, TrainingState
 from uncol.training.train import begin
@@ -13,3 +16,10 @@ def begun_state(setup: FineTuneSetup) -> TrainingState:
     state = prepared(setup)
     begin(state, UNWATCHED)
     return state
+
+
+def assert_bit_equal(first: Model, second: Model) -> None:
+    """Two models have the same weights, bit for bit."""
+    weights = second.student.state_dict()
+    for name, tensor in first.student.state_dict().items():
+        assert torch.equal(tensor, weights[name]), name

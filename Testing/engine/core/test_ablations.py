@@ -25,7 +25,7 @@ from uncol.data.transforms import SliceFrame
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import Decoded, EncodedSlice
 from uncol.training.losses import annotated_loss
-from uncol.training.record import finish
+from uncol.training.record import model_of
 from uncol.training.state import FineTuneSetup, TrainingState
 from uncol.training.train import distillation_loss, fused_pseudo_labels, learn, prompt_if_due
 
@@ -131,7 +131,7 @@ def label_far_from_annotated_slices(run: TrainingState) -> int:
 
 
 def the_student_is_the_result(run: TrainingState) -> bool:
-    return finish(run, folder).student is run.student
+    return model_of(run).student is run.student
 
 
 def label_by_the_generalized_teacher_alone(run: TrainingState) -> int:

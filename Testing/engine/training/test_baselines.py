@@ -20,25 +20,25 @@ from uncol.data.cases import LabeledCase, SliceAddress
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.training.baselines import (
     add_noise,
-    agreement,
     bcp_pseudo_labels,
+    consistency,
     consistency_loss,
     dropping_out,
     is_certain,
 )
 from uncol.training.state import FineTuneSetup, TrainingState
-from uncol.training.train import start_stage2
+from uncol.training.train import start_stage2, total
 
 # Two voxels, two classes: (1, 2, 1, 2).
 STUDENT = torch.tensor([[[[0.9, 0.5]], [[0.1, 0.5]]]])
 TEACHER = torch.tensor([[[[0.7, 0.0]], [[0.3, 1.0]]]])
 
 
-def test_agreement_is_the_mean_squared_difference_over_classes_and_voxels():
+def test_consistency_is_the_mean_squared_difference_over_classes_and_voxels():
     # Voxel 1: (0.2^2 + 0.2^2) / 2 = 0.04; voxel 2: (0.5^2 + 0.5^2) / 2 = 0.25; their mean is 0.145.
     everywhere = torch.ones(1, 1, 2, dtype=torch.bool)
 
-    assert float(agreement(STUDENT, TEACHER, everywhere)) == pytest.approx(0.145)
+    assert float(consistency(STUDENT, TEACHER, everywhere)) == pytest.approx(0.145)
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def test_agreement_is_the_mean_squared_difference_over_classes_and_voxels():
         pytest.param([False, False], 0.0, id="empty region"),
     ],
 )
-def test_agreement_counts_inside_its_region_only(region: list[bool], expected: float):
-    assert float(agreement(STUDENT, TEACHER, torch.tensor([[region]]))) == pytest.approx(expected)
+def test_consistency_counts_inside_its_region_only(region: list[bool], expected: float):
+    assert float(consistency(STUDENT, TEACHER, torch.tensor([[region]]))) == pytest.approx(expected)
 
 
 class Repeater(nn.Module):
@@ -156,14 +156,15 @@ SUPERVISED = (1 - 6 / 7) + math.log(4 / 3)
         pytest.param(20, 1, id="end"),
     ],
 )
-def test_mean_teacher_adds_a_tenth_of_the_ramp_of_the_agreement(tmp_path: Path, step: int, ramp: float):
+def test_mean_teacher_adds_a_tenth_of_the_ramp_of_the_consistency_loss(tmp_path: Path, step: int, ramp: float):
     # Student 3/4 and 1/4, teacher 1/4 and 3/4: a difference of 1/2 in both classes.
     run = run_that_agrees("mean-teacher", tmp_path, step, Says((1 / 4, 1 / 4)))
 
-    total = consistency_loss(run)
+    losses = consistency_loss(run)
 
-    assert run.losses == {"supervised": pytest.approx(SUPERVISED), "consistency": pytest.approx((1 / 2) ** 2)}
-    assert float(total) == pytest.approx(SUPERVISED + 0.1 * ramp * (1 / 2) ** 2)
+    assert float(losses["supervised"]) == pytest.approx(SUPERVISED)
+    assert float(losses["consistency"]) == pytest.approx((1 / 2) ** 2)
+    assert float(total(run, losses)) == pytest.approx(SUPERVISED + 0.1 * ramp * (1 / 2) ** 2)
 
 
 def test_ua_mt_agrees_only_where_eight_other_noisy_passes_are_sure_on_the_whole(tmp_path: Path):
@@ -173,12 +174,12 @@ def test_ua_mt_agrees_only_where_eight_other_noisy_passes_are_sure_on_the_whole(
     teacher = Says((1 / 4, 0.999), *passes)
     run = run_that_agrees("ua-mt", tmp_path, 10, teacher)
 
-    total = consistency_loss(run)
+    losses = consistency_loss(run)
 
     assert teacher.answers == []  # one target and eight passes
     assert len({float(each.sum()) for each in teacher.received}) == 9  # each under noise of its own
-    assert run.losses["consistency"] == pytest.approx((1 / 2) ** 2)
-    assert float(total) == pytest.approx(SUPERVISED + 0.1 * math.exp(-1.25) * (1 / 2) ** 2)
+    assert float(losses["consistency"]) == pytest.approx((1 / 2) ** 2)
+    assert float(total(run, losses)) == pytest.approx(SUPERVISED + 0.1 * math.exp(-1.25) * (1 / 2) ** 2)
 
 
 class Paints(nn.Module):
@@ -218,7 +219,7 @@ def test_bcp_keeps_the_largest_piece_of_each_class_of_each_image_and_what_is_ann
     run.specialized_teacher = Paints(found)
     addresses = [SliceAddress(0, 0), SliceAddress(0, 1)]
 
-    kept = bcp_pseudo_labels(run, addresses, run.pool.inputs(addresses))
+    kept = bcp_pseudo_labels(run, addresses)
 
     assert kept[:, :4, :8].tolist() == [
         [

@@ -1,22 +1,40 @@
-"""Distillation by hand: which maps meet which layers, what is pooled where, and who learns from what."""
+"""Dual-path distillation: both paths by hand, which there are in which stage, that it learns and can resume."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from given import begun_state
+from threshold_teacher import ThresholdTeacher
 from torch import Tensor, nn
 
+from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
+from uncol.core.errors import CancelledError
+from uncol.core.jobs import AnnotatedSlices, Structure
+from uncol.core.progress import UNWATCHED, Monitor
+from uncol.core.volume import UNKNOWN_LABEL, Volume
+from uncol.data.annotations import keep_annotated
+from uncol.data.cases import LabeledCase
+from uncol.data.transforms import SliceFrame
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.promptable import EncodedSlice
+from uncol.models.paper_student import PaperStudent, StudentOutput
 from uncol.training.distillation import (
     Projector,
     SemanticAligner,
     distillation_weight,
-    pool_to_grid,
     semantic_loss,
-    stack_slice_maps,
     visual_loss,
 )
+from uncol.training.state import FineTuneSetup, TrainingState
+from uncol.training.teacher_features import pool_to_grid
+from uncol.training.train import distillation_loss, fine_tune, start_stage2
 
 GRID = (1, 2)
 
@@ -136,27 +154,201 @@ class TestSemanticPath:
         assert [tuple(each.shape) for each in aligner.parameters()] == [(256, 384, 1, 1, 1)]
 
 
-class TestVolumesOfA2DTeacher:
-    def test_slices_are_stacked_in_their_order_and_averaged_along_the_axis(self) -> None:
-        maps = {index: torch.full((1, 2, 2), float(index)) for index in (3, 0, 2, 1)}
+BALL = Structure(3, "ball")
+SLICES, ROWS, COLUMNS = 12, 24, 32
 
-        # slices 0 1 2 3 on a grid of two: (0 + 1) / 2 and (2 + 3) / 2
-        assert stack_slice_maps(maps, 4, (2, 1, 1)).flatten().tolist() == [0.5, 2.5]
 
-    def test_slices_that_nobody_asked_about_are_interpolated_and_ends_continued(self) -> None:
-        maps = {1: torch.full((1, 1, 1), 10.0), 4: torch.full((1, 1, 1), 40.0)}
+class SeeingTeacher(ThresholdTeacher):
+    """A generalized teacher that also shows the slice itself as its features."""
 
-        stacked = stack_slice_maps(maps, 6, (6, 1, 1)).flatten()
+    map_widths = (1, 1)
+    token_width = 1
 
-        assert stacked.tolist() == pytest.approx([10.0, 10.0, 20.0, 30.0, 40.0, 40.0])
+    def encode_with_maps(self, image: Tensor) -> EncodedSlice:
+        return EncodedSlice(self.encode(image), (image[None].half(), 1 - image[None].half()))
 
-    def test_one_slice_speaks_for_the_whole_volume(self) -> None:
-        assert stack_slice_maps({2: torch.full((1, 2, 2), 7.0)}, 4, (2, 1, 1)).flatten().tolist() == [7.0, 7.0]
+    def decode_tokens(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Tensor:
+        return self.decode(embedding, boxes, frame).probabilities[:, None].half()
 
-    def test_rows_and_columns_stay_where_they_are(self) -> None:
-        plane = torch.tensor([[[1.0, 1.0, 2.0, 2.0, 3.0, 3.0], [4.0, 4.0, 5.0, 5.0, 6.0, 6.0]]])
 
-        stacked = stack_slice_maps({0: plane.half()}, 1, (1, 2, 3))
+@pytest.fixture
+def make_setup() -> Callable[..., FineTuneSetup]:
+    random = np.random.default_rng(0)
+    k, j, i = np.mgrid[0:SLICES, 0:ROWS, 0:COLUMNS]
+    inside = ((k - 6) * 2.0) ** 2 + (j - 12) ** 2 + (i - 15) ** 2 < 8**2
+    grey = np.where(inside, 120, 20) + random.normal(0, 10, inside.shape)
+    ijk_to_ras = np.diag([-1.0, -1.0, 2.0, 1.0])
+    image, labels = Volume(grey.astype(np.int16), ijk_to_ras), Volume((inside * 3).astype(np.uint8), ijk_to_ras)
+    sparse = keep_annotated(labels, [AnnotatedSlices("K", (0, 3, 6, 9, 11))], "ball")
 
-        assert stacked.dtype == torch.float32
-        assert stacked.tolist() == [[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]]
+    def make(*, dims: int = 2, kind: str = "paper-small", ablations: tuple[str, ...] = ()) -> FineTuneSetup:
+        return FineTuneSetup(
+            cases=[LabeledCase(image, sparse if dims == 2 else labels)],
+            unlabeled=[] if dims == 2 else [image],
+            structures=(BALL,),
+            plane="axial",
+            config=Config(
+                ablations=ablations,
+                data=DataConfig(neighbor_count=1, patch_vox=(16, 32, 32)),
+                student=StudentConfig(dims=dims, kind=kind, channels=(4, 4, 4, 4, 4)),
+                optimizer=OptimizerConfig(batch_size=2),
+                budget=BudgetConfig(steps=8, minutes=None, stage1_part=0.5),
+            ),
+            device=torch.device("cpu"),
+            teacher=SeeingTeacher(COLUMNS),
+            cache=EmbeddingCache(None),
+        )
+
+    return make
+
+
+def distilled(run: TrainingState) -> float:
+    return float(distillation_loss(run)["distillation"].detach())
+
+
+def begin(setup: FineTuneSetup, folder: Path) -> TrainingState:
+    return begun_state(setup)
+
+
+def gradients_after(run: TrainingState) -> tuple[float, float]:
+    """How strongly the projector and the aligner are moved by one step of distillation, at full weight."""
+    run.optimizer.zero_grad()
+    distillation_loss(run)["distillation"].backward()
+    sums = [
+        sum(float(each.grad.abs().sum()) for each in run.helpers[name].parameters() if each.grad is not None)
+        for name in ("projector", "aligner")
+    ]
+    return sums[0], sums[1]
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_stage_1_moves_projector_and_aligner_and_stage_2_the_projector_alone(make_setup, tmp_path: Path, dims: int):
+    run = begin(make_setup(dims=dims), tmp_path)
+    run.step = 3  # t/T = 0.75 of stage 1: full weight
+
+    projector, aligner = gradients_after(run)
+    assert projector > 0
+    assert aligner > 0
+    start_stage2(run, UNWATCHED)
+    projector, aligner = gradients_after(run)
+    assert projector > 0
+    assert aligner == 0
+
+
+class KnownStudent(PaperStudent):
+    """A paper's student that sees nothing: its heads give the ball 1/2, 2/3, 1/4 and 1/3, its features are flat."""
+
+    def explain(self, image: Tensor, knowledge: Tensor | None = None) -> StudentOutput:
+        grid = [side // self.config.patch for side in image.shape[2:]]
+        heads = [torch.tensor([1 - p, p]).log().view(1, 2, *[1] * len(grid)) for p in (1 / 2, 2 / 3, 1 / 4, 1 / 3)]
+        return StudentOutput(
+            tuple(each.expand(len(image), 2, *image.shape[2:]) for each in heads),
+            tuple(torch.full((len(image), self.config.token_dim, *grid), each) for each in (7.0, 0.3, 0.1, 7.0)),
+            torch.full((len(image), self.config.prior_channels, *grid), 0.4),
+        )
+
+
+def begin_known(setup: FineTuneSetup, folder: Path) -> TrainingState:
+    """A run of the known student, in which the ball is everywhere; projector and aligner answer 0 to everything."""
+    labels = setup.cases[0].labels
+    everywhere = labels.with_voxels(np.where(labels.voxels == UNKNOWN_LABEL, UNKNOWN_LABEL, BALL.value))
+    run = begin(replace(setup, cases=[LabeledCase(setup.cases[0].image, everywhere)]), folder)
+    run.student = KnownStudent(run.student.config, 1, 2)
+    for each in run.helpers.parameters():
+        torch.nn.init.zeros_(each)
+    return run
+
+
+# Nothing but the ball is there, so that the other class has a Dice and an IoU of 0. Cross-entropy -ln(1/2); Dice
+# 2 p / (1 + p) = 4/5 of p = 2/3; focal (1 - 1/4)^2 (-ln(1/4)); IoU p = 1/3.
+CROSS_ENTROPY, DICE, FOCAL, IOU = math.log(2), 1 - (4 / 5 + 0) / 2, 9 / 16 * math.log(4), 1 - (1 / 3 + 0) / 2
+SEGMENTATION = 1 / 4 * (CROSS_ENTROPY + DICE + FOCAL + IOU)
+# The prior 0.4 against 0; the tokens of the two layers before the last, 0.3 and 0.1, against 0.
+SEMANTIC, VISUAL = 0.4**2, (0.3**2 + 0.1**2) / 2
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize(
+    ("step", "weight"),
+    [
+        pytest.param(0, 0.1 * math.exp(-5), id="start"),
+        pytest.param(1, 0.1 * math.exp(-5 / 4), id="a quarter of stage 1"),
+        pytest.param(2, 0.1, id="half of stage 1"),
+        pytest.param(4, 0.1, id="end of stage 1"),
+    ],
+)
+def test_stage_1_is_the_segmentation_loss_and_both_paths_at_a_weight_that_rises(
+    make_setup, tmp_path: Path, step: int, weight: float, dims: int
+):
+    run = begin_known(make_setup(dims=dims), tmp_path)
+    run.step = step
+
+    assert distilled(run) == pytest.approx(SEGMENTATION + weight * (SEMANTIC + VISUAL))
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_stage_2_is_a_tenth_of_the_visual_path(make_setup, tmp_path: Path, dims: int):
+    run = begin_known(make_setup(dims=dims), tmp_path)
+    run.step = 4
+    start_stage2(run, UNWATCHED)
+
+    assert distilled(run) == pytest.approx(0.1 * VISUAL)
+
+
+def test_double_softmax_dice_changes_the_dice_head_of_distillation(make_setup, tmp_path: Path):
+    run = begin_known(make_setup(ablations=("double-softmax-dice",)), tmp_path)
+
+    # softmax(1/3, 2/3): its second part is 1 / (1 + exp(-1/3)).
+    twice = 1 / (1 + math.exp(-1 / 3))
+    dice = 1 - (2 * twice / (1 + twice) + 0) / 2
+    segmentation = 1 / 4 * (CROSS_ENTROPY + dice + FOCAL + IOU)
+    assert distilled(run) == pytest.approx(segmentation + 0.1 * math.exp(-5) * (SEMANTIC + VISUAL))
+
+
+@pytest.mark.parametrize(
+    ("ablations", "gradient"),
+    [
+        pytest.param((), 0.0, id="corrected"),
+        # 0.1 (0.4 - knowledge)^2 at knowledge = 0, over all channels together.
+        pytest.param(("attached-semantic-target",), 0.1 * -2 * 0.4, id="attached-semantic-target"),
+    ],
+)
+def test_only_an_attached_target_of_the_semantic_path_teaches_the_aligner(
+    make_setup, tmp_path: Path, ablations: tuple[str, ...], gradient: float
+):
+    run = begin_known(make_setup(ablations=ablations), tmp_path)
+    run.step = 2  # full weight; the known student takes no knowledge that could teach the aligner otherwise
+
+    distillation_loss(run)["distillation"].backward()
+
+    bias = run.helpers["aligner"].align.bias
+    assert (0.0 if bias.grad is None else float(bias.grad.sum())) == pytest.approx(gradient)
+
+
+def test_a_plain_student_has_nothing_to_distill(make_setup, tmp_path: Path):
+    run = begin(make_setup(kind="unet"), tmp_path)
+
+    assert run.features is None
+    assert len(run.helpers) == 0
+    assert distillation_loss(run) == {}
+
+
+def test_the_learning_curve_tells_what_distillation_costs_in_both_stages(make_setup, tmp_path: Path):
+    model = fine_tune(make_setup(), tmp_path)
+
+    losses = {(point["stage"], point["distillation"] > 0) for point in model.card.training["curve"]}
+    assert losses == {(1, True), (2, True)}
+
+
+def test_a_run_with_distillation_that_was_stopped_and_resumed_equals_one_that_was_not(make_setup, tmp_path: Path):
+    torch.set_num_threads(1)
+    straight = fine_tune(make_setup(), tmp_path / "straight")
+    # It is asked at 5 annotated slices and carried ones, at 4 steps of stage 1, at 7 other slices, and in stage 2.
+    questions = iter([False] * 29 + [True])
+
+    with pytest.raises(CancelledError, match=r"after 6 steps"):
+        fine_tune(make_setup(), tmp_path / "stopped", monitor=Monitor(should_stop=lambda: next(questions)))
+    resumed = fine_tune(make_setup(), tmp_path / "stopped", resume=True)
+
+    for name, tensor in straight.student.state_dict().items():
+        assert torch.equal(tensor, resumed.student.state_dict()[name]), name

@@ -10,12 +10,13 @@ import torch
 from threshold_teacher import ThresholdTeacher
 from torch import Tensor
 
+from uncol.core.progress import Monitor
 from uncol.core.volume import UNKNOWN_LABEL, SliceView
 from uncol.data.cases import SliceAddress, SliceStack
 from uncol.data.slice_dataset import SlicePool
 from uncol.foundation.embeddings import EmbeddingCache, PromptableStack
 from uncol.training.generalized_teacher import GeneralizedOpinions
-from uncol.training.prompting_rounds import TeacherTurns
+from uncol.training.prompting_rounds import PromptingRounds
 
 SIDE = 32
 AXIAL = SliceView("axial", (0, 1, 2), (False, False, False), (3.0, 1.0, 1.0))
@@ -37,10 +38,14 @@ class Scene:
         self.opinions = GeneralizedOpinions(SlicePool(stacks, 2, 1, 16), stacks, [prompted], 1.0)
         self.told: list[str] = []
         self.notes: list[str] = []
-        self.turns = TeacherTurns(self.opinions, rounds, total_s, lambda phase, _: self.told.append(phase), self.notes)
+        self.turns = PromptingRounds(self.opinions, rounds, total_s, self.notes)
+        self.monitor = Monitor(lambda progress: self.told.append(progress.phase))
+
+    def carry(self) -> float:
+        return self.turns.carry_annotated(self.monitor)
 
     def prompt(self, spare_s: float | None = None) -> None:
-        self.turns.prompt(sees_nothing, RELIABILITY, spare_s)
+        self.turns.prompt(sees_nothing, RELIABILITY, spare_s, self.monitor)
 
     @property
     def has_answer(self) -> bool:
@@ -54,7 +59,7 @@ def sees_nothing(addresses: Sequence[SliceAddress]) -> Tensor:
 def test_where_steps_are_counted_a_turn_takes_as_long_as_it_takes() -> None:
     scene = Scene()
 
-    assert scene.turns.carry_annotated() == 0.0
+    assert scene.carry() == 0.0
     scene.prompt()
 
     assert scene.has_answer
@@ -67,15 +72,15 @@ def test_where_steps_are_counted_a_turn_takes_as_long_as_it_takes() -> None:
 
 
 def test_the_next_turn_wants_no_more_than_half_of_what_is_not_the_students() -> None:
-    assert 0 < Scene(total_s=600.0).turns.carry_annotated() < 270
+    assert 0 < Scene(total_s=600.0).carry() < 270
     # Of 60.002 s the teacher may have 1 ms in all.
-    assert Scene(total_s=60.002).turns.carry_annotated() < 0.001
+    assert Scene(total_s=60.002).carry() < 0.001
 
 
 def test_without_time_nothing_is_asked_and_the_notes_tell_what_was_left_out() -> None:
     scene = Scene(total_s=ONLY_THE_STUDENTS_S)
 
-    assert scene.turns.carry_annotated() == 0.0
+    assert scene.carry() == 0.0
     scene.prompt()
 
     assert not scene.has_answer
@@ -126,7 +131,7 @@ def test_two_rounds_come_at_the_beginning_and_in_the_middle_of_stage_2() -> None
 @pytest.mark.parametrize("rounds_done", [0, 1])
 def test_votes_count_again_after_a_restart_where_a_round_was_done(rounds_done: int) -> None:
     before, after = Scene(), Scene()
-    before.turns.carry_annotated()
+    before.carry()
     before.prompt()
     after.opinions.load_state(before.opinions.state())
 

@@ -4,33 +4,47 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from given import begun_state
 
-from uncol.core.config import Config
+from uncol.core.config import BudgetConfig, Config, StudentConfig
 from uncol.core.jobs import Structure
-from uncol.core.volume import UNKNOWN_LABEL, SliceView
-from uncol.data.cases import SliceStack
-from uncol.models.checkpoints import ModelCard
-from uncol.training.record import by_name, with_training
-
-VIEW = SliceView("axial", (0, 1, 2), (False, False, False), (2.0, 1.0, 1.0))
-CARD = ModelCard(
-    (Structure(1, "whole"), Structure(7, "scattered")), "axial", 1.0, 2.0, (0.0, 1.0), Config(seed=3, method="bcp")
-)
+from uncol.core.volume import UNKNOWN_LABEL, Volume
+from uncol.data.cases import LabeledCase
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.training.record import model_of
+from uncol.training.state import FineTuneSetup
 
 
-def test_the_card_counts_annotated_slices_and_sees_what_is_in_one_piece():
+def test_the_card_tells_of_slices_pieces_and_reliabilities_by_name() -> None:
     labels = np.full((3, 6, 6), UNKNOWN_LABEL, dtype=np.uint8)
     labels[1] = 0
     labels[1, 0:3, 0:3] = 1
-    labels[1, 4, [0, 2, 4]] = 2
-    stack = SliceStack(VIEW, torch.zeros(3, 6, 6), torch.from_numpy(labels), labels)
+    labels[1, 4, [0, 2, 4]] = 7
+    grid = np.diag([-1.0, -1.0, 2.0, 1.0])
+    image = Volume(np.random.default_rng(0).normal(size=labels.shape).astype(np.float32), grid)
+    state = begun_state(
+        FineTuneSetup(
+            cases=[LabeledCase(image, Volume(labels, grid))],
+            unlabeled=[],
+            structures=(Structure(1, "whole"), Structure(7, "scattered")),
+            plane="axial",
+            config=Config(
+                seed=3,
+                method="bcp",
+                student=StudentConfig(channels=(4, 4, 4, 4, 4)),
+                budget=BudgetConfig(steps=40, minutes=None),
+            ),
+            device=torch.device("cpu"),
+            teacher=None,
+            cache=EmbeddingCache(None),
+        )
+    )
+    state.step, state.specialized_reliability = 20, torch.tensor([1.0, 0.12345, 0.9])
 
-    card = with_training(CARD, [stack], {"steps": 20})
+    card = model_of(state).card
 
     assert card.in_one_piece == (True, False)
     told = {name: card.training[name] for name in ("steps", "annotated_slices", "slices", "method", "seed")}
     assert told == {"steps": 20, "annotated_slices": [1], "slices": [3], "method": "bcp", "seed": 3}
-
-
-def test_values_are_told_by_the_structures_names_without_background():
-    assert by_name(CARD, torch.tensor([1.0, 0.12345, 0.9])) == {"whole": 0.123, "scattered": 0.9}
+    assert card.training["specialized_reliability"] == {"whole": 0.123, "scattered": 0.9}
+    assert card.training["generalized_reliability"] is None

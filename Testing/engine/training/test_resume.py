@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
 import torch
+from given import assert_bit_equal
 from torch import nn
 
+from uncol.core.errors import CancelledError, CheckpointError
+from uncol.core.progress import Monitor
+from uncol.data.cases import LabeledCase
+from uncol.models.checkpoints import Model, has_checkpoint
 from uncol.training.resume import (
     load_modules,
     load_optimizer,
@@ -14,6 +24,7 @@ from uncol.training.resume import (
     part_of,
     random_tensors,
 )
+from uncol.training.train import fine_tune
 
 CPU = torch.device("cpu")
 
@@ -64,3 +75,87 @@ def test_random_numbers_go_on_where_they_were():
 
     assert torch.equal(torch.rand(2, generator=other), expected[0])
     assert torch.equal(torch.rand(2), expected[1])
+
+
+# It is asked whether to stop at 5 annotated slices, 10 steps of stage 1, twice 7 other slices, 10 steps of stage 2.
+@pytest.mark.parametrize(
+    "stop_at", [3, 9, 20, 35], ids=["at the start", "in stage 1", "while asking the foundation model", "in stage 2"]
+)
+def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(make_setup, tmp_path: Path, stop_at: int):
+    straight = fine_tune(make_setup(with_teacher=True), tmp_path / "straight")
+
+    with pytest.raises(CancelledError, match=r"Add --resume to go on"):
+        fine_tune(make_setup(with_teacher=True), tmp_path / "stopped", monitor=Monitor(should_stop=StopAfter(stop_at)))
+    assert has_checkpoint(tmp_path / "stopped")
+    resumed = fine_tune(make_setup(with_teacher=True), tmp_path / "stopped", resume=True)
+
+    assert resumed.card.training["steps"] == 20
+    assert_bit_equal(straight, resumed)
+    assert not has_checkpoint(tmp_path / "stopped")
+
+
+class StopAfter:
+    """Says stop at the n-th question."""
+
+    def __init__(self, questions: int) -> None:
+        self.left = questions
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def test_resuming_with_other_labels_is_refused(make_setup, tmp_path: Path):
+    with pytest.raises(CancelledError):
+        fine_tune(make_setup(), tmp_path / "model", monitor=Monitor(should_stop=StopAfter(3)))
+    setup = make_setup()
+    changed = setup.cases[0].labels.voxels.copy()
+    changed[0, 0, 0] = 3
+    other = replace(setup, cases=[LabeledCase(setup.cases[0].image, setup.cases[0].labels.with_voxels(changed))])
+
+    with pytest.raises(CheckpointError, match=r"belongs to other images, annotated slices or structures"):
+        fine_tune(other, tmp_path / "model", resume=True)
+
+
+@pytest.mark.parametrize(
+    ("section", "name", "value", "sentence"),
+    [
+        ("student", "channels", (4, 4, 4, 4, 4), r"with student.channels \[8, 8, 8, 8, 8\], not \[4, 4, 4, 4, 4\]"),
+        ("data", "neighbor_count", 1, r"with data.neighbor_count 7, not 1"),
+    ],
+)
+def test_resuming_with_another_student_is_refused(
+    make_setup, tmp_path: Path, section: str, name: str, value: Any, sentence: str
+):
+    with pytest.raises(CancelledError):
+        fine_tune(make_setup(), tmp_path / "model", monitor=Monitor(should_stop=StopAfter(3)))
+    setup = make_setup()
+    config = replace(setup.config, **{section: replace(getattr(setup.config, section), **{name: value})})
+
+    with pytest.raises(CheckpointError, match=sentence):
+        fine_tune(replace(setup, config=config), tmp_path / "model", resume=True)
+
+
+def test_resuming_without_the_base_model_is_refused(make_setup, tmp_path: Path):
+    base = fine_tune(make_setup(), tmp_path / "base")
+    other = Model(replace(base.card, slice_mm=5.0), base.student)
+    with pytest.raises(CancelledError):
+        fine_tune(replace(make_setup(), base=other), tmp_path / "model", monitor=Monitor(should_stop=StopAfter(3)))
+
+    with pytest.raises(
+        CheckpointError, match=r"was written with another base model, or with none\. Resume with the same"
+    ):
+        fine_tune(make_setup(), tmp_path / "model", resume=True)
+
+
+def test_a_new_run_does_not_overwrite_an_unfinished_one(make_setup, tmp_path: Path):
+    with pytest.raises(CancelledError):
+        fine_tune(make_setup(), tmp_path / "model", monitor=Monitor(should_stop=StopAfter(3)))
+
+    with pytest.raises(CheckpointError, match=r"holds an unfinished run. Add --resume"):
+        fine_tune(make_setup(), tmp_path / "model")
+
+
+def test_there_is_nothing_to_resume_in_an_empty_folder(make_setup, tmp_path: Path):
+    with pytest.raises(CheckpointError, match=r"nothing to resume"):
+        fine_tune(make_setup(), tmp_path / "empty", resume=True)

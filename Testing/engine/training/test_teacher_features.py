@@ -14,7 +14,7 @@ from uncol.data.slice_dataset import SlicePool
 from uncol.data.transforms import SliceFrame, frame_with_longest_side
 from uncol.foundation.embeddings import EmbeddingCache, PromptableStack
 from uncol.foundation.promptable import Decoded, EncodedSlice
-from uncol.training.teacher_features import TeacherFeatures
+from uncol.training.teacher_features import TeacherFeatures, stack_slice_maps
 
 VIEW = SliceView("axial", (0, 1, 2), (False, False, False), (2.0, 1.0, 1.0))
 SIDE, PATCH = 32, 16
@@ -126,3 +126,29 @@ def test_in_volumes_every_fourth_slice_is_encoded_and_stacked():
 @pytest.mark.parametrize(("asked", "has"), [([], False), ([SliceAddress(1, 7)], True)])
 def test_an_unannotated_volume_needs_a_slice_that_is_asked_about(asked: list[SliceAddress], has: bool):
     assert Scene(dims=3, asked=asked, slices=16).features.has(PatchAddress(1, (0, 0, 0))) == has
+
+
+class TestVolumesOfA2DTeacher:
+    def test_slices_are_stacked_in_their_order_and_averaged_along_the_axis(self) -> None:
+        maps = {index: torch.full((1, 2, 2), float(index)) for index in (3, 0, 2, 1)}
+
+        # slices 0 1 2 3 on a grid of two: (0 + 1) / 2 and (2 + 3) / 2
+        assert stack_slice_maps(maps, 4, (2, 1, 1)).flatten().tolist() == [0.5, 2.5]
+
+    def test_slices_that_nobody_asked_about_are_interpolated_and_ends_continued(self) -> None:
+        maps = {1: torch.full((1, 1, 1), 10.0), 4: torch.full((1, 1, 1), 40.0)}
+
+        stacked = stack_slice_maps(maps, 6, (6, 1, 1)).flatten()
+
+        assert stacked.tolist() == pytest.approx([10.0, 10.0, 20.0, 30.0, 40.0, 40.0])
+
+    def test_one_slice_speaks_for_the_whole_volume(self) -> None:
+        assert stack_slice_maps({2: torch.full((1, 2, 2), 7.0)}, 4, (2, 1, 1)).flatten().tolist() == [7.0, 7.0]
+
+    def test_rows_and_columns_stay_where_they_are(self) -> None:
+        plane = torch.tensor([[[1.0, 1.0, 2.0, 2.0, 3.0, 3.0], [4.0, 4.0, 5.0, 5.0, 6.0, 6.0]]])
+
+        stacked = stack_slice_maps({0: plane.half()}, 1, (1, 2, 3))
+
+        assert stacked.dtype == torch.float32
+        assert stacked.tolist() == [[[[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from given import begun_state
+from given import assert_bit_equal, begun_state
 
 from uncol.core.config import BudgetConfig, Config, DataConfig, LossConfig, OptimizerConfig, StudentConfig
-from uncol.core.errors import CancelledError, CheckpointError
 from uncol.core.jobs import AnnotatedSlices, Structure
-from uncol.core.progress import UNWATCHED, Monitor
+from uncol.core.progress import UNWATCHED
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.annotations import keep_annotated
 from uncol.data.cases import LabeledCase, SliceAddress, SliceStack
 from uncol.data.slice_dataset import SlicePool
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.lite_medsam import load_lite_medsam
 from uncol.inference.student import segment_with_model
-from uncol.models.checkpoints import Model, has_checkpoint, load_model
+from uncol.models.checkpoints import Model, load_model
 from uncol.training.state import FineTuneSetup, TrainingState
 from uncol.training.train import fine_tune, optimizer_step, stage1_loss, stage2_loss, start_stage2, total, within_memory
 
@@ -33,55 +31,6 @@ CPU = torch.device("cpu")
 ALL_BUT_ONE = (0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11)
 """Annotated slices of which one is held out: eight inner ones hold the ball, 2 to 10 without 5."""
 BALL = Structure(3, "ball")
-
-
-@pytest.fixture(scope="module")
-def ball() -> LabeledCase:
-    """A bright ball in noise, 12 x 40 x 48 voxels, label 3 everywhere known."""
-    k, j, i = np.mgrid[0:12, 0:40, 0:48]
-    inside = ((k - 6) * 3.0) ** 2 + (j - 20.0) ** 2 + (i - 22.0) ** 2 < 13**2
-    grey = np.where(inside, 120, 20) + np.random.default_rng(0).normal(0, 15, inside.shape)
-    ijk_to_ras = np.diag([-1.0, -1.0, 3.0, 1.0])
-    return LabeledCase(Volume(grey.astype(np.int16), ijk_to_ras), Volume((inside * 3).astype(np.uint8), ijk_to_ras))
-
-
-@pytest.fixture
-def make_setup(ball: LabeledCase) -> Callable[..., FineTuneSetup]:
-    def make(
-        *,
-        steps: int | None = 20,
-        minutes: float | None = None,
-        seed: int = 0,
-        with_teacher: bool = False,
-        slices: tuple[int, ...] = (0, 3, 6, 9, 11),
-    ):
-        labels = keep_annotated(ball.labels, [AnnotatedSlices("K", slices)], "ball")
-        return FineTuneSetup(
-            cases=[LabeledCase(ball.image, labels)],
-            unlabeled=[],
-            structures=(BALL,),
-            plane="axial",
-            config=Config(
-                seed=seed,
-                student=StudentConfig(channels=(8, 8, 8, 8, 8)),
-                optimizer=OptimizerConfig(batch_size=2),
-                budget=BudgetConfig(steps=steps, minutes=minutes, stage1_part=0.5),
-            ),
-            device=CPU,
-            teacher=load_lite_medsam(CPU) if with_teacher else None,
-            cache=EmbeddingCache(None),
-        )
-
-    return make
-
-
-def weights_of(model: Model) -> dict[str, torch.Tensor]:
-    return model.student.state_dict()
-
-
-def assert_bit_equal(first: Model, second: Model) -> None:
-    for name, tensor in weights_of(first).items():
-        assert torch.equal(tensor, weights_of(second)[name]), name
 
 
 def test_the_student_finds_a_bright_ball_between_annotated_slices(make_setup, ball: LabeledCase, tmp_path: Path):
@@ -105,91 +54,9 @@ def test_the_same_seed_gives_the_same_model_bit_for_bit_and_another_seed_does_no
     other = fine_tune(make_setup(seed=1), tmp_path / "other")
 
     assert_bit_equal(first, second)
-    assert any(not torch.equal(tensor, weights_of(other)[name]) for name, tensor in weights_of(first).items())
-
-
-# It is asked whether to stop at 5 annotated slices, 10 steps of stage 1, twice 7 other slices, 10 steps of stage 2.
-@pytest.mark.parametrize(
-    "stop_at", [3, 9, 20, 35], ids=["at the start", "in stage 1", "while asking the foundation model", "in stage 2"]
-)
-def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(make_setup, tmp_path: Path, stop_at: int):
-    straight = fine_tune(make_setup(with_teacher=True), tmp_path / "straight")
-
-    with pytest.raises(CancelledError, match=r"Add --resume to go on"):
-        fine_tune(make_setup(with_teacher=True), tmp_path / "stopped", monitor=Monitor(should_stop=StopAfter(stop_at)))
-    assert has_checkpoint(tmp_path / "stopped")
-    resumed = fine_tune(make_setup(with_teacher=True), tmp_path / "stopped", resume=True)
-
-    assert resumed.card.training["steps"] == 20
-    assert_bit_equal(straight, resumed)
-    assert not has_checkpoint(tmp_path / "stopped")
-
-
-class StopAfter:
-    """Says stop at the n-th question."""
-
-    def __init__(self, questions: int) -> None:
-        self.left = questions
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
-
-
-def test_resuming_with_other_labels_is_refused(make_setup, tmp_path: Path):
-    with pytest.raises(CancelledError):
-        fine_tune(make_setup(), tmp_path / "model", monitor=Monitor(should_stop=StopAfter(3)))
-    setup = make_setup()
-    changed = setup.cases[0].labels.voxels.copy()
-    changed[0, 0, 0] = 3
-    other = replace(setup, cases=[LabeledCase(setup.cases[0].image, setup.cases[0].labels.with_voxels(changed))])
-
-    with pytest.raises(CheckpointError, match=r"belongs to other images, annotated slices or structures"):
-        fine_tune(other, tmp_path / "model", resume=True)
-
-
-@pytest.mark.parametrize(
-    ("section", "name", "value", "sentence"),
-    [
-        ("student", "channels", (4, 4, 4, 4, 4), r"with student.channels \[8, 8, 8, 8, 8\], not \[4, 4, 4, 4, 4\]"),
-        ("data", "neighbor_count", 1, r"with data.neighbor_count 7, not 1"),
-    ],
-)
-def test_resuming_with_another_student_is_refused(
-    make_setup, tmp_path: Path, section: str, name: str, value: Any, sentence: str
-):
-    with pytest.raises(CancelledError):
-        fine_tune(make_setup(), tmp_path / "model", monitor=Monitor(should_stop=StopAfter(3)))
-    setup = make_setup()
-    config = replace(setup.config, **{section: replace(getattr(setup.config, section), **{name: value})})
-
-    with pytest.raises(CheckpointError, match=sentence):
-        fine_tune(replace(setup, config=config), tmp_path / "model", resume=True)
-
-
-def test_resuming_without_the_base_model_is_refused(make_setup, tmp_path: Path):
-    base = fine_tune(make_setup(), tmp_path / "base")
-    other = Model(replace(base.card, slice_mm=5.0), base.student)
-    with pytest.raises(CancelledError):
-        fine_tune(replace(make_setup(), base=other), tmp_path / "model", monitor=Monitor(should_stop=StopAfter(3)))
-
-    with pytest.raises(
-        CheckpointError, match=r"was written with another base model, or with none\. Resume with the same"
-    ):
-        fine_tune(make_setup(), tmp_path / "model", resume=True)
-
-
-def test_a_new_run_does_not_overwrite_an_unfinished_one(make_setup, tmp_path: Path):
-    with pytest.raises(CancelledError):
-        fine_tune(make_setup(), tmp_path / "model", monitor=Monitor(should_stop=StopAfter(3)))
-
-    with pytest.raises(CheckpointError, match=r"holds an unfinished run. Add --resume"):
-        fine_tune(make_setup(), tmp_path / "model")
-
-
-def test_there_is_nothing_to_resume_in_an_empty_folder(make_setup, tmp_path: Path):
-    with pytest.raises(CheckpointError, match=r"nothing to resume"):
-        fine_tune(make_setup(), tmp_path / "empty", resume=True)
+    assert any(
+        not torch.equal(tensor, other.student.state_dict()[name]) for name, tensor in first.student.state_dict().items()
+    )
 
 
 def test_what_stands_under_unknown_has_no_influence(make_setup, ball: LabeledCase, tmp_path: Path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uncol.training.learning_curve import LearningCurve
+from uncol.training.state import LearningCurve
 
 
 def test_a_point_is_the_mean_since_the_last_one():
