@@ -7,7 +7,7 @@ line, does not wait for it. No window is opened and nothing global is changed.
 from __future__ import annotations
 
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,11 +21,11 @@ FONT_PT = 11.5
 _DPI = 120
 
 
-def make_figure(width_in: float, height_in: float, *, color: str = "white", **options: Any) -> Figure:
-    """Return an empty figure that no window shows; without a `layout` in the options it arranges itself."""
+def make_figure(width_in: float, height_in: float, color: str = "white") -> Figure:
+    """Return an empty figure that no window shows and that arranges its parts itself."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width_in, height_in), dpi=_DPI, facecolor=color, **{"layout": "constrained", **options})
+    return Figure(figsize=(width_in, height_in), dpi=_DPI, facecolor=color, layout="constrained")
 
 
 def dress(axes: Axes, title: str, x_label: str, y_label: str, font_pt: float = FONT_PT) -> None:
