@@ -39,11 +39,8 @@ __all__ = ["DemoJob", "run_demo"]
 
 MODEL_FOLDER = "model"
 REPORT_FILE = "report.html"
-IMAGE_FILE, REFERENCE_FILE = "image.nii.gz", "reference.nii.gz"
-ANNOTATION_FILE, FIRST_PASS_FILE = "annotated-slices.nii.gz", "first-pass.nii.gz"
-SEGMENTATION_FILE, UNCERTAINTY_FILE = "segmentation.nii.gz", "uncertainty.nii.gz"
-
-_VOLUME_FILES = (IMAGE_FILE, REFERENCE_FILE, ANNOTATION_FILE, FIRST_PASS_FILE, SEGMENTATION_FILE, UNCERTAINTY_FILE)
+_VOLUME_NAMES = ("image", "reference", "annotated-slices", "first-pass", "segmentation", "uncertainty")
+_VOLUME_FILES = [f"{name}.nii.gz" for name in _VOLUME_NAMES]
 _MODEL_FILES = {MODEL_FILE, WEIGHTS_FILE, SUMS_FILE}
 _GETTING, _FIRST_PASS, _LEARNING, _SEGMENTING = "Getting an image", "First pass", "Fine-tuning", "Segmenting"
 _WRITING = "Writing the report"
@@ -165,20 +162,15 @@ def _suggest(result: Segmentation, view: SliceView, annotation: Annotation) -> S
         return None
 
 
-def _volumes(results: Results) -> Mapping[str, Volume]:
-    return {
-        REFERENCE_FILE: results.reference,
-        IMAGE_FILE: results.image,
-        ANNOTATION_FILE: results.annotation,
-        FIRST_PASS_FILE: results.labels["first_pass"],
-        SEGMENTATION_FILE: results.labels["fine_tuned"],
-        UNCERTAINTY_FILE: results.uncertainty,
-    }
+def _volumes(results: Results) -> dict[str, Volume]:
+    first_pass, segmentation = results.labels["first_pass"], results.labels["fine_tuned"]
+    volumes = (results.image, results.reference, results.annotation, first_pass, segmentation, results.uncertainty)
+    return dict(zip(_VOLUME_FILES, volumes, strict=True))
 
 
 def _check_folder(job: DemoJob) -> None:
     model = job.out / MODEL_FOLDER
-    if model.exists() and not _holds_only_a_model(model):
+    if model.exists() and not (model.is_dir() and {path.name for path in model.iterdir()} == _MODEL_FILES):
         message = (
             f'"{model}" is in the way: it is no model of an earlier demo, which could be replaced. '
             "Move it, or choose another folder with --out; nothing was changed."
@@ -189,10 +181,6 @@ def _check_folder(job: DemoJob) -> None:
         if path is not None and path.resolve() in written:
             message = f'The demo would overwrite your own "{path.name}" in "{job.out}". Choose another --out.'
             raise ConfigError(message)
-
-
-def _holds_only_a_model(folder: Path) -> bool:
-    return folder.is_dir() and {path.name for path in folder.iterdir()} == _MODEL_FILES
 
 
 @contextmanager

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _OURS: Method = "fine_tuned"
 _STYLE = """
-:root { --ink: #1d2733; --soft: #52606d; --line: #d9dfe6; --accent: #0072b2; --paper: #ffffff; }
+:root { --ink: #1d2733; --soft: #52606d; --line: #d9dfe6; --paper: #ffffff; }
 * { box-sizing: border-box; }
 body { margin: 0; background: #f4f6f8; color: var(--ink); line-height: 1.55;
   font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; font-size: 17px; }
