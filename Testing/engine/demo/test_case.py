@@ -12,16 +12,9 @@ from uncol.core.jobs import AnnotatedSlices, Box, Structure
 from uncol.core.volume import Plane, Volume, view_slices
 from uncol.data.io import write_results
 from uncol.data.shape_interpolation import interpolate_shapes
-from uncol.demo.case import (
-    Annotation,
-    DemoJob,
-    annotate,
-    box_round,
-    find_case,
-)
+from uncol.demo.case import Annotation, DemoCase, DemoJob, annotate, find_case
 
 LIVER, SPLEEN = Structure(1, "liver"), Structure(7, "spleen")
-BOX = Box("liver", (0, 0, 0), (1, 1, 1))
 # I to the right and K down: the axial stack counts both the other way.
 TURNED = np.array([[2.0, 0, 0, 5], [0, -2, 0, 6], [0, 0, -3, 7], [0, 0, 0, 1]])
 
@@ -138,7 +131,9 @@ def test_a_box_encloses_the_structure_tightly_in_the_indices_of_the_file() -> No
     voxels = np.zeros((4, 5, 6))
     voxels[1, 2:4, 5] = voxels[3, 2, 3] = 7
 
-    assert box_round(SPLEEN, labels_of(voxels)) == Box("spleen", (3, 2, 1), (5, 3, 3))
+    case = DemoCase(labels_of(voxels), labels_of(voxels), (LIVER, SPLEEN), "a test", "a test")
+
+    assert case.boxes_of((SPLEEN,)) == (Box("spleen", (3, 2, 1), (5, 3, 3)),)
 
 
 def write_case(folder: Path, voxels: Any) -> DemoJob:
@@ -155,11 +150,14 @@ def test_the_users_own_volume_comes_with_its_structures_and_boxes(tmp_path: Path
     named = find_case(DemoJob(out=job.out, image=job.image, labels=job.labels, structures=(SPLEEN,)))
 
     assert case.structures == (Structure(1, "label-1"), Structure(7, "label-7"))
-    assert case.boxes == (Box("label-1", (0, 0, 0), (0, 0, 1)), Box("label-7", (1, 0, 1), (1, 0, 1)))
-    assert case.reference is not None
+    assert case.boxes_of(case.structures) == (
+        Box("label-1", (0, 0, 0), (0, 0, 1)),
+        Box("label-7", (1, 0, 1), (1, 0, 1)),
+    )
     assert case.reference.shares_grid_with(case.image)
     assert case.source == "your image, 3 x 1 x 2 voxels of 2 x 2 x 3 mm"  # file names are often a patient's
     assert named.structures == (SPLEEN,)
+    assert "who drew it, and how well, is not known here" in case.reference_source
 
 
 @pytest.mark.parametrize(
@@ -183,8 +181,8 @@ def test_the_generated_image_is_annotated_from_end_to_end_by_default(tmp_path: P
 
     case = find_case(job)
 
-    assert case.reference is not None
     annotation = annotate(case.reference, case.structures, view_slices(case.image, "axial"), job.every)
     assert annotation.slices.indices[0] == 0
     assert annotation.slices.indices[-1] == case.image.shape_kji[0] - 1
     assert annotation.structures == case.structures
+    assert case.reference_source.startswith("generated together with the image")

@@ -15,10 +15,11 @@ from uncol.data.annotations import keep_annotated
 from uncol.data.io import read_image, read_labels
 from uncol.data.shape_interpolation import complete_slices
 from uncol.demo.phantom import make_phantom
-from uncol.report.story import ReferenceKind
 
 _FEWEST = 2
 """With every slice annotated, nothing would be left to learn without labels or to score."""
+_GIVEN = "the label map that came with the image; who drew it, and how well, is not known here"
+_EXACT = "generated together with the image; exact, but easier than a patient"
 _PHANTOM_SHAPE_KJI, _PHANTOM_SPACING_MM = (49, 128, 128), (2.5, 2.5, 5.0)
 """A generated image that two cores learn in minutes; with one slice in 8, the first and the last are annotated."""
 
@@ -72,19 +73,26 @@ class DemoCase:
 
     Attributes:
         image: The volume.
-        structures: What to segment.
-        boxes: A box round each structure, in the same order.
         reference: Full label map on the image's grid.
-        reference_kind: Who made the reference.
-        source: Where the image comes from, in words.
+        structures: What to segment.
+        source: What the image is, in words.
+        reference_source: Where the reference comes from, in words.
     """
 
     image: Volume
-    structures: tuple[Structure, ...]
-    boxes: tuple[Box, ...]
     reference: Volume
-    reference_kind: ReferenceKind
+    structures: tuple[Structure, ...]
     source: str
+    reference_source: str
+
+    def boxes_of(self, structures: Sequence[Structure]) -> tuple[Box, ...]:
+        """Return the tightest box round each of these structures, as a user would draw it."""
+        boxes = []
+        for structure in structures:
+            where_ijk = np.argwhere(self.reference.voxels == structure.value)[:, ::-1]
+            (i0, j0, k0), (i1, j1, k1) = where_ijk.min(axis=0).tolist(), where_ijk.max(axis=0).tolist()
+            boxes.append(Box(structure.name, (i0, j0, k0), (i1, j1, k1)))
+        return tuple(boxes)
 
 
 @dataclass(frozen=True)
@@ -110,9 +118,22 @@ def find_case(job: DemoJob) -> DemoCase:
     Raises:
         UncolError: If a file cannot be used.
     """
-    if job.image is not None and job.labels is not None:
-        return _own_case(job.image, job.labels, job.structures)
-    return _generated_case()
+    if job.image is None or job.labels is None:
+        phantom = make_phantom(_PHANTOM_SHAPE_KJI, _PHANTOM_SPACING_MM)
+        source = f"a generated abdominal CT, {_size_text(phantom.image)}"
+        return DemoCase(phantom.image, phantom.labels, phantom.structures, source, _EXACT)
+    image = read_image(job.image)
+    reference = read_labels(job.labels, image, job.image.name)
+    present = sorted(set(np.unique(reference.voxels).tolist()) - {0, UNKNOWN_LABEL})
+    missing = [each for each in job.structures if each.value not in present]
+    if missing or not present:
+        what = f'no voxel of "{missing[0].name}" (label {missing[0].value})' if missing else "no structure"
+        found = ", ".join(map(str, present)) or "background only"
+        message = f'Label map "{job.labels.name}" holds {what}; labels there: {found}. Correct --structure or the file.'
+        raise DataError(message)
+    structures = job.structures or tuple(Structure(value, f"label-{value}") for value in present)
+    source = f"your image, {_size_text(image)}"  # no file name: it is often the patient's
+    return DemoCase(image, reference, structures, source, _GIVEN)
 
 
 def annotate(labels: Volume, structures: Sequence[Structure], view: SliceView, every: int) -> Annotation:
@@ -151,38 +172,6 @@ def annotate(labels: Volume, structures: Sequence[Structure], view: SliceView, e
         if each not in found
     )
     return Annotation(slices, kept, found, notes)
-
-
-def box_round(structure: Structure, labels: Volume) -> Box:
-    """Return the tightest box round a structure, as a user would draw it."""
-    where = np.argwhere(labels.voxels == structure.value)
-    (k0, j0, i0), (k1, j1, i1) = where.min(axis=0).tolist(), where.max(axis=0).tolist()
-    return Box(structure.name, (i0, j0, k0), (i1, j1, k1))
-
-
-def _own_case(image_path: Path, labels_path: Path, wanted: tuple[Structure, ...]) -> DemoCase:
-    image = read_image(image_path)
-    reference = read_labels(labels_path, image, image_path.name)
-    present = sorted(set(np.unique(reference.voxels).tolist()) - {0, UNKNOWN_LABEL})
-    missing = [each for each in wanted if each.value not in present]
-    if missing or not present:
-        what = f'no voxel of "{missing[0].name}" (label {missing[0].value})' if missing else "no structure"
-        found = ", ".join(map(str, present)) or "background only"
-        message = (
-            f'Label map "{labels_path.name}" holds {what}; labels there: {found}. Correct --structure or the file.'
-        )
-        raise DataError(message)
-    structures = wanted or tuple(Structure(value, f"label-{value}") for value in present)
-    boxes = tuple(box_round(each, reference) for each in structures)
-    source = f"your image, {_size_text(image)}"  # no file name: it is often the patient's
-    return DemoCase(image, structures, boxes, reference, "given", source)
-
-
-def _generated_case() -> DemoCase:
-    phantom = make_phantom(_PHANTOM_SHAPE_KJI, _PHANTOM_SPACING_MM)
-    boxes = tuple(box_round(each, phantom.labels) for each in phantom.structures)
-    source = f"a generated abdominal CT, {_size_text(phantom.image)}"
-    return DemoCase(phantom.image, phantom.structures, boxes, phantom.labels, "generated", source)
 
 
 def _size_text(image: Volume) -> str:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import torch
 
 from uncol.core.config import Config
 from uncol.core.errors import CancelledError, ConfigError, DataError, OutputError
-from uncol.core.jobs import Structure
 from uncol.core.model_folder import MODEL_FILE, SUMS_FILE, WEIGHTS_FILE
 from uncol.core.progress import Monitor
 from uncol.core.volume import SliceView, Volume, view_slices
@@ -22,26 +20,18 @@ from uncol.data.cases import LabeledCase
 from uncol.data.io import check_writable, write_results
 from uncol.data.shape_interpolation import interpolate_shapes
 from uncol.data.transforms import choose_window
-from uncol.demo.case import (
-    Annotation,
-    DemoCase,
-    DemoJob,
-    annotate,
-    find_case,
-)
-from uncol.demo.scores import Scores, score
-from uncol.demo.story import DemoResults, result_document, tell_story
-from uncol.demo.suggestion import NextSlice, suggest_slice
+from uncol.demo.case import Annotation, DemoCase, DemoJob, annotate, find_case
+from uncol.demo.scores import SCORING, score
+from uncol.demo.suggestion import suggest_slice
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.loading import load_foundation_model
 from uncol.inference.prompted import acquisition_plane, segment_from_boxes
 from uncol.inference.result import Segmentation
 from uncol.inference.student import segment_with_model
-from uncol.models.checkpoints import Model
 from uncol.models.devices import select_device
 from uncol.pipelines.tasks import Context, Document, with_choices
-from uncol.report.report import write_report
-from uncol.report.story import Method
+from uncol.report import report
+from uncol.report.results import Method, Results, Suggestion
 from uncol.training.state import FineTuneSetup
 from uncol.training.train import fine_tune
 
@@ -49,17 +39,16 @@ __all__ = ["DemoJob", "run_demo"]
 
 MODEL_FOLDER = "model"
 REPORT_FILE = "report.html"
-IMAGE_FILE, REFERENCE_FILE = "image.nii.gz", "reference.nii.gz"
-ANNOTATION_FILE, FIRST_PASS_FILE = "annotated-slices.nii.gz", "first-pass.nii.gz"
-SEGMENTATION_FILE, UNCERTAINTY_FILE = "segmentation.nii.gz", "uncertainty.nii.gz"
-
-_VOLUME_FILES = (IMAGE_FILE, REFERENCE_FILE, ANNOTATION_FILE, FIRST_PASS_FILE, SEGMENTATION_FILE, UNCERTAINTY_FILE)
+_VOLUME_NAMES = ("image", "reference", "annotated-slices", "first-pass", "segmentation", "uncertainty")
+_VOLUME_FILES = [f"{name}.nii.gz" for name in _VOLUME_NAMES]
 _MODEL_FILES = {MODEL_FILE, WEIGHTS_FILE, SUMS_FILE}
 _GETTING, _FIRST_PASS, _LEARNING, _SEGMENTING = "Getting an image", "First pass", "Fine-tuning", "Segmenting"
-_SCORING, _WRITING = "Scoring", "Writing the report"
-_CANCELLED = "The demo was cancelled; nothing was written."
-_EXPECTED_S = {_GETTING: 2.0, _FIRST_PASS: 40.0, _LEARNING: 60.0, _SEGMENTING: 3.0, _SCORING: 2.0, _WRITING: 4.0}
+_WRITING = "Writing the report"
+_EXPECTED_S = {_GETTING: 2.0, _FIRST_PASS: 40.0, _LEARNING: 60.0, _SEGMENTING: 3.0, SCORING: 2.0, _WRITING: 4.0}
 """What the parts take for the generated image on two cores; fine-tuning in s per minute asked for."""
+_REFERENCE_USE = (
+    "The reference was used to draw the boxes, to annotate those slices and to score the others, and for nothing else."
+)
 
 
 def run_demo(job: DemoJob, context: Context) -> Document:
@@ -76,40 +65,38 @@ def run_demo(job: DemoJob, context: Context) -> Document:
         CancelledError: On request; nothing is left behind.
         UncolError: If an input cannot be used or the output cannot be written; likewise.
     """
-    device = select_device(job.device)
     _check_folder(job)
-    monitor = context.monitor.cancelling_with(_CANCELLED)
-    parts = _Parts(monitor, {**_EXPECTED_S, _LEARNING: _EXPECTED_S[_LEARNING] * job.minutes})
-    with _workshop(job.out) as workshop:
-        parts.start(_GETTING)
-        case = find_case(job)
-        results = _work_through(job, case, device, workshop / MODEL_FOLDER, parts, context)
-        scores = _score(results, parts)
-        parts.start(_WRITING)
-        html = write_report(tell_story(results, scores, job.every))
-        monitor.check()
+    parts = _Parts(context.monitor, {**_EXPECTED_S, _LEARNING: _EXPECTED_S[_LEARNING] * job.minutes})
+    with _temporary_folder(job.out) as temporary:
+        try:
+            results = _work_through(job, temporary / MODEL_FOLDER, parts, context)
+            monitor = parts.start(_WRITING)
+            html = report.write(results)
+            monitor.check()
+        except CancelledError as error:  # that of the training says how to resume, but nothing is kept here
+            message = "The demo was cancelled; nothing was written."
+            raise CancelledError(message) from error
         write_results(job.out, _volumes(results), {REPORT_FILE: html})
-        _put_model(job.out, workshop)
-    document = result_document(results, scores, parts.seconds())
-    return {**document, "out": str(job.out), "report": str(job.out / REPORT_FILE)}
+        _put_model(job.out, temporary)
+    seconds = {"seconds": parts.seconds()}
+    return {**results.as_document(), **seconds, "out": str(job.out), "report": str(job.out / REPORT_FILE)}
 
 
-def _work_through(
-    job: DemoJob, case: DemoCase, device: torch.device, model_folder: Path, parts: _Parts, context: Context
-) -> DemoResults:
-    # The reference stands in for a person and for nothing else: it draws the boxes (in `case`), it is copied on the
-    # annotated slices, and it scores the others at the end. No training, no choice and no suggestion sees more of it.
+def _work_through(job: DemoJob, model_folder: Path, parts: _Parts, context: Context) -> Results:
+    # The reference stands in for a person and for nothing else: it draws the boxes, it is copied on the annotated
+    # slices, and it scores the others at the end. No training, no choice and no suggestion sees more of it.
+    device = select_device(job.device)
+    parts.start(_GETTING)
+    case = find_case(job)
     view = view_slices(case.image, acquisition_plane(case.image))
     window = choose_window(case.image.voxels)  # one for all: the embeddings of the first pass serve the teacher again
     teacher, cache = load_foundation_model(device, context.foundation), EmbeddingCache(context.cache)
 
     monitor = parts.start(_FIRST_PASS)
-    found = segment_from_boxes(case.image, case.boxes, teacher, cache, window=window, monitor=monitor)
-    first_pass = _with_values(found, case.structures)
+    boxes = case.boxes_of(case.structures)
+    first_pass = segment_from_boxes(case.image, boxes, teacher, cache, window=window, monitor=monitor)
 
     annotation = annotate(case.reference, case.structures, view, job.every)
-    interpolation = interpolate_shapes(annotation.labels, annotation.structures, view)
-
     config = with_choices(Config(), minutes=job.minutes, steps=None, seed=None)
     setup = FineTuneSetup(
         cases=[LabeledCase(case.image, annotation.labels)],
@@ -121,76 +108,69 @@ def _work_through(
         teacher=teacher,
         cache=cache,
     )
-    model = _fine_tune(setup, model_folder, parts.start(_LEARNING))
+    model = fine_tune(setup, model_folder, parts.start(_LEARNING))
     cache.trim()
 
     result = segment_with_model(case.image, model, device, parts.start(_SEGMENTING))
-    return DemoResults(
-        case=case,
+    labels: dict[Method, Volume] = {
+        "interpolation": interpolate_shapes(annotation.labels, annotation.structures, view),
+        "first_pass": _with_values_of(case, first_pass.labels),
+        "fine_tuned": result.labels,
+    }
+    evaluations, slices = score(labels, result.uncertainty, case.reference, annotation, parts.start(SCORING))
+    training = model.card.training
+    return Results(
+        title="UnCoL demo: from a few annotated slices to a whole volume",
+        source=case.source,
+        image=case.image,
         view=view,
         window=window,
-        foundation_model=teacher.name,
-        annotation=annotation,
-        first_pass=first_pass,
-        interpolation=interpolation,
-        model=model,
-        result=result,
+        structures=annotation.structures,
+        boxes=case.boxes_of(annotation.structures),
+        annotator=f"A simulated annotator drew one slice in {job.every}",
+        annotated=annotation.slices,
+        annotation=annotation.labels,
+        labels=labels,
+        uncertainty=result.uncertainty,
+        reference=case.reference,
+        reference_source=case.reference_source,
+        reference_use=_REFERENCE_USE,
+        evaluations=evaluations,
+        slices=slices,
         suggestion=_suggest(result, view, annotation),
+        training=training,
+        foundation_model=teacher.name,
+        notes=(
+            *annotation.notes,
+            *(f"First pass: {each}" for each in first_pass.notes),
+            *training["notes"],
+            *result.notes,
+        ),
     )
 
 
-def _with_values(found: Segmentation, structures: tuple[Structure, ...]) -> Segmentation:
-    """Give the structures of a first pass, numbered by their boxes, the values that they have in the reference."""
-    table = np.array([0, *(each.value for each in structures)], dtype=np.uint8)
-    return replace(found, labels=found.labels.with_voxels(table[found.labels.voxels]), structures=structures)
+def _with_values_of(case: DemoCase, labels: Volume) -> Volume:
+    """Give structures that are numbered by their boxes the values that they have in the reference."""
+    table = np.array([0, *(each.value for each in case.structures)], dtype=np.uint8)
+    return labels.with_voxels(table[labels.voxels])
 
 
-def _fine_tune(setup: FineTuneSetup, folder: Path, monitor: Monitor) -> Model:
+def _suggest(result: Segmentation, view: SliceView, annotation: Annotation) -> Suggestion | None:
     try:
-        return fine_tune(setup, folder, monitor)
-    except CancelledError as error:  # its text says how to resume, but the demo keeps no unfinished model
-        raise CancelledError(_CANCELLED) from error
-
-
-def _suggest(result: Segmentation, view: SliceView, annotation: Annotation) -> NextSlice | None:
-    try:
-        return suggest_slice(result, view, annotation.slices.indices)
+        return Suggestion(**asdict(suggest_slice(result, view, annotation.slices.indices)))
     except DataError:  # nothing was found, or everything is annotated; the report says that there is no suggestion
         return None
 
 
-def _score(results: DemoResults, parts: _Parts) -> Scores:
-    monitor = parts.start(_SCORING)
-    predictions: dict[Method, Volume] = {
-        "interpolation": results.interpolation,
-        "first_pass": results.first_pass.labels,
-        "fine_tuned": results.result.labels,
-    }
-    uncertainty = results.result.uncertainty
-    return score(
-        predictions,
-        uncertainty,
-        results.case.reference,
-        results.annotation,
-        results.view,
-        lambda done, count: monitor.step(_SCORING, done / count),
-    )
-
-
-def _volumes(results: DemoResults) -> Mapping[str, Volume]:
-    return {
-        REFERENCE_FILE: results.case.reference,
-        IMAGE_FILE: results.case.image,
-        ANNOTATION_FILE: results.annotation.labels,
-        FIRST_PASS_FILE: results.first_pass.labels,
-        SEGMENTATION_FILE: results.result.labels,
-        UNCERTAINTY_FILE: results.result.uncertainty,
-    }
+def _volumes(results: Results) -> dict[str, Volume]:
+    first_pass, segmentation = results.labels["first_pass"], results.labels["fine_tuned"]
+    volumes = (results.image, results.reference, results.annotation, first_pass, segmentation, results.uncertainty)
+    return dict(zip(_VOLUME_FILES, volumes, strict=True))
 
 
 def _check_folder(job: DemoJob) -> None:
     model = job.out / MODEL_FOLDER
-    if model.exists() and not _holds_only_a_model(model):
+    if model.exists() and not (model.is_dir() and {path.name for path in model.iterdir()} == _MODEL_FILES):
         message = (
             f'"{model}" is in the way: it is no model of an earlier demo, which could be replaced. '
             "Move it, or choose another folder with --out; nothing was changed."
@@ -203,12 +183,8 @@ def _check_folder(job: DemoJob) -> None:
             raise ConfigError(message)
 
 
-def _holds_only_a_model(folder: Path) -> bool:
-    return folder.is_dir() and {path.name for path in folder.iterdir()} == _MODEL_FILES
-
-
 @contextmanager
-def _workshop(out: Path) -> Iterator[Path]:
+def _temporary_folder(out: Path) -> Iterator[Path]:
     """Lend a private folder in the output folder; afterwards both are gone if nothing was finished."""
     is_new = not out.exists()
     check_writable(out)
@@ -221,12 +197,12 @@ def _workshop(out: Path) -> Iterator[Path]:
                 out.rmdir()
 
 
-def _put_model(out: Path, workshop: Path) -> None:
+def _put_model(out: Path, temporary: Path) -> None:
     place = out / MODEL_FOLDER
     try:
         if place.exists():
-            place.rename(workshop / "earlier-model")
-        (workshop / MODEL_FOLDER).rename(place)
+            place.rename(temporary / "earlier-model")
+        (temporary / MODEL_FOLDER).rename(place)
     except OSError as error:
         message = f'The model could not be moved to "{place}" ({error.strerror}). Choose another folder with --out.'
         raise OutputError(message) from error
@@ -241,20 +217,18 @@ class _Parts:
     """
 
     def __init__(self, monitor: Monitor, expected_s: Mapping[str, float]) -> None:
-        self._monitor, self._expected_s = monitor, expected_s
+        ends = np.cumsum([0.0, *expected_s.values()])
+        spans = zip(ends / ends[-1], ends[1:] / ends[-1], ends[-1] - ends[1:], strict=False)
+        self._monitors = {name: monitor.part(*map(float, span)) for name, span in zip(expected_s, spans, strict=True)}
         self._started: dict[str, float] = {}
 
     def start(self, name: str) -> Monitor:
         """End the part before and begin the next; return who hears of its progress."""
         self._started[name] = time.monotonic()
-        names = list(self._expected_s)
-        ends = np.cumsum([0.0, *self._expected_s.values()])
-        place = names.index(name)
-        part = self._monitor.part(ends[place] / ends[-1], ends[place + 1] / ends[-1], ends[-1] - ends[place + 1])
-        part.step(name, 0.0)
-        return part
+        self._monitors[name].step(name, 0.0)
+        return self._monitors[name]
 
     def seconds(self) -> dict[str, float]:
         """Return what each part has taken; the last one ends now."""
-        ends = [*list(self._started.values())[1:], time.monotonic()]
-        return {name: end - start for (name, start), end in zip(self._started.items(), ends, strict=True)}
+        ends = [*self._started.values(), time.monotonic()][1:]
+        return {name: round(end - start, 1) for (name, start), end in zip(self._started.items(), ends, strict=True)}

@@ -3,27 +3,25 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping
 from html import escape
 from math import inf
-from statistics import fmean
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from uncol.report.pictures import Style, first_pass_png, slice_png, uncertainty_scale
-from uncol.report.plots import curve_png, distance_png
-from uncol.report.story import METHOD_NAMES, Comparison, Method, Provenance, ReferenceKind, Score, SliceScore, Story
+from uncol.core.error_detection import BAND_MM
+from uncol.core.jobs import Structure
+from uncol.core.model_folder import DISCLAIMER
+from uncol.report.figures import curve_png, distance_png, first_pass_png, slice_png, stage2_step
+from uncol.report.results import METHOD_NAMES, Cut, Method, Results, SliceScore, known_mm
 
-DISCLAIMER = "Research use only. Not a medical device."
+if TYPE_CHECKING:
+    from uncol.evaluation.metrics import MaskScores
 
-_REFERENCE_SENTENCES: dict[ReferenceKind, str] = {
-    "given": "the label map that came with the image; who drew it, and how well, is not known here",
-    "none": "none; the simulated annotator copied the first pass, so nothing here says how accurate the result is",
-    "generated": "generated together with the image; exact, but easier than a patient",
-}
-
+_OURS: Method = "fine_tuned"
 _STYLE = """
-:root { --ink: #1d2733; --soft: #52606d; --line: #d9dfe6; --accent: #0072b2; --paper: #ffffff; }
+:root { --ink: #1d2733; --soft: #52606d; --line: #d9dfe6; --paper: #ffffff; }
 * { box-sizing: border-box; }
 body { margin: 0; background: #f4f6f8; color: var(--ink); line-height: 1.55;
   font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; font-size: 17px; }
@@ -59,55 +57,64 @@ td.best { font-weight: 700; color: var(--ink); background: #eef6fb; }
 """
 
 
-def write_report(story: Story) -> str:
+def write(results: Results) -> str:
     """Return the report as the text of one self-contained HTML file."""
-    style = Style(story.window, story.structures, uncertainty_scale(story.uncertainty))
-    sections = (
-        _section("The result in pictures", _pictures(story, style)),
-        _section("The first pass from a box", _first_pass(story, style)),
-        _section("How the model learned", _curve(story)),
-        _section("How far from an annotated slice can it be trusted?", _distance(story)),
-        _section("Structure by structure", _table(story)),
-        _section("Which slice to annotate next", _suggestion(story, style)),
-        _section("Where these numbers come from", _provenance(story.provenance)),
-    )
+    title = escape(results.title)
+    sections = {
+        "The result in pictures": _pictures(results),
+        "The first pass from a box": _first_pass(results),
+        "How the model learned": _curve(results),
+        "How far from an annotated slice can it be trusted?": _distance(results),
+        "Structure by structure": _table(results),
+        "Which slice to annotate next": _suggestion(results),
+        "Where these numbers come from": _provenance(results),
+    }
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<link rel="icon" href="data:,">\n'
-        f"<title>{escape(story.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"<header><h1>{escape(story.title)}</h1><p>{escape(story.summary)}</p>"
-        f'<p class="disclaimer">{DISCLAIMER}</p>{_key_numbers(story)}</header>\n'
-        + "\n".join(sections)
+        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
+        f"<header><h1>{title}</h1>{_paragraph(_summary(results))}"
+        f'<p class="disclaimer">{DISCLAIMER}</p>{_key_numbers(results)}</header>\n'
+        + "\n".join(f"<section><h2>{escape(name)}</h2>{content}</section>" for name, content in sections.items())
         + "\n</main>\n</body>\n</html>\n"
     )
 
 
-def _section(title: str, content: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{content}</section>"
-
-
 def _paragraph(text: str, css_class: str = "") -> str:
     attribute = f' class="{css_class}"' if css_class else ""
-    return f"<p{attribute}>{escape(text)}</p>" if text else ""
+    return f"<p{attribute}>{escape(text)}</p>"
 
 
-def _figure(png: bytes, alt: str, headline: str, caption: str) -> str:
+def _figure(png: bytes, headline: str, caption: str) -> str:
     source = f"data:image/png;base64,{b64encode(png).decode('ascii')}"
     return (
-        f'<figure><div class="scroll"><img src="{source}" alt="{escape(alt)}"></div>'
+        f'<figure><div class="scroll"><img src="{source}" alt="{escape(f"{headline} {caption}")}"></div>'
         f"<figcaption><b>{escape(headline)}</b> {escape(caption)}</figcaption></figure>"
     )
 
 
-def _key_numbers(story: Story) -> str:
-    numbers = [
-        (f"{len(story.annotated_slices)} of {story.image.shape[0]}", "slices were annotated"),
-        (_duration(story.provenance.seconds), f"training on {story.provenance.device}"),
-    ]
-    means = [(name, _mean_dice(story.comparisons, method)) for method, name in METHOD_NAMES.items()]
-    numbers += [(f"{mean:.3f}", f"mean Dice: {name.lower()}") for name, mean in means if mean is not None]
-    items = "".join(f"<li><b>{escape(number)}</b><span>{escape(text)}</span></li>" for number, text in numbers)
+def _summary(results: Results) -> str:
+    drawn, count, means = len(results.annotated.indices), len(results.slices), results.mean_dice()
+    others = ", ".join(f"{name.lower()} {means[each]:.3f}" for each, name in METHOD_NAMES.items() if each != _OURS)
+    sentences = (
+        f"The image is {results.source}. {results.annotator}: {drawn} of {count}. From these, and from the "
+        f"{count - drawn} slices that nobody annotated, UnCoL learned for {results.training['seconds']:.0f} s.",
+        f"On the slices that nobody annotated its mean Dice is {means[_OURS]:.3f} ({others}).",
+        *results.warnings(),
+        results.reference_use,
+    )
+    return " ".join(sentences)
+
+
+def _key_numbers(results: Results) -> str:
+    training, means = results.training, results.mean_dice()
+    numbers = {
+        "slices were annotated": f"{len(results.annotated.indices)} of {len(results.slices)}",
+        f"training on {training['device'].upper()}": _duration(training["seconds"]),
+        **{f"mean Dice: {name.lower()}": f"{means[method]:.3f}" for method, name in METHOD_NAMES.items()},
+    }
+    items = "".join(f"<li><b>{escape(number)}</b><span>{escape(text)}</span></li>" for text, number in numbers.items())
     return f'<ul class="numbers">{items}</ul>'
 
 
@@ -116,160 +123,153 @@ def _duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
 
-def _mean_dice(comparisons: Sequence[Comparison], method: Method) -> float | None:
-    if not comparisons or any(method not in each.scores for each in comparisons):
-        return None
-    return fmean(each.scores[method].dice for each in comparisons)
-
-
-def _pictures(story: Story, style: Style) -> str:
+def _pictures(results: Results) -> str:
     text = (
         "Left: the reference (white, dashed) and the result of the fine-tuned model (colored). "
         "Right: the same slice under the model's uncertainty; bright is unsure, no color is sure."
     )
-    figures = [
-        _figure(slice_png(story.cut(index), style), f"{headline} {caption}", headline, caption)
-        for index, headline, caption in _chosen_slices(story)
-    ]
-    row = _largest_row(story)
-    headline = f"{story.cross_plane.capitalize()}, across all slices."
+    across = results.cross_cut(_fullest_row(results))
+    headline = f"{across.plane.capitalize()}, across all slices."
     caption = "Steps between slices show here: only annotated slices tie the result down."
-    figures.append(_figure(slice_png(story.cross_cut(row), style), f"{headline} {caption}", headline, caption))
-    return _paragraph(text) + "".join(figures) + _paragraph(story.uncertainty_note)
+    cuts = [*_chosen_slices(results), (across, headline, caption)]
+    figures = (_figure(slice_png(results, cut), headline, caption) for cut, headline, caption in cuts)
+    return _paragraph(text) + "".join(figures) + _paragraph(_uncertainty_note(results))
 
 
-def _chosen_slices(story: Story) -> list[tuple[int, str, str]]:
+def _chosen_slices(results: Results) -> list[tuple[Cut, str, str]]:
     """Return an annotated slice, the worst of the others and a typical one, each with what to say about it."""
-    chosen = []
-    if story.annotated_slices:
-        labeled = (story.reference > 0).sum(axis=(1, 2))
-        best = max(story.annotated_slices, key=lambda index: int(labeled[index]))
-        chosen.append((best, f"Slice {story.slice_number(best)}, annotated.", "The model learned from this slice."))
-    scored = [score for score in story.slice_scores if score.distance > 0 and "fine_tuned" in score.dice]
-    scored.sort(key=lambda score: score.dice["fine_tuned"])
+    annotated = {number: results.cut(number) for number in results.annotated.indices}
+    fullest = max(annotated, key=lambda number: np.count_nonzero(annotated[number].reference))
+    chosen = [(annotated[fullest], f"Slice {fullest}, annotated.", "The model learned from this slice.")]
+    scored = sorted(
+        (each for each in results.slices if each.distance > 0 and _OURS in each.dice),
+        key=lambda each: each.dice[_OURS],
+    )
     if scored:
-        chosen.append(_described(story, scored[0], "the worst of the slices that nobody annotated"))
+        chosen.append(_described(results, scored[0], "the worst of the slices that nobody annotated"))
     if len(scored) > 1:
-        chosen.append(_described(story, scored[len(scored) // 2], "a typical slice that nobody annotated"))
+        chosen.append(_described(results, scored[len(scored) // 2], "a typical slice that nobody annotated"))
     return chosen
 
 
-def _described(story: Story, score: SliceScore, role: str) -> tuple[int, str, str]:
+def _described(results: Results, score: SliceScore, role: str) -> tuple[Cut, str, str]:
     plural = "slice" if score.distance == 1 else "slices"
-    return (
-        score.slice_index,
-        f"Slice {story.slice_number(score.slice_index)}, {role}.",
-        f"Dice {score.dice['fine_tuned']:.2f}, {score.distance} {plural} from the nearest annotated one.",
-    )
+    caption = f"Dice {score.dice[_OURS]:.2f}, {score.distance} {plural} from the nearest annotated one."
+    return results.cut(score.number), f"Slice {score.number}, {role}.", caption
 
 
-def _largest_row(story: Story) -> int:
-    labeled = np.stack([(story.reference == each.value).sum(axis=(0, 2)) for each in story.structures])
+def _fullest_row(results: Results) -> int:
+    """Return the row of the stack that shows most of all structures, each measured by its own largest row."""
+    reference = results.view.stack_from(results.reference.voxels)
+    labeled = np.stack([(reference == each.value).sum(axis=(0, 2)) for each in results.structures])
     shares = labeled / np.maximum(labeled.max(axis=1, keepdims=True), 1)
     return int(shares.sum(axis=0).argmax())
 
 
-def _first_pass(story: Story, style: Style) -> str:
-    if story.first_pass is None:
-        return _paragraph("There was no first pass: no foundation model is installed, or no box was drawn.")
+def _uncertainty_note(results: Results) -> str:
+    doubt = results.evaluations[_OURS].uncertainty
+    if doubt is None or doubt.error_detection_auroc is None:
+        return f"Within {BAND_MM:g} mm of a boundary there were not both right and wrong voxels to tell apart."
+    share = doubt.band_errors / doubt.band_voxels
+    return (
+        f"Within {doubt.band_mm:g} mm of a boundary {share:.1%} of the voxels are wrong; there a wrong voxel is more "
+        f"uncertain than a right one in {100 * doubt.error_detection_auroc:.0f} of 100 cases (50 would be chance). "
+        f"Confidence and accuracy differ there by {doubt.expected_calibration_error:.3f} on average."
+    )
+
+
+def _first_pass(results: Results) -> str:
     text = "The foundation model saw this image for the first time and was given nothing but a box for each structure."
-    if not story.boxes:
-        return _paragraph("The foundation model made a first pass from the annotated slices.")
-    middles = [(box.lower[0] + box.upper[0]) // 2 for box in story.boxes]
-    index = max(middles, key=lambda middle: sum(box.lower[0] <= middle <= box.upper[0] for box in story.boxes))
-    boxes = [box for box in story.boxes if box.lower[0] <= index <= box.upper[0]]
-    headline = f"Slice {story.slice_number(index)}."
+    axis = "IJK".index(results.view.slice_axis)
+    spans = [range(box.lower_ijk[axis], box.upper_ijk[axis] + 1) for box in results.boxes]
+    number = max(
+        ((span[0] + span[-1]) // 2 for span in spans), key=lambda middle: sum(middle in each for each in spans)
+    )
     caption = (
         "Left: the boxes. Right: what the foundation model made of them (colored) and the reference (white, dashed)."
     )
-    png = first_pass_png(story.first_pass_cut(index), boxes, style)
-    return _paragraph(text) + _figure(png, f"First pass, slice {story.slice_number(index)}.", headline, caption)
+    return _paragraph(text) + _figure(first_pass_png(results, number), f"Slice {number}.", caption)
 
 
-def _curve(story: Story) -> str:
-    if story.curve is None or not any(story.curve.losses.values()):
-        return _paragraph("No losses were recorded.")
+def _curve(results: Results) -> str:
+    curve = results.training["curve"]
     text = "Stage 1 learns from the annotated slices only."
-    if story.curve.stage2_step is not None:
+    if stage2_step(curve) is not None:
         text += " From the dashed line on, stage 2 also learns from all the slices that nobody annotated."
     caption = "Thin: every value. Thick: running mean. Losses of different kinds cannot be compared with each other."
-    return _paragraph(text) + _figure(curve_png(story.curve), "Losses against training steps.", "Training.", caption)
+    return _paragraph(text) + _figure(curve_png(curve), "Training.", caption)
 
 
-def _distance(story: Story) -> str:
-    scores = [score for score in story.slice_scores if score.distance > 0]
-    if not scores:
-        return _paragraph("No slice apart from the annotated ones was scored.")
+def _distance(results: Results) -> str:
     text = (
         "Shape interpolation is what filling between slices gives without looking at the image. "
         "A model is worth its training where its line stays above."
     )
     caption = "Each faint mark is a slice, each line the mean at that distance. Annotated slices are left out."
-    png = distance_png(scores, story.spacing_mm[0])
-    return _paragraph(text) + _figure(png, "Dice against distance.", "Dice by distance.", caption)
+    return _paragraph(text) + _figure(distance_png(results), "Dice by distance.", caption)
 
 
-def _table(story: Story) -> str:
-    methods = [method for method in METHOD_NAMES if any(method in each.scores for each in story.comparisons)]
-    if not methods:
-        return _paragraph("No reference was given, so nothing could be scored.")
-    top = "".join(f'<th colspan="2" scope="colgroup">{escape(METHOD_NAMES[method])}</th>' for method in methods)
-    below = "<th>Dice</th><th>HD95 (mm)</th>" * len(methods)
-    rows = "".join(_table_row(each, methods) for each in story.comparisons) + _mean_row(story.comparisons, methods)
-    table = (
-        f'<div class="scroll"><table><thead><tr><th rowspan="2">Structure</th>{top}</tr><tr>{below}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
-    )
+def _table(results: Results) -> str:
+    top = "".join(f'<th colspan="2" scope="colgroup">{name}</th>' for name in METHOD_NAMES.values())
+    below = "<th>Dice</th><th>HD95 (mm)</th>" * len(METHOD_NAMES)
+    rows = "".join(_table_row(structure, scores) for structure, scores in results.scores())
+    means = [round(mean, 3) for mean in results.mean_dice().values()]
+    mean_row = "".join(f"{_cell(f'{mean:.3f}', mean == max(means))}<td></td>" for mean in means)
     note = (
         "Bold: best of the row. ▼: the fine-tuned model is worse than shape interpolation. "
         "HD95: 95% of the two surfaces lie within this distance."
     )
-    return _paragraph(_verdict(story.comparisons)) + _paragraph(story.scores_note) + table + _paragraph(note, "note")
+    return (
+        f"{_paragraph(_verdict(results))}{_paragraph(_scores_note(results))}"
+        f'<div class="scroll"><table><thead><tr><th rowspan="2">Structure</th>{top}</tr><tr>{below}</tr></thead>'
+        f'<tbody>{rows}<tr class="mean"><th scope="row">Mean</th>{mean_row}</tr></tbody></table></div>'
+        f"{_paragraph(note, 'note')}"
+    )
 
 
-def _verdict(comparisons: Sequence[Comparison]) -> str:
+def _verdict(results: Results) -> str:
     """Say for how many structures the fine-tuned model is ahead, and name those where it is not."""
-    pairs = [
-        (each.structure.name, each.scores["fine_tuned"], each.scores["interpolation"])
-        for each in comparisons
-        if {"fine_tuned", "interpolation"} <= each.scores.keys()
-    ]
-    if not pairs:
-        return ""
-    behind = [name for name, ours, theirs in pairs if _shown_dice(ours) <= _shown_dice(theirs)]
-    nearer = sum(_shown_distance(ours) < _shown_distance(theirs) for _, ours, theirs in pairs)
-    noun = "structure" if len(pairs) == 1 else "structures"
+    rows = [(structure.name, scores[_OURS], scores["interpolation"]) for structure, scores in results.scores()]
+    behind = [name for name, ours, theirs in rows if _shown_dice(ours) <= _shown_dice(theirs)]
+    nearer = sum(_shown_mm(ours) < _shown_mm(theirs) for _, ours, theirs in rows)
+    noun = "structure" if len(rows) == 1 else "structures"
     sentence = (
-        f"The fine-tuned model is ahead of shape interpolation for {len(pairs) - len(behind)} of {len(pairs)} "
-        f"{noun} by Dice, and for {nearer} of {len(pairs)} by HD95."
+        f"The fine-tuned model is ahead of shape interpolation for {len(rows) - len(behind)} of {len(rows)} "
+        f"{noun} by Dice, and for {nearer} of {len(rows)} by HD95."
     )
     return f"{sentence} By Dice it is not ahead for: {', '.join(behind)}." if behind else sentence
 
 
-def _shown_dice(score: Score) -> float:
-    return round(score.dice, 3)
+def _scores_note(results: Results) -> str:
+    numbers, count = sorted(results.annotated.indices), len(results.slices)
+    note = f"Scored on the {count - len(numbers)} slices that nobody annotated."
+    outside = numbers[0] + count - 1 - numbers[-1]
+    if outside:
+        note += (
+            f" Before slice {numbers[0]} and after slice {numbers[-1]}, in {outside} of them, "
+            "interpolation has only one side to go by and finds nothing."
+        )
+    return note
 
 
-def _shown_distance(score: Score) -> float:
-    return inf if score.hd95_mm is None else round(score.hd95_mm, 1)
+def _shown_dice(scores: MaskScores) -> float:
+    return round(scores.dice, 3)
 
 
-def _table_row(comparison: Comparison, methods: Sequence[Method]) -> str:
-    scores = comparison.scores
-    best_dice = max((_shown_dice(score) for score in scores.values()), default=0.0)
-    best_distance = min((_shown_distance(score) for score in scores.values()), default=inf)
+def _shown_mm(scores: MaskScores) -> float:
+    return round(known_mm(scores), 1)
+
+
+def _table_row(structure: Structure, scores: Mapping[Method, MaskScores]) -> str:
+    best_dice, best_mm = max(map(_shown_dice, scores.values())), min(map(_shown_mm, scores.values()))
     cells = ""
-    for method in methods:
-        if method not in scores:
-            cells += "<td></td><td></td>"
-            continue
-        score = scores[method]
-        baseline = scores.get("interpolation", score) if method == "fine_tuned" else score
-        dice, distance = _shown_dice(score), _shown_distance(score)
-        distance_text = "undefined" if distance == inf else f"{distance:.1f}"
+    for method, score in scores.items():
+        dice, distance = _shown_dice(score), _shown_mm(score)
+        baseline = scores["interpolation"] if method == _OURS else score
+        text = "undefined" if distance == inf else f"{distance:.1f}"
         cells += _cell(f"{dice:.3f}", dice == best_dice, dice < _shown_dice(baseline))
-        cells += _cell(distance_text, distance == best_distance < inf, distance > _shown_distance(baseline))
-    return f'<tr><th scope="row">{escape(comparison.structure.name)}</th>{cells}</tr>'
+        cells += _cell(text, distance == best_mm < inf, distance > _shown_mm(baseline))
+    return f'<tr><th scope="row">{escape(structure.name)}</th>{cells}</tr>'
 
 
 def _cell(text: str, is_best: bool, is_worse_than_interpolation: bool = False) -> str:
@@ -277,32 +277,25 @@ def _cell(text: str, is_best: bool, is_worse_than_interpolation: bool = False) -
     return f'<td class="best">{text}{mark}</td>' if is_best else f"<td>{text}{mark}</td>"
 
 
-def _mean_row(comparisons: Sequence[Comparison], methods: Sequence[Method]) -> str:
-    means = {method: _mean_dice(comparisons, method) for method in methods}
-    best = max((round(mean, 3) for mean in means.values() if mean is not None), default=None)
-    cells = "".join(
-        "<td></td><td></td>" if mean is None else _cell(f"{mean:.3f}", round(mean, 3) == best) + "<td></td>"
-        for mean in means.values()
-    )
-    return f'<tr class="mean"><th scope="row">Mean</th>{cells}</tr>'
-
-
-def _suggestion(story: Story, style: Style) -> str:
-    if story.suggestion is None:
+def _suggestion(results: Results) -> str:
+    if results.suggestion is None:
         return _paragraph("No slice is suggested.")
-    index = story.suggestion.slice_index
-    headline = f"Slice {story.slice_number(index)}."
-    png = slice_png(story.cut(index), style)
-    return _figure(png, f"{headline} {story.suggestion.reason}", headline, story.suggestion.reason)
+    number = results.suggestion.file_index
+    return _figure(slice_png(results, results.cut(number)), f"Slice {number}.", results.suggestion.reason)
 
 
-def _provenance(provenance: Provenance) -> str:
-    facts = [
-        ("Image", provenance.data_source),
-        ("Reference", _REFERENCE_SENTENCES[provenance.reference]),
-        ("Training", f"{provenance.steps} steps in {_duration(provenance.seconds)} on {provenance.device}"),
-        ("Seed", str(provenance.seed)),
-        *((name, version) for name, version in provenance.versions.items()),
-    ]
-    rows = "".join(f'<tr><th scope="row">{escape(name)}</th><td>{escape(text)}</td></tr>' for name, text in facts)
+def _provenance(results: Results) -> str:
+    training = results.training
+    taught = " and was a teacher" if training["generalized_teacher"] is not None else ""
+    facts = {
+        "Image": results.source,
+        "Reference": results.reference_source,
+        "Training": f"{training['steps']} steps in {_duration(training['seconds'])} on {training['device'].upper()}",
+        "Seed": str(training["seed"]),
+        "Foundation model": f"{results.foundation_model}; it made the first pass{taught}",
+        **training["versions"],
+    }
+    rows = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(text)}</td></tr>' for name, text in facts.items()
+    )
     return f'<table class="facts"><tbody>{rows}</tbody></table>' + _paragraph(DISCLAIMER, "note")
