@@ -177,7 +177,7 @@ class TestRegionLoss:
 
 class TestKnownRegion:
     def test_unknown_voxels_are_told_apart_and_become_a_valid_class(self) -> None:
-        target, known = known_region(torch.tensor([[[0, 2], [255, 1]]], dtype=torch.uint8), UNKNOWN_LABEL)
+        target, known = known_region(torch.tensor([[[0, 2], [255, 1]]], dtype=torch.uint8))
 
         assert known.tolist() == [[[True, True], [False, True]]]
         assert target.tolist() == [[[0, 2], [0, 1]]]
@@ -283,7 +283,7 @@ def test_softmax_twice_is_a_named_ablation_of_the_dice_head_alone() -> None:
 
 def test_unknown_voxels_do_not_count() -> None:
     labels = torch.tensor([[[1, 255]]], dtype=torch.uint8)
-    target, region = known_region(labels, unknown=255)
+    target, region = known_region(labels)
     heads = (LOGITS,) * 4
     changed: tuple[Tensor, ...] = tuple(
         each + torch.tensor([0.0, 5.0]) * torch.tensor([[[1.0]], [[0.0]]]) for each in heads
