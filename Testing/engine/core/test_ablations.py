@@ -22,7 +22,7 @@ from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.cases import LabeledCase, SliceAddress
 from uncol.data.transforms import SliceFrame
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.promptable import Decoded, EncodedSlice
+from uncol.foundation.promptable import BoxPrediction, EncodedSlice
 from uncol.training.batches import annotated_loss
 from uncol.training.distilling import distill
 from uncol.training.setup import FineTuneSetup
@@ -69,10 +69,10 @@ class HesitantTeacher(ThresholdTeacher):
         super().__init__(COLUMNS)
         self.boxes: list[list[float]] = []
 
-    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
+    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> BoxPrediction:
         self.boxes += boxes.tolist()
         decoded = super().decode(embedding, boxes, frame)
-        return Decoded(0.8 * decoded.probabilities, decoded.quality)
+        return BoxPrediction(0.8 * decoded.probabilities, decoded.quality)
 
     def encode_with_maps(self, image: Tensor) -> EncodedSlice:
         return EncodedSlice(self.encode(image), (image[None].half(), 1 - image[None].half()))

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from uncol.data.connected_components import largest_component
+from uncol.inference.uncertainty import entropy_between_two
 from uncol.models.devices import autocast
 from uncol.training.batches import (
     change_at_random,
@@ -25,8 +27,7 @@ from uncol.training.batches import (
     loss_where,
     predict,
 )
-from uncol.training.generalized_teacher import largest_component
-from uncol.training.pseudo_labels import entropy_between_two, ramp_up, trust_threshold
+from uncol.training.pseudo_labels import ramp_up, trust_threshold
 from uncol.training.state import Run
 
 _NOISE = 0.1

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from uncol.core.ablations import DOUBLE_SOFTMAX_DICE
 from uncol.core.volume import UNKNOWN_LABEL
-from uncol.data.augmentation import Pose, change_grey_values, draw_box_mask, draw_pose, draw_pose_3d
+from uncol.data.augmentation import Pose, change_grey_values, draw_box_mask, draw_pose
 from uncol.models.devices import autocast
 from uncol.models.paper_student import PaperStudent
 from uncol.training.head_losses import four_head_loss
@@ -35,13 +35,11 @@ def draw_unannotated(run: Run, pose: Pose) -> tuple[list[Any], Tensor]:
 
 def draw_common_pose(run: Run, count: int) -> Pose:
     """Draw poses for `count` slices; slices that are mixed share one, so that anatomy stays in place."""
-    data, size = run.config.data, run.pool.size
-    if len(size) == 3:
-        slices, rows, columns = size
-        extent = (slices * run.card.slice_mm / run.card.pixel_mm, rows, columns)
-        return draw_pose_3d(count, extent, run.generator, rotation_deg=data.rotation_deg, mirror=data.mirror)
-    rows, columns = size
-    return draw_pose(count, rows, columns, run.generator, rotation_deg=data.rotation_deg, mirror=data.mirror)
+    data = run.config.data
+    extent: tuple[float, ...] = run.pool.size
+    if len(extent) == 3:
+        extent = (extent[0] * run.card.slice_mm / run.card.pixel_mm, *extent[1:])
+    return draw_pose(count, extent, run.generator, rotation_deg=data.rotation_deg, mirror=data.mirror)
 
 
 def change_at_random(run: Run, pose: Pose, slices: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from uncol import __version__
+from uncol.data.annotations import complete_slices
 from uncol.data.cases import SliceStack
 from uncol.data.connected_components import is_in_one_piece
-from uncol.data.shape_interpolation import complete_slices
 from uncol.models.checkpoints import ModelCard
 
 

@@ -9,8 +9,8 @@ from torch import nn
 from uncol.core.ablations import WHOLE_IMAGE_BOX
 from uncol.core.methods import find_method
 from uncol.data.cases import Pool, SliceAddress, SliceStack
-from uncol.foundation.embeddings import PromptableStack
 from uncol.foundation.promptable import FeatureTeacher, GeneralizedTeacher
+from uncol.foundation.slice_predictor import SlicePredictor
 from uncol.models.checkpoints import ModelCard
 from uncol.models.paper_student import PaperStudent
 from uncol.training.generalized_teacher import GeneralizedOpinions
@@ -60,10 +60,8 @@ def features_for(
 
 def _prompted(
     setup: FineTuneSetup, teacher: GeneralizedTeacher, card: ModelCard, stacks: Sequence[SliceStack]
-) -> list[PromptableStack]:
+) -> list[SlicePredictor]:
     return [
-        PromptableStack(
-            each.view.stack_from(case.image.voxels), each.view.spacing_mm[1:], card.window, teacher, setup.cache
-        )
+        SlicePredictor.of_volume(case.image, each.view, card.window, teacher, setup.cache)
         for case, each in zip(setup.all_cases(), stacks, strict=True)
     ]
