@@ -19,9 +19,7 @@ def code_lines(path: Path) -> int:
     """Return how many lines of a Python file hold code."""
     with tokenize.open(path) as file:
         tokens = list(tokenize.generate_tokens(file.readline))
-    lines = {
-        line for token in tokens if token.type not in NO_CODE for line in range(token.start[0], token.end[0] + 1)
-    }
+    lines = {line for token in tokens if token.type not in NO_CODE for line in range(token.start[0], token.end[0] + 1)}
     return len(lines - docstring_lines(ast.parse(path.read_text(encoding="utf-8"))))
 
 
@@ -46,4 +44,6 @@ def main(folders: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main([Path(each) for each in sys.argv[1:]] or [ROOT / "UnCoLSegment" / each for each in ("uncol", "UnCoLSegmentLib")])
+    main(
+        [Path(each) for each in sys.argv[1:]] or [ROOT / "UnCoLSegment" / each for each in ("uncol", "UnCoLSegmentLib")]
+    )

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from uncol.data.transforms import SliceFrame, frame_with_longest_side
 from uncol.foundation.boxes import mask_of_box
-from uncol.foundation.promptable import Decoded
+from uncol.foundation.promptable import BoxPrediction
 
 
 class ThresholdTeacher:
@@ -16,13 +16,17 @@ class ThresholdTeacher:
     Args:
         side: Longest side of its frame in pixels.
         identity: What distinguishes its embeddings from those of others.
+        probability: What it gives to the pixels that it finds.
+        quality: What it says about its own masks.
     """
 
     name = "threshold"
 
-    def __init__(self, side: int, identity: str = "threshold-1") -> None:
+    def __init__(
+        self, side: int, identity: str = "threshold-1", *, probability: float = 1.0, quality: float = 1.0
+    ) -> None:
         self.identity, self.encoded = identity, 0
-        self._side = side
+        self._side, self._probability, self._quality = side, probability, quality
 
     def frame_of(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> SliceFrame:
         return frame_with_longest_side(rows, columns, spacing_mm, self._side)
@@ -31,6 +35,7 @@ class ThresholdTeacher:
         self.encoded += 1
         return image[None].half()
 
-    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
+    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> BoxPrediction:
         inside = [torch.from_numpy(mask_of_box(box, frame.rows, frame.columns)) for box in boxes.numpy()]
-        return Decoded((torch.stack(inside) & (embedding > 0.5)).float(), torch.ones(len(boxes)))
+        found = (torch.stack(inside) & (embedding > 0.5)).float() * self._probability
+        return BoxPrediction(found, torch.full((len(boxes),), self._quality))

@@ -11,7 +11,7 @@ import pytest
 from uncol.core.errors import DataError
 from uncol.core.jobs import AnnotatedSlices, Structure
 from uncol.core.volume import UNKNOWN_LABEL, Volume
-from uncol.data.annotations import annotated_structures, annotation_plane, keep_annotated
+from uncol.data.annotations import annotated_structures, annotation_plane, complete_slices, keep_annotated
 from uncol.data.cases import LabeledCase
 
 # K, J, I = 2, 3, 4
@@ -31,6 +31,12 @@ def labels(make_volume: Callable[..., Volume]) -> Volume:
 
 def labeled(labels: Volume) -> LabeledCase:
     return LabeledCase(labels.with_voxels(np.zeros(labels.shape_kji, dtype=np.int16)), labels)
+
+
+def test_a_slice_is_complete_without_a_single_unknown_voxel() -> None:
+    stack = np.array([[[0, 5]], [[255, 5]], [[0, 7]], [[255, 255]]], dtype=np.uint8)
+
+    assert complete_slices(stack) == [0, 2]
 
 
 class TestKeepAnnotated:
@@ -80,7 +86,7 @@ class TestKeepAnnotated:
     )
     def test_a_slice_outside_the_image_is_refused(self, labels: Volume, axis: Any, index: int, last: int) -> None:
         expected = (
-            rf'Annotated slice {axis}:{index} does not exist in "case.nii.gz", '
+            rf'Slice {axis}:{index} does not exist in "case.nii.gz", '
             rf"which has slices 0 to {last} along {axis}\."
         )
 

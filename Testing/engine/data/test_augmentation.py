@@ -12,7 +12,6 @@ from uncol.data.augmentation import (
     change_grey_values,
     draw_box_mask,
     draw_pose,
-    draw_pose_3d,
 )
 
 IDENTITY = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
@@ -63,7 +62,7 @@ class TestPose:
             torch.randint(4, (6, ROWS, COLUMNS), generator=seeded())
         ]
 
-        moved = draw_pose(6, ROWS, COLUMNS, seeded(), rotation_deg=12.0, mirror=True).move_labels(labels)
+        moved = draw_pose(6, (ROWS, COLUMNS), seeded(), rotation_deg=12.0, mirror=True).move_labels(labels)
 
         assert set(moved.unique().tolist()) == {0, 3, 254, UNKNOWN_LABEL}
         assert moved.dtype == torch.uint8
@@ -72,7 +71,7 @@ class TestPose:
     def test_an_image_and_its_labels_move_alike(self, *, mirror: bool) -> None:
         # every pixel carries its own column (then its own row), once as a grey value and once as a label
         for ramp in (torch.arange(COLUMNS).expand(ROWS, COLUMNS), torch.arange(ROWS)[:, None].expand(ROWS, COLUMNS)):
-            pose = draw_pose(8, ROWS, COLUMNS, seeded(3), rotation_deg=12.0, mirror=mirror)
+            pose = draw_pose(8, (ROWS, COLUMNS), seeded(3), rotation_deg=12.0, mirror=mirror)
 
             image = pose.move_images(ramp.float().expand(8, 1, ROWS, COLUMNS))[:, 0]
             labels = pose.move_labels(ramp.to(torch.uint8).expand(8, ROWS, COLUMNS))
@@ -85,7 +84,7 @@ class TestPose:
     def test_a_moved_blob_is_found_where_its_labels_say(self) -> None:
         row, column = torch.arange(ROWS)[:, None] - 20.5, torch.arange(COLUMNS) - 45.5
         blob = (row**2 + column**2 < 12**2).expand(8, ROWS, COLUMNS)
-        pose = draw_pose(8, ROWS, COLUMNS, seeded(1), rotation_deg=12.0, mirror=True)
+        pose = draw_pose(8, (ROWS, COLUMNS), seeded(1), rotation_deg=12.0, mirror=True)
 
         seen = pose.move_images(blob[:, None].float())[:, 0] > 0.5
         labeled = pose.move_labels(blob.to(torch.uint8)) == 1
@@ -104,7 +103,9 @@ class TestDrawnPose:
     @pytest.mark.parametrize(("rows", "columns"), [(64, 64), (48, 80), (160, 32)])
     @pytest.mark.parametrize("mirror", [False, True])
     def test_a_square_stays_a_square(self, rows: int, columns: int, *, mirror: bool) -> None:
-        linear = self.in_pixels(draw_pose(50, rows, columns, seeded(), rotation_deg=12.0, mirror=mirror), rows, columns)
+        linear = self.in_pixels(
+            draw_pose(50, (rows, columns), seeded(), rotation_deg=12.0, mirror=mirror), rows, columns
+        )
 
         # A^T A = s^2 I: rotation, mirror image and one scale for both directions, nothing else
         product = linear.transpose(1, 2) @ linear
@@ -116,7 +117,7 @@ class TestDrawnPose:
         square = torch.zeros(1, 1, rows, columns)
         square[..., 40:80, 80:120] = 1
 
-        moved = draw_pose(8, rows, columns, seeded(2), rotation_deg=12.0, mirror=False).move_images(
+        moved = draw_pose(8, (rows, columns), seeded(2), rotation_deg=12.0, mirror=False).move_images(
             square.expand(8, 1, rows, columns)
         )
 
@@ -129,28 +130,28 @@ class TestDrawnPose:
 
     def test_without_mirror_left_stays_left(self) -> None:
         assert (
-            self.in_pixels(draw_pose(100, 48, 80, seeded(), rotation_deg=12.0, mirror=False), 48, 80).det() > 0
+            self.in_pixels(draw_pose(100, (48, 80), seeded(), rotation_deg=12.0, mirror=False), 48, 80).det() > 0
         ).all()
 
     def test_with_mirror_about_half_of_the_slices_are_mirrored(self) -> None:
-        mirrored = self.in_pixels(draw_pose(400, 48, 80, seeded(), rotation_deg=12.0, mirror=True), 48, 80).det() < 0
+        mirrored = self.in_pixels(draw_pose(400, (48, 80), seeded(), rotation_deg=12.0, mirror=True), 48, 80).det() < 0
 
         assert 150 < mirrored.sum() < 250
 
     def test_mirrored_slices_are_not_turned_upside_down(self) -> None:
-        linear = self.in_pixels(draw_pose(100, 48, 80, seeded(), rotation_deg=12.0, mirror=True), 48, 80)
+        linear = self.in_pixels(draw_pose(100, (48, 80), seeded(), rotation_deg=12.0, mirror=True), 48, 80)
 
         assert (linear[:, 1, 1] > 0.5).all()
 
     def test_slices_are_turned_as_far_as_asked_for_both_ways(self) -> None:
-        linear = self.in_pixels(draw_pose(500, 48, 80, seeded(), rotation_deg=90.0, mirror=False), 48, 80)
+        linear = self.in_pixels(draw_pose(500, (48, 80), seeded(), rotation_deg=90.0, mirror=False), 48, 80)
 
         angle_deg = torch.atan2(linear[:, 1, 0], linear[:, 0, 0]).rad2deg()
         assert -90 <= angle_deg.min() < -85
         assert 85 < angle_deg.max() <= 90
 
     def test_poses_stay_small(self) -> None:
-        pose = draw_pose(500, 48, 80, seeded(), rotation_deg=12.0, mirror=False)
+        pose = draw_pose(500, (48, 80), seeded(), rotation_deg=12.0, mirror=False)
         linear = self.in_pixels(pose, 48, 80)
 
         angle_deg = torch.atan2(linear[:, 1, 0], linear[:, 0, 0]).rad2deg()
@@ -162,11 +163,11 @@ class TestDrawnPose:
         assert 0.05 < pose.matrices[:, :, 2].abs().max() <= 0.2
 
     def test_every_slice_gets_a_pose_of_its_own(self) -> None:
-        assert len(draw_pose(10, 48, 80, seeded(), rotation_deg=12.0, mirror=False).matrices.unique(dim=0)) == 10
+        assert len(draw_pose(10, (48, 80), seeded(), rotation_deg=12.0, mirror=False).matrices.unique(dim=0)) == 10
 
     def test_one_seed_gives_one_pose(self) -> None:
         first, again, other = (
-            draw_pose(3, 48, 80, seeded(seed), rotation_deg=12.0, mirror=True).matrices for seed in (5, 5, 6)
+            draw_pose(3, (48, 80), seeded(seed), rotation_deg=12.0, mirror=True).matrices for seed in (5, 5, 6)
         )
 
         assert torch.equal(first, again)
@@ -258,14 +259,14 @@ class TestPosesInSpace:
         return pose.matrices[:, :, :3] * sides[None, :, None] / sides[None, None, :]
 
     def test_they_turn_and_scale_without_bending(self) -> None:
-        linear = self.in_voxels(draw_pose_3d(50, self.SIZE, seeded(), rotation_deg=12.0, mirror=False))
+        linear = self.in_voxels(draw_pose(50, self.SIZE, seeded(), rotation_deg=12.0, mirror=False))
 
         scale = linear.det() ** (1 / 3)
         assert ((scale > 0.85) & (scale < 1.15)).all()
         torch.testing.assert_close(linear @ linear.mT, scale[:, None, None] ** 2 * torch.eye(3).repeat(50, 1, 1))
 
     def test_mirroring_flips_the_columns_of_about_half_of_them(self) -> None:
-        linear = self.in_voxels(draw_pose_3d(400, self.SIZE, seeded(), rotation_deg=12.0, mirror=True))
+        linear = self.in_voxels(draw_pose(400, self.SIZE, seeded(), rotation_deg=12.0, mirror=True))
 
         assert 0.4 < float((linear.det() < 0).float().mean()) < 0.6
         assert (linear[:, 1, 1] > 0).all()
@@ -273,7 +274,7 @@ class TestPosesInSpace:
 
     def test_an_image_and_its_labels_move_alike(self) -> None:
         ramp = torch.arange(16).expand(self.SIZE)
-        pose = draw_pose_3d(4, self.SIZE, seeded(2), rotation_deg=12.0, mirror=True)
+        pose = draw_pose(4, self.SIZE, seeded(2), rotation_deg=12.0, mirror=True)
 
         image = pose.move_images(ramp.float().expand(4, 1, *self.SIZE))[:, 0]
         labels = pose.move_labels(ramp.byte().expand(4, *self.SIZE).contiguous())

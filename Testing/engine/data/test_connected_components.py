@@ -1,11 +1,11 @@
-"""False islands are removed from what is in one piece, and from nothing else."""
+"""The largest piece is found; false islands are removed from what is in one piece, and from nothing else."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from uncol.data.connected_components import is_in_one_piece, remove_islands
+from uncol.data.connected_components import is_in_one_piece, largest_component, remove_islands
 
 
 def stack_with_an_island(side: int = 24) -> np.ndarray:
@@ -111,3 +111,21 @@ def mask_of(*squares: tuple[int, int]) -> np.ndarray:
 )
 def test_one_piece_means_nine_tenths_of_the_annotated_area(masks: list[np.ndarray], expected: bool):
     assert is_in_one_piece(masks) == expected
+
+
+class TestLargestComponent:
+    def test_of_several_parts_the_largest_stays(self) -> None:
+        mask = np.array([[1, 0, 0, 1, 1], [0, 0, 0, 1, 0], [1, 1, 0, 0, 0]], dtype=bool)
+
+        assert largest_component(mask).astype(int).tolist() == [[0, 0, 0, 1, 1], [0, 0, 0, 1, 0], [0, 0, 0, 0, 0]]
+
+    def test_corners_do_not_connect(self) -> None:
+        mask = np.array([[1, 1, 0], [0, 0, 1]], dtype=bool)
+
+        assert largest_component(mask).astype(int).tolist() == [[1, 1, 0], [0, 0, 0]]
+
+    @pytest.mark.parametrize("value", [False, True])
+    def test_one_part_or_none_is_left_alone(self, *, value: bool) -> None:
+        mask = np.full((2, 3), value)
+
+        np.testing.assert_array_equal(largest_component(mask), mask)

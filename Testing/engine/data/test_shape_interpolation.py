@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from uncol.data.shape_interpolation import ShapeInterpolation, complete_slices, signed_distance_mm
+from uncol.data.shape_interpolation import ShapeInterpolation, signed_distance_mm
 
 ONE_MM = (1.0, 1.0)
 
@@ -113,7 +113,6 @@ class TestBetweenAnnotatedSlices:
         everywhere = np.ones((9, 9), dtype=bool)
         shape = ShapeInterpolation({0: everywhere, 2: everywhere}, ONE_MM)
 
-        assert shape.slices_with_structure == [0, 2]
         np.testing.assert_array_equal(shape.mask(0), everywhere)
         np.testing.assert_array_equal(shape.mask(1), everywhere)
 
@@ -169,7 +168,6 @@ class TestWithout:
 
         shape.without(1)
 
-        assert shape.annotated_slices == [0, 1, 2]
         np.testing.assert_array_equal(shape.mask(1), FIVE_BY_FIVE)
 
     def test_without_its_end_nothing_is_expected_there(self) -> None:
@@ -189,17 +187,8 @@ class TestFromLabels:
         dtype=np.uint8,
     )
 
-    def test_a_slice_is_complete_without_a_single_unknown_voxel(self) -> None:
-        assert complete_slices(self.LABELS) == [0, 2]
-
     def test_only_the_structures_own_value_counts(self) -> None:
         shape = ShapeInterpolation.of_structure(self.LABELS, [0, 2], 5, ONE_MM)
 
         np.testing.assert_array_equal(shape.mask(0), self.LABELS[0] == 5)
         assert shape.mask(2) is None
-
-    def test_it_tells_annotated_slices_from_those_that_hold_the_structure(self) -> None:
-        shape = ShapeInterpolation.of_structure(self.LABELS, [2, 0], 5, ONE_MM)
-
-        assert shape.annotated_slices == [0, 2]
-        assert shape.slices_with_structure == [0]

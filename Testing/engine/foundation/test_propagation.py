@@ -1,39 +1,22 @@
-"""Carrying a structure from slice to slice: when it goes on, when it has ended, and where it may reach."""
+"""Propagating a structure from slice to slice: when it goes on, when it has ended, and where it may reach."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
+from threshold_teacher import ThresholdTeacher
 
-from uncol.data.transforms import SliceFrame, frame_with_longest_side
-from uncol.foundation.boxes import mask_of_box
-from uncol.foundation.embeddings import EmbeddingCache, PromptableStack
-from uncol.foundation.promptable import Decoded
-from uncol.foundation.propagation import Answer, carry, known, margin_of, whole_frame
+from uncol.core.progress import UNWATCHED
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.propagation import PropagatedMask, annotated_mask, margin_of, propagate
+from uncol.foundation.slice_predictor import SlicePredictor
 
 SIDE = 32
 
 
-class GreyInsideTheBox:
-    """A foundation model that finds what is not dark inside a box; how sure it is of itself can be chosen."""
-
-    name = identity = "grey-inside-the-box"
-
-    def __init__(self, probability: float = 1.0, quality: float = 1.0) -> None:
-        self.probability, self.quality = probability, quality
-
-    def frame_of(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> SliceFrame:
-        return frame_with_longest_side(rows, columns, spacing_mm, SIDE)
-
-    def encode(self, image: Tensor) -> Tensor:
-        return image[None].half()
-
-    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
-        inside = [torch.from_numpy(mask_of_box(box, frame.rows, frame.columns)) for box in boxes.numpy()]
-        found = (torch.stack(inside) & (embedding > 0.1)).float() * self.probability
-        return Decoded(found, torch.full((len(boxes),), self.quality))
+def predictor_of(stack: np.ndarray, **teacher: float) -> SlicePredictor:
+    """Slices in which what is brighter than 0.5 is found inside a box."""
+    return SlicePredictor(stack, (1.0, 1.0), (0.0, 1.0), ThresholdTeacher(SIDE, **teacher), EmbeddingCache(None))
 
 
 def slices_with(*squares: tuple[int, int, float] | None) -> np.ndarray:
@@ -45,18 +28,19 @@ def slices_with(*squares: tuple[int, int, float] | None) -> np.ndarray:
     return stack
 
 
-def carried(stack: np.ndarray, teacher: GreyInsideTheBox | None = None) -> dict[int, Answer]:
-    """Carry the structure of slice 0 through all others, with a margin of two pixels."""
-    prompted = PromptableStack(stack, (1.0, 1.0), (0.0, 1.0), teacher or GreyInsideTheBox(), EmbeddingCache(None))
-    start = known(prompted, 0, stack[0] > 0.1)
+def propagated(stack: np.ndarray, **teacher: float) -> dict[int, PropagatedMask]:
+    """Propagate the structure of slice 0 through all others, with a margin of two pixels."""
+    predictor = predictor_of(stack, **teacher)
+    start = annotated_mask(predictor, 0, stack[0] > 0.1)
     assert start is not None
-    return dict(carry(prompted, start, range(1, len(stack)), whole_frame(prompted), 2.0, lambda: None))
+    phase = UNWATCHED.phase("Propagating", len(stack))
+    return dict(propagate(predictor, start, range(1, len(stack)), predictor.limits, 2.0, phase))
 
 
 def test_it_follows_a_structure_that_moves_by_less_than_the_margin() -> None:
     stack = slices_with((8, 8, 0.8), (9, 10, 0.8), (10, 12, 0.8))
 
-    found = carried(stack)
+    found = propagated(stack)
 
     assert list(found) == [1, 2]
     np.testing.assert_array_equal(found[2].mask, stack[2] > 0.1)
@@ -65,40 +49,38 @@ def test_it_follows_a_structure_that_moves_by_less_than_the_margin() -> None:
 @pytest.mark.parametrize(
     ("stack", "teacher"),
     [
-        pytest.param(slices_with((8, 8, 0.8), None, (8, 8, 0.8)), GreyInsideTheBox(), id="nothing is there"),
-        pytest.param(slices_with((8, 8, 0.8), (8, 20, 0.8)), GreyInsideTheBox(), id="it lies elsewhere"),
+        pytest.param(slices_with((8, 8, 0.8), None, (8, 8, 0.8)), {}, id="nothing is there"),
+        pytest.param(slices_with((8, 8, 0.8), (8, 20, 0.8)), {}, id="it lies elsewhere"),
         # an even structure is granted a deviation of 0.02: 0.05 of the window is more than twice that
-        pytest.param(slices_with((8, 8, 0.8), (8, 8, 0.75)), GreyInsideTheBox(), id="it looks different"),
-        pytest.param(slices_with((8, 8, 0.8), (8, 8, 0.8)), GreyInsideTheBox(quality=0.4), id="poor by its own word"),
-        pytest.param(slices_with((8, 8, 0.8), (8, 8, 0.8)), GreyInsideTheBox(probability=0.6), id="hardly sure"),
+        pytest.param(slices_with((8, 8, 0.8), (8, 8, 0.75)), {}, id="it looks different"),
+        pytest.param(slices_with((8, 8, 0.8), (8, 8, 0.8)), {"quality": 0.4}, id="poor by its own word"),
+        pytest.param(slices_with((8, 8, 0.8), (8, 8, 0.8)), {"probability": 0.6}, id="hardly sure"),
     ],
 )
-def test_it_ends_where(stack: np.ndarray, teacher: GreyInsideTheBox) -> None:
-    assert carried(stack, teacher) == {}
+def test_it_ends_where(stack: np.ndarray, teacher: dict[str, float]) -> None:
+    assert propagated(stack, **teacher) == {}
 
 
 def test_an_answer_stays_near_the_box_that_was_asked() -> None:
     stack = slices_with((8, 8, 0.8), (8, 8, 0.8))
     stack[1, 8:16] = 0.8  # a bar across the whole slice
 
-    found = carried(stack)[1].mask
+    found = propagated(stack)[1].mask
 
     columns = np.flatnonzero(found.any(0))
     assert (columns[0], columns[-1]) == (6, 17)
 
 
 def test_an_annotation_too_small_for_the_frame_starts_nothing() -> None:
-    prompted = PromptableStack(np.zeros((1, 400, 400), np.float32), (1.0, 1.0), (0.0, 1.0), GreyInsideTheBox(),
-                               EmbeddingCache(None))  # fmt: skip
+    predictor = predictor_of(np.zeros((1, 400, 400), np.float32))
     pixel = np.zeros((400, 400), dtype=bool)
     pixel[200, 200] = True
 
-    assert known(prompted, 0, pixel) is None
+    assert annotated_mask(predictor, 0, pixel) is None
 
 
 def test_the_margin_is_the_distance_of_slices_and_two_pixels_at_least() -> None:
-    prompted = PromptableStack(np.zeros((1, 64, 64), np.float32), (1.0, 1.0), (0.0, 1.0), GreyInsideTheBox(),
-                               EmbeddingCache(None))  # fmt: skip
+    predictor = predictor_of(np.zeros((1, 64, 64), np.float32))
 
     # 64 mm over 32 pixels: a pixel of the frame is 2 mm
-    assert (margin_of(prompted, 1.0), margin_of(prompted, 10.0)) == (2.0, 5.0)
+    assert (margin_of(predictor, 1.0), margin_of(predictor, 10.0)) == (2.0, 5.0)

@@ -13,7 +13,7 @@ from uncol.core.progress import Monitor
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.transforms import SliceFrame, frame_with_longest_side
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.promptable import Decoded
+from uncol.foundation.promptable import BoxPrediction
 from uncol.inference.prompted import acquisition_plane, segment_from_boxes, segment_from_labels
 
 
@@ -32,7 +32,7 @@ class BrightInsideTheBox:
         self.encoded += 1
         return image[None].half()
 
-    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
+    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> BoxPrediction:
         rows, columns = torch.arange(frame.rows)[:, None] + 0.5, torch.arange(frame.columns)[None] + 0.5
         answers = [
             ((embedding[0].float() - 0.5) * 12).sigmoid()
@@ -40,7 +40,7 @@ class BrightInsideTheBox:
             for r0, c0, r1, c1 in boxes.tolist()
         ]
         probabilities = torch.stack(answers)
-        return Decoded(probabilities, (probabilities.amax((1, 2)) > 0.9).float())
+        return BoxPrediction(probabilities, (probabilities.amax((1, 2)) > 0.9).float())
 
 
 @pytest.fixture

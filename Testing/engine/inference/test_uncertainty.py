@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from uncol.inference.uncertainty import normalized_entropy
+from uncol.inference.uncertainty import entropy_between_two, normalized_entropy
 
 
 @pytest.mark.parametrize(
@@ -69,3 +69,19 @@ def test_sharper_logits_never_raise_the_entropy() -> None:
 def test_fewer_than_two_classes_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"at least 2 classes, got \(2,"):
         normalized_entropy(torch.ones(shape))
+
+
+@pytest.mark.parametrize(
+    ("classes", "expected"),
+    [
+        # -0.9 log2 0.9 - 0.1 log2 0.1, which is also the method's H / ln 2
+        pytest.param([0.9, 0.1], 0.468996, id="two classes"),
+        # H / ln 8 would be 1/3: certain enough for every threshold of the method
+        pytest.param([0.5, 0.5, 0, 0, 0, 0, 0, 0], 1.0, id="torn between two of eight"),
+        pytest.param([0.25, 0.25, 0.25, 0.25], 1.0, id="torn between more than two: no more than fully"),
+    ],
+)
+def test_entropy_between_two_is_a_fraction_of_one_bit(classes: list[float], expected: float) -> None:
+    entropy = entropy_between_two(torch.tensor(classes)[None, :, None])
+
+    assert entropy.item() == pytest.approx(expected, abs=1e-6)

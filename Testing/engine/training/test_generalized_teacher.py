@@ -17,10 +17,11 @@ from uncol.core.progress import Monitor, Phase
 from uncol.core.volume import UNKNOWN_LABEL, SliceView
 from uncol.data.cases import SliceAddress, SliceStack
 from uncol.data.slice_dataset import SlicePool
-from uncol.foundation.embeddings import EmbeddingCache, PromptableStack
-from uncol.foundation.label_propagation import CONTOUR, SHAPE, SourceDice
-from uncol.foundation.promptable import Decoded
-from uncol.training.generalized_teacher import GeneralizedOpinions, largest_component
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.label_propagation import Source, SourceReliability
+from uncol.foundation.promptable import BoxPrediction
+from uncol.foundation.slice_predictor import SlicePredictor
+from uncol.training.generalized_teacher import GeneralizedOpinions
 
 SIDE = 32  # rows and columns of a slice, 1 mm each
 TEACHER_SIDE = 64  # the teacher sees two pixels for each of them
@@ -30,16 +31,16 @@ SQUARE = np.s_[8:16, 10:18]
 SQUARE_BOX = [15, 19, 33, 37]
 
 
-class RecordedStack(PromptableStack):
+class RecordedPredictor(SlicePredictor):
     """Slices that note which boxes are asked about in which slice."""
 
     def __init__(self, stack: np.ndarray, teacher: ThresholdTeacher) -> None:
         super().__init__(stack, (1.0, 1.0), (0.0, 1.0), teacher, EmbeddingCache(None))
         self.asked: dict[int, list[list[float]]] = {}
 
-    def decode(self, index: int, boxes: np.ndarray) -> Decoded:
+    def predict(self, index: int, boxes: np.ndarray) -> BoxPrediction:
         self.asked.setdefault(index, []).extend(boxes.tolist())
-        return super().decode(index, boxes)
+        return super().predict(index, boxes)
 
 
 def slice_with(*parts: tuple[tuple[slice, slice], int], rows: int = SIDE, columns: int = SIDE) -> np.ndarray:
@@ -85,7 +86,7 @@ class Scene:
             native = np.stack(labels)
             grey = np.stack(images).astype(np.float32)
             stacks.append(SliceStack(AXIAL, torch.from_numpy(grey), torch.from_numpy(native), native))
-            self.prompted.append(RecordedStack(grey, ThresholdTeacher(TEACHER_SIDE)))
+            self.prompted.append(RecordedPredictor(grey, ThresholdTeacher(TEACHER_SIDE)))
         self.pool = SlicePool(stacks, class_count, 1, 16)
         self.opinions = GeneralizedOpinions(self.pool, stacks, self.prompted, 1.0, **choices)
 
@@ -245,7 +246,7 @@ class TestOpinion:
 
     def test_below_a_dice_of_one_half_there_is_no_vote(self) -> None:
         scene = one_case(ANNOTATED, UNKNOWN, ANNOTATED)
-        scene.opinions.source_dice = SourceDice(np.full((2, 4), 0.49, "f4"), np.full((2, 4), 0.49, "f4"))
+        scene.opinions.source_dice = SourceReliability(np.full((2, 4), 0.49, "f4"), np.full((2, 4), 0.49, "f4"))
         scene.prompt()
 
         opinion = scene.opinions.about([self.ADDRESS])
@@ -353,7 +354,7 @@ class TestWholeCases:
 
         # Columns 10 to 14 with the margin of half a pixel: 9 of the square's 16 columns are found in the teacher's
         # frame, in all its rows. Dice 2 * 9 / (9 + 16) = 0.72.
-        assert scene.opinions.source_dice.far[0, CONTOUR] == pytest.approx(0.72)
+        assert scene.opinions.source_dice.far[0, Source.PROMPTED] == pytest.approx(0.72)
         assert float(scene.opinions.reliability[1]) == pytest.approx(0.72)
 
     def test_in_sparsely_annotated_cases_interpolated_contours_say_what_it_is_worth(self) -> None:
@@ -380,7 +381,7 @@ class TestWholeCases:
 
     def test_every_vote_counts_when_it_is_wanted(self) -> None:
         scene = self.scene(every_vote=True)
-        scene.opinions.source_dice = SourceDice(np.full((2, 4), 0.1, "f4"), np.full((2, 4), 0.1, "f4"))
+        scene.opinions.source_dice = SourceReliability(np.full((2, 4), 0.1, "f4"), np.full((2, 4), 0.1, "f4"))
         scene.opinions.prompt(specialist_seeing(ANNOTATED), phase())
 
         assert scene.opinions.about([SliceAddress(1, 0)]).asked.tolist() == [[True, False]]
@@ -401,7 +402,7 @@ class TestWholeCasesBesideSparseOnes:
         cases = (self.WHOLE, self.SPARSE) if is_first else (self.SPARSE, self.WHOLE)
         both = Scene(*cases, ([UNKNOWN] * 3, [BRIGHT] * 3)).carry().opinions.source_dice
 
-        assert alone.far[0, CONTOUR] == 0
+        assert alone.far[0, Source.PROMPTED] == 0
         np.testing.assert_array_equal(both.far, alone.far)
         np.testing.assert_array_equal(both.near, alone.near)
 
@@ -411,9 +412,9 @@ class TestWholeCasesBesideSparseOnes:
 
         worth = Scene(self.SPARSE, ([both] * 12, [BRIGHT] * 12)).carry().opinions.source_dice
 
-        assert worth.far[0, CONTOUR] == 0
-        assert worth.near[1, CONTOUR] == 0
-        assert worth.far[1, SHAPE] == 1
+        assert worth.far[0, Source.PROMPTED] == 0
+        assert worth.near[1, Source.PROMPTED] == 0
+        assert worth.far[1, Source.INTERPOLATED] == 1
 
     def test_a_contour_too_small_to_ask_about_counts_as_tried(self) -> None:
         # Seven pixels, elsewhere in slice 2: no box is asked, and interpolation finds nothing.
@@ -421,27 +422,9 @@ class TestWholeCasesBesideSparseOnes:
         sparse = ([small, UNKNOWN, moved, UNKNOWN, small], [BRIGHT] * 5)
 
         for cases in ((sparse,), (sparse, self.WHOLE)):
-            assert Scene(*cases).carry().opinions.source_dice.far[0, SHAPE] == 0
+            assert Scene(*cases).carry().opinions.source_dice.far[0, Source.INTERPOLATED] == 0
 
     def test_beside_cases_without_annotation_whole_ones_are_scored(self) -> None:
         worth = Scene(self.WHOLE, ([UNKNOWN] * 3, [BRIGHT] * 3)).carry().opinions.source_dice
 
-        assert worth.far[0, [CONTOUR, SHAPE]].tolist() == [1, 1]
-
-
-class TestLargestComponent:
-    def test_of_several_parts_the_largest_stays(self) -> None:
-        mask = np.array([[1, 0, 0, 1, 1], [0, 0, 0, 1, 0], [1, 1, 0, 0, 0]], dtype=bool)
-
-        assert largest_component(mask).astype(int).tolist() == [[0, 0, 0, 1, 1], [0, 0, 0, 1, 0], [0, 0, 0, 0, 0]]
-
-    def test_corners_do_not_connect(self) -> None:
-        mask = np.array([[1, 1, 0], [0, 0, 1]], dtype=bool)
-
-        assert largest_component(mask).astype(int).tolist() == [[1, 1, 0], [0, 0, 0]]
-
-    @pytest.mark.parametrize("value", [False, True])
-    def test_one_part_or_none_is_left_alone(self, *, value: bool) -> None:
-        mask = np.full((2, 3), value)
-
-        np.testing.assert_array_equal(largest_component(mask), mask)
+        assert worth.far[0, [Source.PROMPTED, Source.INTERPOLATED]].tolist() == [1, 1]

@@ -14,7 +14,8 @@ from uncol.core.progress import Monitor
 from uncol.core.volume import UNKNOWN_LABEL, SliceView
 from uncol.data.cases import SliceAddress, SliceStack
 from uncol.data.slice_dataset import SlicePool
-from uncol.foundation.embeddings import EmbeddingCache, PromptableStack
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.slice_predictor import SlicePredictor
 from uncol.training.generalized_teacher import GeneralizedOpinions
 from uncol.training.prompting_rounds import PromptingRounds
 
@@ -34,7 +35,7 @@ class Scene:
         labels = np.stack([square, np.full_like(square, UNKNOWN_LABEL), square])
         grey = np.stack([square] * 3).astype(np.float32)
         stacks = [SliceStack(AXIAL, torch.from_numpy(grey), torch.from_numpy(labels), labels)]
-        prompted = PromptableStack(grey, (1.0, 1.0), (0.0, 1.0), ThresholdTeacher(SIDE), EmbeddingCache(None))
+        prompted = SlicePredictor(grey, (1.0, 1.0), (0.0, 1.0), ThresholdTeacher(SIDE), EmbeddingCache(None))
         self.opinions = GeneralizedOpinions(SlicePool(stacks, 2, 1, 16), stacks, [prompted], 1.0)
         self.told: list[str] = []
         self.notes: list[str] = []

@@ -10,7 +10,6 @@ from uncol.training.pseudo_labels import (
     PseudoLabel,
     Reliability,
     discount_by_reliability,
-    entropy_between_two,
     equally_reliable,
     fuse_pseudo_labels,
     gate_generalized,
@@ -123,18 +122,6 @@ class TestFusion:
         fused = fuse(certain, certain, threshold=trust_threshold(0.0, 0.75, 1.0))
 
         assert (fused.label.item(), fused.trust_mask.item()) == (1, True)
-
-
-class TestEntropyBetweenTwo:
-    def test_with_two_classes_it_is_the_methods_entropy(self) -> None:
-        assert entropy_between_two(CERTAIN).item() == pytest.approx(0.468996, abs=1e-6)
-
-    def test_a_voxel_torn_between_two_of_eight_classes_is_as_doubtful_as_can_be(self) -> None:
-        # H / ln 8 would be 1/3: certain enough for every threshold of the method
-        assert entropy_between_two(voxel(0.5, 0.5, 0, 0, 0, 0, 0, 0)).item() == pytest.approx(1)
-
-    def test_more_than_two_possible_classes_are_not_more_than_fully_doubtful(self) -> None:
-        assert entropy_between_two(voxel(0.25, 0.25, 0.25, 0.25)).item() == 1
 
 
 class TestReliability:

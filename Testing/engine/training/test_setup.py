@@ -26,7 +26,7 @@ from uncol.data.patch_dataset import VolumePool
 from uncol.data.slice_dataset import SlicePool
 from uncol.data.transforms import SliceFrame
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.promptable import Decoded, EncodedSlice
+from uncol.foundation.promptable import BoxPrediction, EncodedSlice
 from uncol.inference.student import SliceInputs
 from uncol.models.checkpoints import Model, ModelCard, build_student
 from uncol.training.losses import annotated_loss
@@ -171,10 +171,10 @@ class HesitantTeacher(ThresholdTeacher):
         super().__init__(COLUMNS)
         self.boxes: list[list[float]] = []
 
-    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
+    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> BoxPrediction:
         self.boxes += boxes.tolist()
         decoded = super().decode(embedding, boxes, frame)
-        return Decoded(0.8 * decoded.probabilities, decoded.quality)
+        return BoxPrediction(0.8 * decoded.probabilities, decoded.quality)
 
     def encode_with_maps(self, image: Tensor) -> EncodedSlice:
         return EncodedSlice(self.encode(image), (image[None].half(), 1 - image[None].half()))

@@ -12,8 +12,9 @@ from uncol.data.cases import SliceAddress, SliceStack
 from uncol.data.patch_dataset import PatchAddress, VolumePool
 from uncol.data.slice_dataset import SlicePool
 from uncol.data.transforms import SliceFrame, frame_with_longest_side
-from uncol.foundation.embeddings import EmbeddingCache, PromptableStack
-from uncol.foundation.promptable import Decoded, EncodedSlice
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.promptable import BoxPrediction, EncodedSlice
+from uncol.foundation.slice_predictor import SlicePredictor
 from uncol.training.teacher_features import TeacherFeatures, stack_slice_maps
 
 VIEW = SliceView("axial", (0, 1, 2), (False, False, False), (2.0, 1.0, 1.0))
@@ -37,7 +38,7 @@ class EchoTeacher:
     def encode(self, image: Tensor) -> Tensor:
         return image[None].half()
 
-    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
+    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> BoxPrediction:
         message = "Features come from encoding; nothing is decoded for them."
         raise AssertionError(message)
 
@@ -70,7 +71,7 @@ class Scene:
         pool = SlicePool(stacks, 3, 1, 16) if dims == 2 else VolumePool(stacks, 3, (16, SIDE, SIDE))
         self.teacher = EchoTeacher()
         prompted = [
-            PromptableStack(each.images.numpy(), (1.0, 1.0), (0.0, 1.0), self.teacher, EmbeddingCache(None))
+            SlicePredictor(each.images.numpy(), (1.0, 1.0), (0.0, 1.0), self.teacher, EmbeddingCache(None))
             for each in stacks
         ]
         self.features = TeacherFeatures(

@@ -9,14 +9,13 @@ from torch import Tensor
 
 from uncol.core.progress import Monitor
 from uncol.core.volume import Volume, view_slices
-from uncol.data.transforms import resize_image
-from uncol.foundation.embeddings import EmbeddingCache, PromptableStack
-from uncol.foundation.label_propagation import LEAST_MASK_PIXELS
+from uncol.data.connected_components import largest_component
+from uncol.foundation.boxes import can_prompt
+from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import GeneralizedTeacher
-from uncol.foundation.propagation import box_in_frame
+from uncol.foundation.slice_predictor import SlicePredictor
 from uncol.inference.result import with_background
 from uncol.models.checkpoints import ModelCard
-from uncol.training.generalized_teacher import largest_component
 
 
 def segment_prompted(
@@ -44,25 +43,24 @@ def segment_prompted(
         CancelledError: If the monitor says so.
     """
     view = view_slices(image, card.plane)
-    stack = PromptableStack(view.stack_from(image.voxels), view.spacing_mm[1:], card.window, teacher, cache)
+    predictor = SlicePredictor.of_volume(image, view, card.window, teacher, cache)
     result = np.zeros_like(labels.voxels)
     values = np.array([each.value for each in card.structures], dtype=np.uint8)
-    margin = card.config.teachers.box_margin_vox * stack.scale
+    margin = card.config.teachers.box_margin_vox
     pairs = zip(view.stack_from(labels.voxels), view.stack_from(result), strict=True)
     for index, (found, redrawn) in enumerate(pairs):
         monitor.check()
         masks = [largest_component(found == value) for value in values]
-        foreground = _answers(stack, index, masks, margin)
+        foreground = _answers(predictor, index, masks, margin)
         redrawn[:] = np.array([0, *values], dtype=np.uint8)[with_background(foreground).argmax(0).numpy()]
     return labels.with_voxels(result)
 
 
-def _answers(stack: PromptableStack, index: int, masks: list[NDArray[np.bool_]], margin: float) -> Tensor:
+def _answers(predictor: SlicePredictor, index: int, masks: list[NDArray[np.bool_]], margin: float) -> Tensor:
     """Return each structure's probability (N, H, W) in the image's own pixels; 0 without a box."""
-    answers = torch.zeros(len(masks), stack.rows, stack.columns)
-    asked = [number for number, mask in enumerate(masks) if mask.sum() >= LEAST_MASK_PIXELS]
+    answers = torch.zeros(len(masks), predictor.rows, predictor.columns)
+    asked = [number for number, mask in enumerate(masks) if can_prompt(mask)]
     if asked:
-        boxes = np.stack([box_in_frame(stack, masks[number], margin) for number in asked])
-        decoded = stack.decode(index, boxes).probabilities
-        answers[asked] = resize_image(decoded[None], stack.rows, stack.columns)[0].clamp(0, 1)
+        boxes = np.stack([predictor.box_round(masks[number], margin) for number in asked])
+        answers[asked] = predictor.to_native(predictor.predict(index, boxes).probabilities)
     return answers

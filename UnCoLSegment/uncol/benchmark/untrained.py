@@ -13,9 +13,9 @@ from uncol.benchmark.suites import FROZEN_TEACHER, SHAPE_INTERPOLATION, Benchmar
 from uncol.core.jobs import AnnotatedSlices
 from uncol.core.progress import Monitor
 from uncol.core.volume import view_slices
-from uncol.data.annotations import annotation_plane
+from uncol.data.annotations import annotation_plane, complete_slices
 from uncol.data.cases import LabeledCase
-from uncol.data.shape_interpolation import complete_slices, interpolate_shapes
+from uncol.data.shape_interpolation import interpolate_shapes
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.loading import FoundationModel, load_foundation_model
 from uncol.inference.prompted import segment_from_labels

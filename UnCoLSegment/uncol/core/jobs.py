@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
-from uncol.core.errors import ConfigError
+import numpy as np
+from numpy.typing import NDArray
+
+from uncol.core.errors import ConfigError, DataError
 from uncol.core.methods import find_method
-from uncol.core.volume import Axis
+from uncol.core.volume import ARRAY_AXIS, Axis
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 StudentChoice = Literal["2d", "3d", "auto"]
@@ -64,6 +68,26 @@ class AnnotatedSlices:
     def __str__(self) -> str:
         case = "" if self.case is None else f"{self.case}@"
         return f"{case}{self.axis}:{','.join(map(str, self.indices))}"
+
+
+def voxels_in(selection: Sequence[AnnotatedSlices], shape_kji: tuple[int, ...], subject: str) -> NDArray[np.bool_]:
+    """Return the voxels (K, J, I) of a volume that lie in any of some slices; their `case` is not looked at.
+
+    Raises:
+        DataError: If a slice does not exist; it names the subject.
+    """
+    chosen = np.zeros(shape_kji, dtype=np.bool_)
+    for each in selection:
+        slices = np.moveaxis(chosen, ARRAY_AXIS[each.axis], 0)
+        missing = [index for index in each.indices if not 0 <= index < len(slices)]
+        if missing:
+            message = (
+                f"Slice {each.axis}:{missing[0]} does not exist in {subject}, which has slices 0 to {len(slices) - 1} "
+                f"along {each.axis}. Give existing slice numbers."
+            )
+            raise DataError(message)
+        slices[list(each.indices)] = True
+    return chosen
 
 
 def parse_structure(text: str) -> Structure:

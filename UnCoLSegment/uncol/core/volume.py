@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import permutations
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from uncol.core.errors import GeometryError
 
 Axis = Literal["I", "J", "K"]
 Plane = Literal["axial", "coronal", "sagittal"]
+PLANES: tuple[Plane, ...] = get_args(Plane)
 
 UNKNOWN_LABEL = 255
 """Label value of a voxel that nobody annotated; it never enters a supervised loss."""
@@ -102,11 +103,6 @@ class SliceView:
         stack = array_kji.transpose(self.order)
         return stack[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
 
-    def array_from(self, stack: NDArray[Any]) -> NDArray[Any]:
-        """Return a (slice, row, column) stack as the file's (K, J, I) array, without copying."""
-        unflipped = stack[tuple(slice(None, None, -1 if flip else 1) for flip in self.flips)]
-        return unflipped.transpose(np.argsort(self.order))
-
     @property
     def slice_axis(self) -> Axis:
         """The file's voxel index that counts the slices of the stack."""
@@ -141,8 +137,7 @@ def view_slices(volume: Volume, plane: Plane) -> SliceView:
 
 def plane_of_axis(volume: Volume, axis: Axis) -> Plane:
     """Return the anatomical plane whose slices are counted by the file's voxel index `axis`."""
-    planes: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
-    return next(plane for plane in planes if view_slices(volume, plane).slice_axis == axis)
+    return next(plane for plane in PLANES if view_slices(volume, plane).slice_axis == axis)
 
 
 def _array_directions(volume: Volume) -> NDArray[np.float64]:

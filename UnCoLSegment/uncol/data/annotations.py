@@ -6,11 +6,17 @@ from collections.abc import Sequence
 from statistics import fmean
 
 import numpy as np
+from numpy.typing import NDArray
 
 from uncol.core.errors import DataError
-from uncol.core.jobs import AnnotatedSlices, Structure
-from uncol.core.volume import ARRAY_AXIS, UNKNOWN_LABEL, Plane, Volume, plane_of_axis, view_slices
+from uncol.core.jobs import AnnotatedSlices, Structure, voxels_in
+from uncol.core.volume import PLANES, UNKNOWN_LABEL, Plane, Volume, plane_of_axis, view_slices
 from uncol.data.cases import LabeledCase
+
+
+def complete_slices(labels: NDArray[np.uint8]) -> list[int]:
+    """Return the slices of a stack (S, H, W) in which every voxel is annotated."""
+    return np.flatnonzero((labels != UNKNOWN_LABEL).all((1, 2))).tolist()
 
 
 def keep_annotated(labels: Volume, annotated: Sequence[AnnotatedSlices], name: str) -> Volume:
@@ -23,20 +29,7 @@ def keep_annotated(labels: Volume, annotated: Sequence[AnnotatedSlices], name: s
     """
     if not annotated:
         return labels
-    known = np.zeros(labels.shape_kji, dtype=bool)
-    for each in annotated:
-        axis = ARRAY_AXIS[each.axis]
-        size = labels.shape_kji[axis]
-        wrong = [index for index in each.indices if not 0 <= index < size]
-        if wrong:
-            message = (
-                f'Annotated slice {each.axis}:{wrong[0]} does not exist in "{name}", '
-                f"which has slices 0 to {size - 1} along {each.axis}. Give existing slice numbers."
-            )
-            raise DataError(message)
-        slices: list[slice | list[int]] = [slice(None)] * 3
-        slices[axis] = list(each.indices)
-        known[tuple(slices)] = True
+    known = voxels_in(annotated, labels.shape_kji, f'"{name}"')
     return labels.with_voxels(np.where(known, labels.voxels, UNKNOWN_LABEL).astype(np.uint8))
 
 
@@ -82,5 +75,4 @@ def annotation_plane(cases: Sequence[LabeledCase], annotated: Sequence[Annotated
         with_area = sum(min(view.stack_from(each).shape[1:]) > 1 for each, view in zip(known, views, strict=True))
         return with_area > 0, complete, with_area, round(fmean(view.spacing_mm[0] for view in views), 3)
 
-    planes: tuple[Plane, ...] = ("axial", "coronal", "sagittal")
-    return max(planes, key=rank)
+    return max(PLANES, key=rank)

@@ -6,6 +6,7 @@ the teachers have spoken about the unmoved slice.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ _CONTRAST = 0.2
 _BRIGHTNESS = 0.08
 _GAMMA = 0.25
 _NOISE = 0.04
+_TURNED_AXES = {2: [(0, 1)], 3: [(1, 2), (0, 2), (0, 1)]}
+"""The pairs of axes (column, row, slice) that rotations turn into each other, in 2D and in 3D."""
 
 
 @dataclass(frozen=True)
@@ -45,52 +48,31 @@ class Pose:
 
 
 def draw_pose(
-    count: int, rows: int, columns: int, generator: torch.Generator, *, rotation_deg: float, mirror: bool
-) -> Pose:
-    """Draw a rotation, a scale and a shift for each of `count` slices of `rows` x `columns` pixels."""
-    angle = _between(-math.radians(rotation_deg), math.radians(rotation_deg), count, generator)
-    scale = 1 + _between(-_SCALE, _SCALE, count, generator)
-    shift = _between(-2 * _SHIFT, 2 * _SHIFT, 2 * count, generator).reshape(count, 2, 1)
-    side = torch.ones(count)
-    if mirror:
-        side = 1 - 2 * torch.randint(2, (count,), generator=generator).float()
-    cosine, sine, ratio = angle.cos() * scale, angle.sin() * scale, rows / columns
-    first = torch.stack([cosine * side, -sine * ratio], 1)
-    second = torch.stack([sine / ratio * side, cosine], 1)
-    return Pose(torch.cat([torch.stack([first, second], 1), shift], 2))
-
-
-def draw_pose_3d(
     count: int, size: Sequence[float], generator: torch.Generator, *, rotation_deg: float, mirror: bool
 ) -> Pose:
-    """Draw a rotation about every axis, a scale and a shift for each of `count` volumes.
+    """Draw a rotation about every axis, a scale and a shift for each of `count` slices or volumes.
 
     Args:
-        count: Volumes.
-        size: Their extent along slices, rows and columns, all three in the same length: in pixels, not in thick slices.
+        count: Slices or volumes.
+        size: Their extent along (slices,) rows and columns, all in the same length: in pixels, not in thick slices.
         generator: Source of randomness.
-        rotation_deg: Largest rotation about each axis, in degrees.
+        rotation_deg: Largest rotation about each axis, in degrees; slices turn about one axis only.
         mirror: Whether half of them are mirrored along the columns, left-right.
     """
-    slices, rows, columns = size
-    about_column, about_row, about_slice = (
-        _between(-math.radians(rotation_deg), math.radians(rotation_deg), count, generator) for _ in range(3)
-    )
+    dims, largest = len(size), math.radians(rotation_deg)
+    turns = [_rotation(dims, *axes, _between(-largest, largest, count, generator)) for axes in _TURNED_AXES[dims]]
     scale = 1 + _between(-_SCALE, _SCALE, count, generator)
-    shift = _between(-2 * _SHIFT, 2 * _SHIFT, 3 * count, generator).reshape(count, 3, 1)
-    side = torch.ones(count)
+    shift = _between(-2 * _SHIFT, 2 * _SHIFT, dims * count, generator).reshape(count, dims, 1)
+    turned = functools.reduce(torch.matmul, turns) * scale[:, None, None]
     if mirror:
-        side = 1 - 2 * torch.randint(2, (count,), generator=generator).float()
-    turned = _rotation(about_column, 1, 2) @ _rotation(about_row, 0, 2) @ _rotation(about_slice, 0, 1)
-    turned = turned * scale[:, None, None]
-    turned[:, :, 0] *= side[:, None]
-    extent = torch.tensor([columns, rows, slices], dtype=torch.float32)
+        turned[:, :, 0] *= 1 - 2 * torch.randint(2, (count, 1), generator=generator).float()
+    extent = torch.tensor(size[::-1], dtype=torch.float32)
     return Pose(torch.cat([turned * extent[None, None, :] / extent[None, :, None], shift], 2))
 
 
-def _rotation(angle: Tensor, first: int, second: int) -> Tensor:
-    """Return matrices (B, 3, 3) that turn two of the axes (column, row, slice) into each other by angles (B,)."""
-    matrix = torch.eye(3).repeat(len(angle), 1, 1)
+def _rotation(dims: int, first: int, second: int, angle: Tensor) -> Tensor:
+    """Return matrices (B, dims, dims) that turn two of the axes (column, row, slice) into each other by angles (B,)."""
+    matrix = torch.eye(dims).repeat(len(angle), 1, 1)
     matrix[:, first, first] = matrix[:, second, second] = angle.cos()
     matrix[:, first, second], matrix[:, second, first] = -angle.sin(), angle.sin()
     return matrix

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
+from uncol.core.errors import DataError
 from uncol.core.jobs import Structure
 from uncol.core.volume import UNKNOWN_LABEL, Plane, SliceView, Volume, view_slices
-from uncol.data.transforms import SliceFrame, apply_window, resize_image, resize_labels
+from uncol.data.transforms import SliceFrame, resize_labels, windowed_in_frame
 
 _RESIZE_BATCH = 32
 
@@ -49,19 +52,24 @@ def stack_case(
     case: LabeledCase, structures: Sequence[Structure], plane: Plane, pixel_mm: float, window: tuple[float, float]
 ) -> SliceStack:
     """Bring a case into the student's frame: square pixels of `pixel_mm`, grey values windowed to [0, 1]."""
-    view = view_slices(case.image, plane)
-    native_labels = class_indices(view.stack_from(case.labels.voxels), structures)
-    grey = view.stack_from(case.image.voxels)
+    view, grey, native_labels = as_stacks(case, structures, plane)
     slices, rows, columns = grey.shape
     frame = SliceFrame.fitting(rows, columns, view.spacing_mm[1:], pixel_mm)
     images = torch.empty(slices, frame.rows, frame.columns)
     labels = torch.empty(slices, frame.rows, frame.columns, dtype=torch.uint8)
     for start in range(0, slices, _RESIZE_BATCH):
         part = slice(start, start + _RESIZE_BATCH)
-        windowed = apply_window(torch.from_numpy(np.ascontiguousarray(grey[part], dtype=np.float32)), window)
-        images[part] = resize_image(windowed[:, None], frame.rows, frame.columns)[:, 0]
+        images[part] = windowed_in_frame(grey[part], window, frame)
         labels[part] = resize_labels(torch.from_numpy(native_labels[part].copy()), frame.rows, frame.columns)
     return SliceStack(view, images, labels, native_labels)
+
+
+def as_stacks(
+    case: LabeledCase, structures: Sequence[Structure], plane: Plane
+) -> tuple[SliceView, NDArray[Any], NDArray[np.uint8]]:
+    """Return how the slices of a case are counted, its grey values and its class indices (S, h, w)."""
+    view = view_slices(case.image, plane)
+    return view, view.stack_from(case.image.voxels), class_indices(view.stack_from(case.labels.voxels), structures)
 
 
 def class_indices(labels: NDArray[np.uint8], structures: Sequence[Structure]) -> NDArray[np.uint8]:
@@ -97,58 +105,106 @@ class SliceCut:
     columns: slice
 
 
-class Pool(Protocol):
-    """What training draws from, by address: slices (`slice_pool`) or patches of volumes (`volume_pool`).
+class Pool(ABC):
+    """What training draws from, by address: slices (`slice_dataset`) or patches of volumes (`patch_dataset`).
+
+    Args:
+        stacks: The cases in the student's frame.
+        class_count: Classes with background.
+        size: Rows and columns, or slices, rows and columns, of everything that is drawn; smaller cases are padded.
 
     Attributes:
-        size: Rows and columns, or slices, rows and columns, of everything that is drawn.
+        size: The same.
         voxel_counts: Annotated voxels of each class (C,), background first.
         unlabeled: Addresses with unknown voxels.
         held_out: Annotated addresses that stage 1 does not draw, to score both teachers on.
         slice_size: Rows and columns of a whole slice in the student's frame; `SliceCut` counts in them.
         unlabeled_slices: Slices with unknown voxels, about which a generalized teacher can be asked.
+
+    Raises:
+        DataError: If no structure is annotated anywhere.
     """
 
-    size: tuple[int, ...]
-    voxel_counts: Tensor
     unlabeled: list[Any]
     held_out: list[Any]
-    slice_size: tuple[int, int]
     unlabeled_slices: list[SliceAddress]
+
+    def __init__(self, stacks: Sequence[SliceStack], class_count: int, size: tuple[int, ...]) -> None:
+        self.size = size
+        self.voxel_counts = sum((_count_classes(each.labels, class_count) for each in stacks), torch.zeros(class_count))
+        if not self.voxel_counts[1:].any():
+            drawn = "slices" if len(size) == 2 else "volumes"
+            message = f"No structure is annotated: the annotated {drawn} hold background only. Annotate a structure."
+            raise DataError(message)
+        self._sizes = [tuple(each.images.shape) for each in stacks]
+        missing = [_missing(shape, (1, *size)[-3:]) for shape in self._sizes]
+        pairs = list(zip(stacks, missing, strict=True))
+        self.images = [
+            functional.pad(each.images[None, None], behind, mode="replicate")[0, 0] for each, behind in pairs
+        ]
+        self.labels = [functional.pad(each.labels, behind, value=UNKNOWN_LABEL) for each, behind in pairs]
+        rows, columns = (max(each.shape[axis] for each in self.images) for axis in (1, 2))
+        self.slice_size = (rows, columns)
 
     @property
     def held_out_slices(self) -> list[SliceAddress]:
         """The image's own slices in what is held out."""
-
-    def draw_labeled(self, count: int, generator: torch.Generator) -> list[Any]:
-        """Draw addresses with annotated voxels; rare structures come as often as large ones."""
-
-    def draw_unlabeled(self, count: int, generator: torch.Generator) -> list[Any]:
-        """Draw addresses with unknown voxels."""
+        return self.held_out
 
     def release_held_out(self) -> None:
         """From now on what was held out is drawn like everything else that is annotated."""
+        self.held_out = []
 
+    @abstractmethod
+    def draw_labeled(self, count: int, generator: torch.Generator) -> list[Any]:
+        """Draw addresses with annotated voxels; rare structures come as often as large ones."""
+
+    @abstractmethod
+    def draw_unlabeled(self, count: int, generator: torch.Generator) -> list[Any]:
+        """Draw addresses with unknown voxels."""
+
+    @abstractmethod
     def inputs(self, addresses: Sequence[Any]) -> Tensor:
         """Return the student's inputs (B, N, ...)."""
 
+    @abstractmethod
     def targets(self, addresses: Sequence[Any]) -> Tensor:
         """Return label maps (B, ...), uint8, 255 where unknown."""
 
+    @abstractmethod
     def inside(self, addresses: Sequence[Any]) -> Tensor:
         """Return where there is an image and not padding (B, ...), bool."""
 
+    @abstractmethod
     def slices_of(self, addresses: Sequence[Any]) -> list[SliceCut]:
         """Return the image's own slices that lie in what was drawn, in the order of `as_slices`."""
 
     def as_slices(self, maps: Tensor) -> Tensor:
         """Return maps (B, C, ...) as those of their slices (S, C, H, W)."""
+        return maps
 
     def from_slices(self, labels: Tensor) -> Tensor:
         """Return labels (S, H, W) of slices as those (B, ...) of what was drawn."""
+        return labels
 
 
-def count_classes(labels: Tensor, class_count: int) -> Tensor:
+def slices_with_unknown(cases: Sequence[Tensor | NDArray[np.uint8]]) -> list[SliceAddress]:
+    """Return the slices of label stacks (S, H, W) in which anything is unknown."""
+    return [
+        SliceAddress(case, index)
+        for case, stack in enumerate(cases)
+        for index, labels in enumerate(stack)
+        if (labels == UNKNOWN_LABEL).any()
+    ]
+
+
+def _missing(shape: Sequence[int], wanted: Sequence[int]) -> list[int]:
+    """Return what `functional.pad` has to add behind each axis."""
+    behind = [max(0, least - size) for size, least in zip(shape, wanted, strict=True)]
+    return [part for each in reversed(behind) for part in (0, each)]
+
+
+def _count_classes(labels: Tensor, class_count: int) -> Tensor:
     """Return how many voxels of each class (C,) a label map of any shape holds; unknown ones do not count."""
     return torch.bincount(labels[labels != UNKNOWN_LABEL].long(), minlength=class_count).float()
 

@@ -1,4 +1,4 @@
-"""False islands: pieces that lie apart from a structure which is known to be in one piece."""
+"""Pieces of a structure: the largest one, and false islands apart from a structure known to be in one piece."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ _ONE_PIECE_SHARE = 0.9
 """Part of a structure's annotated area that the largest piece of each slice holds if it is in one piece."""
 
 
+def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the largest connected part of a mask (H, W) or (D, H, W)."""
+    parts, count = connected_components(mask)
+    if count <= 1:
+        return mask
+    return parts == np.bincount(parts.ravel())[1:].argmax() + 1
+
+
 def is_in_one_piece(masks: Iterable[NDArray[np.bool_]]) -> bool:
     """Say whether annotated slices (H, W) show a structure in one piece, as an organ, not scattered, as lesions."""
-    largest = total = 0
-    for mask in masks:
-        pieces, _ = connected_components(mask)
-        areas = np.bincount(pieces.ravel())[1:]
-        largest += int(areas.max(initial=0))
-        total += int(areas.sum())
+    areas = [(int(largest_component(mask).sum()), int(mask.sum())) for mask in masks]
+    largest, total = (sum(each) for each in zip((0, 0), *areas, strict=True))
     return total > 0 and largest >= _ONE_PIECE_SHARE * total
 
 

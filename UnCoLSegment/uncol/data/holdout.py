@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uncol.core.volume import UNKNOWN_LABEL
+from uncol.data.annotations import complete_slices
 from uncol.data.cases import SliceAddress, SliceStack
-from uncol.data.shape_interpolation import complete_slices
 
 _CASE_STEP = 8
 """One completely annotated case in eight is held out."""

@@ -5,18 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
-import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
-from uncol.core.errors import DataError
 from uncol.core.jobs import Structure
-from uncol.core.volume import UNKNOWN_LABEL, Plane, view_slices
-from uncol.data.cases import LabeledCase, SliceAddress, SliceCut, SliceStack, class_indices, count_classes, one_of
+from uncol.core.volume import UNKNOWN_LABEL, Plane
+from uncol.data.cases import (
+    LabeledCase,
+    Pool,
+    SliceAddress,
+    SliceCut,
+    SliceStack,
+    as_stacks,
+    one_of,
+    slices_with_unknown,
+)
 from uncol.data.holdout import held_out_cases
-from uncol.data.transforms import SliceFrame, apply_window, resize_depth, resize_image, resize_labels
+from uncol.data.transforms import SliceFrame, resize_depth, resize_labels, windowed_in_frame
 
 _PLACES_KEPT = 2000
 """Annotated voxels of a class in a volume round which patches are drawn."""
@@ -41,9 +49,7 @@ def stack_volume(
     Returns:
         Images and labels (D, H, W) in voxels of that size; `native_labels` in the image's own slices.
     """
-    view = view_slices(case.image, plane)
-    native_labels = class_indices(view.stack_from(case.labels.voxels), structures)
-    grey = torch.from_numpy(np.ascontiguousarray(view.stack_from(case.image.voxels), dtype=np.float32))
+    view, grey, native_labels = as_stacks(case, structures, plane)
     images = in_student_frame(grey, view.spacing_mm, voxel_mm, window)
     depth, rows, columns = images.shape
     nearest = torch.tensor([native_slice(index, depth, len(grey)) for index in range(depth)])
@@ -52,13 +58,16 @@ def stack_volume(
 
 
 def in_student_frame(
-    grey: Tensor, spacing_mm: tuple[float, float, float], voxel_mm: tuple[float, float], window: tuple[float, float]
+    grey: NDArray[Any],
+    spacing_mm: tuple[float, float, float],
+    voxel_mm: tuple[float, float],
+    window: tuple[float, float],
 ) -> Tensor:
     """Return a stack of grey values (S, h, w) as the 3D student sees it (D, H, W), in [0, 1]."""
     slices, rows, columns = grey.shape
     frame = SliceFrame.fitting(rows, columns, spacing_mm[1:], voxel_mm[1])
     depth = max(1, round(slices * spacing_mm[0] / voxel_mm[0]))
-    return resize_depth(resize_image(apply_window(grey, window)[:, None], frame.rows, frame.columns)[:, 0], depth)
+    return resize_depth(windowed_in_frame(grey, window, frame), depth)
 
 
 def native_slice(index: int, depth: int, native_depth: int) -> int:
@@ -74,43 +83,31 @@ class PatchAddress:
     corner: tuple[int, int, int]
 
 
-class VolumePool:
-    """Patches of all cases, drawn by what is known about them (`data.cases.Pool`).
+class VolumePool(Pool):
+    """Patches of all cases, drawn by what is known about them.
 
     Args:
         stacks: The cases in the student's frame; smaller ones are padded to a patch.
         class_count: Classes with background.
         patch: Slices, rows and columns of a patch.
-
-    Raises:
-        DataError: If no structure is annotated anywhere.
     """
 
     def __init__(self, stacks: Sequence[SliceStack], class_count: int, patch: tuple[int, int, int]) -> None:
-        self.size: tuple[int, ...] = patch
-        self._patch = patch
-        self._sizes = [tuple(each.images.shape) for each in stacks]
+        super().__init__(stacks, class_count, patch)
         self._native_depths = [len(each.native_labels) for each in stacks]
-        self.images = [_padded(each.images, patch) for each in stacks]
-        self.labels = [_padded_labels(each.labels, patch) for each in stacks]
-        rows, columns = (max(each.shape[axis] for each in self.images) for axis in (1, 2))
-        self.slice_size = (rows, columns)
-        self.voxel_counts = sum((count_classes(each.labels, class_count) for each in stacks), torch.zeros(class_count))
-        self._places = self._find_places(class_count)
+        self._places: list[dict[int, Tensor]] = [{} for _ in range(class_count)]
+        """For every class and case that shows it, some of its voxels (N, 3)."""
+        for case, labels in enumerate(self.labels):
+            for value, cases in enumerate(self._places):
+                found = (labels == value).nonzero()
+                if len(found):
+                    cases[case] = found[:: -(-len(found) // _PLACES_KEPT)].clone()
         first = (0, 0, 0)
         self.unlabeled = [
             PatchAddress(case, first) for case, each in enumerate(stacks) if (each.labels == UNKNOWN_LABEL).any()
         ]
-        self.unlabeled_slices = [
-            SliceAddress(case, index)
-            for case, each in enumerate(stacks)
-            for index, labels in enumerate(each.native_labels)
-            if (labels == UNKNOWN_LABEL).any()
-        ]
+        self.unlabeled_slices = slices_with_unknown([each.native_labels for each in stacks])
         self.held_out = [each for case in held_out_cases(stacks) for each in self._tiles(case)]
-        if not any(self._places[1:]):
-            message = "No structure is annotated: the annotated volumes hold background only. Annotate a structure."
-            raise DataError(message)
 
     def draw_labeled(self, count: int, generator: torch.Generator) -> list[PatchAddress]:
         """Draw patches round annotated voxels: a class first, so that rare structures come as often as large ones."""
@@ -122,12 +119,9 @@ class VolumePool:
             cases = one_of(present, generator)
             case = one_of(list(cases), generator)
             place = one_of(cases[case].tolist(), generator)
-            drawn.append(self._patch_round(case, place, generator))
+            around = [(at - size + 1, at) for at, size in zip(place, self.size, strict=True)]
+            drawn.append(self._patch_between(case, around, generator))
         return drawn
-
-    def release_held_out(self) -> None:
-        """From now on the held-out volumes are drawn like all other annotated ones."""
-        self.held_out = []
 
     @property
     def held_out_slices(self) -> list[SliceAddress]:
@@ -137,7 +131,8 @@ class VolumePool:
 
     def draw_unlabeled(self, count: int, generator: torch.Generator) -> list[PatchAddress]:
         """Draw patches anywhere in volumes with unknown voxels."""
-        return [self._patch_anywhere(one_of(self.unlabeled, generator).case, generator) for _ in range(count)]
+        cases = (one_of(self.unlabeled, generator).case for _ in range(count))  # each drawn before its corner
+        return [self._patch_between(case, [(0, size) for size in self.images[case].shape], generator) for case in cases]
 
     def inputs(self, addresses: Sequence[PatchAddress]) -> Tensor:
         """Return patches (B, 1, D, H, W)."""
@@ -149,7 +144,7 @@ class VolumePool:
 
     def inside(self, addresses: Sequence[PatchAddress]) -> Tensor:
         """Return where there is an image and not padding (B, D, H, W), bool."""
-        inside = torch.zeros(len(addresses), *self._patch, dtype=torch.bool)
+        inside = torch.zeros(len(addresses), *self.size, dtype=torch.bool)
         for each, address in zip(inside, addresses, strict=True):
             ends = (size - start for size, start in zip(self._sizes[address.case], address.corner, strict=True))
             each[tuple(slice(max(0, end)) for end in ends)] = True
@@ -162,7 +157,7 @@ class VolumePool:
 
     def slices_of(self, addresses: Sequence[PatchAddress]) -> list[SliceCut]:
         """Return for every slice of every patch the image's own slice that lies nearest."""
-        depth, rows, columns = self._patch
+        depth, rows, columns = self.size
         return [
             SliceCut(
                 each.case,
@@ -180,55 +175,22 @@ class VolumePool:
 
     def from_slices(self, labels: Tensor) -> Tensor:
         """Return labels (B * D, H, W) of slices as volumes (B, D, H, W)."""
-        return labels.unflatten(0, (-1, self._patch[0]))
+        return labels.unflatten(0, (-1, self.size[0]))
 
     def _cut(self, volume: Tensor, address: PatchAddress) -> Tensor:
-        return volume[
-            tuple(slice(start, start + size) for start, size in zip(address.corner, self._patch, strict=True))
-        ]
+        return volume[tuple(slice(start, start + size) for start, size in zip(address.corner, self.size, strict=True))]
 
     def _tiles(self, case: int) -> list[PatchAddress]:
         starts = [
             [*range(0, size - patch, patch), size - patch]
-            for size, patch in zip(self.images[case].shape, self._patch, strict=True)
+            for size, patch in zip(self.images[case].shape, self.size, strict=True)
         ]
         return [PatchAddress(case, corner) for corner in product(*starts)]
-
-    def _patch_round(self, case: int, place: Sequence[int], generator: torch.Generator) -> PatchAddress:
-        """Return a patch that holds a voxel, which lies anywhere in it."""
-        limits = [(at - size + 1, at) for at, size in zip(place, self._patch, strict=True)]
-        return self._patch_between(case, limits, generator)
-
-    def _patch_anywhere(self, case: int, generator: torch.Generator) -> PatchAddress:
-        return self._patch_between(case, [(0, size) for size in self.images[case].shape], generator)
 
     def _patch_between(self, case: int, limits: Sequence[tuple[int, int]], generator: torch.Generator) -> PatchAddress:
         """Return a patch whose corner lies between limits (both included), as far as the volume reaches."""
         corner = []
-        for (low, high), size, patch in zip(limits, self.images[case].shape, self._patch, strict=True):
+        for (low, high), size, patch in zip(limits, self.images[case].shape, self.size, strict=True):
             first, last = max(0, low), min(size - patch, high)
             corner.append(first + int(torch.randint(last - first + 1, (1,), generator=generator)))
         return PatchAddress(case, (corner[0], corner[1], corner[2]))
-
-    def _find_places(self, class_count: int) -> list[dict[int, Tensor]]:
-        """Return for every class and case that shows it some of its voxels (N, 3)."""
-        places: list[dict[int, Tensor]] = [{} for _ in range(class_count)]
-        for case, labels in enumerate(self.labels):
-            for value, cases in enumerate(places):
-                found = (labels == value).nonzero()
-                if len(found):
-                    cases[case] = found[:: -(-len(found) // _PLACES_KEPT)].clone()
-        return places
-
-
-def _padded(images: Tensor, patch: Sequence[int]) -> Tensor:
-    return functional.pad(images[None, None], _missing(images, patch), mode="replicate")[0, 0]
-
-
-def _padded_labels(labels: Tensor, patch: Sequence[int]) -> Tensor:
-    return functional.pad(labels, _missing(labels, patch), value=UNKNOWN_LABEL)
-
-
-def _missing(volume: Tensor, patch: Sequence[int]) -> list[int]:
-    behind = [max(0, wanted - size) for size, wanted in zip(volume.shape, patch, strict=True)]
-    return [0, behind[2], 0, behind[1], 0, behind[0]]

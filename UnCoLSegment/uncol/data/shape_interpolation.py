@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from uncol.core.jobs import Structure
-from uncol.core.volume import UNKNOWN_LABEL, SliceView, Volume
+from uncol.core.volume import SliceView, Volume
+from uncol.data.annotations import complete_slices
 
 Mask = NDArray[np.bool_]
 Distance = NDArray[np.float32]
@@ -46,11 +47,6 @@ def _distance_mm(mask: Mask, spacing_mm: tuple[float, float]) -> Distance:
     return np.hypot(*to_edge).astype(np.float32)
 
 
-def complete_slices(labels: NDArray[np.uint8]) -> list[int]:
-    """Return the slices of a stack (S, H, W) in which every voxel is annotated."""
-    return [index for index, each in enumerate(labels) if not (each == UNKNOWN_LABEL).any()]
-
-
 class ShapeInterpolation:
     """One structure's contour at every slice between its annotated ones.
 
@@ -72,16 +68,6 @@ class ShapeInterpolation:
     ) -> ShapeInterpolation:
         """Take the annotated slices' masks of the structure `value` from a label stack (S, H, W)."""
         return cls({index: labels[index] == value for index in annotated}, spacing_mm)
-
-    @property
-    def slices_with_structure(self) -> list[int]:
-        """The annotated slices that hold the structure."""
-        return [index for index in self._slices if self._distances[index] is not None]
-
-    @property
-    def annotated_slices(self) -> list[int]:
-        """The annotated slices, in order."""
-        return list(self._slices)
 
     def distance_mm(self, index: int) -> Distance | None:
         """Return the signed distance (H, W) at a slice, or None where the structure is not expected.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,22 +68,21 @@ class SliceFrame:
     columns: int
 
     @classmethod
-    def fitting(
-        cls, rows: int, columns: int, spacing_mm: tuple[float, float], pixel_mm: float, longest: int | None = None
-    ) -> SliceFrame:
+    def fitting(cls, rows: int, columns: int, spacing_mm: tuple[float, float], pixel_mm: float) -> SliceFrame:
         """Return the frame with the given pixel for a slice of `rows` x `columns` of `spacing_mm`."""
-        limit = longest or max(rows, columns) * 10_000
-        return cls(
-            pixel_mm,
-            min(limit, max(1, round(rows * spacing_mm[0] / pixel_mm))),
-            min(limit, max(1, round(columns * spacing_mm[1] / pixel_mm))),
-        )
+        height, width = rows * spacing_mm[0] / pixel_mm, columns * spacing_mm[1] / pixel_mm
+        return cls(pixel_mm, max(1, round(height)), max(1, round(width)))
 
 
 def frame_with_longest_side(rows: int, columns: int, spacing_mm: tuple[float, float], side: int) -> SliceFrame:
     """Return the frame in which the longest side of a slice has `side` pixels."""
-    pixel_mm = max(rows * spacing_mm[0], columns * spacing_mm[1]) / side
-    return SliceFrame.fitting(rows, columns, spacing_mm, pixel_mm, side)
+    return SliceFrame.fitting(rows, columns, spacing_mm, max(rows * spacing_mm[0], columns * spacing_mm[1]) / side)
+
+
+def windowed_in_frame(grey: NDArray[Any], window: tuple[float, float], frame: SliceFrame) -> Tensor:
+    """Return slices of grey values (S, H, W) as a network sees them (S, h, w), float32 in [0, 1]."""
+    windowed = apply_window(torch.from_numpy(np.ascontiguousarray(grey, dtype=np.float32)), window)
+    return resize_image(windowed[:, None], frame.rows, frame.columns)[:, 0]
 
 
 def resize_image(image: Tensor, rows: int, columns: int) -> Tensor:

@@ -11,9 +11,8 @@ import numpy as np
 from uncol.core.errors import ConfigError, DataError
 from uncol.core.jobs import AnnotatedSlices, Box, Device, Structure
 from uncol.core.volume import UNKNOWN_LABEL, SliceView, Volume
-from uncol.data.annotations import keep_annotated
+from uncol.data.annotations import complete_slices, keep_annotated
 from uncol.data.io import read_image, read_labels
-from uncol.data.shape_interpolation import complete_slices
 from uncol.demo.phantom import make_phantom
 
 _FEWEST = 2

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from uncol.core.error_detection import BAND_MM, Floats, Mask, error_detection_auroc, label_boundary, within_distance
 from uncol.core.errors import DataError, GeometryError
-from uncol.core.jobs import AnnotatedSlices, Structure
+from uncol.core.jobs import AnnotatedSlices, Structure, voxels_in
 from uncol.core.volume import ARRAY_AXIS, UNKNOWN_LABEL, Axis, Volume
 from uncol.evaluation.metrics import MaskScores, expected_calibration_error, least_confidence, score_masks
 
@@ -140,31 +140,41 @@ def evaluate(
 
     Raises:
         GeometryError: If the grids differ.
-        DataError: If a slice does not exist, nothing is left to score, or the voxels are no labels or no uncertainty.
+        DataError: If a slice does not exist, nothing is left to score, or the voxels are no uncertainty.
         ValueError: If `class_count` is below 2.
     """
     _require_one_grid("prediction", prediction, reference)
-    predicted, referenced = _labels_of("prediction", prediction), _labels_of("reference", reference)
+    predicted, referenced = prediction.voxels, reference.voxels
     known = referenced != UNKNOWN_LABEL
     region = _Region(known, _scored_voxels(known, excluded, only), reference.spacing_mm[::-1])
     structures = structures or _structures_in(predicted[region.scored], referenced[region.scored])
-    doubt = None if uncertainty is None else _doubt_of(uncertainty, reference, region)
-    axis = _slice_axis(excluded, only)
+    scores: UncertaintyScores | None = None
+    if uncertainty is not None:
+        _require_one_grid("uncertainty map", uncertainty, reference)
+        count = len(structures) + 1 if class_count is None else class_count
+        pair = (_only_structures(predicted, structures), _only_structures(referenced, structures))
+        scores = _score_uncertainty(_doubt_of(uncertainty, region), *pair, region, count)
+    axes: list[Axis] = [each.axis for each in (*only, *excluded)]
+    axis = axes[0] if axes else "K"
     return Evaluation(
-        structures=tuple(_score_structure(each, predicted, referenced, region) for each in structures),
+        structures=tuple(
+            StructureScores(
+                each,
+                score_masks(
+                    predicted == each.value,
+                    referenced == each.value,
+                    region.spacing_kji_mm,
+                    known=known,
+                    scored=region.scored,
+                ),
+            )
+            for each in structures
+        ),
         slice_axis=axis,
         scored_slices=int(np.count_nonzero(region.scored.any(axis=_other_axes(axis)))),
         slice_count=reference.shape_kji[ARRAY_AXIS[axis]],
         scored_voxels=int(np.count_nonzero(region.scored)),
-        uncertainty=None
-        if doubt is None
-        else _score_uncertainty(
-            doubt,
-            _only_structures(predicted, structures),
-            _only_structures(referenced, structures),
-            region,
-            len(structures) + 1 if class_count is None else class_count,
-        ),
+        uncertainty=scores,
     )
 
 
@@ -200,19 +210,6 @@ class _Region:
     spacing_kji_mm: tuple[float, ...]
 
 
-def _score_structure(
-    structure: Structure, predicted: NDArray[Any], referenced: NDArray[Any], region: _Region
-) -> StructureScores:
-    scores = score_masks(
-        predicted == structure.value,
-        referenced == structure.value,
-        region.spacing_kji_mm,
-        known=region.known,
-        scored=region.scored,
-    )
-    return StructureScores(structure, scores)
-
-
 def _score_uncertainty(
     doubt: Floats, predicted: NDArray[Any], referenced: NDArray[Any], region: _Region, class_count: int
 ) -> UncertaintyScores:
@@ -237,32 +234,11 @@ def _only_structures(labels: NDArray[Any], structures: Sequence[Structure]) -> N
 
 def _require_one_grid(name: str, volume: Volume, reference: Volume) -> None:
     if not volume.shares_grid_with(reference):
-        message = (
-            f"The {name} has {_grid_text(volume)}, but the reference has {_grid_text(reference)}, or they "
-            f"lie elsewhere in the patient. Resample the {name} to the grid of the reference."
-        )
+        message = f"The {name} does not lie on the grid of the reference. Resample it to that grid."
         raise GeometryError(message)
 
 
-def _grid_text(volume: Volume) -> str:
-    size = " x ".join(str(count) for count in reversed(volume.shape_kji))
-    spacing = ", ".join(f"{length:.2f}" for length in volume.spacing_mm)
-    return f"{size} voxels of ({spacing}) mm"
-
-
-def _labels_of(name: str, volume: Volume) -> NDArray[Any]:
-    if volume.voxels.dtype.kind in "biu":
-        return volume.voxels
-    with np.errstate(invalid="ignore"):
-        labels = volume.voxels.astype(np.int32)
-    if not np.array_equal(labels, volume.voxels):
-        message = f"The {name} holds values that are no whole numbers, so it is not a label map. Choose another file."
-        raise DataError(message)
-    return labels
-
-
-def _doubt_of(uncertainty: Volume, reference: Volume, region: _Region) -> Floats:
-    _require_one_grid("uncertainty map", uncertainty, reference)
+def _doubt_of(uncertainty: Volume, region: _Region) -> Floats:
     doubt = uncertainty.voxels[region.scored].astype(np.float32, copy=False)
     lowest, highest = float(doubt.min()), float(doubt.max())
     if not (lowest >= -_UNCERTAINTY_ROUNDING and highest <= 1 + _UNCERTAINTY_ROUNDING):
@@ -275,9 +251,9 @@ def _doubt_of(uncertainty: Volume, reference: Volume, region: _Region) -> Floats
 
 
 def _scored_voxels(known: Mask, excluded: Sequence[AnnotatedSlices], only: Sequence[AnnotatedSlices]) -> Mask:
-    scored = known & ~_voxels_of(excluded, known.shape)
+    scored = known & ~voxels_in(excluded, known.shape, "the image")
     if only:
-        scored &= _voxels_of(only, known.shape)
+        scored &= voxels_in(only, known.shape, "the image")
     if not scored.any():
         message = (
             "Nothing is left to score: every voxel is excluded, outside the chosen slices or unknown (255) in the "
@@ -285,21 +261,6 @@ def _scored_voxels(known: Mask, excluded: Sequence[AnnotatedSlices], only: Seque
         )
         raise DataError(message)
     return scored
-
-
-def _voxels_of(selection: Sequence[AnnotatedSlices], shape_kji: tuple[int, ...]) -> Mask:
-    chosen = np.zeros(shape_kji, dtype=np.bool_)
-    for slices in selection:
-        count = shape_kji[ARRAY_AXIS[slices.axis]]
-        missing = [index for index in slices.indices if not 0 <= index < count]
-        if missing:
-            message = (
-                f"Slice {slices.axis}:{missing[0]} does not exist: the image has slices {slices.axis}:0 to "
-                f"{slices.axis}:{count - 1}. Correct the slice numbers."
-            )
-            raise DataError(message)
-        np.moveaxis(chosen, ARRAY_AXIS[slices.axis], 0)[list(slices.indices)] = True
-    return chosen
 
 
 def _structures_in(predicted: NDArray[Any], referenced: NDArray[Any]) -> list[Structure]:
@@ -311,11 +272,6 @@ def _structures_in(predicted: NDArray[Any], referenced: NDArray[Any]) -> list[St
         )
         raise DataError(message)
     return [Structure(value, f"label-{value}") for value in values]
-
-
-def _slice_axis(excluded: Sequence[AnnotatedSlices], only: Sequence[AnnotatedSlices]) -> Axis:
-    axes: list[Axis] = [slices.axis for slices in (*only, *excluded)]
-    return axes[0] if axes else "K"
 
 
 def _other_axes(axis: Axis) -> tuple[int, ...]:

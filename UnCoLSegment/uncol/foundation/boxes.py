@@ -10,6 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 PixelBox = NDArray[np.float32]
+LEAST_MASK_PIXELS = 8
+"""A mask smaller than this prompts nothing (method, section 10)."""
+
+
+def can_prompt(mask: NDArray[np.bool_]) -> bool:
+    """Say whether a mask in the image's own pixels is large enough to prompt with."""
+    return int(mask.sum()) >= LEAST_MASK_PIXELS
 
 
 def box_of_mask(mask: NDArray[np.bool_]) -> PixelBox:
@@ -46,3 +53,8 @@ def mask_of_box(box: PixelBox, rows: int, columns: int) -> NDArray[np.bool_]:
     """Return the pixels (H, W) whose centers lie inside a box."""
     row, column = np.arange(rows) + 0.5, np.arange(columns) + 0.5
     return ((row >= box[0]) & (row < box[2]))[:, None] & ((column >= box[1]) & (column < box[3]))[None, :]
+
+
+def keep_inside(box: PixelBox, probability: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a probability (H, W) with 0 outside a box."""
+    return np.where(mask_of_box(box, *probability.shape), probability, 0).astype(np.float32)

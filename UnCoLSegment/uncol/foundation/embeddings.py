@@ -1,8 +1,7 @@
-"""Encode each slice once: embeddings in memory and on disk, found by the content of the slice."""
+"""Encode each slice once: embeddings are kept in memory and on disk, under a hash of what was encoded."""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import tempfile
@@ -10,15 +9,9 @@ from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-
-from uncol.data.transforms import SliceFrame, apply_window, resize_image
-from uncol.foundation.promptable import Decoded, GeneralizedTeacher
 
 _log = logging.getLogger(__name__)
 
@@ -102,61 +95,6 @@ class EmbeddingCache:
         if self._folder is not None:
             with suppress(OSError):
                 os.utime(self._folder / f"{key}.safetensors")
-
-
-class PromptableStack:
-    """A stack of slices that a generalized teacher answers boxes in, each slice encoded at most once.
-
-    Args:
-        stack: Grey values (S, H, W) in display orientation.
-        spacing_mm: Distance between rows and between columns.
-        window: Lowest and highest grey value.
-        teacher: The foundation model.
-        cache: Where embeddings are kept.
-    """
-
-    def __init__(
-        self,
-        stack: NDArray[np.generic],
-        spacing_mm: tuple[float, float],
-        window: tuple[float, float],
-        teacher: GeneralizedTeacher,
-        cache: EmbeddingCache,
-    ) -> None:
-        self._stack = stack
-        self._window = window
-        self._teacher = teacher
-        self._cache = cache
-        _, self.rows, self.columns = stack.shape
-        self.frame: SliceFrame = teacher.frame_of(self.rows, self.columns, spacing_mm)
-
-    def __len__(self) -> int:
-        return len(self._stack)
-
-    @property
-    def scale(self) -> float:
-        """Pixels of the teacher's frame for one in a frame of 256 pixels, at least 1: SAM's frame has 1024."""
-        return max(1.0, max(self.frame.rows, self.frame.columns) / 256)
-
-    def embedding(self, index: int) -> Tensor:
-        """Return the embedding of a slice, from the cache if it was ever encoded."""
-        image = self.image(index)
-        key = hashlib.sha256(image.numpy().tobytes() + repr((tuple(image.shape), self._teacher.identity)).encode())
-        found = self._cache.find(key.hexdigest())
-        if found is None:
-            found = self._teacher.encode(image)
-            self._cache.keep(key.hexdigest(), found)
-        return found
-
-    def decode(self, index: int, boxes: NDArray[np.float32]) -> Decoded:
-        """Answer boxes (N, 4) = (row0, column0, row1, column1) in pixels of the teacher's frame."""
-        return self._teacher.decode(self.embedding(index), torch.from_numpy(boxes), self.frame)
-
-    def image(self, index: int) -> Tensor:
-        """Return the windowed slice (h, w) in [0, 1] in the teacher's frame."""
-        grey = torch.from_numpy(np.ascontiguousarray(self._stack[index], dtype=np.float32))
-        windowed = apply_window(grey, self._window)
-        return resize_image(windowed[None, None], self.frame.rows, self.frame.columns)[0, 0].contiguous()
 
 
 def _private_folder(folder: Path) -> Path | None:

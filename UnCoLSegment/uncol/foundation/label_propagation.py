@@ -1,20 +1,18 @@
 """What a few annotated slices and the frozen teacher say about all other slices, before anything is learned.
 
-Four sources vote on every structure in every slice:
-
-* the frozen teacher, asked with the box of the contour that is interpolated there;
-* the frozen teacher, carried there from the annotated slice before it, and from the one behind it;
-* the interpolated contour itself, which knows nothing of the image.
-
-Each counts as it deserves: annotated slices are voted on as if nobody had annotated them, and the Dice there says what
-a source is worth at the distance of one gap; next to an annotated slice it is worth what it is worth with the true box.
+Four sources propose every structure in every slice (`Source`). Their proposals, the *candidates*, are fused; each
+counts as far as it is reliable: annotated slices are predicted as if nobody had annotated them, and the Dice there
+says how reliable a source is at the distance of one gap; next to an annotated slice it is as reliable as a prompt with
+the true box.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
 
 import numpy as np
 import torch
@@ -22,29 +20,44 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uncol.core.progress import Phase
-from uncol.data.shape_interpolation import ShapeInterpolation, complete_slices
-from uncol.data.transforms import resize_image
+from uncol.data.annotations import complete_slices
+from uncol.data.shape_interpolation import ShapeInterpolation
 from uncol.evaluation.metrics import dice
-from uncol.foundation.boxes import PixelBox, box_of_mask, grow_box, mask_of_box
-from uncol.foundation.embeddings import PromptableStack
-from uncol.foundation.propagation import INSIDE, box_in_frame, carry, known, margin_of, whole_frame
+from uncol.foundation.boxes import box_of_mask, can_prompt, grow_box, keep_inside
+from uncol.foundation.propagation import INSIDE, annotated_mask, margin_of, propagate
+from uncol.foundation.slice_predictor import SlicePredictor
 
-CONTOUR, FORWARD, BACKWARD, SHAPE = range(4)
-"""The sources, in the order of every array here."""
-LEAST_MASK_PIXELS = 8
-"""A mask smaller than this prompts nothing (method, section 10)."""
 _SHARPNESS = 4
 """A source weighs its Dice to this power."""
 _LEAST_DICE = 0.01
 _WHOLE_STEP = 4
-"""Of a case that is annotated as a whole, every n-th slice is voted on to score the sources."""
+"""Of a case that is annotated as a whole, every n-th slice is predicted to score the sources."""
 _EDGE_SOFTNESS = 0.5
 """Width of the interpolated contour's edge, in pixels of the image."""
 
+Scores = dict[tuple[int, int], list[float]]
+"""Dice of single slices by (structure, source)."""
+
+
+class Source(IntEnum):
+    """Where a candidate comes from; the order of every array here."""
+
+    PROMPTED = 0
+    """The frozen teacher, prompted with the box of the contour that is interpolated there."""
+    FORWARD = 1
+    """The frozen teacher, propagated from the annotated slice before it."""
+    BACKWARD = 2
+    """The same from the one behind it."""
+    INTERPOLATED = 3
+    """The interpolated contour itself, which knows nothing of the image."""
+
+
+_FROM_TEACHER = (Source.PROMPTED, Source.FORWARD, Source.BACKWARD)
+
 
 @dataclass(frozen=True)
-class SourceDice:
-    """What the sources are worth.
+class SourceReliability:
+    """How reliable the sources are.
 
     Attributes:
         near: Dice (N, 4) of each structure and source next to an annotated slice.
@@ -54,37 +67,61 @@ class SourceDice:
     near: NDArray[np.float32]
     far: NDArray[np.float32]
 
-    @classmethod
-    def of_scores(
-        cls, near: Sequence[Sequence[Sequence[float]]], far: Sequence[Sequence[Sequence[float]]]
-    ) -> SourceDice:
-        """Average the Dice of single slices, given for each structure and source.
-
-        A source that could not be tried on a structure is worth there what it is worth on the others.
-        """
-        near_dice, far_dice = _means(near, otherwise=1.0), _means(far)
-        return cls(near_dice, np.where(np.isnan(far_dice), near_dice, np.minimum(far_dice, near_dice)))
-
     def at(self, structure: int, source: int, gaps: float) -> float:
-        """Return what a source deserves so many gaps away from the annotated slice it comes from; it falls linearly."""
+        """Return a source's reliability so many gaps away from the annotated slice it comes from; it falls linearly."""
         near, far = float(self.near[structure, source]), float(self.far[structure, source])
         return max(_LEAST_DICE, near + (far - near) * min(1.0, gaps))
 
 
 @dataclass(frozen=True)
-class Patch:
-    """One answer of the teacher where it is not zero: uint8, 0 ... 255, from `row`, `column` of its frame on."""
+class ValidationScores:
+    """Dice of each source on annotated slices, predicted as if nobody had annotated them.
+
+    Attributes:
+        is_whole: Whether the case is annotated as a whole: a gap there is one slice, and says little about wider ones.
+        near: Beside an annotated slice.
+        far: One gap away.
+    """
+
+    is_whole: bool = False
+    near: Scores = field(default_factory=lambda: defaultdict(list))
+    far: Scores = field(default_factory=lambda: defaultdict(list))
+
+    @classmethod
+    def pooled(cls, cases: Sequence[ValidationScores]) -> ValidationScores:
+        """Join the scores of cases; whole cases count only for structures that were tried in no other case."""
+        tried = {key[0] for each in cases if not each.is_whole for key in (*each.near, *each.far)}
+        joined = cls()
+        for case in cases:
+            for own, found in ((joined.near, case.near), (joined.far, case.far)):
+                for key, scores in found.items():
+                    if not case.is_whole or key[0] not in tried:
+                        own[key] += scores
+        return joined
+
+    def reliability(self, structure_count: int) -> SourceReliability:
+        """Average over slices.
+
+        A source that could not be tried on a structure is as reliable there as it is on the others.
+        """
+        near, far = _means(self.near, structure_count, otherwise=1.0), _means(self.far, structure_count)
+        return SourceReliability(near, np.where(np.isnan(far), near, np.minimum(far, near)))
+
+
+@dataclass(frozen=True)
+class CroppedMask:
+    """One candidate where it is not zero: uint8, 0 ... 255, from `row`, `column` of its frame on."""
 
     row: int
     column: int
     values: NDArray[np.uint8]
 
 
-class CaseVotes:
-    """The votes on one case.
+class PropagatedLabels:
+    """The candidates for every slice of one case.
 
     Args:
-        prompted: The slices as the frozen teacher sees them.
+        predictor: The slices as the frozen teacher sees them.
         labels: Class indices (S, H, W) in the image's own pixels, 255 unknown.
         spacing_mm: Distance between slices, rows and columns.
         structure_count: Structures, N.
@@ -93,15 +130,15 @@ class CaseVotes:
 
     def __init__(
         self,
-        prompted: PromptableStack,
+        predictor: SlicePredictor,
         labels: NDArray[np.uint8],
         spacing_mm: tuple[float, float, float],
         structure_count: int,
         margin_pixels: float,
     ) -> None:
-        self.prompted, self._labels = prompted, labels
+        self.predictor, self._labels, self._margin = predictor, labels, margin_pixels
         self._structures = range(structure_count)
-        self._margin, self._step_margin = margin_pixels * prompted.scale, margin_of(prompted, spacing_mm[0])
+        self._step_margin = margin_of(predictor, spacing_mm[0])
         self._softness_mm = _EDGE_SOFTNESS * min(spacing_mm[1:])
         self.annotated = complete_slices(labels)
         self.gap = float(np.median(np.diff(self.annotated))) if len(self.annotated) > 1 else float(len(labels))
@@ -109,124 +146,108 @@ class CaseVotes:
             ShapeInterpolation.of_structure(labels, self.annotated, value + 1, spacing_mm[1:])
             for value in self._structures
         ]
-        self.patches: dict[tuple[int, int, int], Patch] = {}
-        """Answers by (slice, structure, source)."""
-        self.decided = np.zeros((len(labels), structure_count, 4), dtype=np.bool_)
-        """Where a source has a vote; without a patch it says that the structure is not there."""
+        self.candidates: dict[tuple[int, int, int], CroppedMask] = {}
+        """What the teacher found, by (slice, structure, source)."""
+        self.has_candidate = np.zeros((len(labels), structure_count, len(Source)), dtype=np.bool_)
+        """Where a source has a say; without a mask it says that the structure is not there."""
 
     @property
     def is_whole(self) -> bool:
         """Whether every slice is annotated."""
         return len(self.annotated) == len(self._labels)
 
-    def carry_and_score(self, phase: Phase) -> tuple[list[list[list[float]]], list[list[list[float]]]]:
-        """Carry annotated structures on, and vote on annotated slices as if nobody had annotated them.
+    def propagate_and_validate(self, phase: Phase) -> ValidationScores:
+        """Propagate annotated structures, and predict annotated slices as if nobody had annotated them.
 
         What a box is worth is tried out first: it decides how much every later answer counts.
-
-        Returns:
-            Dice near and far (N, 4, slices).
         """
-        near: list[list[list[float]]] = [[[], [], [], []] for _ in self._structures]
-        far: list[list[list[float]]] = [[[], [], [], []] for _ in self._structures]
+        scores = ValidationScores(self.is_whole)
         for index in self.annotated[:: _WHOLE_STEP if self.is_whole else 1]:
             if phase.time_is_up:
                 break
-            self._score_asked(index, near, far, phase)
-        self._carry_from_annotated(phase)
+            self._validate_prompts(index, scores, phase)
+        self._propagate_all(phase)
         for structure in self._structures:
-            near[structure][FORWARD] = near[structure][BACKWARD] = near[structure][CONTOUR]
             for index in self.annotated:
-                self._score_unasked(index, structure, far)
-        return near, far
+                self._validate_propagation(index, structure, scores)
+        return scores
 
-    def ask_with_mask(self, index: int, structure: int, mask: NDArray[np.bool_]) -> None:
-        """Ask about one structure with the box of a mask in the image's own pixels (H, W)."""
-        self._keep(index, structure, CONTOUR, self._ask(index, [box_in_frame(self.prompted, mask, self._margin)])[0])
+    def prompt_with_mask(self, index: int, structure: int, mask: NDArray[np.bool_]) -> None:
+        """Prompt for one structure with the box of a mask in the image's own pixels (H, W)."""
+        self._keep(index, structure, Source.PROMPTED, self._prompt(index, [mask])[0])
 
     def score_mask(self, index: int, structure: int, mask: NDArray[np.bool_]) -> float:
-        """Return the Dice of the answer to a mask's box with the annotated structure, in an annotated slice."""
-        answer = self._ask(index, [box_in_frame(self.prompted, mask, self._margin)])[0]
-        return dice(answer > INSIDE, self._truth(index, structure))
+        """Return the Dice of what a mask's box prompts with the annotated structure, in an annotated slice."""
+        return dice(self._prompt(index, [mask])[0] > INSIDE, self._truth(index, structure))
 
     def contour(self, index: int, structure: int) -> NDArray[np.bool_] | None:
         """Return the interpolated contour (H, W) where it is large enough to prompt with."""
         mask = self.shapes[structure].mask(index)
-        return mask if mask is not None and mask.sum() >= LEAST_MASK_PIXELS else None
+        return mask if mask is not None and can_prompt(mask) else None
 
-    def votes_on(self, index: int, dice_of: SourceDice) -> tuple[Tensor, Tensor]:
-        """Return every structure's probability and how much of its certainty it deserves.
+    def fuse(self, index: int, reliability: SourceReliability) -> tuple[Tensor, Tensor]:
+        """Fuse the candidates of a slice, weighted by reliability.
 
         Returns:
-            Probabilities (N, h, w), float32 in the teacher's frame, and the Dice (N,) they deserve, 0 without a vote.
+            Every structure's probability (N, h, w), float32 in the teacher's frame, and the reliability (N,) of its
+            candidates, 0 without any.
         """
-        frame = self.prompted.frame
-        probabilities = torch.zeros(len(self._structures), frame.rows, frame.columns)
-        deserved = torch.zeros(len(self._structures))
+        fused = torch.zeros(len(self._structures), self.predictor.frame.rows, self.predictor.frame.columns)
+        mean_reliability = torch.zeros(len(self._structures))
         for structure in self._structures:
             total = total_dice = 0.0
-            for source, vote in self._votes_of(index, structure):
-                worth = dice_of.at(structure, source, self.gaps_to(index, source))
-                weight = worth**_SHARPNESS
-                probabilities[structure] += weight * torch.from_numpy(vote)
-                total, total_dice = total + weight, total_dice + weight * worth
+            for source, candidate in self._candidates_of(index, structure):
+                own = reliability.at(structure, source, self.gaps_to(index, source))
+                weight = own**_SHARPNESS
+                fused[structure] += weight * torch.from_numpy(candidate)
+                total, total_dice = total + weight, total_dice + weight * own
             if total:
-                probabilities[structure] /= total
-                deserved[structure] = total_dice / total
-        return probabilities, deserved
+                fused[structure] /= total
+                mean_reliability[structure] = total_dice / total
+        return fused, mean_reliability
 
     def gaps_to(self, index: int, source: int | None = None) -> float:
         """Return the distance from a slice to the annotated one that a source, or the nearest, comes from, in gaps."""
         before = index - max((each for each in self.annotated if each <= index), default=-np.inf)
         behind = min((each for each in self.annotated if each >= index), default=np.inf) - index
-        distance = before if source == FORWARD else behind if source == BACKWARD else min(before, behind)
+        distance = before if source == Source.FORWARD else behind if source == Source.BACKWARD else min(before, behind)
         return float(min(distance / self.gap, 1.0))
 
-    def shows(self, index: int, structure: int) -> bool:
-        """Say whether an annotated slice holds enough of a structure to prompt with."""
-        return int((self._labels[index] == structure + 1).sum()) >= LEAST_MASK_PIXELS
-
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """Return all answers as arrays: where each one lies, and their values one after the other."""
-        places = [(*key, each.row, each.column, *each.values.shape) for key, each in self.patches.items()]
-        values = [each.values.ravel() for each in self.patches.values()]
+        """Return all candidates as arrays: where each one lies, and their values one after the other."""
+        places = [(*key, each.row, each.column, *each.values.shape) for key, each in self.candidates.items()]
+        values = [each.values.ravel() for each in self.candidates.values()]
         return {
-            "decided": self.decided,
+            "decided": self.has_candidate,
             "places": np.array(places, dtype=np.int32).reshape(-1, 7),
             "values": np.concatenate(values) if values else np.zeros(0, dtype=np.uint8),
         }
 
-    def load_state(self, arrays: dict[str, NDArray[np.generic]]) -> None:
+    def load_state(self, arrays: Mapping[str, NDArray[np.generic]]) -> None:
         """Take over what `state` returned."""
-        self.decided = arrays["decided"].astype(np.bool_)
+        self.has_candidate = arrays["decided"].astype(np.bool_)
         values, start = arrays["values"].astype(np.uint8), 0
-        self.patches = {}
+        self.candidates = {}
         for index, structure, source, row, column, rows, columns in arrays["places"].tolist():
             stop = start + rows * columns
-            self.patches[index, structure, source] = Patch(row, column, values[start:stop].reshape(rows, columns))
+            mask = CroppedMask(row, column, values[start:stop].reshape(rows, columns))
+            self.candidates[index, structure, source] = mask
             start = stop
 
-    def _ways_from(self, start: int) -> Iterator[tuple[int, range]]:
-        place = bisect_left(self.annotated, start)
-        last = self.annotated[place + 1] if place + 1 < len(self.annotated) else len(self._labels) - 1
-        first = self.annotated[place - 1] if place else 0
-        yield FORWARD, range(start + 1, last + 1)
-        yield BACKWARD, range(start - 1, first - 1, -1)
+    def _propagate_all(self, phase: Phase) -> None:
+        """Propagate every annotated structure both ways, up to and including the next annotated slice.
 
-    def _carry_from_annotated(self, phase: Phase) -> None:
-        """Carry every annotated structure both ways, up to and including the next annotated slice.
-
-        The nearest slices come first, for all structures alike: where time is short, the far ones go without a vote.
-        In a case that is annotated as a whole there is nowhere to carry it.
+        The nearest slices come first, for all structures alike: where time is short, the far ones go without.
+        In a case that is annotated as a whole there is nowhere to go.
         """
         if self.is_whole:
             return
         chains = [
-            self._carry(start, structure, source, indices, phase)
+            self._propagate(start, structure, source, indices, phase)
             for start in self.annotated
             for structure in self._structures
-            if self.shows(start, structure)
-            for source, indices in self._ways_from(start)
+            if can_prompt(self._annotation(start, structure))
+            for source, indices in self._directions_from(start)
         ]
         while chains:
             for chain in chains.copy():
@@ -235,101 +256,111 @@ class CaseVotes:
                 if next(chain, None) is None:
                     chains.remove(chain)
 
-    def _carry(self, start: int, structure: int, source: int, indices: range, phase: Phase) -> Iterator[int]:
-        """Carry one structure one way, and yield slice after slice."""
-        begin = known(self.prompted, start, self._labels[start] == structure + 1)
+    def _directions_from(self, start: int) -> Iterator[tuple[Source, range]]:
+        place = bisect_left(self.annotated, start)
+        last = self.annotated[place + 1] if place + 1 < len(self.annotated) else len(self._labels) - 1
+        first = self.annotated[place - 1] if place else 0
+        yield Source.FORWARD, range(start + 1, last + 1)
+        yield Source.BACKWARD, range(start - 1, first - 1, -1)
+
+    def _propagate(self, start: int, structure: int, source: Source, indices: range, phase: Phase) -> Iterator[int]:
+        """Propagate one structure one way, and yield slice after slice."""
+        begin = annotated_mask(self.predictor, start, self._annotation(start, structure))
         if begin is None:
             return
-        limits = whole_frame(self.prompted)
-        for index, answer in carry(self.prompted, begin, indices, limits, self._step_margin, phase):
-            self._keep(index, structure, source, answer.probability)
+        limits = self.predictor.limits
+        for index, found in propagate(self.predictor, begin, indices, limits, self._step_margin, phase):
+            self._keep(index, structure, source, found.probability)
             yield index
-        self.decided[list(indices), structure, source] = True
+        self.has_candidate[list(indices), structure, source] = True
 
-    def _keep(self, index: int, structure: int, source: int, probability: NDArray[np.float32]) -> None:
-        self.decided[index, structure, source] = True
+    def _keep(self, index: int, structure: int, source: Source, probability: NDArray[np.float32]) -> None:
+        self.has_candidate[index, structure, source] = True
         values = np.round(probability * 255).astype(np.uint8)
         if values.any():
             row, column, last_row, last_column = box_of_mask(values > 0).astype(int).tolist()
-            self.patches[index, structure, source] = Patch(row, column, values[row:last_row, column:last_column].copy())
+            mask = CroppedMask(row, column, values[row:last_row, column:last_column].copy())
+            self.candidates[index, structure, source] = mask
         else:
-            self.patches.pop((index, structure, source), None)
+            self.candidates.pop((index, structure, source), None)
 
-    def _ask(self, index: int, boxes: list[PixelBox]) -> list[NDArray[np.float32]]:
-        """Return an answer (h, w) for each box; an answer reaches beyond its box by the margin at most."""
-        frame, answers = self.prompted.frame, self.prompted.decode(index, np.stack(boxes)).probabilities.numpy()
-        near = (grow_box(box, self._margin, whole_frame(self.prompted)) for box in boxes)
-        return [
-            np.where(mask_of_box(box, frame.rows, frame.columns), answer, 0).astype(np.float32)
-            for box, answer in zip(near, answers, strict=True)
-        ]
+    def _prompt(self, index: int, masks: Sequence[NDArray[np.bool_]]) -> list[NDArray[np.float32]]:
+        """Return what the box of each mask prompts (h, w); it reaches beyond the box by the margin at most."""
+        boxes = [self.predictor.box_round(each, self._margin) for each in masks]
+        found = self.predictor.predict(index, np.stack(boxes)).probabilities.numpy()
+        margin, limits = self.predictor.pixels(self._margin), self.predictor.limits
+        return [keep_inside(grow_box(box, margin, limits), each) for box, each in zip(boxes, found, strict=True)]
 
-    def _score_asked(
-        self, index: int, near: list[list[list[float]]], far: list[list[list[float]]], phase: Phase
-    ) -> None:
-        """Ask about an annotated slice with the boxes of its own contours and of those interpolated without it."""
-        asked: list[tuple[list[float], int, PixelBox]] = []
-        for structure in (each for each in self._structures if self.shows(index, each)):
-            own = self._labels[index] == structure + 1
-            asked.append((near[structure][CONTOUR], structure, box_in_frame(self.prompted, own, self._margin)))
+    def _validate_prompts(self, index: int, scores: ValidationScores, phase: Phase) -> None:
+        """Prompt in an annotated slice with the boxes of its own contours and of those interpolated without it."""
+        prompts: list[tuple[Scores, int, NDArray[np.bool_]]] = []
+        for structure in self._structures:
+            own = self._annotation(index, structure)
+            if not can_prompt(own):
+                continue
+            prompts.append((scores.near, structure, own))
             guess = self.shapes[structure].without(index).mask(index)
-            if guess is not None and guess.sum() >= LEAST_MASK_PIXELS:
-                asked.append((far[structure][CONTOUR], structure, box_in_frame(self.prompted, guess, self._margin)))
+            if guess is not None and can_prompt(guess):
+                prompts.append((scores.far, structure, guess))
             elif self._is_inner(index):
-                far[structure][CONTOUR].append(0.0)
-        if asked:
+                scores.far[structure, Source.PROMPTED].append(0.0)
+        if prompts:
             phase.step()
-            answers = self._ask(index, [box for _, _, box in asked])
-            for (scores, structure, _), answer in zip(asked, answers, strict=True):
-                scores.append(dice(answer > INSIDE, self._truth(index, structure)))
+            found = self._prompt(index, [mask for _, _, mask in prompts])
+            for (table, structure, _), each in zip(prompts, found, strict=True):
+                score = dice(each > INSIDE, self._truth(index, structure))
+                for source in _FROM_TEACHER if table is scores.near else (Source.PROMPTED,):
+                    table[structure, source].append(score)
 
-    def _score_unasked(self, index: int, structure: int, far: list[list[list[float]]]) -> None:
-        """Score what was carried to an annotated slice, and what interpolation without it says."""
+    def _validate_propagation(self, index: int, structure: int, scores: ValidationScores) -> None:
+        """Score what was propagated to an annotated slice, and what interpolation without it says."""
         truth = self._truth(index, structure)
-        for source in (FORWARD, BACKWARD):
-            if self.decided[index, structure, source]:
-                _add_score(far[structure][source], self._patch_on_frame(index, structure, source) > INSIDE, truth)
+        guesses = {
+            source: self._on_canvas(index, structure, source) > INSIDE
+            for source in (Source.FORWARD, Source.BACKWARD)
+            if self.has_candidate[index, structure, source]
+        }
         if self._is_inner(index):
-            guess = self.shapes[structure].without(index).mask(index)
-            _add_score(far[structure][SHAPE], np.zeros_like(truth) if guess is None else self._on_frame(guess), truth)
+            shape = self.shapes[structure].without(index).mask(index)
+            guesses[Source.INTERPOLATED] = np.zeros_like(truth) if shape is None else self._in_frame(shape)
+        for source, guess in guesses.items():
+            if guess.any() or truth.any():
+                scores.far[structure, source].append(dice(guess, truth))
 
     def _is_inner(self, index: int) -> bool:
         return self.annotated[0] < index < self.annotated[-1]
 
-    def _truth(self, index: int, structure: int) -> NDArray[np.bool_]:
-        return self._on_frame(self._labels[index] == structure + 1)
+    def _annotation(self, index: int, structure: int) -> NDArray[np.bool_]:
+        return np.asarray(self._labels[index] == structure + 1)
 
-    def _votes_of(self, index: int, structure: int) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        for source in (CONTOUR, FORWARD, BACKWARD):
-            if self.decided[index, structure, source]:
-                yield source, self._patch_on_frame(index, structure, source)
+    def _truth(self, index: int, structure: int) -> NDArray[np.bool_]:
+        return self._in_frame(self._annotation(index, structure))
+
+    def _in_frame(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return (self.predictor.to_frame(torch.from_numpy(mask).float()) > INSIDE).numpy()
+
+    def _candidates_of(self, index: int, structure: int) -> Iterator[tuple[Source, NDArray[np.float32]]]:
+        for source in _FROM_TEACHER:
+            if self.has_candidate[index, structure, source]:
+                yield source, self._on_canvas(index, structure, source)
         distance = self.shapes[structure].distance_mm(index)
         if distance is not None:
             inside = torch.from_numpy(distance / self._softness_mm).sigmoid()
-            frame = self.prompted.frame
-            yield SHAPE, resize_image(inside[None, None], frame.rows, frame.columns)[0, 0].clamp(0, 1).numpy()
+            yield Source.INTERPOLATED, self.predictor.to_frame(inside).clamp(0, 1).numpy()
 
-    def _patch_on_frame(self, index: int, structure: int, source: int) -> NDArray[np.float32]:
-        canvas = np.zeros((self.prompted.frame.rows, self.prompted.frame.columns), dtype=np.float32)
-        patch = self.patches.get((index, structure, source))
-        if patch is not None:
-            rows, columns = patch.values.shape
-            canvas[patch.row : patch.row + rows, patch.column : patch.column + columns] = patch.values / 255
+    def _on_canvas(self, index: int, structure: int, source: Source) -> NDArray[np.float32]:
+        canvas = np.zeros((self.predictor.frame.rows, self.predictor.frame.columns), dtype=np.float32)
+        mask = self.candidates.get((index, structure, source))
+        if mask is not None:
+            rows, columns = mask.values.shape
+            canvas[mask.row : mask.row + rows, mask.column : mask.column + columns] = mask.values / 255
         return canvas
 
-    def _on_frame(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        frame = self.prompted.frame
-        resized = resize_image(torch.from_numpy(mask).float()[None, None], frame.rows, frame.columns)[0, 0]
-        return (resized > INSIDE).numpy()
 
-
-def _add_score(scores: list[float], guess: NDArray[np.bool_], truth: NDArray[np.bool_]) -> None:
-    if guess.any() or truth.any():
-        scores.append(dice(guess, truth))
-
-
-def _means(scores: Sequence[Sequence[Sequence[float]]], otherwise: float = np.nan) -> NDArray[np.float32]:
-    means = np.array([[np.mean(each) if each else np.nan for each in sources] for sources in scores], dtype=np.float32)
+def _means(scores: Scores, structure_count: int, otherwise: float = np.nan) -> NDArray[np.float32]:
+    means = np.full((structure_count, len(Source)), np.nan, dtype=np.float32)
+    for key, each in scores.items():
+        means[key] = np.mean(each)
     for column in means.T:
         measured = column[~np.isnan(column)]
         column[np.isnan(column)] = measured.mean() if measured.size else otherwise

@@ -11,8 +11,8 @@ from uncol.data.transforms import SliceFrame
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """A foundation model's answer to one box per structure in one slice.
+class BoxPrediction:
+    """What a foundation model finds in one slice, for one box per structure.
 
     Attributes:
         probabilities: Sigmoid map of every box (N, H, W), in the frame of the slice, in [0, 1].
@@ -60,7 +60,7 @@ class GeneralizedTeacher(Protocol):
         """
         ...
 
-    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Decoded:
+    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> BoxPrediction:
         """Segment one structure per box (N, 4) = (row0, column0, row1, column1) in pixels of the frame."""
         ...
 

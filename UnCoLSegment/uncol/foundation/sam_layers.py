@@ -1,18 +1,110 @@
-"""What networks of the SAM family have in common: asking with boxes, and looking at what happens inside."""
+"""What foundation models of the SAM family have in common: encode, decode boxes, and look at what happens inside."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from uncol.data.transforms import SliceFrame, frame_with_longest_side
+from uncol.foundation.promptable import BoxPrediction, EncodedSlice
+from uncol.models.devices import autocast, reduced_precision
+
 _BOX_BATCH = 8
 _SMALLEST_CONTRAST = 1e-6
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class SamTeacher:
+    """A frozen model of the SAM family that encodes slices, answers boxes and shows its features (`FeatureTeacher`).
+
+    Attributes:
+        network: Holds `image_encoder`, `prompt_encoder` and `mask_decoder`.
+        device: Where it works.
+        name: Name for reports.
+        weights_id: Which weights these are, for `identity`.
+        side: Rows and columns of the square that the model sees, in pixels.
+        layers: The layers of the image encoder whose outputs are its intermediate maps, shallow first.
+        map_width: Channels of these maps.
+        token_width: Channels of the embedding and of the tokens after the prompts.
+        scale: From grey values (H, W) in [0, 1] to those that the model was trained on, (H, W) or (3, H, W).
+        memory_format: How images lie in memory.
+    """
+
+    network: Any
+    device: torch.device
+    name: str
+    weights_id: str
+    side: int
+    layers: Sequence[nn.Module]
+    map_width: int
+    token_width: int
+    scale: Callable[[Tensor], Tensor] = torch.Tensor.float
+    memory_format: torch.memory_format = torch.contiguous_format
+
+    def __post_init__(self) -> None:
+        self.network.to(self.device).to(memory_format=self.memory_format).eval().requires_grad_(False)
+
+    @property
+    def identity(self) -> str:
+        """Hash of the weights, and the precision."""
+        return f"{self.weights_id}-{reduced_precision(self.device) or torch.float32}".replace("torch.", "")
+
+    @property
+    def map_widths(self) -> tuple[int, ...]:
+        """Channels of each intermediate map, shallow first."""
+        return (self.map_width,) * len(self.layers)
+
+    def frame_of(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> SliceFrame:
+        """Return the frame whose longest side fills the model's square."""
+        return frame_with_longest_side(rows, columns, spacing_mm, self.side)
+
+    @torch.inference_mode()
+    def encode(self, image: Tensor) -> Tensor:
+        """Encode one windowed slice (H, W) in [0, 1] to (C, h, w), 256 x 64 x 64 if published, float16, on the CPU."""
+        return self._embed(image)
+
+    @torch.inference_mode()
+    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> BoxPrediction:
+        """Segment one structure per box (N, 4) = (row0, column0, row1, column1) in pixels of the frame."""
+        logits, quality = decode_boxes(self.network, self._on_device(embedding), boxes)
+        square = (self.side, self.side)
+        if logits.shape[1:] != square:
+            logits = functional.interpolate(logits[:, None], square, mode="bilinear", align_corners=False)[:, 0]
+        return BoxPrediction(logits[:, : frame.rows, : frame.columns].sigmoid().cpu(), quality.cpu())
+
+    @torch.no_grad()  # not inference_mode: students learn from what these two return
+    def encode_with_maps(self, image: Tensor) -> EncodedSlice:
+        """Encode a slice and keep the intermediate maps (C, h, w), cut to the slice."""
+        with outputs_of(self.layers) as outputs:
+            embedding = self._embed(image)
+        grids = (tokens_to_map(each.flatten(1, -2), embedding.shape[1])[0] for each in outputs)  # from (1, ..., C)
+        (rows, columns), side = image.shape, self.side
+        maps = (inside_frame(each.to("cpu", torch.float16), rows, columns, side).contiguous() for each in grids)
+        return EncodedSlice(embedding, tuple(maps))
+
+    @torch.no_grad()
+    def decode_tokens(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Tensor:
+        """Return the image tokens after the prompts (N, C, h, w), cut to the slice."""
+        tokens = tokens_after_prompts(self.network, self._on_device(embedding), boxes)
+        return inside_frame(tokens, frame.rows, frame.columns, self.side).to("cpu", torch.float16)
+
+    def _embed(self, image: Tensor) -> Tensor:
+        side = self.side
+        padded = pad_to_square(self.scale(stretch_contrast(image)), side).to(self.device)
+        batch = padded.expand(1, 3, side, side).contiguous(memory_format=self.memory_format)
+        with autocast(self.device):
+            embedding: Tensor = self.network.image_encoder(batch)
+        return embedding[0].to("cpu", torch.float16)
+
+    def _on_device(self, embedding: Tensor) -> Tensor:
+        return embedding.to(self.device, torch.float32)[None]
 
 
 def stretch_contrast(image: Tensor) -> Tensor:
@@ -27,7 +119,7 @@ def pad_to_square(image: Tensor, side: int) -> Tensor:
     return functional.pad(image, (0, side - columns, 0, side - rows))
 
 
-def ask_with_boxes(network: Any, image_embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+def decode_boxes(network: Any, image_embedding: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
     """Ask prompt encoder and mask decoder for one structure per box.
 
     Args:
@@ -39,8 +131,8 @@ def ask_with_boxes(network: Any, image_embedding: Tensor, boxes: Tensor) -> tupl
         Logits (N, 4 h, 4 w) and the network's own estimate of each mask's IoU (N,), float32.
     """
     corners_xyxy = boxes[:, [1, 0, 3, 2]].to(image_embedding)
-    answers = [_answer(network, image_embedding, part) for part in corners_xyxy.split(_BOX_BATCH)]
-    return torch.cat([logits for logits, _ in answers]), torch.cat([quality for _, quality in answers])
+    parts = [_decode_some(network, image_embedding, part) for part in corners_xyxy.split(_BOX_BATCH)]
+    return torch.cat([logits for logits, _ in parts]), torch.cat([quality for _, quality in parts])
 
 
 def tokens_after_prompts(network: Any, image_embedding: Tensor, boxes: Tensor) -> Tensor:
@@ -50,7 +142,7 @@ def tokens_after_prompts(network: Any, image_embedding: Tensor, boxes: Tensor) -
         Method, section 2, semantic path (UnCoL, IEEE TMI 2026, doi:10.1109/TMI.2026.3664940).
     """
     with outputs_of([network.mask_decoder.transformer]) as outputs:
-        ask_with_boxes(network, image_embedding, boxes)
+        decode_boxes(network, image_embedding, boxes)
     tokens = torch.cat([image_tokens for _, image_tokens in outputs])  # (N, h w, C)
     return tokens_to_map(tokens, image_embedding.shape[-2])
 
@@ -78,7 +170,7 @@ def outputs_of(modules: Sequence[nn.Module]) -> Iterator[list[Any]]:
             hook.remove()
 
 
-def _answer(network: Any, image_embedding: Tensor, corners_xyxy: Tensor) -> tuple[Tensor, Tensor]:
+def _decode_some(network: Any, image_embedding: Tensor, corners_xyxy: Tensor) -> tuple[Tensor, Tensor]:
     prompt_encoder, mask_decoder = network.prompt_encoder, network.mask_decoder
     sparse, dense = prompt_encoder(points=None, boxes=corners_xyxy[:, None], masks=None)
     logits, quality = mask_decoder(

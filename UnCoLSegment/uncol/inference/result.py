@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -43,8 +43,7 @@ class SegmentationBuilder:
     """
 
     def __init__(self, image: Volume, view: SliceView, structures: tuple[Structure, ...]) -> None:
-        self._image = image
-        self._structures = structures
+        self._image, self._structures = image, structures
         self._values = np.array([0, *(each.value for each in structures)], dtype=np.uint8)
         self._labels = np.zeros(image.shape_kji, dtype=np.uint8)
         self._uncertainty = np.zeros(image.shape_kji, dtype=np.float32)
@@ -68,30 +67,23 @@ class SegmentationBuilder:
         chosen = [each.value for each, whole in zip(self._structures, in_one_piece, strict=False) if whole]
         removed = remove_islands(self._label_stack, chosen)
         for structure in self._structures:
-            if structure.value in removed:
-                self._notes.append(_removal_note(structure, removed[structure.value]))
+            count = removed.get(structure.value, 0)
+            if count:
+                voxels = "1 voxel in an island" if count == 1 else f"{count} voxels in islands"
+                where = f"apart from the largest piece {'was' if count == 1 else 'were'} removed"
+                self._notes.append(f'"{structure.name}": {voxels} {where}.')
 
     def finish(self, notes: tuple[str, ...] = ()) -> Segmentation:
         """Return the whole segmentation; notes name the structures that were not found."""
-        notes = (*notes, *self._notes)
-        whole = Segmentation(
-            self._image.with_voxels(self._labels), self._image.with_voxels(self._uncertainty), self._structures, notes
-        )
-        counts, _ = label_statistics(whole)
-        missing = [_missing_note(each) for each in self._structures if not counts[each.value]]
-        return replace(whole, notes=(*notes, *missing))
-
-
-def _removal_note(structure: Structure, count: int) -> str:
-    removed = "1 voxel in an island" if count == 1 else f"{count} voxels in islands"
-    return f'"{structure.name}": {removed} apart from the largest piece {"was" if count == 1 else "were"} removed.'
-
-
-def _missing_note(structure: Structure) -> str:
-    return (
-        f'"{structure.name}" was not found anywhere. '
-        "If the image shows it, annotate one more slice in its middle, or draw its box tighter."
-    )
+        present = {value for each in self._labels for value in np.unique(each).tolist()}
+        missing = [
+            f'"{each.name}" was not found anywhere. '
+            "If the image shows it, annotate one more slice in its middle, or draw its box tighter."
+            for each in self._structures
+            if each.value not in present
+        ]
+        labels, uncertainty = self._image.with_voxels(self._labels), self._image.with_voxels(self._uncertainty)
+        return Segmentation(labels, uncertainty, self._structures, (*notes, *self._notes, *missing))
 
 
 def label_statistics(segmentation: Segmentation) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

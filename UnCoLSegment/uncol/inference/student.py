@@ -8,17 +8,17 @@ overlapping windows of the volume in its own, often coarser, voxels; the result 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from uncol.core.progress import UNWATCHED, Monitor
+from uncol.core.progress import UNWATCHED, Monitor, Progress
 from uncol.core.volume import SliceView, Volume, view_slices
 from uncol.data.patch_dataset import in_student_frame
-from uncol.data.transforms import SliceFrame, apply_window, neighbor_offsets, resize_image, with_neighbors
+from uncol.data.transforms import SliceFrame, neighbor_offsets, resize_image, windowed_in_frame, with_neighbors
 from uncol.inference.predict import memory_format, predict, predict_volume, window_count
 from uncol.inference.result import Segmentation, SegmentationBuilder
 from uncol.models.checkpoints import Model, ModelCard
@@ -43,11 +43,9 @@ def segment_with_model(
     builder = SegmentationBuilder(image, view, model.card.structures)
     notes: list[str] = []
 
-    work = _Work(image, view, model, builder, monitor)
-    if model.card.config.student.dims == 3:
-        with_memory_fallback(work.by_windows, device, _WINDOWS_AT_ONCE[device.type], notes.append)
-    else:
-        with_memory_fallback(work.by_slices, device, _SLICES_AT_ONCE[device.type], notes.append)
+    work, is_3d = _Work(image, view, model, builder, monitor), model.card.config.student.dims == 3
+    segment, at_once = (work.by_windows, _WINDOWS_AT_ONCE) if is_3d else (work.by_slices, _SLICES_AT_ONCE)
+    with_memory_fallback(segment, device, at_once[device.type], notes.append)
     builder.remove_islands(model.card.in_one_piece)
     return builder.finish(tuple(notes))
 
@@ -63,21 +61,26 @@ class _Work:
     def by_slices(self, place: torch.device, slices_at_once: int) -> None:
         student = self.model.student.to(place).to(memory_format=memory_format(2))
         inputs = SliceInputs(self.image, self.view, self.model.card)
-        for indices in _batches(len(inputs), slices_at_once):
-            self.monitor.step("Segmenting", indices[0] / len(inputs))
+        for start in range(0, len(inputs), slices_at_once):
+            self.monitor.check()
+            indices = range(start, min(start + slices_at_once, len(inputs)))
             for index, probabilities in zip(indices, predict(student, inputs.of(indices), place), strict=True):
                 self.builder.put(index, inputs.to_native(probabilities))
+            self.monitor.report(Progress("Segmenting", indices.stop / len(inputs)))
 
     def by_windows(self, place: torch.device, windows_at_once: int) -> None:
         card = self.model.card
-        grey = torch.from_numpy(np.ascontiguousarray(self.view.stack_from(self.image.voxels), dtype=np.float32))
+        grey = self.view.stack_from(self.image.voxels)
         prepared = in_student_frame(grey, self.view.spacing_mm, (card.slice_mm, card.pixel_mm), card.window)
         patch = card.config.data.patch_vox
-        phase = self.monitor.phase("Segmenting", -(-window_count(prepared.shape, patch) // windows_at_once))
+        windows, done = window_count(prepared.shape, patch), count(step=windows_at_once)
+
+        def tell_progress() -> None:
+            self.monitor.step("Segmenting", next(done) / windows)
 
         student = self.model.student.to(place).to(memory_format=memory_format(3))
         whole = predict_volume(
-            student, prepared[None, None], patch, place, windows_at_once=windows_at_once, before_windows=phase.step
+            student, prepared[None, None], patch, place, windows_at_once=windows_at_once, before_windows=tell_progress
         )
         for index in range(len(grey)):
             self.builder.put(index, _native_slice(whole, index, grey.shape))
@@ -119,15 +122,13 @@ class SliceInputs:
 
     def _slice(self, index: int) -> Tensor:
         if index not in self._prepared:
-            grey = torch.from_numpy(np.ascontiguousarray(self._stack[index], dtype=np.float32))
-            windowed = apply_window(grey, self._window)[None, None]
-            self._prepared[index] = resize_image(windowed, self._frame.rows, self._frame.columns)[0, 0]
+            self._prepared[index] = windowed_in_frame(self._stack[index : index + 1], self._window, self._frame)[0]
             while len(self._prepared) > self._kept:
                 self._prepared.popitem(last=False)
         return self._prepared[index]
 
 
-def _native_slice(whole: Tensor, index: int, shape: torch.Size) -> Tensor:
+def _native_slice(whole: Tensor, index: int, shape: tuple[int, ...]) -> Tensor:
     """Return class probabilities (C, H, W) of one slice of an image (S, H, W) from those of its volume (C, D, h, w)."""
     slices, rows, columns = shape
     depth = whole.shape[1]
@@ -141,8 +142,3 @@ def in_own_pixels(probabilities: Tensor, rows: int, columns: int) -> Tensor:
     """Bring class probabilities (C, h, w) from the student's frame to a slice's own rows and columns."""
     native = resize_image(probabilities[None], rows, columns)[0].clamp_(0, 1)
     return native / native.sum(0, keepdim=True)
-
-
-def _batches(count: int, size: int) -> Iterator[range]:
-    for start in range(0, count, size):
-        yield range(start, min(start + size, count))

@@ -33,3 +33,17 @@ def normalized_entropy(probabilities: Tensor) -> Tensor:
         raise ValueError(message)
     entropy = torch.special.entr(probabilities.float()).sum(dim=1)
     return (entropy / math.log(class_count)).clamp(0.0, 1.0)
+
+
+def entropy_between_two(probabilities: Tensor) -> Tensor:
+    """Return the entropy as a fraction of the largest possible between two classes, at most 1.
+
+    With two classes this is the method's `H / ln C`. With more, `H / ln C` calls a voxel that is torn between
+    two of eight classes certain (0.33), so that a threshold of 0.75 trusts everything; `H / ln 2` keeps the
+    threshold's meaning: 0.75 is a winning probability of about 0.79.
+
+    Args:
+        probabilities: Class probabilities (B, C, ...).
+    """
+    in_bits = normalized_entropy(probabilities) * math.log2(probabilities.shape[1])
+    return in_bits.clamp(max=1.0)

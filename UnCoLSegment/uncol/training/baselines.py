@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from uncol.data.connected_components import largest_component
+from uncol.inference.uncertainty import entropy_between_two
 from uncol.models.devices import autocast
-from uncol.training.generalized_teacher import largest_component
 from uncol.training.losses import loss_where, student_logits
-from uncol.training.pseudo_labels import entropy_between_two
 from uncol.training.state import TrainingState
 
 _NOISE = 0.1

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from uncol.core.config import DataConfig
 from uncol.core.volume import UNKNOWN_LABEL
-from uncol.data.augmentation import Pose, change_grey_values, draw_box_mask, draw_pose, draw_pose_3d
+from uncol.data.augmentation import Pose, change_grey_values, draw_box_mask, draw_pose
 from uncol.data.cases import Pool
 from uncol.inference.predict import memory_format
 
@@ -39,13 +39,11 @@ class Sampler:
 
     def pose(self, count: int) -> Pose:
         """Draw poses for `count` slices; slices that are mixed share one, so that anatomy stays in place."""
-        rotation_deg, mirror = self.data.rotation_deg, self.data.mirror
-        if len(self.pool.size) == 3:
-            slices, rows, columns = self.pool.size
-            extent = (slices * self.slice_pixels, rows, columns)
-            return draw_pose_3d(count, extent, self.generator, rotation_deg=rotation_deg, mirror=mirror)
-        rows, columns = self.pool.size
-        return draw_pose(count, rows, columns, self.generator, rotation_deg=rotation_deg, mirror=mirror)
+        extent: tuple[float, ...] = self.pool.size
+        if len(extent) == 3:
+            extent = (extent[0] * self.slice_pixels, *extent[1:])
+        how = self.data
+        return draw_pose(count, extent, self.generator, rotation_deg=how.rotation_deg, mirror=how.mirror)
 
     def labeled(self, pose: Pose) -> tuple[Tensor, Tensor]:
         """Draw annotated slices with neighbors (B, N, H, W) and their labels (B, H, W), moved and changed at random."""

@@ -1,8 +1,8 @@
 """What the generalized teacher says about every unannotated slice, in the student's frame.
 
-Annotated slices are carried on once, before anything is learned (`votes`). When stage 2 begins, it is asked between
-them, too: with the box of the contour interpolated there, or of the specialized teacher's own mask where that one is
-surer of itself than interpolation deserves.
+Annotated slices are carried on once, before anything is learned (`label_propagation`). When stage 2 begins, it is asked
+between them, too: with the box of the contour interpolated there, or of the specialized teacher's own mask where that
+one is surer of itself than interpolation deserves.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import label as connected_components
 from torch import Tensor
 
 from uncol.core.progress import Phase
 from uncol.data.cases import Pool, SliceAddress, SliceStack
+from uncol.data.connected_components import largest_component
 from uncol.data.transforms import resize_image
-from uncol.foundation.embeddings import PromptableStack
-from uncol.foundation.label_propagation import CONTOUR, LEAST_MASK_PIXELS, SHAPE, CaseVotes, SourceDice
+from uncol.foundation.boxes import can_prompt
+from uncol.foundation.label_propagation import PropagatedLabels, Source, SourceReliability, ValidationScores
+from uncol.foundation.slice_predictor import SlicePredictor
 from uncol.inference.result import with_background
 from uncol.inference.uncertainty import normalized_entropy
 
@@ -33,9 +34,6 @@ _MOST_SCORED = 60
 
 Probabilities = Callable[[Sequence[SliceAddress]], Tensor]
 """The specialized teacher: class probabilities (B, C, H, W) of slices in the student's frame."""
-
-Scores = list[list[float]]
-"""Dice (4, slices) of one structure by each source."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ class GeneralizedOpinions:
         self,
         pool: Pool,
         stacks: Sequence[SliceStack],
-        prompted: Sequence[PromptableStack],
+        prompted: Sequence[SlicePredictor],
         margin_pixels: float,
         *,
         most_slices: int | None = None,
@@ -84,26 +82,17 @@ class GeneralizedOpinions:
         self._whole_slices = whole_slices
         self.slices = _some_of(pool.unlabeled_slices, most_slices)
         self.cases = [
-            CaseVotes(slices, each.native_labels, each.view.spacing_mm, self.structure_count, margin_pixels)
+            PropagatedLabels(slices, each.native_labels, each.view.spacing_mm, self.structure_count, margin_pixels)
             for slices, each in zip(prompted, stacks, strict=True)
         ]
-        ones = np.ones((self.structure_count, 4), dtype=np.float32)
-        self.source_dice = SourceDice(ones, ones)
+        self.source_dice = ValidationScores().reliability(self.structure_count)
         self._probabilities: list[Tensor] = []
         self._deserved: list[Tensor] = []
 
     def carry_and_score(self, phase: Phase) -> None:
-        """Carry annotated slices on, and score every source of votes on annotated slices.
-
-        A gap of a case that is annotated as a whole is one slice, and its many scores say little about wider gaps:
-        a structure that was tried in another case is scored without them.
-        """
-        scored = [(case.is_whole, *case.carry_and_score(phase)) for case in self.cases]
-        pooled = [
-            _pooled([(is_whole, near[structure], far[structure]) for is_whole, near, far in scored])
-            for structure in range(self.structure_count)
-        ]
-        self.source_dice = SourceDice.of_scores([near for near, _ in pooled], [far for _, far in pooled])
+        """Carry annotated slices on, and score every source of votes on annotated slices."""
+        scores = [case.propagate_and_validate(phase) for case in self.cases]
+        self.source_dice = ValidationScores.pooled(scores).reliability(self.structure_count)
 
     @property
     def reliability(self) -> Tensor:
@@ -112,13 +101,13 @@ class GeneralizedOpinions:
         Between cases that are annotated as a whole or not at all, boxes are the only source.
         """
         far = self.source_dice.far
-        reached = far[:, CONTOUR].copy() if self._cases_are_whole else far.max(1)
+        reached = far[:, Source.PROMPTED].copy() if self._cases_are_whole else far.max(1)
         return torch.cat([torch.ones(1), torch.from_numpy(reached)])
 
     @property
     def calls_to_carry(self) -> int:
         """How many questions it takes at most to carry every structure both ways through every slice."""
-        return 2 * self.structure_count * sum(len(each.prompted) for each in self.cases)
+        return 2 * self.structure_count * sum(len(each.predictor) for each in self.cases)
 
     @property
     def calls_to_prompt(self) -> int:
@@ -158,7 +147,7 @@ class GeneralizedOpinions:
                     found.append(self.cases[address.case].score_mask(address.index, structure, own))
         for structure, found in enumerate(scores):
             if found:
-                self.source_dice.far[structure, CONTOUR] = np.mean(found)
+                self.source_dice.far[structure, Source.PROMPTED] = np.mean(found)
 
     @property
     def _cases_are_whole(self) -> bool:
@@ -190,7 +179,7 @@ class GeneralizedOpinions:
             shape = (len(stack.native_labels), self.structure_count, *self._pool.slice_size)
             probabilities, deserved = torch.zeros(shape, dtype=torch.uint8), torch.zeros(shape[:2])
             for index in range(len(stack.native_labels)):
-                votes, deserved[index] = case.votes_on(index, self.source_dice)
+                votes, deserved[index] = case.fuse(index, self.source_dice)
                 if deserved[index].any():
                     resized = resize_image(votes[None], rows, columns)[0].clamp(0, 1)
                     probabilities[index, :, :rows, :columns] = (resized * 255).round().to(torch.uint8)
@@ -238,7 +227,7 @@ class GeneralizedOpinions:
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """Take over what `state` returned."""
-        self.source_dice = SourceDice(tensors["near"].numpy(), tensors["far"].numpy())
+        self.source_dice = SourceReliability(tensors["near"].numpy(), tensors["far"].numpy())
         for number, case in enumerate(self.cases):
             case.load_state({name: tensors[f"{number}.{name}"].numpy() for name in case.state()})
 
@@ -249,13 +238,13 @@ class GeneralizedOpinions:
             mask = case.contour(address.index, structure)
             if learned is not None:
                 own, certainty = self._mask_of(learned, structure, address.case)
-                interpolation_dice = float(self.source_dice.far[structure, SHAPE])
+                interpolation_dice = float(self.source_dice.far[structure, Source.INTERPOLATED])
                 surer = certainty * float(deserves[structure + 1]) > interpolation_dice
                 mask = own if own.any() and (mask is None or surer) else mask
             if mask is None and self._whole_slices:
                 mask = np.ones(self._stacks[address.case].native_labels.shape[1:], dtype=np.bool_)
             if mask is not None:
-                case.ask_with_mask(address.index, structure, mask)
+                case.prompt_with_mask(address.index, structure, mask)
 
     def _mask_of(self, learned: Tensor, structure: int, case: int) -> tuple[NDArray[np.bool_], float]:
         """Return the specialized teacher's largest piece of a structure (H, W) and how certain it is there, in [0, 1].
@@ -264,7 +253,7 @@ class GeneralizedOpinions:
         """
         rows, columns = self._stacks[case].images.shape[1:]
         own = largest_component((learned.argmax(0) == structure + 1).numpy())[:rows, :columns]
-        if own.sum() < LEAST_MASK_PIXELS:
+        if not can_prompt(own):
             return np.zeros_like(own), 0.0
         certainty = 1 - normalized_entropy(learned[None])[0].numpy()[:rows, :columns]
         return own, float(certainty[own].mean())
@@ -276,23 +265,3 @@ def _some_of(slices: Sequence[SliceAddress], most: int | None) -> list[SliceAddr
         return list(slices)
     chosen = torch.randperm(len(slices), generator=torch.Generator().manual_seed(0))[:most]
     return [slices[index] for index in sorted(chosen.tolist())]
-
-
-def _pooled(cases: Sequence[tuple[bool, Scores, Scores]]) -> tuple[Scores, Scores]:
-    """Join the scores of one structure, near and far, over cases, of which each tells whether it is whole.
-
-    Whole cases count only where no other case was tried.
-    """
-    tried = [each for each in cases if any(each[1]) or any(each[2])]
-    fit = [each for each in tried if not each[0]] or tried
-    near = [[score for each in fit for score in each[1][source]] for source in range(4)]
-    far = [[score for each in fit for score in each[2][source]] for source in range(4)]
-    return near, far
-
-
-def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return the largest connected part of a mask (H, W) or (D, H, W)."""
-    parts, count = connected_components(mask)
-    if count <= 1:
-        return mask
-    return parts == np.bincount(parts.ravel())[1:].argmax() + 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from uncol.inference.uncertainty import normalized_entropy
+from uncol.inference.uncertainty import entropy_between_two
 
 _RAMP_STEEPNESS = 5.0
 _SIGNS_OF_A_STRUCTURE = 0.1
@@ -35,20 +35,6 @@ def trust_threshold(progress: float, start: float, end: float) -> float:
         end: Threshold at the end.
     """
     return start + (end - start) * ramp_up(progress)
-
-
-def entropy_between_two(probabilities: Tensor) -> Tensor:
-    """Return the entropy as a fraction of the largest possible between two classes, at most 1.
-
-    With two classes this is the method's `H / ln C`. With more, `H / ln C` calls a voxel that is torn between
-    two of eight classes certain (0.33), so that a threshold of 0.75 trusts everything; `H / ln 2` keeps the
-    threshold's meaning: 0.75 is a winning probability of about 0.79.
-
-    Args:
-        probabilities: Class probabilities (B, C, ...).
-    """
-    in_bits = normalized_entropy(probabilities) * math.log2(probabilities.shape[1])
-    return in_bits.clamp(max=1.0)
 
 
 @dataclass(frozen=True)

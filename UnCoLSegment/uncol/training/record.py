@@ -11,9 +11,9 @@ from torch import Tensor
 
 from uncol import __version__
 from uncol.core.progress import UNWATCHED, Monitor, Progress
+from uncol.data.annotations import complete_slices
 from uncol.data.cases import SliceStack
 from uncol.data.connected_components import is_in_one_piece
-from uncol.data.shape_interpolation import complete_slices
 from uncol.models.checkpoints import Model, ModelCard, remove_checkpoint, save_model
 from uncol.training.state import TrainingState
 

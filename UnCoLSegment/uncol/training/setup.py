@@ -26,8 +26,8 @@ from uncol.data.cases import Pool, SliceStack, class_indices, finest_pixel_mm, s
 from uncol.data.patch_dataset import VolumePool, stack_volume
 from uncol.data.slice_dataset import SlicePool
 from uncol.data.transforms import choose_window
-from uncol.foundation.embeddings import PromptableStack
 from uncol.foundation.promptable import FeatureTeacher, GeneralizedTeacher
+from uncol.foundation.slice_predictor import SlicePredictor
 from uncol.inference.predict import memory_format
 from uncol.models.checkpoints import ModelCard, build_student
 from uncol.models.paper_student import PaperStudent
@@ -114,13 +114,7 @@ def _add_generalized_teacher(state: TrainingState, teacher: GeneralizedTeacher) 
     """Give the foundation model its part, and its features where the student learns to see as it does."""
     settings, stacks = state.config.teachers, state.stacks
     prompted = [
-        PromptableStack(
-            each.view.stack_from(case.image.voxels),
-            each.view.spacing_mm[1:],
-            state.card.window,
-            teacher,
-            state.setup.cache,
-        )
+        SlicePredictor.of_volume(case.image, each.view, state.card.window, teacher, state.setup.cache)
         for case, each in zip(state.setup.all_cases(), stacks, strict=True)
     ]
     state.generalized_teacher = GeneralizedOpinions(

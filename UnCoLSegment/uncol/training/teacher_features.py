@@ -12,10 +12,9 @@ from torch.nn import functional
 
 from uncol.core.volume import UNKNOWN_LABEL
 from uncol.data.cases import Pool, SliceAddress, SliceCut, SliceStack
-from uncol.foundation.embeddings import PromptableStack
-from uncol.foundation.label_propagation import LEAST_MASK_PIXELS
+from uncol.foundation.boxes import can_prompt
 from uncol.foundation.promptable import FeatureTeacher
-from uncol.foundation.propagation import box_in_frame
+from uncol.foundation.slice_predictor import SlicePredictor
 
 _EVERY = 4
 """In volumes, every n-th completely annotated slice is encoded; between them features are interpolated."""
@@ -38,7 +37,7 @@ class TeacherFeatures:
         self,
         pool: Pool,
         stacks: Sequence[SliceStack],
-        prompted: Sequence[PromptableStack],
+        prompted: Sequence[SlicePredictor],
         teacher: FeatureTeacher,
         *,
         patch: int,
@@ -110,12 +109,11 @@ class TeacherFeatures:
         if (case, index) not in self._tokens:
             prompted, labels = self._prompted[case], self._stacks[case].native_labels[index]
             masks = [labels == structure + 1 for structure in range(self._structure_count)]
-            shown = [number for number, mask in enumerate(masks) if mask.sum() >= LEAST_MASK_PIXELS]
+            shown = [number for number, mask in enumerate(masks) if can_prompt(mask)]
             width, (rows, columns) = self._teacher.token_width, self._slice_grid
             tokens = torch.zeros(self._structure_count, width, rows, columns, dtype=torch.float16)
             if shown:
-                margin = self._margin * prompted.scale
-                boxes = np.stack([box_in_frame(prompted, masks[number], margin) for number in shown])
+                boxes = np.stack([prompted.box_round(masks[number], self._margin) for number in shown])
                 answers = self._teacher.decode_tokens(
                     prompted.embedding(index), torch.from_numpy(boxes), prompted.frame
                 )
