@@ -16,7 +16,7 @@ from slicer.i18n import tr as _
 from uncol.core.errors import DataError
 from uncol.core.jobs import Box, Structure
 from uncol.core.volume import Volume
-from UnCoLSegmentLib.Scene import Bridge, Proposal, Rounds, UncertaintyDisplay
+from UnCoLSegmentLib.Scene import Bridge, Labelmaps, Proposal, Rounds, UncertaintyDisplay
 from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedSlice, AnnotatedTable
 from UnCoLSegmentLib.Scene.Grids import Region
 
@@ -256,8 +256,7 @@ def _modelBehind(proposal: Any) -> str:
 
 def segmentNames(segmentationNode: Any) -> list[str]:
     """Return the names of a segmentation's segments, in their order."""
-    segmentation = segmentationNode.GetSegmentation()
-    return [segmentation.GetNthSegment(index).GetName() for index in range(segmentation.GetNumberOfSegments())]
+    return [segment.GetName() for segment in Labelmaps.segmentsOf(segmentationNode).values()]
 
 
 def annotatedSlices(parameters: Any) -> list[AnnotatedSlice]:
