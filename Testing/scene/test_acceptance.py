@@ -54,7 +54,7 @@ def contentOf(segmentation, volume) -> dict[str, list]:
 def test_one_segment_is_taken_over_and_no_other(volume) -> None:
     user = emptySegmentation(volume)
 
-    summary = Acceptance.acceptSegment(propose(volume, user), "liver", user)
+    summary = Acceptance.acceptSegment(propose(volume, user), user, "liver")
 
     assert np.array_equal(maskOf(user, "liver", volume), LABELS == 2)
     assert not maskOf(user, "spleen", volume).any()
@@ -108,7 +108,7 @@ def test_undo_restores_all_segments_in_one_step(volume, accept: str) -> None:
     elif accept == "slice":
         Acceptance.acceptSlice(proposal, user, volume, "J", 2)
     else:
-        Acceptance.acceptSegment(proposal, "liver", user)
+        Acceptance.acceptSegment(proposal, user, "liver")
     assert contentOf(user, volume) != before
 
     assert AcceptHistory.canUndo(user)
@@ -177,7 +177,7 @@ def test_a_finished_or_locked_segment_is_never_changed(plain, protection: str, a
     elif accept == "slice":
         summary = Acceptance.acceptSlice(proposal, user, plain, "K", 2)
     else:
-        summary = Acceptance.acceptSegment(proposal, "liver", user)
+        summary = Acceptance.acceptSegment(proposal, user, "liver")
 
     assert np.array_equal(maskOf(user, "liver", plain), finished)
     reason = "it is marked as completed" if protection == "completed" else "it is locked"
@@ -191,7 +191,7 @@ def test_an_unlocked_segment_can_be_changed_again(plain) -> None:
     segmentOf(user, "liver").SetTag(Acceptance.LOCKED_TAG, "1")
     segmentOf(user, "liver").RemoveTag(Acceptance.LOCKED_TAG)
 
-    Acceptance.acceptSegment(propose(plain, user), "liver", user)
+    Acceptance.acceptSegment(propose(plain, user), user, "liver")
 
     assert np.array_equal(maskOf(user, "liver", plain), LABELS == 2)
 
@@ -274,7 +274,7 @@ def test_a_new_segment_looks_like_the_proposed_one(scene, plain) -> None:
 def test_a_changed_segment_is_in_progress(plain) -> None:
     user = emptySegmentation(plain)
 
-    Acceptance.acceptSegment(propose(plain, user), "liver", user)
+    Acceptance.acceptSegment(propose(plain, user), user, "liver")
 
     assert Status.GetSegmentStatus(segmentOf(user, "liver")) == Status.InProgress
     assert Status.GetSegmentStatus(segmentOf(user, "spleen")) == Status.NotStarted
@@ -285,7 +285,7 @@ def test_a_segment_is_found_again_after_it_was_renamed(plain) -> None:
     proposal = propose(plain, user)
     segmentOf(user, "liver").SetName("left liver lobe")
 
-    Acceptance.acceptSegment(proposal, "liver", user)
+    Acceptance.acceptSegment(proposal, user, "liver")
 
     assert np.array_equal(maskOf(user, "liver", plain), LABELS == 2)
 
@@ -295,7 +295,7 @@ def test_in_another_segmentation_the_name_counts_and_not_the_id(plain) -> None:
     other = addSegmentation({"liver": np.zeros(SHAPE)}, plain, "other")
     segmentOf(other, "liver").SetName("kidney")
 
-    Acceptance.acceptSegment(proposal, "liver", other)
+    Acceptance.acceptSegment(proposal, other, "liver")
 
     found = other.GetSegmentation().GetSegmentIdBySegmentName("liver")
     assert found != "liver"
@@ -351,7 +351,7 @@ def test_a_target_on_a_finer_grid_keeps_its_grid(scene, plain, make_volume) -> N
     kept[4, 5, 6] = True
     user = addSegmentation({"kidney": kept, "liver": np.zeros((18, 21, 24))}, fine)
 
-    Acceptance.acceptSegment(propose(plain), "liver", user)
+    Acceptance.acceptSegment(propose(plain), user, "liver")
 
     assert np.array_equal(maskOf(user, "liver", fine), np.kron(LABELS == 2, np.ones((3, 3, 3), dtype=bool)))
     assert np.array_equal(maskOf(user, "kidney", fine), kept)

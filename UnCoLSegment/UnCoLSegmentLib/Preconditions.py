@@ -23,9 +23,7 @@ def toFineTune(parameters: Any) -> str:
 
 def toResume(parameters: Any, store: Store) -> str:
     """Return what is missing to go on with an unfinished run."""
-    if not store.has_unfinished(parameters.runName):
-        return _("There is no unfinished fine-tuning to resume.")
-    return ""
+    return "" if store.has_unfinished(parameters.runName) else _("There is no unfinished fine-tuning to resume.")
 
 
 def _toReadVolume(parameters: Any) -> str:

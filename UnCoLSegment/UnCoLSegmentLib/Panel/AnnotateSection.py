@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import slicer
@@ -52,12 +53,10 @@ class AnnotateSection(Section):
         parameters = self._parameters
         if parameters is None or parameters.inputVolume is None or parameters.segmentation is None:
             return
+        nodes = parameters.segmentation, parameters.proposal, parameters.inputVolume
         with self._message.reporting():
             table = AnnotatedTable.fromText(parameters.annotatedSlices)
-            found = AnnotatedSlices.detectAnnotated(
-                parameters.segmentation, parameters.proposal, parameters.inputVolume, table
-            )
-            self._keep(found)
+            self._keep(AnnotatedSlices.detectAnnotated(*nodes, table))
 
     def forgetScene(self) -> None:
         """Let go of the nodes of a scene that is being closed."""
@@ -89,24 +88,25 @@ class AnnotateSection(Section):
         enable(missing, (self.ui.undoAcceptButton, _("Take back what was accepted last")))
 
     def _acceptSlice(self) -> None:
-        axis, index = self._shownSlice()
-        volume = self._given.inputVolume
-        self._tell(Acceptance.acceptSlice(self._given.proposal, self._target(), volume, axis, index))
+        self._accept(Acceptance.acceptSlice, self._given.inputVolume, *self._shownSlice())
 
     def _acceptSegment(self) -> None:
-        segmentId = self._proposedSegmentId()
-        self._tell(Acceptance.acceptSegment(self._given.proposal, segmentId, self._target()))
+        self._accept(Acceptance.acceptSegment, self._proposedSegmentId())
 
     def _acceptAll(self) -> None:
-        self._tell(Acceptance.acceptAll(self._given.proposal, self._target()))
+        self._accept(Acceptance.acceptAll)
+
+    def _accept(self, accept: Callable[..., Acceptance.AcceptSummary], *where: Any) -> None:
+        summary = accept(self._given.proposal, self._target(), *where)
+        self.update(self._parameters)
+        self._message.showInformation(summary.text)
 
     def _undo(self) -> None:
         AcceptHistory.undo(self._given.segmentation)
         self.update(self._parameters)
 
     def _markComplete(self) -> None:
-        axis, index = self._shownSlice()
-        self._onCompleteChanged(axis, index, True)
+        self._onCompleteChanged(*self._shownSlice(), True)
 
     def _suggestSlice(self) -> None:
         suggestion = self._logic.suggestSlice(self._given)
@@ -147,18 +147,13 @@ class AnnotateSection(Section):
         """Return the proposal's segment that has the ID or the name of the one selected in the Segment Editor."""
         selected = self.ui.segmentEditor.currentSegmentID()
         proposed, own = self._given.proposal.GetSegmentation(), self._given.segmentation
-        if proposed.GetSegment(selected) is not None:
-            return selected
         segment = own.GetSegmentation().GetSegment(selected) if own is not None else None
-        found = proposed.GetSegmentIdBySegmentName(segment.GetName()) if segment is not None else ""
+        byName = proposed.GetSegmentIdBySegmentName(segment.GetName()) if segment is not None else ""
+        found = selected if proposed.GetSegment(selected) is not None else byName
         if not found:
             message = _("Select a segment in the list that the proposal holds as well, or accept all.")
             raise DataError(message)
         return found
-
-    def _tell(self, summary: Any) -> None:
-        self.update(self._parameters)
-        self._message.showInformation(summary.text)
 
 
 def _segmentEditorNode() -> Any:

@@ -52,22 +52,17 @@ class UncertaintySection(Section):
 
     def _display(self, parameters: ParameterNode, node: Any) -> None:
         """Change slice views and display only where the user changed something: others may want them otherwise."""
-        wanted = (
-            node.GetID(),
-            parameters.uncertaintyShown,
-            parameters.legendShown,
-            parameters.uncertaintyOpacity,
-            parameters.uncertaintyThreshold,
-        )
+        isShown, hasLegend = parameters.uncertaintyShown, parameters.legendShown
+        opacity, threshold = parameters.uncertaintyOpacity, parameters.uncertaintyThreshold
+        wanted = (node.GetID(), isShown, hasLegend, opacity, threshold)
         if wanted == self._shown:
             return
         self._shown = wanted
-        UncertaintyDisplay.show(node, parameters.uncertaintyOpacity, parameters.uncertaintyThreshold)
-        opacity = parameters.uncertaintyOpacity if parameters.uncertaintyShown else 0.0
-        UncertaintyDisplay.setAsForeground(parameters.inputVolume, node, opacity)
+        UncertaintyDisplay.show(node, opacity, threshold)
+        UncertaintyDisplay.setAsForeground(parameters.inputVolume, node, opacity if isShown else 0.0)
         legend = UncertaintyDisplay.addLegend(node)
         if legend is not None:
-            legend.SetVisibility(parameters.legendShown and parameters.uncertaintyShown)
+            legend.SetVisibility(hasLegend and isShown)
 
     def _jumpToWorst(self) -> None:
         ras, value = UncertaintyDisplay.worstPoint(self._given.uncertaintyVolume)

@@ -75,7 +75,7 @@ class Widget(slicer.util.VTKObservationMixin):
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
             (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
             (slicer.mrmlScene.StartImportEvent, self.onSceneStartImport),
-            (slicer.mrmlScene.EndImportEvent, self.onSceneEndImport),
+            (slicer.mrmlScene.EndImportEvent, self.onSceneEndClose),
         ):
             self.addObserver(slicer.mrmlScene, event, observer)
         self.logic.stateChanged.connect(self.update)
@@ -119,17 +119,13 @@ class Widget(slicer.util.VTKObservationMixin):
             section.forgetScene()
 
     def onSceneEndClose(self, _caller: Any = None, _event: Any = None) -> None:
-        """Begin anew with the empty scene, if the user is here."""
+        """Begin anew with the empty scene, or show what the user had chosen when it was saved, if they are here."""
         if self._moduleWidget.parent.isEntered:
             self._setParameterNode(self._moduleLogic.getParameterNode())
 
     def onSceneStartImport(self, _caller: Any = None, _event: Any = None) -> None:
         """Let the widgets go: while nodes come in, they would take references to nodes still missing for no choice."""
         self._setParameterNode(None)
-
-    def onSceneEndImport(self, _caller: Any = None, _event: Any = None) -> None:
-        """Show what the user had chosen when the scene was saved."""
-        self.onSceneEndClose()
 
     def update(self, _caller: Any = None, _event: Any = None) -> None:
         """Show the state of parameters, scene and run."""

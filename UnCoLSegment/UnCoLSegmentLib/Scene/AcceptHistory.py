@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import slicer
-from numpy.typing import NDArray
 
 from UnCoLSegmentLib.Scene import Grids, Labelmaps
-from UnCoLSegmentLib.Scene.Grids import Matrix, Region
+from UnCoLSegmentLib.Scene.Grids import Mask, Matrix, Region
 from UnCoLSegmentLib.Scene.Painting import AcceptedVoxels
 
 MOST_STEPS = 5
@@ -73,8 +72,8 @@ class _Painted:
     segmentId: str
     lattice: Matrix
     region: Region
-    now: NDArray[np.bool_]
-    changed: NDArray[np.bool_]
+    now: Mask
+    changed: Mask
 
     def putBack(self, target: Any, pattern: Any) -> None:
         Labelmaps.needSegment(target, self.segmentId, pattern)

@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 import slicer
-from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from uncol.core.volume import ARRAY_AXIS, Axis
 from UnCoLSegmentLib.Scene import Grids, Labelmaps
 from UnCoLSegmentLib.Scene.AcceptHistory import Step
-from UnCoLSegmentLib.Scene.Grids import Matrix, Region
+from UnCoLSegmentLib.Scene.Grids import Mask, Matrix, Region
 from UnCoLSegmentLib.Scene.Painting import AcceptedVoxels, slicesCovering
 
 LOCKED_TAG = "UnCoL.Locked"
@@ -63,7 +62,7 @@ def acceptAll(proposal: Any, target: Any) -> AcceptSummary:
     return _accept(proposal, target, Labelmaps.segmentsOf(proposal), _WholeSegment())
 
 
-def acceptSegment(proposal: Any, segmentId: str, target: Any) -> AcceptSummary:
+def acceptSegment(proposal: Any, target: Any, segmentId: str) -> AcceptSummary:
     """Take over one segment, except where the user painted it.
 
     Raises:
@@ -99,9 +98,9 @@ class _Edit:
     segmentId: str
     lattice: Matrix
     region: Region
-    before: NDArray[np.bool_]
-    accepted: NDArray[np.bool_]
-    proposed: NDArray[np.bool_]
+    before: Mask
+    accepted: Mask
+    proposed: Mask
 
 
 class _WholeSegment:
@@ -113,14 +112,14 @@ class _WholeSegment:
     def regionOn(self, _target: Any, _lattice: Matrix, filled: Region) -> Region:
         return filled
 
-    def changeable(self, edit: _Edit) -> NDArray[np.bool_]:
+    def changeable(self, edit: _Edit) -> Mask:
         allowed = np.ones(edit.before.shape, dtype=bool)
         for axis, index in slicesCovering(edit.before != edit.accepted):
             np.moveaxis(allowed, ARRAY_AXIS[axis], 0)[index] = False
             self.keptSlices.add((axis, index + edit.region[ARRAY_AXIS[axis]].start))
         return allowed
 
-    def write(self, edit: _Edit, now: NDArray[np.bool_]) -> None:
+    def write(self, edit: _Edit, now: Mask) -> None:
         Labelmaps.writeSegment(edit.target, edit.segmentId, now, edit.lattice, edit.region)
 
 
@@ -136,13 +135,13 @@ class _OneSlice:
         toLattice = Grids.translated(np.linalg.inv(self._toIJK(target, lattice)), Grids.firstOf(self._slice))
         return Grids.regionOn(toLattice, Grids.shapeOf(self._slice))
 
-    def changeable(self, edit: _Edit) -> NDArray[np.bool_]:
+    def changeable(self, edit: _Edit) -> Mask:
         row = self._toIJK(edit.target, edit.lattice)[self._row]
         k, j, i = np.ogrid[edit.region]
         isInSlice = np.floor(row[0] * i + row[1] * j + row[2] * k + row[3] + 0.5) == self._index
         return np.broadcast_to(isInSlice, edit.before.shape)
 
-    def write(self, edit: _Edit, now: NDArray[np.bool_]) -> None:
+    def write(self, edit: _Edit, now: Mask) -> None:
         Labelmaps.patchSegment(edit.target, edit.segmentId, now, edit.before, edit.lattice, edit.region)
 
     def _toIJK(self, target: Any, lattice: Matrix) -> Matrix:
@@ -176,9 +175,7 @@ def _accept(proposal: Any, target: Any, segmentIds: Iterable[str], scope: _Whole
     return AcceptSummary(tuple(changed), tuple(skipped), len(scope.keptSlices))
 
 
-def _apply(
-    edit: _Edit, pattern: Any, now: NDArray[np.bool_], accepted: NDArray[np.bool_], scope: _WholeSegment | _OneSlice
-) -> None:
+def _apply(edit: _Edit, pattern: Any, now: Mask, accepted: Mask, scope: _WholeSegment | _OneSlice) -> None:
     segment = Labelmaps.needSegment(edit.target, edit.segmentId, pattern)
     if not np.array_equal(now, edit.before):
         scope.write(edit, now)
@@ -190,7 +187,7 @@ def _apply(
 def _editOf(
     target: Any,
     targetId: str,
-    found: tuple[NDArray[np.bool_], Matrix, Matrix],
+    found: tuple[Mask, Matrix, Matrix],
     between: Matrix,
     scope: _WholeSegment | _OneSlice,
 ) -> _Edit:

@@ -41,13 +41,11 @@ class SegmentLabels(NamedTuple):
     Attributes:
         labels: uint8 on the volume's grid; 255 where nobody annotated.
         structures: What the labels mean, in the order of the segments.
-        segmentIds: The segment of each structure.
         notes: What the user should know, such as overlapping segments.
     """
 
     labels: Volume
     structures: list[Structure]
-    segmentIds: list[str]
     notes: list[str]
 
 
@@ -95,8 +93,7 @@ def labelsFromSegmentation(segmentationNode: Any, volumeNode: Any, annotated: An
     shown = [structure for structure in wanted.structures if isShown[structure.value]]
     notes = _overlapNotes(overlaps, wanted.structures)
     notes += [_unseenNote(structure) for structure in wanted.structures if structure not in shown]
-    ids = [wanted.segmentIds[structure.value - 1] for structure in shown]
-    return SegmentLabels(Volume(labels, Grids.ijkToRAS(volumeNode)), shown, ids, notes)
+    return SegmentLabels(Volume(labels, Grids.ijkToRAS(volumeNode)), shown, notes)
 
 
 def labelsOfAllSegments(segmentationNode: Any, volumeNode: Any) -> tuple[Volume, list[Structure]]:
@@ -140,7 +137,6 @@ class _Wanted:
         segments = Labelmaps.segmentsOf(segmentationNode)
         names = [segment.GetName() for segment in segments.values()]
         _refuseNames(segmentationNode.GetName(), names)
-        self.segmentIds = list(segments)
         self.structures = [Structure(value, name) for value, name in enumerate(names, start=1)]
         values = {segmentId: value for value, segmentId in enumerate(segments, start=1)}
         toIJK = Grids.rasToIJK(segmentationNode, volumeNode)
@@ -237,7 +233,7 @@ def putUncertainty(volume: Volume, volumeNode: Any, node: Any, name: str) -> Any
     owner = voxels if voxels.base is None else voxels.base
     # An array in plain memory is not copied but kept alive by the image.
     isPlain = type(owner) is np.ndarray and voxels.flags.c_contiguous and voxels.flags.writeable
-    node.SetAndObserveImageData(Grids.putVoxels(vtk.vtkImageData(), voxels, name="Uncertainty", deep=not isPlain))
+    node.SetAndObserveImageData(Grids.putVoxels(vtk.vtkImageData(), voxels, deep=not isPlain))
     node.EndModify(modified)
     placeInTree(node, volumeNode, isBelow=True)
     return node

@@ -26,6 +26,7 @@ Region = tuple[slice, slice, slice]
 """A block of a grid, as slices along K, J and I with a start and a stop; either may lie outside the array."""
 
 Matrix = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 _SAME_VOXEL_TOLERANCE = 0.01
 """Two grids whose voxel centers are nearer than this, in voxels, are one grid."""
@@ -222,27 +223,19 @@ def _nearest(voxels: NDArray[Any], matrix: Matrix, region: Region) -> NDArray[An
     return found.reshape(shapeOf(region)).view(voxels.dtype)
 
 
-def putVoxels(
-    image: Any,
-    voxels: NDArray[Any],
-    first_ijk: Iterable[int] = (0, 0, 0),
-    name: str = "ImageScalars",
-    *,
-    deep: bool = False,
-) -> Any:
+def putVoxels(image: Any, voxels: NDArray[Any], first_ijk: Iterable[int] = (0, 0, 0), *, deep: bool = False) -> Any:
     """Put voxels (K, J, I) into an image and return it; unless they are copied (`deep`), they have to live on.
 
     Args:
         image: A vtkImageData; only its extent and its scalars are set.
         voxels: Numbers, or bools, which become bytes.
         first_ijk: The index in the image of the first voxel.
-        name: Name of the scalars.
         deep: Whether to copy.
     """
     image.SetExtent(*_extentOf(moved(wholeRegion(voxels.shape), tuple(first_ijk)[::-1])))
     numbers = voxels.view(np.uint8) if voxels.dtype == np.bool_ else voxels
     scalars = numpy_to_vtk(np.ascontiguousarray(numbers).reshape(-1), deep=deep)
-    scalars.SetName(name)
+    scalars.SetName("ImageScalars")
     image.GetPointData().SetScalars(scalars)
     return image
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from uncol.core.errors import DataError
 from UnCoLSegmentLib.Scene import Grids
-from UnCoLSegmentLib.Scene.Grids import Matrix, Region
+from UnCoLSegmentLib.Scene.Grids import Mask, Matrix, Region
 
 BINARY_LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 
@@ -63,20 +63,18 @@ class LayersOnGrid:
     """The layers of a segmentation, ready to be read on another grid as codes of the segments.
 
     Args:
-        segmentationNode: The segmentation; None counts as one without voxels.
+        node: The segmentation; None counts as one without voxels.
         localToIJK: From the segmentation's own RAS coordinates to the grid's voxel indices.
         codes: Number by segment ID; what has none becomes 0.
         dtype: Type of the numbers.
     """
 
-    def __init__(
-        self, segmentationNode: Any, localToIJK: Matrix, codes: dict[str, int], dtype: type[np.unsignedinteger[Any]]
-    ) -> None:
+    def __init__(self, node: Any, localToIJK: Matrix, codes: dict[str, int], dtype: Any) -> None:
         self.dtype = dtype
         self.region: Region | None = None
         """The region of the grid that can hold voxels of a segment."""
         self._layers = []
-        for layer in layersOf(segmentationNode) if segmentationNode is not None else []:
+        for layer in layersOf(node) if node is not None else []:
             toGrid = localToIJK @ layer.ijkToLocal
             region = Grids.regionOn(toGrid, layer.voxels.shape)
             self.region = Grids.unionOf(self.region, region)
@@ -90,21 +88,21 @@ class LayersOnGrid:
                 yield Grids.relative(part, region), recoded(Grids.sample(voxels, fromGrid, part))
 
 
-def segmentsOf(segmentationNode: Any) -> dict[str, Any]:
+def segmentsOf(node: Any) -> dict[str, Any]:
     """Return the segments by ID, in their order."""
-    segmentation = segmentationNode.GetSegmentation()
+    segmentation = node.GetSegmentation()
     return {segmentId: segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()}
 
 
-def layersOf(segmentationNode: Any) -> list[Layer]:
+def layersOf(node: Any) -> list[Layer]:
     """Return the layers that hold voxels; a segmentation without label maps (a surface) gets them first.
 
     Raises:
         DataError: If a segment cannot be turned into voxels.
     """
-    _needBinaryLabelmaps(segmentationNode)
+    _needBinaryLabelmaps(node)
     members: dict[Any, dict[str, int]] = {}
-    for segmentId, segment in segmentsOf(segmentationNode).items():
+    for segmentId, segment in segmentsOf(node).items():
         image = segment.GetRepresentation(BINARY_LABELMAP)
         if image is not None and image.GetPointData().GetScalars() is not None:
             members.setdefault(image, {})[segmentId] = int(segment.GetLabelValue())
@@ -112,19 +110,19 @@ def layersOf(segmentationNode: Any) -> list[Layer]:
     return [layer for layer in layers if layer.voxels.size]
 
 
-def _layerWith(segmentationNode: Any, segmentId: str) -> Layer | None:
-    return next((layer for layer in layersOf(segmentationNode) if segmentId in layer.values), None)
+def _layerWith(node: Any, segmentId: str) -> Layer | None:
+    return next((layer for layer in layersOf(node) if segmentId in layer.values), None)
 
 
-def _needBinaryLabelmaps(segmentationNode: Any) -> None:
-    segmentation = segmentationNode.GetSegmentation()
+def _needBinaryLabelmaps(node: Any) -> None:
+    segmentation = node.GetSegmentation()
     if not segmentation.GetNumberOfSegments() or segmentation.ContainsRepresentation(BINARY_LABELMAP):
         return
     if segmentation.GetSourceRepresentationName() == BINARY_LABELMAP:
         return  # nothing was ever painted
     if not segmentation.CreateRepresentation(BINARY_LABELMAP):
         message = _('The segments of "{name}" cannot be turned into voxels. Convert them in the Segmentations module.')
-        raise DataError(message.format(name=segmentationNode.GetName()))
+        raise DataError(message.format(name=node.GetName()))
 
 
 def _layerOf(image: Any, values: dict[str, int]) -> Layer:
@@ -132,7 +130,7 @@ def _layerOf(image: Any, values: dict[str, int]) -> Layer:
     shape = tuple(max(0, extent[2 * axis + 1] - extent[2 * axis] + 1) for axis in (2, 1, 0))
     voxels = vtk_to_numpy(image.GetPointData().GetScalars())
     voxels = voxels.reshape(shape) if voxels.size == np.prod(shape) else np.zeros((0, 0, 0), dtype=np.uint8)
-    lattice = latticeOf(image)
+    lattice = Grids.filledBy(image.GetImageToWorldMatrix)
     return Layer(_unsigned(voxels), Grids.translated(lattice, extent[::2]), lattice, values)
 
 
@@ -143,14 +141,7 @@ def _unsigned(voxels: NDArray[Any]) -> NDArray[Any]:
     return voxels.view(voxels.dtype.str.replace("i", "u")) if voxels.dtype.kind == "i" else voxels
 
 
-def latticeOf(image: Any) -> Matrix:
-    """Return the matrix from an oriented image's voxel indices to its world."""
-    return Grids.filledBy(image.GetImageToWorldMatrix)
-
-
-def orientedImage(
-    voxels: NDArray[Any], lattice: Matrix, part: Region | None, first_ijk: tuple[int, ...] = (0, 0, 0)
-) -> Any:
+def orientedImage(voxels: NDArray[Any], lattice: Matrix, part: Region | None, first_ijk: Iterable[int]) -> Any:
     """Return a part of an array (K, J, I), copied, as an oriented image; of no part, one without voxels.
 
     Args:
@@ -166,29 +157,29 @@ def orientedImage(
     return Grids.putVoxels(image, voxels[part], first, deep=True)
 
 
-def workingLattice(segmentationNode: Any, segmentId: str) -> Matrix | None:
+def workingLattice(node: Any, segmentId: str) -> Matrix | None:
     """Return the grid on which a segment is or will be painted, in the segmentation's own RAS coordinates.
 
     It is the segment's own, else that of another segment, else the reference geometry; None if there is none of these.
     """
-    layer = _layerWith(segmentationNode, segmentId) or next(iter(layersOf(segmentationNode)), None)
+    layer = _layerWith(node, segmentId) or next(iter(layersOf(node)), None)
     if layer is not None:
         return layer.lattice
-    geometry = segmentationNode.GetSegmentation().GetConversionParameter(_GEOMETRY_PARAMETER)
+    geometry = node.GetSegmentation().GetConversionParameter(_GEOMETRY_PARAMETER)
     image = slicer.vtkOrientedImageData()
     if geometry and slicer.vtkSegmentationConverter.DeserializeImageGeometry(geometry, image, False):
-        return latticeOf(image)
+        return Grids.filledBy(image.GetImageToWorldMatrix)
     return None
 
 
-def filledPart(segmentationNode: Any, segmentId: str) -> tuple[NDArray[np.bool_], Matrix, Matrix] | None:
+def filledPart(node: Any, segmentId: str) -> tuple[Mask, Matrix, Matrix] | None:
     """Return the block that holds all voxels of a segment; None if it has none.
 
     Returns:
         Which voxels of the block belong to the segment (K, J, I); the matrix from the block's voxel indices to the
         segmentation's own RAS coordinates; the same for the grid of which the block is a part.
     """
-    layer = _layerWith(segmentationNode, segmentId)
+    layer = _layerWith(node, segmentId)
     if layer is None:
         return None
     mask = layer.voxels == layer.values[segmentId]
@@ -198,66 +189,57 @@ def filledPart(segmentationNode: Any, segmentId: str) -> tuple[NDArray[np.bool_]
     return mask[region], Grids.translated(layer.ijkToLocal, Grids.firstOf(region)), layer.lattice
 
 
-def regionOfSegment(segmentationNode: Any, segmentId: str, lattice: Matrix) -> Region | None:
+def regionOfSegment(node: Any, segmentId: str, lattice: Matrix) -> Region | None:
     """Return the region of a grid (in the segmentation's own RAS coordinates) that holds all of a segment's voxels."""
-    found = filledPart(segmentationNode, segmentId)
+    found = filledPart(node, segmentId)
     return None if found is None else Grids.regionOn(np.linalg.inv(lattice) @ found[1], found[0].shape)
 
 
-def maskOfSegment(segmentationNode: Any, segmentId: str, lattice: Matrix, region: Region) -> NDArray[np.bool_]:
+def maskOfSegment(node: Any, segmentId: str, lattice: Matrix, region: Region) -> Mask:
     """Return which voxels of a region of a grid (in the segmentation's own RAS coordinates) belong to a segment."""
-    layer = _layerWith(segmentationNode, segmentId)
+    layer = _layerWith(node, segmentId)
     if layer is None:
         return np.zeros(Grids.shapeOf(region), dtype=bool)
     matrix = np.linalg.inv(np.linalg.inv(lattice) @ layer.ijkToLocal)
     return Grids.sample(layer.voxels, matrix, region) == layer.values[segmentId]
 
 
-def writeSegment(
-    segmentationNode: Any, segmentId: str, mask: NDArray[np.bool_], lattice: Matrix, region: Region
-) -> None:
+def writeSegment(node: Any, segmentId: str, mask: Mask, lattice: Matrix, region: Region) -> None:
     """Make a mask the whole content of a segment; Slicer gives it a layer of its own where it overlaps others."""
     filled = Grids.nonzeroRegion(mask.view(np.uint8))
     if filled is None:
-        _Logic.ClearSegment(segmentationNode, segmentId)
+        _Logic.ClearSegment(node, segmentId)
         return
     image = orientedImage(mask, lattice, filled, Grids.firstOf(region))
-    _write(image, segmentationNode, segmentId, _Logic.MODE_REPLACE)
+    _write(image, node, segmentId, _Logic.MODE_REPLACE)
 
 
-def patchSegment(
-    segmentationNode: Any,
-    segmentId: str,
-    now: NDArray[np.bool_],
-    before: NDArray[np.bool_],
-    lattice: Matrix,
-    region: Region,
-) -> None:
+def patchSegment(node: Any, segmentId: str, now: Mask, before: Mask, lattice: Matrix, region: Region) -> None:
     """Change a segment within a region only, as a brush does; the rest of a large segment is not touched.
 
     Args:
-        segmentationNode: The segmentation.
+        node: The segmentation.
         segmentId: One of its segments.
         now: What the region shall hold.
         before: What it holds.
         lattice: The grid, in the segmentation's own RAS coordinates.
         region: Which voxels of the grid.
     """
-    if filledPart(segmentationNode, segmentId) is None:
-        writeSegment(segmentationNode, segmentId, now, lattice, region)  # merging loses what overlaps others here
+    if filledPart(node, segmentId) is None:
+        writeSegment(node, segmentId, now, lattice, region)  # merging loses what overlaps others here
         return
-    value = int(segmentationNode.GetSegmentation().GetSegment(segmentId).GetLabelValue())
+    value = int(node.GetSegmentation().GetSegment(segmentId).GetLabelValue())
     voxels = now * np.min_scalar_type(value).type(value)  # merging takes the values as they are; replacing does not
     for mode, changed in ((_Logic.MODE_MERGE_MIN, before & ~now), (_Logic.MODE_MERGE_MAX, now & ~before)):
         part = Grids.nonzeroRegion(changed.view(np.uint8))
         if part is not None:
             image = orientedImage(voxels, lattice, part, Grids.firstOf(region))
-            _write(image, segmentationNode, segmentId, mode, list(image.GetExtent()))
+            _write(image, node, segmentId, mode, list(image.GetExtent()))
 
 
-def _write(image: Any, segmentationNode: Any, segmentId: str, mode: int, *extent: list[int]) -> None:
-    if not _Logic.SetBinaryLabelmapToSegment(image, segmentationNode, segmentId, mode, *extent):
-        message = f'Slicer refused to write segment "{segmentId}" of "{segmentationNode.GetName()}".'
+def _write(image: Any, node: Any, segmentId: str, mode: int, *extent: list[int]) -> None:
+    if not _Logic.SetBinaryLabelmapToSegment(image, node, segmentId, mode, *extent):
+        message = f'Slicer refused to write segment "{segmentId}" of "{node.GetName()}".'
         raise RuntimeError(message)
 
 
@@ -276,9 +258,9 @@ def copyLook(pattern: Any, segment: Any) -> None:
         segment.SetTag(tag, terminology)
 
 
-def needSegment(segmentationNode: Any, segmentId: str, pattern: Any) -> Any:
+def needSegment(node: Any, segmentId: str, pattern: Any) -> Any:
     """Return a segment; if it is not there it is made, empty and with the name, color and terminology of `pattern`."""
-    segmentation = segmentationNode.GetSegmentation()
+    segmentation = node.GetSegmentation()
     segment = segmentation.GetSegment(segmentId)
     if segment is None:
         segmentation.AddEmptySegment(segmentId, pattern.GetName())
@@ -287,7 +269,7 @@ def needSegment(segmentationNode: Any, segmentId: str, pattern: Any) -> Any:
     return segment
 
 
-def setOwnVoxels(segment: Any, mask: NDArray[np.bool_], lattice: Matrix, region: Region) -> None:
+def setOwnVoxels(segment: Any, mask: Mask, lattice: Matrix, region: Region) -> None:
     """Give a segment a layer of its own; several times faster than `writeSegment`, which lets segments share one."""
     filled = Grids.nonzeroRegion(mask.view(np.uint8))
     segment.RemoveAllRepresentations()

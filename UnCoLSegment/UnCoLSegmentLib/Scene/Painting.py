@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from uncol.core.volume import ARRAY_AXIS, Axis
 from UnCoLSegmentLib.Scene import Grids, Labelmaps
-from UnCoLSegmentLib.Scene.Grids import Matrix, Region
+from UnCoLSegmentLib.Scene.Grids import Mask, Matrix, Region
 from UnCoLSegmentLib.Scene.Labelmaps import LayersOnGrid
 
 AXES: tuple[Axis, ...] = ("K", "J", "I")
@@ -49,13 +49,13 @@ class AcceptedVoxels:
             self._segmentation.SetNodeReferenceID(_ACCEPTED_ROLE, node.GetID())
         return node
 
-    def read(self, segmentId: str, lattice: Matrix, region: Region) -> NDArray[np.bool_]:
+    def read(self, segmentId: str, lattice: Matrix, region: Region) -> Mask:
         """Return which voxels of a region of a grid, in the segmentation's own coordinates, were accepted."""
         if self.node is None:
             return np.zeros(Grids.shapeOf(region), dtype=bool)
         return Labelmaps.maskOfSegment(self.node, segmentId, lattice, region)
 
-    def write(self, segmentId: str, accepted: NDArray[np.bool_], lattice: Matrix, region: Region) -> None:
+    def write(self, segmentId: str, accepted: Mask, lattice: Matrix, region: Region) -> None:
         """Remember what of a region is accepted now; nothing changes outside the region."""
         node = self.needNode()
         whole = Grids.unionOf(region, Labelmaps.regionOfSegment(node, segmentId, lattice))
@@ -78,9 +78,8 @@ class Painting:
         self._shape = tuple(reversed(volumeNode.GetImageData().GetDimensions()))
         self._now = LayersOnGrid(segmentation, toIJK, codes, dtype)
         self._accepted = LayersOnGrid(AcceptedVoxels(segmentation).node, toIJK, codes, dtype)
-        self._proposed = None
-        if proposal is not None:
-            self._proposed = LayersOnGrid(proposal, Grids.rasToIJK(proposal, volumeNode), codes, dtype)
+        toIJK = Grids.rasToIJK(proposal, volumeNode) if proposal is not None else toIJK
+        self._proposed = LayersOnGrid(proposal, toIJK, codes, dtype)
 
     def slices(self) -> list[tuple[Axis, int]]:
         """Return the slices in which the user painted or erased."""
@@ -95,8 +94,6 @@ class Painting:
 
     def isCopied(self, axis: Axis, index: int) -> bool:
         """Say whether a slice shows exactly what the proposal shows there, and that is not nothing."""
-        if self._proposed is None:
-            return False
         region = Grids.sliceRegion(self._shape, axis, index)
         here = _codesIn(self._now, region)
         return bool(here.any()) and np.array_equal(here, _codesIn(self._proposed, region))
@@ -122,7 +119,7 @@ def _codesOf(segmentation: Any) -> tuple[dict[str, int], type[np.unsignedinteger
     return dict(zip(ids, numbers.tolist(), strict=True)), np.uint16
 
 
-def slicesCovering(changed: NDArray[np.bool_]) -> list[tuple[Axis, int]]:
+def slicesCovering(changed: Mask) -> list[tuple[Axis, int]]:
     """Return the fewest slices, along one axis or mixed, that hold all True voxels of an array (K, J, I).
 
     A brush stroke in a coronal slice touches one coronal slice but many axial and sagittal ones, so the fewest slices
@@ -132,19 +129,14 @@ def slicesCovering(changed: NDArray[np.bool_]) -> list[tuple[Axis, int]]:
     filled = Grids.nonzeroRegion(changed.view(np.uint8))
     if filled is None:
         return []
-    return [(axis, index + filled[ARRAY_AXIS[axis]].start) for axis, index in _covering(changed[filled])]
-
-
-def _covering(changed: NDArray[np.bool_]) -> list[tuple[Axis, int]]:
-    counts = _countsAlong(changed)
+    counts = _countsAlong(changed[filled])
     single = min(([(axis, index) for index in np.flatnonzero(counts[axis]).tolist()] for axis in AXES), key=len)
-    mixed = _mixedCover(changed, counts, len(single))
-    return single if mixed is None else mixed
+    mixed = _mixedCover(changed[filled], counts, len(single))
+    cover = single if mixed is None else mixed
+    return [(axis, index + filled[ARRAY_AXIS[axis]].start) for axis, index in cover]
 
 
-def _mixedCover(
-    changed: NDArray[np.bool_], counts: dict[Axis, NDArray[np.int64]], limit: int
-) -> list[tuple[Axis, int]] | None:
+def _mixedCover(changed: Mask, counts: dict[Axis, NDArray[np.int64]], limit: int) -> list[tuple[Axis, int]] | None:
     """Return slices of several axes, fewer than `limit`, or None."""
     left = changed.copy() if _canEnd(counts, limit - 1) else changed
     cover: list[tuple[Axis, int]] = []
@@ -169,7 +161,7 @@ def _canEnd(counts: Mapping[Axis, NDArray[np.int64]], sliceCount: int) -> bool:
     return sliceCount >= 0 and int(fullest[:sliceCount].sum()) >= int(counts["K"].sum())
 
 
-def _countsAlong(mask: NDArray[np.bool_]) -> dict[Axis, NDArray[np.int64]]:
+def _countsAlong(mask: Mask) -> dict[Axis, NDArray[np.int64]]:
     perColumn = mask.view(np.uint8).sum(axis=0, dtype=np.uint16).astype(np.int64)  # a stack is lower than 65536
     perSlab = np.array([np.count_nonzero(slab) for slab in mask])
     return {"K": perSlab, "J": perColumn.sum(axis=1), "I": perColumn.sum(axis=0)}

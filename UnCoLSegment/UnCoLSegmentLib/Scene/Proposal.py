@@ -63,7 +63,8 @@ def putProposal(
     segmentation = node.GetSegmentation()
     segmentation.RemoveRepresentation(_CLOSED_SURFACE)
     voxels = labels.voxels.astype(np.uint8, copy=False)
-    image = Labelmaps.orientedImage(voxels, labels.ijk_to_ras, filled or Grids.nonzeroRegion(voxels))  # of all segments
+    part = filled or Grids.nonzeroRegion(voxels)
+    image = Labelmaps.orientedImage(voxels, labels.ijk_to_ras, part, (0, 0, 0))  # all segments share it
     own = like.GetSegmentation() if like is not None else None
     ids = _segmentIds(segmentation, structures, own)
     for segmentId in set(segmentation.GetSegmentIDs()) - set(ids):

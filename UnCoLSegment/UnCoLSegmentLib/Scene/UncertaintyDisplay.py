@@ -17,13 +17,7 @@ from uncol.core.errors import DataError
 from UnCoLSegmentLib.Scene import Bridge, Grids
 from UnCoLSegmentLib.Scene.SliceViews import compositeNodes
 
-COLORS = (
-    (0.99, 0.93, 0.16),
-    (0.99, 0.72, 0.05),
-    (0.94, 0.51, 0.00),
-    (0.86, 0.28, 0.16),
-    (0.71, 0.08, 0.29),
-)
+COLORS = ((0.99, 0.93, 0.16), (0.99, 0.72, 0.05), (0.94, 0.51, 0.00), (0.86, 0.28, 0.16), (0.71, 0.08, 0.29))
 """Colors at 0, 1/4, 1/2, 3/4 and 1: from yellow to crimson.
 
 Equally strong throughout, so that all of it stands out from gray, and darker in equal steps (OKLCH lightness 0.93 to
