@@ -1,4 +1,4 @@
-"""What all tests share: seeds, volumes with awkward geometry, real images and the real command line."""
+"""What all tests share: seeds, volumes with awkward geometry, real images, a real scene, the real command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,6 +151,22 @@ def run_uncol(tmp_path: Path, font_cache: Path) -> Callable[..., Finished]:
         return Finished(ended.returncode, ended.stdout, ended.stderr)
 
     return run
+
+
+@pytest.fixture
+def host() -> Iterator[Any]:
+    """An empty scene with the logics of Slicer; a test in which MRML reports an error fails."""
+    from host import Host  # not above: most tests need neither scene nor Qt
+
+    with Host() as opened:
+        yield opened
+        assert not opened.errors
+
+
+@pytest.fixture
+def scene(host: Any) -> Any:
+    """The scene of `host`."""
+    return host.scene
 
 
 def _is_alive(pid: int) -> bool:

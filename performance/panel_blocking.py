@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-for folder in ("Testing/logic", "Testing/host", "UnCoLSegment"):
+for folder in ("Testing/host", "UnCoLSegment"):
     sys.path.insert(0, str(ROOT / folder))
 
 import slicer.util  # noqa: E402

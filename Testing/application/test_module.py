@@ -29,7 +29,7 @@ class ModuleTest(unittest.TestCase):
         logic = UnCoLSegmentLogic()
         self.addCleanup(logic.runs.shutdown)
 
-        self.assertIsNone(logic.runs.runKind)
+        self.assertEqual(logic.runs.state.value, "idle")
         self.assertFalse(logic.runs.engine.isRunning)
 
     def test_the_models_of_the_user_are_out_of_reach_in_tests(self) -> None:

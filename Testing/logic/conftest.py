@@ -4,42 +4,21 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import stand_ins  # noqa: F401  # makes slicer.i18n and the like importable
+from parameters import Parameters
+
+from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess, engineCommand, engineEnvironment
+from UnCoLSegmentLib.Engine.Run import RunState
+from UnCoLSegmentLib.Engine.Signal import Signal
+from UnCoLSegmentLib.Logic import Logic
+from UnCoLSegmentLib.SelfTest import LoopDriver, makePhantomVolume
 
 MODULE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
-
-for folder in (Path(__file__).resolve().parents[1] / "host", Path(__file__).resolve().parent):
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))
-
-import stand_ins  # noqa: E402, F401  # makes slicer.i18n and the like importable
-from host import Host  # noqa: E402
-from parameters import Parameters  # noqa: E402
-
-from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess, engineCommand, engineEnvironment  # noqa: E402
-from UnCoLSegmentLib.Engine.Run import RunState  # noqa: E402
-from UnCoLSegmentLib.Engine.Signal import Signal  # noqa: E402
-from UnCoLSegmentLib.Logic import Logic  # noqa: E402
-from UnCoLSegmentLib.SelfTest import LoopDriver, makePhantomVolume  # noqa: E402
-
-
-@pytest.fixture
-def host() -> Iterator[Host]:
-    """An empty scene with the logics of Slicer; a test in which MRML reports an error fails."""
-    with Host() as opened:
-        yield opened
-        assert not opened.errors
-
-
-@pytest.fixture
-def scene(host: Host) -> Any:
-    """The scene of `host`."""
-    return host.scene
 
 
 @pytest.fixture(scope="session")

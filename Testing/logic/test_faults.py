@@ -320,7 +320,7 @@ main()
     ],
 )
 def test_an_application_that_ends_in_mid_run_leaves_no_process(end: str, tmp_path: Path, wait_until_gone) -> None:
-    paths = [str(MODULE_FOLDER), str(MODULE_FOLDER.parent / "Testing" / "host"), str(Path(__file__).parent)]
+    paths = [str(MODULE_FOLDER), str(MODULE_FOLDER.parent / "Testing" / "host")]
     command = [sys.executable, "-c", QUIT.replace("END", end), str(tmp_path / "models"), *paths]
 
     ended = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

@@ -16,8 +16,8 @@ from parameters import Parameters, Plane, SegmentFrom
 from scripted_engine import ScriptedEngine, writeModel
 
 from uncol.core.errors import DataError
+from uncol.core.model_folder import CHECKPOINT_FILE
 from uncol.core.volume_files import read_nrrd, write_nrrd
-from UnCoLSegmentLib import Preconditions
 from UnCoLSegmentLib.Engine import Run
 from UnCoLSegmentLib.Engine.Run import RunState
 from UnCoLSegmentLib.Logic import Logic
@@ -152,12 +152,6 @@ def test_a_box_outside_of_the_volume_is_refused_before_anything_starts(user: Use
     assert kind == "failed"
     assert "lies outside the volume" in message
     assert user.engine.requests == []
-
-
-def test_the_name_of_a_checkpoint_is_the_engines() -> None:
-    from uncol.models.checkpoints import CHECKPOINT_FILE
-
-    assert Preconditions.CHECKPOINT_FILE == CHECKPOINT_FILE
 
 
 # What the engine is asked
@@ -439,7 +433,7 @@ def test_starting_anew_removes_the_unfinished_run(user: User) -> None:
     user.driver.annotate([5, 8])
     unfinished = user.logic.store.folder / "liver"
     unfinished.mkdir(parents=True)
-    (unfinished / Preconditions.CHECKPOINT_FILE).write_bytes(b"learned")
+    (unfinished / CHECKPOINT_FILE).write_bytes(b"learned")
     user.parameters.runName = "liver"
     assert user.logic.whyNotResume(user.parameters) == ""
 
@@ -455,7 +449,7 @@ def test_a_resumed_run_goes_on_in_its_folder_and_is_not_scored_again(user: User)
     user.untilAsked("fine_tune")
     folder = user.logic.store.folder / user.parameters.runName
     folder.mkdir(parents=True)
-    (folder / Preconditions.CHECKPOINT_FILE).write_bytes(b"learned")
+    (folder / CHECKPOINT_FILE).write_bytes(b"learned")
     user.logic.cancel()
     user.engine.say("fine_tune", "cancelled", resumable=True)
     assert user.end() == ("cancelled", "Cancelled. What was learned is saved; Resume goes on from there.")

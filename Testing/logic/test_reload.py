@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PATHS = [str(ROOT / each) for each in ("UnCoLSegment", "Testing/host", "Testing/logic")]
+PATHS = [str(ROOT / each) for each in ("UnCoLSegment", "Testing/host")]
 
 RELOAD = """
 import os, sys, time
@@ -55,7 +55,7 @@ assert not [name for name in sys.modules if name.partition(".")[0] in ("UnCoLSeg
 
 again = openPanel()
 assert sys.modules["UnCoLSegmentLib.Logic"] is not oldLibrary
-assert again.logic.runs.runKind is None
+assert again.logic.runs.state.value == "idle"
 assert again.panel.parameters.inputVolume is volume
 deadline = time.monotonic() + 25
 while os.path.exists(f"/proc/{worker}") and time.monotonic() < deadline:

@@ -5,26 +5,11 @@ Stand-ins replace names of Slicer for the whole process, so that each file of th
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-HOST_FOLDER = Path(__file__).resolve().parents[1] / "host"
-if str(HOST_FOLDER) not in sys.path:
-    sys.path.append(str(HOST_FOLDER))
-
-
-@pytest.fixture
-def host() -> Iterator[Any]:
-    """An empty scene with the logics of Slicer; a test in which MRML reports an error fails."""
-    from host import Host  # not above: the static tests need neither scene nor Qt
-
-    with Host() as opened:
-        yield opened
-        assert not opened.errors
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def test_a_user_gets_from_a_box_to_a_model_of_their_own_without_leaving_the_pane
     panel.wait(lambda: panel.shown("fineTune"), 5)
     assert panel.shown("fineTune") == "Cancelled. What was learned is saved; Resume goes on from there."
     panel.click("resumeButton")
-    panel.wait(lambda: panel.logic.runKind is None and panel.shown("fineTune"), PATIENCE_S)
+    panel.wait(lambda: panel.logic.state.value == "idle" and panel.shown("fineTune"), PATIENCE_S)
     assert panel.shown("fineTune").startswith("This is your first model"), panel.shown("fineTune")
     [entry] = panel.cells("roundsTable")
     assert entry[2].startswith("liver 0.")

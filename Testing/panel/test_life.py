@@ -38,7 +38,7 @@ def test_closing_the_scene_in_mid_run_stops_the_run_and_leaves_an_empty_panel(bo
     boxed.settle()
     boxed.wait(lambda: engine.asked("cancel"))
     engine.say("segment", "cancelled")
-    boxed.wait(lambda: boxed.logic.runKind is None)
+    boxed.wait(lambda: boxed.logic.state.value == "idle")
 
     assert boxed.parameters.inputVolume is None
     assert boxed.ui.inputVolumeSelector.currentNode() is None

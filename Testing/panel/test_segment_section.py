@@ -246,4 +246,4 @@ def test_packages_are_installed_on_a_click_and_not_before(boxed: Any, monkeypatc
 
     assert any("monai" in each for each in installations.requested[-1])
     assert boxed.shown("segment")
-    assert boxed.logic.runKind is None
+    assert boxed.logic.state.value == "idle"

@@ -12,6 +12,7 @@ import pytest
 
 MODULE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
 LIBRARY = MODULE_FOLDER / "UnCoLSegmentLib"
+SOURCES = sorted(LIBRARY.rglob("[A-Z]*.py"))
 SCREENSHOTS = MODULE_FOLDER.parent / "Resources" / "Screenshots"
 MANUAL = (MODULE_FOLDER.parent / "docs" / "slicer.md").read_text(encoding="utf-8")
 MOST_BYTES = 150_000
@@ -66,13 +67,21 @@ def test_every_parameter_named_in_the_panel_is_a_parameter() -> None:
     assert max(Counter(named).values()) == 1
 
 
-@pytest.mark.parametrize("path", sorted(LIBRARY.glob("*.py")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
 def test_every_widget_that_the_code_names_exists(path: Path) -> None:
-    assert _widgetsNamedIn(path) <= set(WIDGETS)
+    assert _widgetsNamedBelow(_treeOf(path)) <= set(WIDGETS)
+
+
+def test_every_section_has_the_widgets_that_are_found_by_its_name() -> None:
+    found = _widgetsFoundByName()
+
+    assert {"modelsMessageFrame", "segmentProgressBar", "fineTuneMessageDetailsButton"} <= found
+    assert not {"modelsProgressBar", "MessageFrame"} & found
+    assert found <= set(WIDGETS)
 
 
 def test_every_control_does_something() -> None:
-    used = set().union(*(_widgetsNamedIn(path) for path in LIBRARY.glob("*.py")))
+    used = _widgetsFoundByName().union(*(_widgetsNamedBelow(_treeOf(path)) for path in SOURCES))
     controls = {
         name
         for name, widget in WIDGETS.items()
@@ -142,7 +151,7 @@ def test_every_mnemonic_of_a_label_leads_to_a_control() -> None:
 
 def test_no_widget_has_a_style_of_its_own() -> None:
     assert [name for name, widget in WIDGETS.items() if _property(widget, "styleSheet")] == []
-    assert not any("setStyleSheet" in path.read_text(encoding="utf-8") for path in LIBRARY.glob("*.py"))
+    assert not any("setStyleSheet" in path.read_text(encoding="utf-8") for path in SOURCES)
 
 
 def test_the_panel_says_what_it_is_not_for() -> None:
@@ -186,13 +195,13 @@ def _property(widget: ElementTree.Element, name: str) -> str:
 
 
 def _parameters() -> set[str]:
-    tree = ast.parse((LIBRARY / "ParameterNode.py").read_text(encoding="utf-8"))
+    tree = _treeOf(LIBRARY / "ParameterNode.py")
     wrapped = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "ParameterNode")
     return {node.target.id for node in wrapped.body if isinstance(node, ast.AnnAssign)}  # type: ignore[union-attr]
 
 
-def _widgetsNamedIn(path: Path) -> set[str]:
-    return _widgetsNamedBelow(ast.parse(path.read_text(encoding="utf-8")))
+def _treeOf(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def _widgetsNamedBelow(tree: ast.AST) -> set[str]:
@@ -204,16 +213,48 @@ def _widgetsNamedBelow(tree: ast.AST) -> set[str]:
     }
 
 
+def _widgetsFoundByName() -> set[str]:
+    """Return for each section its name with each ending that its class, or one above it, looks up."""
+    classes = {
+        node.name: node for path in SOURCES for node in ast.walk(_treeOf(path)) if isinstance(node, ast.ClassDef)
+    }
+    endings = {name: _endingsIn(node) for name, node in classes.items()}
+    found = set()
+    for node in classes.values():
+        for section in _namesGivenAbove(node):
+            above, bases = node, {"Message"}
+            while above is not None:
+                bases.add(above.name)
+                above = classes.get(next((each.id for each in above.bases if isinstance(each, ast.Name)), ""))
+            found |= {f"{section}{ending}" for base in bases for ending in endings[base]}
+    return found
+
+
+def _endingsIn(tree: ast.AST) -> set[str]:
+    """Return X of every `getattr(ui, f"{name}X")`."""
+    calls = [node for node in _callsIn(tree) if getattr(node.func, "id", "") == "getattr"]
+    return {node.args[1].values[1].value for node in calls if getattr(node.args[0], "id", "") == "ui"}
+
+
+def _namesGivenAbove(tree: ast.AST) -> set[str]:
+    """Return X of every `super().__init__(ui, logic, "X", ...)`."""
+    calls = [node for node in _callsIn(tree) if getattr(node.func, "attr", "") == "__init__" and len(node.args) > 2]
+    return {node.args[2].value for node in calls if isinstance(node.args[2], ast.Constant)}
+
+
 def _widgetsGivenToEnable() -> set[str]:
     """Return the widgets that stand in the same function as a call of `enable`."""
     found = set()
-    for path in LIBRARY.glob("*Section.py"):
-        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path in LIBRARY.rglob("*Section.py"):
+        for function in ast.walk(_treeOf(path)):
             if isinstance(function, ast.FunctionDef) and _calls(function, "enable"):
                 found |= _widgetsNamedBelow(function)
     return found
 
 
 def _calls(function: ast.FunctionDef, name: str) -> bool:
-    called = [node.func for node in ast.walk(function) if isinstance(node, ast.Call)]
-    return any(getattr(each, "id", "") == name for each in called)
+    return any(getattr(each.func, "id", "") == name for each in _callsIn(function))
+
+
+def _callsIn(tree: ast.AST) -> list[ast.Call]:
+    return [node for node in ast.walk(tree) if isinstance(node, ast.Call)]

@@ -12,7 +12,7 @@ from scene_parts import TURN, addBend, addSegmentation, addTransform, addVolume,
 from uncol.core.errors import GeometryError
 from uncol.core.jobs import Structure
 from uncol.core.volume import Volume
-from UnCoLSegmentLib.Scene import Grids, Labelmaps, Proposal
+from UnCoLSegmentLib.Scene import Acceptance, AcceptHistory, Grids, Labelmaps, Proposal
 
 SHAPE = (6, 7, 8)
 Status = slicer.vtkSlicerSegmentationsModuleLogic
@@ -54,7 +54,7 @@ def contentOf(segmentation, volume) -> dict[str, list]:
 def test_one_segment_is_taken_over_and_no_other(volume) -> None:
     user = emptySegmentation(volume)
 
-    summary = Proposal.acceptSegment(propose(volume, user), "liver", user)
+    summary = Acceptance.acceptSegment(propose(volume, user), user, "liver")
 
     assert np.array_equal(maskOf(user, "liver", volume), LABELS == 2)
     assert not maskOf(user, "spleen", volume).any()
@@ -65,7 +65,7 @@ def test_one_segment_is_taken_over_and_no_other(volume) -> None:
 def test_all_segments_are_taken_over(volume) -> None:
     user = emptySegmentation(volume)
 
-    summary = Proposal.acceptAll(propose(volume, user), user)
+    summary = Acceptance.acceptAll(propose(volume, user), user)
 
     for structure in STRUCTURES:
         assert np.array_equal(maskOf(user, structure.name, volume), structure.value == LABELS)
@@ -77,7 +77,7 @@ def test_one_slice_is_taken_over_and_no_other(volume, axis: str, index: int) -> 
     before = np.roll(LABELS, 2, axis=1)
     user = addSegmentation({each.name: before == each.value for each in STRUCTURES}, volume)
 
-    Proposal.acceptSlice(propose(volume, user), user, volume, axis, index)
+    Acceptance.acceptSlice(propose(volume, user), user, volume, axis, index)
 
     expected = np.where(oneSlice(axis, index), LABELS, before)
     for structure in STRUCTURES:
@@ -89,7 +89,7 @@ def test_slice_after_slice_adds_up(plain) -> None:
     proposal = propose(plain, user)
 
     for index in (1, 3, 2):
-        Proposal.acceptSlice(proposal, user, plain, "K", index)
+        Acceptance.acceptSlice(proposal, user, plain, "K", index)
 
     expected = np.where(oneSlice("K", 1) | oneSlice("K", 2) | oneSlice("K", 3), LABELS, 0)
     for structure in STRUCTURES:
@@ -101,21 +101,21 @@ def test_undo_restores_all_segments_in_one_step(volume, accept: str) -> None:
     user = addSegmentation({"spleen": np.roll(LABELS, 1, axis=0) == 1, "kidney": LABELS == 3}, volume)
     before = contentOf(user, volume)
     proposal = propose(volume, user)
-    assert not Proposal.canUndo(user)
+    assert not AcceptHistory.canUndo(user)
 
     if accept == "all":
-        Proposal.acceptAll(proposal, user)
+        Acceptance.acceptAll(proposal, user)
     elif accept == "slice":
-        Proposal.acceptSlice(proposal, user, volume, "J", 2)
+        Acceptance.acceptSlice(proposal, user, volume, "J", 2)
     else:
-        Proposal.acceptSegment(proposal, "liver", user)
+        Acceptance.acceptSegment(proposal, user, "liver")
     assert contentOf(user, volume) != before
 
-    assert Proposal.canUndo(user)
-    assert Proposal.undo(user)
+    assert AcceptHistory.canUndo(user)
+    assert AcceptHistory.undo(user)
     assert contentOf(user, volume) == before
-    assert not Proposal.canUndo(user)
-    assert not Proposal.undo(user)
+    assert not AcceptHistory.canUndo(user)
+    assert not AcceptHistory.undo(user)
 
 
 def test_two_acceptances_are_undone_one_after_the_other(plain) -> None:
@@ -123,24 +123,24 @@ def test_two_acceptances_are_undone_one_after_the_other(plain) -> None:
     proposal = propose(plain, user)
     states = [contentOf(user, plain)]
     for index in (1, 4):
-        Proposal.acceptSlice(proposal, user, plain, "K", index)
+        Acceptance.acceptSlice(proposal, user, plain, "K", index)
         states.append(contentOf(user, plain))
 
-    Proposal.undo(user)
+    AcceptHistory.undo(user)
     assert contentOf(user, plain) == states[1]
-    Proposal.undo(user)
+    AcceptHistory.undo(user)
     assert contentOf(user, plain) == states[0]
 
 
 def test_undo_keeps_what_was_painted_since(plain) -> None:
     user = addSegmentation({"spleen": np.zeros(SHAPE), "kidney": oneSlice("K", 0)}, plain)
-    Proposal.acceptAll(propose(plain, user), user)
+    Acceptance.acceptAll(propose(plain, user), user)
     added, erased = oneSlice("K", 5), oneSlice("J", 0)
     paint(user, "spleen", (LABELS == 1) | added, plain)
     paint(user, "kidney", oneSlice("K", 0) & ~erased, plain)
     paint(user, "tumor", (LABELS == 3) | oneSlice("I", 2), plain)
 
-    Proposal.undo(user)
+    AcceptHistory.undo(user)
 
     assert np.array_equal(maskOf(user, "spleen", plain), added & (LABELS != 1))
     assert np.array_equal(maskOf(user, "kidney", plain), oneSlice("K", 0) & ~erased)
@@ -150,13 +150,13 @@ def test_undo_keeps_what_was_painted_since(plain) -> None:
 
 def test_undo_works_on_the_node_however_it_is_found_again(scene, plain) -> None:
     user = emptySegmentation(plain)
-    Proposal.acceptAll(propose(plain, user), user)
+    Acceptance.acceptAll(propose(plain, user), user)
     nodeId = user.GetID()
 
     del user
     gc.collect()
 
-    assert Proposal.undo(scene.GetNodeByID(nodeId))
+    assert AcceptHistory.undo(scene.GetNodeByID(nodeId))
     assert not maskOf(scene.GetNodeByID(nodeId), "liver", plain).any()
 
 
@@ -169,30 +169,29 @@ def test_a_finished_or_locked_segment_is_never_changed(plain, protection: str, a
     if protection == "completed":
         Status.SetSegmentStatus(segmentOf(user, "liver"), Status.Completed)
     else:
-        Proposal.setLocked(user, "liver", True)
+        segmentOf(user, "liver").SetTag(Acceptance.LOCKED_TAG, "1")
     proposal = propose(plain, user)
 
     if accept == "all":
-        summary = Proposal.acceptAll(proposal, user)
+        summary = Acceptance.acceptAll(proposal, user)
     elif accept == "slice":
-        summary = Proposal.acceptSlice(proposal, user, plain, "K", 2)
+        summary = Acceptance.acceptSlice(proposal, user, plain, "K", 2)
     else:
-        summary = Proposal.acceptSegment(proposal, "liver", user)
+        summary = Acceptance.acceptSegment(proposal, user, "liver")
 
     assert np.array_equal(maskOf(user, "liver", plain), finished)
     reason = "it is marked as completed" if protection == "completed" else "it is locked"
     assert summary.skipped == (("liver", reason),)
     assert summary.text.endswith(f"liver: {reason}.")
-    assert Proposal.isLocked(user, "liver")
-    assert Proposal.canUndo(user) == (accept != "segment")
+    assert AcceptHistory.canUndo(user) == (accept != "segment")
 
 
 def test_an_unlocked_segment_can_be_changed_again(plain) -> None:
     user = emptySegmentation(plain)
-    Proposal.setLocked(user, "liver", True)
-    Proposal.setLocked(user, "liver", False)
+    segmentOf(user, "liver").SetTag(Acceptance.LOCKED_TAG, "1")
+    segmentOf(user, "liver").RemoveTag(Acceptance.LOCKED_TAG)
 
-    Proposal.acceptSegment(propose(plain, user), "liver", user)
+    Acceptance.acceptSegment(propose(plain, user), user, "liver")
 
     assert np.array_equal(maskOf(user, "liver", plain), LABELS == 2)
 
@@ -200,7 +199,7 @@ def test_an_unlocked_segment_can_be_changed_again(plain) -> None:
 def test_segments_that_are_not_proposed_stay_even_where_they_overlap(plain) -> None:
     user = addSegmentation({"kidney": LABELS > 0, "vessel": LABELS == 2}, plain)
 
-    Proposal.acceptAll(propose(plain, user), user)
+    Acceptance.acceptAll(propose(plain, user), user)
 
     assert np.array_equal(maskOf(user, "kidney", plain), LABELS > 0)
     assert np.array_equal(maskOf(user, "vessel", plain), LABELS == 2)
@@ -213,7 +212,7 @@ def test_slices_that_the_user_painted_are_kept(plain, axis: str) -> None:
     painted = oneSlice(axis, 3)
     paint(user, "liver", painted, plain)
 
-    summary = Proposal.acceptAll(propose(plain, user), user)
+    summary = Acceptance.acceptAll(propose(plain, user), user)
 
     assert np.array_equal(maskOf(user, "liver", plain), np.where(painted, True, LABELS == 2))
     assert np.array_equal(maskOf(user, "spleen", plain), LABELS == 1)
@@ -224,17 +223,17 @@ def test_a_painted_slice_is_replaced_when_that_slice_is_accepted(plain) -> None:
     user = emptySegmentation(plain)
     paint(user, "liver", oneSlice("K", 3), plain)
 
-    Proposal.acceptSlice(propose(plain, user), user, plain, "K", 3)
+    Acceptance.acceptSlice(propose(plain, user), user, plain, "K", 3)
 
     assert np.array_equal(maskOf(user, "liver", plain), (LABELS == 2) & oneSlice("K", 3))
 
 
 def test_what_was_accepted_before_is_replaced(plain) -> None:
     user = emptySegmentation(plain)
-    Proposal.acceptAll(propose(plain, user), user)
+    Acceptance.acceptAll(propose(plain, user), user)
     other = np.roll(LABELS, 1, axis=2)
 
-    summary = Proposal.acceptAll(propose(plain, user, other), user)
+    summary = Acceptance.acceptAll(propose(plain, user, other), user)
 
     assert np.array_equal(maskOf(user, "liver", plain), other == 2)
     assert summary.keptSlices == 0
@@ -242,9 +241,9 @@ def test_what_was_accepted_before_is_replaced(plain) -> None:
 
 def test_a_structure_that_was_not_found_empties_nothing(plain) -> None:
     user = emptySegmentation(plain)
-    Proposal.acceptAll(propose(plain, user), user)
+    Acceptance.acceptAll(propose(plain, user), user)
 
-    summary = Proposal.acceptAll(propose(plain, user, np.where(LABELS == 2, 0, LABELS)), user)
+    summary = Acceptance.acceptAll(propose(plain, user, np.where(LABELS == 2, 0, LABELS)), user)
 
     assert np.array_equal(maskOf(user, "liver", plain), LABELS == 2)
     assert ("liver", "there is nothing to take over") in summary.skipped
@@ -253,9 +252,9 @@ def test_a_structure_that_was_not_found_empties_nothing(plain) -> None:
 def test_accepting_twice_changes_nothing_the_second_time(plain) -> None:
     user = emptySegmentation(plain)
     proposal = propose(plain, user)
-    Proposal.acceptAll(proposal, user)
+    Acceptance.acceptAll(proposal, user)
 
-    assert Proposal.acceptAll(proposal, user).text == "Nothing was changed."
+    assert Acceptance.acceptAll(proposal, user).text == "Nothing was changed."
 
 
 def test_a_new_segment_looks_like_the_proposed_one(scene, plain) -> None:
@@ -264,7 +263,7 @@ def test_a_new_segment_looks_like_the_proposed_one(scene, plain) -> None:
     segmentOf(proposal, "liver").SetColor(0.1, 0.2, 0.3)
     segmentOf(proposal, "liver").SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), "a~b")
 
-    Proposal.acceptAll(proposal, user)
+    Acceptance.acceptAll(proposal, user)
 
     liver = segmentOf(user, "liver")
     assert liver.GetColor() == (0.1, 0.2, 0.3)
@@ -275,7 +274,7 @@ def test_a_new_segment_looks_like_the_proposed_one(scene, plain) -> None:
 def test_a_changed_segment_is_in_progress(plain) -> None:
     user = emptySegmentation(plain)
 
-    Proposal.acceptSegment(propose(plain, user), "liver", user)
+    Acceptance.acceptSegment(propose(plain, user), user, "liver")
 
     assert Status.GetSegmentStatus(segmentOf(user, "liver")) == Status.InProgress
     assert Status.GetSegmentStatus(segmentOf(user, "spleen")) == Status.NotStarted
@@ -286,7 +285,7 @@ def test_a_segment_is_found_again_after_it_was_renamed(plain) -> None:
     proposal = propose(plain, user)
     segmentOf(user, "liver").SetName("left liver lobe")
 
-    Proposal.acceptSegment(proposal, "liver", user)
+    Acceptance.acceptSegment(proposal, user, "liver")
 
     assert np.array_equal(maskOf(user, "liver", plain), LABELS == 2)
 
@@ -296,7 +295,7 @@ def test_in_another_segmentation_the_name_counts_and_not_the_id(plain) -> None:
     other = addSegmentation({"liver": np.zeros(SHAPE)}, plain, "other")
     segmentOf(other, "liver").SetName("kidney")
 
-    Proposal.acceptSegment(proposal, "liver", other)
+    Acceptance.acceptSegment(proposal, other, "liver")
 
     found = other.GetSegmentation().GetSegmentIdBySegmentName("liver")
     assert found != "liver"
@@ -314,7 +313,7 @@ def test_a_target_under_another_transform_gets_the_segment_where_it_is_seen(scen
     turn[0, 3] = 8
     addTransform(turn, user)
 
-    Proposal.acceptAll(proposal, user)
+    Acceptance.acceptAll(proposal, user)
 
     # The turn brings the target's own (r, a) to (8 - a, r); so proposed (R, A) is own (A, 8 - R).
     own = maskOf(withoutTransform(user), "spleen", volume)
@@ -332,7 +331,7 @@ def test_one_slice_is_taken_over_through_transforms(scene) -> None:
     turn[0, 3] = 8
     addTransform(turn, user)
 
-    Proposal.acceptSlice(proposal, user, volume, "I", 2)
+    Acceptance.acceptSlice(proposal, user, volume, "I", 2)
 
     own = maskOf(withoutTransform(user), "spleen", volume)
     assert np.argwhere(own.any(axis=(0, 2))).ravel().tolist() == [6]  # R = 8 - a = 2
@@ -352,7 +351,7 @@ def test_a_target_on_a_finer_grid_keeps_its_grid(scene, plain, make_volume) -> N
     kept[4, 5, 6] = True
     user = addSegmentation({"kidney": kept, "liver": np.zeros((18, 21, 24))}, fine)
 
-    Proposal.acceptSegment(propose(plain), "liver", user)
+    Acceptance.acceptSegment(propose(plain), user, "liver")
 
     assert np.array_equal(maskOf(user, "liver", fine), np.kron(LABELS == 2, np.ones((3, 3, 3), dtype=bool)))
     assert np.array_equal(maskOf(user, "kidney", fine), kept)
@@ -364,7 +363,7 @@ def test_accepted_voxels_lie_where_they_were_proposed_in_the_world(scene, make_v
     labels = np.zeros(SHAPE, dtype=np.uint8)
     labels[4, 2, 6] = 1
 
-    Proposal.acceptAll(propose(volume, None, labels, [Structure(1, "spleen")]), user)
+    Acceptance.acceptAll(propose(volume, None, labels, [Structure(1, "spleen")]), user)
 
     bounds = [0.0] * 6
     user.GetRASBounds(bounds)
@@ -378,4 +377,4 @@ def test_a_bend_between_proposal_and_target_is_refused(plain) -> None:
     addBend(user)
 
     with pytest.raises(GeometryError, match='A non-linear transform lies between "CT proposal" and "Segmentation"'):
-        Proposal.acceptAll(proposal, user)
+        Acceptance.acceptAll(proposal, user)

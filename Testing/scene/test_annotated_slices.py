@@ -9,8 +9,9 @@ from scene_parts import TURN, addBend, addSegmentation, addTransform, addVolume,
 from uncol.core.errors import GeometryError
 from uncol.core.jobs import Structure
 from uncol.core.volume import Volume
-from UnCoLSegmentLib.Scene import AcceptedVoxels, AnnotatedSlices, Proposal
+from UnCoLSegmentLib.Scene import Acceptance, AcceptHistory, Proposal, SliceViews
 from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedSlice, AnnotatedTable, detectAnnotated, markComplete
+from UnCoLSegmentLib.Scene.Painting import AcceptedVoxels
 
 SHAPE = (9, 20, 24)
 EMPTY = AnnotatedTable()
@@ -116,7 +117,7 @@ def accepted(volume):
     user = addSegmentation({"spleen": np.zeros(SHAPE)}, volume)
     labels = Volume(ball().astype(np.uint8), geometryOf(volume))
     proposal = Proposal.putProposal(labels, [Structure(1, "spleen")], volume, None, user)
-    Proposal.acceptAll(proposal, user)
+    Acceptance.acceptAll(proposal, user)
     return user, proposal
 
 
@@ -158,7 +159,7 @@ def test_a_new_proposal_does_not_turn_what_was_accepted_into_painting(volume, ac
 
 def test_undoing_an_acceptance_is_not_painting(volume, accepted) -> None:
     user, proposal = accepted
-    Proposal.undo(user)
+    AcceptHistory.undo(user)
 
     assert detectAnnotated(user, proposal, volume, EMPTY) == EMPTY
 
@@ -167,7 +168,7 @@ def test_an_accepted_slice_is_not_painted_but_can_be_marked_complete(volume) -> 
     user = addSegmentation({"spleen": np.zeros(SHAPE)}, volume)
     labels = Volume(ball().astype(np.uint8), geometryOf(volume))
     proposal = Proposal.putProposal(labels, [Structure(1, "spleen")], volume, None, user)
-    Proposal.acceptSlice(proposal, user, volume, "K", 4)
+    Acceptance.acceptSlice(proposal, user, volume, "K", 4)
 
     found = detectAnnotated(user, proposal, volume, EMPTY)
     marked = detectAnnotated(user, proposal, volume, markComplete(found, "K", 4, True))
@@ -192,14 +193,6 @@ def test_a_painted_slice_stays_annotated_when_the_model_has_learned_it_by_heart(
     proposal = Proposal.putProposal(labels, [Structure(1, "spleen")], volume, None, user)
 
     assert detectAnnotated(user, proposal, volume, before) == before
-
-
-def test_a_result_from_elsewhere_can_be_declared_not_painted(volume) -> None:
-    user = addSegmentation({"spleen": ball()}, volume)
-    AcceptedVoxels.takeAsBaseline(user)
-    paint(user, "spleen", ball() & ~disc("K", 5), volume)
-
-    assert slicesOf(detectAnnotated(user, None, volume, EMPTY)) == ["K:5"]
 
 
 def test_painting_that_was_erased_again_is_forgotten(volume) -> None:
@@ -228,8 +221,6 @@ def test_a_check_mark_that_the_user_took_away_stays_away(volume) -> None:
     again = detectAnnotated(segmentation, None, volume, table)
 
     assert again.rows == (AnnotatedSlice("K", 4, complete=False, hasStructure=True, byUser=True),)
-    assert again.indices("K") == []
-    assert slicesOf(detectAnnotated(segmentation, None, volume, AnnotatedSlices.removeRow(again, "K", 4))) == ["K:4"]
 
 
 def test_the_table_survives_as_text() -> None:
@@ -244,26 +235,18 @@ def test_text_that_is_no_table_is_an_empty_table(text: str) -> None:
     assert AnnotatedTable.fromText(text) == EMPTY
 
 
-def test_the_known_voxels_are_those_of_the_complete_slices() -> None:
-    table = markComplete(markComplete(markComplete(EMPTY, "K", 1, True), "I", 0, True), "J", 0, False)
-
-    known = AnnotatedSlices.knownMask(table, (2, 2, 3))
-
-    assert known.astype(int).tolist() == [[[1, 0, 0], [1, 0, 0]], [[1, 1, 1], [1, 1, 1]]]
-
-
 @pytest.mark.parametrize(("axis", "ijk"), [("K", (11.5, 9.5, 3)), ("J", (11.5, 3, 4)), ("I", (3, 9.5, 4))])
 def test_a_slice_is_jumped_to_in_its_middle_through_all_transforms(volume, axis: str, ijk) -> None:
     addTransform(TURN, volume)
 
-    assert np.allclose(AnnotatedSlices.sliceOffsetRAS(volume, axis, 3), worldOf(volume, np.array(ijk)))
+    assert np.allclose(SliceViews.middleOfSlice(volume, axis, 3), worldOf(volume, np.array(ijk)))
 
 
-def test_the_baseline_is_hidden_and_holds_what_was_accepted(volume, accepted) -> None:
+def test_the_memory_of_what_was_accepted_is_hidden_and_holds_it(volume, accepted) -> None:
     user, _proposal = accepted
 
-    baseline = AcceptedVoxels.baselineOf(user)
+    memory = AcceptedVoxels(user).node
 
-    assert baseline.GetHideFromEditors()
-    assert baseline.GetDisplayNode() is None
-    assert np.array_equal(maskOf(baseline, "spleen", volume), ball())
+    assert memory.GetHideFromEditors()
+    assert memory.GetDisplayNode() is None
+    assert np.array_equal(maskOf(memory, "spleen", volume), ball())

@@ -73,7 +73,7 @@ def test_only_annotated_slices_are_known(scene, nasty_volume: Volume, axis: str,
     mask = randomMask(nasty_volume.shape_kji)
     segmentation = addSegmentation({"spleen": mask}, volume)
 
-    labels, structures, ids, notes = Bridge.labelsFromSegmentation(segmentation, volume, tableOf((axis, index)))
+    labels, structures, notes = Bridge.labelsFromSegmentation(segmentation, volume, tableOf((axis, index)))
 
     expected = np.full(mask.shape, 255)
     place = [slice(None)] * 3
@@ -82,7 +82,7 @@ def test_only_annotated_slices_are_known(scene, nasty_volume: Volume, axis: str,
     assert labels.voxels.dtype == np.uint8
     assert np.array_equal(labels.voxels, expected)
     assert np.allclose(labels.ijk_to_ras, nasty_volume.ijk_to_ras)
-    assert (structures, ids, notes) == ([Structure(1, "spleen")], ["spleen"], [])
+    assert (structures, notes) == ([Structure(1, "spleen")], [])
 
 
 def test_a_slice_that_is_not_complete_stays_unknown(scene, make_volume) -> None:
@@ -242,7 +242,7 @@ def test_where_segments_overlap_the_later_one_counts_and_a_note_says_so(scene, m
     tumor[0, 1, 1:] = 1  # 3 voxels, 2 of them in the organ
     segmentation = addSegmentation({"organ": organ, "tumor": tumor}, volume)
 
-    labels, _structures, _ids, notes = Bridge.labelsFromSegmentation(segmentation, volume, tableOf(("K", 0)))
+    labels, _structures, notes = Bridge.labelsFromSegmentation(segmentation, volume, tableOf(("K", 0)))
 
     assert labels.voxels[0].tolist() == [[1, 1, 1, 0], [1, 2, 2, 2], [1, 1, 1, 0]]
     assert notes == ['"organ" and "tumor" overlap in 2 voxels of the annotated slices; there, "tumor" counts.']
@@ -280,9 +280,9 @@ def test_a_segment_that_no_annotated_slice_shows_is_left_out_with_a_note(scene, 
     shown[0, 1, 1] = 1
     segmentation = addSegmentation({"empty": shown * 0, "elsewhere": shown[::-1], "shown": shown}, volume)
 
-    labels, structures, ids, notes = Bridge.labelsFromSegmentation(segmentation, volume, tableOf(("K", 0)))
+    labels, structures, notes = Bridge.labelsFromSegmentation(segmentation, volume, tableOf(("K", 0)))
 
-    assert (structures, ids) == ([Structure(3, "shown")], ["shown"])
+    assert structures == [Structure(3, "shown")]
     assert labels.voxels[0, 1, 1] == 3
     assert [note.split('"')[1] for note in notes] == ["empty", "elsewhere"]
 

@@ -10,7 +10,6 @@ import importlib.metadata
 import re
 import subprocess
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
@@ -109,7 +108,8 @@ def _askAndInstall(missing: list[str]) -> None:
         raise CancelledError(_declinedText())
     with tempfile.TemporaryDirectory() as folder:
         kept = Path(folder) / "constraints.txt"
-        kept.write_text("\n".join(_keptVersions()) + "\n", encoding="utf-8")
+        versions = [f"{name}=={version}\n" for name in KEPT_PACKAGES if (version := _versionOf(name))]
+        kept.write_text("".join(versions) or "\n", encoding="utf-8")
         slicer.util.pip_install([*missing, "--constraint", str(kept)])
 
 
@@ -127,20 +127,19 @@ def _question(missing: list[str]) -> str:
     return text.format(count=len(missing), packages=", ".join(missing))
 
 
-def _keptVersions() -> list[str]:
-    versions = []
-    for name in KEPT_PACKAGES:
-        with suppress(importlib.metadata.PackageNotFoundError):
-            versions.append(f"{name}=={importlib.metadata.version(name)}")
-    return versions
+def _versionOf(name: str) -> str:
+    """Return the version of an installed package; "" if it is not installed."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 def _isMet(requirement: str) -> bool:
     specified = _SPECIFIED.match(requirement)
     assert specified is not None  # the file is ours
-    try:
-        installed = importlib.metadata.version(specified["name"])
-    except importlib.metadata.PackageNotFoundError:
+    installed = _versionOf(specified["name"])
+    if not installed:
         return False
     try:
         from packaging.specifiers import SpecifierSet

@@ -228,7 +228,7 @@ class Logic:
 
     def _cancelledText(self, run: Run) -> str:
         name = self._training.name if run.kind == "fineTune" and self._training else ""
-        if name and Preconditions.hasCheckpoint(self.store, name):
+        if name and self.store.has_unfinished(name):
             return _("{reason} What was learned is saved; Resume goes on from there.").format(reason=run.error)
         return str(run.error)
 

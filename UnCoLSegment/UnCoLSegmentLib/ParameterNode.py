@@ -3,11 +3,7 @@
 import enum
 from typing import Annotated
 
-from slicer import (
-    vtkMRMLMarkupsROINode,
-    vtkMRMLScalarVolumeNode,
-    vtkMRMLSegmentationNode,
-)
+from slicer import vtkMRMLMarkupsROINode, vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode
 from slicer.i18n import tr as _
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
@@ -73,7 +69,7 @@ class ParameterNode:
         device: What the engine computes on.
         minutes: Time for a fine-tune, in minutes.
         plane: Plane in which slices are annotated and suggested.
-        annotatedSlices: The table of annotated slices, as text (see `Annotations`).
+        annotatedSlices: The table of annotated slices, as text (see `AnnotatedSlices`).
         rounds: The rounds of annotating and fine-tuning, as text (see `Rounds`).
         uncertaintyShown: Whether the map lies over the volume.
         legendShown: Whether the slice views explain the map's colors.

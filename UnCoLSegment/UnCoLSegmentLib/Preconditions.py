@@ -9,9 +9,6 @@ from slicer.i18n import tr as _
 from uncol.core.model_store import Store
 from UnCoLSegmentLib.Scene.RunScene import annotatedSlices, segmentNames
 
-CHECKPOINT_FILE = "checkpoint.safetensors"
-"""What an unfinished run leaves in its model folder; `uncol.models.checkpoints` has the same name, but needs torch."""
-
 
 def toSegment(parameters: Any, store: Store) -> str:
     """Return what is missing to segment the volume in the chosen way."""
@@ -26,14 +23,7 @@ def toFineTune(parameters: Any) -> str:
 
 def toResume(parameters: Any, store: Store) -> str:
     """Return what is missing to go on with an unfinished run."""
-    if not parameters.runName or not hasCheckpoint(store, parameters.runName):
-        return _("There is no unfinished fine-tuning to resume.")
-    return ""
-
-
-def hasCheckpoint(store: Store, name: str) -> bool:
-    """Say whether a run that did not end can be resumed."""
-    return (store.folder / name / CHECKPOINT_FILE).is_file()
+    return "" if store.has_unfinished(parameters.runName) else _("There is no unfinished fine-tuning to resume.")
 
 
 def _toReadVolume(parameters: Any) -> str:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from UnCoLSegmentLib.Engine.Run import RunResult, RunState
 from UnCoLSegmentLib.Logic import Logic
-from UnCoLSegmentLib.Scene import AnnotatedSlices, Bridge
+from UnCoLSegmentLib.Scene import Bridge
+from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedTable, detectAnnotated, markComplete
 
 STRUCTURE = "liver"
 
@@ -57,10 +58,10 @@ class LoopDriver:
         self._patience_s = patience_s
         self.logic, self.parameters, self.truth = logic, parameters, truth
         self._idle = idle or slicer.app.processEvents
-        self._ended: list[Any] = []
+        self._ended: list[RunResult | str] = []
         logic.finished.connect(self._ended.append)
-        logic.cancelled.connect(lambda message: self._ended.append(AssertionError(f"cancelled: {message}")))
-        logic.failed.connect(lambda message, details: self._ended.append(AssertionError(f"{message}\n{details}")))
+        logic.cancelled.connect(lambda message: self._ended.append(f"cancelled: {message}"))
+        logic.failed.connect(lambda message, details: self._ended.append(f"{message}\n{details}"))
 
     def tellStory(self, slices: Sequence[int], steps: int) -> Story:
         """Run the whole loop; `slices` are annotated along K."""
@@ -96,25 +97,22 @@ class LoopDriver:
 
     def annotate(self, slices: Sequence[int]) -> None:
         """Paint the structure in some slices along K, in the user's own segmentation."""
-        parameters = self.parameters
-        if parameters.segmentation is None:
-            parameters.segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Annotations")
-            parameters.segmentation.CreateDefaultDisplayNodes()
-            parameters.segmentation.SetReferenceImageGeometryParameterFromVolumeNode(parameters.inputVolume)
-            parameters.segmentation.GetSegmentation().AddEmptySegment(STRUCTURE, STRUCTURE)
-        painted = slicer.util.arrayFromSegmentBinaryLabelmap(parameters.segmentation, STRUCTURE, parameters.inputVolume)
+        parameters, volume = self.parameters, self.parameters.inputVolume
+        node = parameters.segmentation
+        if node is None:
+            node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "Annotations")
+            node.CreateDefaultDisplayNodes()
+            node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+            node.GetSegmentation().AddEmptySegment(STRUCTURE, STRUCTURE)
+            parameters.segmentation = node
+        painted = slicer.util.arrayFromSegmentBinaryLabelmap(node, STRUCTURE, volume)
         painted = np.zeros(self.truth.shape, np.uint8) if painted is None else painted.copy()
         painted[list(slices)] = self.truth[list(slices)]
-        slicer.util.updateSegmentBinaryLabelmapFromArray(
-            painted, parameters.segmentation, STRUCTURE, parameters.inputVolume
-        )
-        table = AnnotatedSlices.AnnotatedTable.fromText(parameters.annotatedSlices)
+        slicer.util.updateSegmentBinaryLabelmapFromArray(painted, node, STRUCTURE, volume)
+        table = AnnotatedTable.fromText(parameters.annotatedSlices)
         for index in slices:
-            table = AnnotatedSlices.markComplete(table, "K", index, True)
-        table = AnnotatedSlices.detectAnnotated(
-            parameters.segmentation, parameters.proposal, parameters.inputVolume, table
-        )
-        parameters.annotatedSlices = table.toText()
+            table = markComplete(table, "K", index, True)
+        parameters.annotatedSlices = detectAnnotated(node, parameters.proposal, volume, table).toText()
 
     def fineTune(self, steps: int) -> RunResult:
         """Click Fine-tune and wait."""
@@ -128,17 +126,14 @@ class LoopDriver:
             AssertionError: If it ends in another way, or never.
         """
         deadline = time.monotonic() + self._patience_s
-        while not self._ended:
-            if time.monotonic() > deadline:
-                message = f"The run did not end within {self._patience_s:.0f} s."
-                raise AssertionError(message)
+        while not self._ended and time.monotonic() < deadline:
             self.logic.poll()
             self._idle()
             time.sleep(_POLL_S)
+        assert self._ended, f"The run did not end within {self._patience_s:.0f} s."
         ended = self._ended.pop()
         assert self.logic.state is RunState.IDLE
-        if isinstance(ended, AssertionError):
-            raise ended
+        assert not isinstance(ended, str), ended
         return ended
 
     def dice(self) -> float:

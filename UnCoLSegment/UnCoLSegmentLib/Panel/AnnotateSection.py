@@ -11,68 +11,52 @@ from slicer.i18n import tr as _
 from uncol.core.errors import DataError
 from uncol.core.volume import Axis
 from UnCoLSegmentLib.Logic import Logic
-from UnCoLSegmentLib.Panel.Buttons import enable
-from UnCoLSegmentLib.Panel.Message import Message
-from UnCoLSegmentLib.Panel.SlicesTable import SlicesTable
+from UnCoLSegmentLib.Panel.Controls import SlicesTable, enable
+from UnCoLSegmentLib.Panel.Section import Section
 from UnCoLSegmentLib.ParameterNode import ParameterNode
-from UnCoLSegmentLib.Scene import AnnotatedSlices, Proposal, UncertaintyDisplay
+from UnCoLSegmentLib.Scene import Acceptance, AcceptHistory, AnnotatedSlices, SliceViews
 from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedTable
-from UnCoLSegmentLib.Scene.SliceViews import shownSlice, sliceNodes
 
 
-class AnnotateSection:
-    """Brings proposal, the user's segmentation and the table of annotated slices together.
+class AnnotateSection(Section):
+    """Brings proposal, the user's segmentation and the table of annotated slices together."""
 
-    Args:
-        ui: The panel's widgets by name.
-        logic: Suggests slices.
-    """
+    _during = slicer.util.RenderBlocker
 
     def __init__(self, ui: Any, logic: Logic) -> None:
-        self.ui, self._logic = ui, logic
-        self._parameters: ParameterNode | None = None
-        self._message = Message(
-            ui.annotateMessageFrame, ui.annotateMessageIcon, ui.annotateMessageLabel, ui.annotateMessageDetailsButton
-        )
+        super().__init__(ui, logic, "annotate")
         self._table = SlicesTable(ui.slicesTable, ui.slicesHintLabel, self._onCompleteChanged, self._onJump)
-        for button, action in (
+        self._onClicks(
             (ui.acceptSliceButton, self._acceptSlice),
             (ui.acceptSegmentButton, self._acceptSegment),
             (ui.acceptAllButton, self._acceptAll),
             (ui.undoAcceptButton, self._undo),
             (ui.markCompleteButton, self._markComplete),
             (ui.suggestSliceButton, self._suggestSlice),
-        ):
-            button.connect("clicked(bool)", self._reporting(action))
+        )
 
     def update(self, parameters: ParameterNode | None) -> None:
         """Show the state of the parameters."""
-        self._parameters = parameters
+        super().update(parameters)
         self._followInputs(parameters)
-        volume = parameters.inputVolume if parameters else None
-        self._table.show(parameters.annotatedSlices if parameters else "", volume)
+        self._table.show(parameters.annotatedSlices if parameters else "", parameters and parameters.inputVolume)
         self._updateAccepting(parameters)
-        noVolume = "" if volume else _("Choose the volume to segment.")
         noSegmentation = "" if parameters and parameters.segmentation else _("Choose or create a segmentation first.")
-        enable(
-            self.ui.markCompleteButton,
-            noVolume or noSegmentation,
-            _("The slice that is shown is completely annotated, also when the structure is not in it"),
-        )
+        purpose = _("The slice that is shown is completely annotated, also when the structure is not in it")
+        enable(self._whyNoVolume() or noSegmentation, (self.ui.markCompleteButton, purpose))
         noMap = "" if parameters and parameters.uncertaintyVolume else _("Segment the volume first.")
-        enable(self.ui.suggestSliceButton, noVolume or noMap, _("Jump to the slice whose annotation promises most"))
+        purpose = _("Jump to the slice whose annotation promises most")
+        enable(self._whyNoVolume() or noMap, (self.ui.suggestSliceButton, purpose))
 
     def detect(self) -> None:
         """Look which slices the user painted since; called a moment after the last change of the segmentation."""
         parameters = self._parameters
         if parameters is None or parameters.inputVolume is None or parameters.segmentation is None:
             return
+        nodes = parameters.segmentation, parameters.proposal, parameters.inputVolume
         with self._message.reporting():
             table = AnnotatedTable.fromText(parameters.annotatedSlices)
-            found = AnnotatedSlices.detectAnnotated(
-                parameters.segmentation, parameters.proposal, parameters.inputVolume, table
-            )
-            self._keep(found)
+            self._keep(AnnotatedSlices.detectAnnotated(*nodes, table))
 
     def forgetScene(self) -> None:
         """Let go of the nodes of a scene that is being closed."""
@@ -93,75 +77,57 @@ class AnnotateSection:
 
     def _updateAccepting(self, parameters: ParameterNode | None) -> None:
         missing = "" if parameters and parameters.proposal else _("There is no proposal yet. Segment the volume first.")
-        for button, purpose in (
+        enable(
+            missing,
             (self.ui.acceptSliceButton, _("Take the slice that is shown over into your segmentation")),
             (self.ui.acceptSegmentButton, _("Take the selected segment over into your segmentation")),
             (self.ui.acceptAllButton, _("Take the whole proposal over into your segmentation")),
-        ):
-            enable(button, missing, purpose)
-        canUndo = parameters is not None and parameters.segmentation is not None
-        canUndo = canUndo and Proposal.canUndo(parameters.segmentation)
-        enable(
-            self.ui.undoAcceptButton,
-            "" if canUndo else _("Nothing was accepted yet."),
-            _("Take back what was accepted last"),
         )
-
-    def _reporting(self, action: Callable[[], None]) -> Callable[[], None]:
-        def report() -> None:
-            self._message.clear()
-            with self._message.reporting(), slicer.util.RenderBlocker():
-                action()
-
-        return report
+        own = parameters.segmentation if parameters else None
+        missing = "" if own is not None and AcceptHistory.canUndo(own) else _("Nothing was accepted yet.")
+        enable(missing, (self.ui.undoAcceptButton, _("Take back what was accepted last")))
 
     def _acceptSlice(self) -> None:
-        parameters = self._given()
-        axis, index = self._shownSlice()
-        target = self._target()
-        self._tell(Proposal.acceptSlice(parameters.proposal, target, parameters.inputVolume, axis, index))
+        self._accept(Acceptance.acceptSlice, self._given.inputVolume, *self._shownSlice())
 
     def _acceptSegment(self) -> None:
-        parameters = self._given()
-        segmentId = self._proposedSegmentId()
-        self._tell(Proposal.acceptSegment(parameters.proposal, segmentId, self._target()))
+        self._accept(Acceptance.acceptSegment, self._proposedSegmentId())
 
     def _acceptAll(self) -> None:
-        self._tell(Proposal.acceptAll(self._given().proposal, self._target()))
+        self._accept(Acceptance.acceptAll)
+
+    def _accept(self, accept: Callable[..., Acceptance.AcceptSummary], *where: Any) -> None:
+        summary = accept(self._given.proposal, self._target(), *where)
+        self.update(self._parameters)
+        self._message.showInformation(summary.text)
 
     def _undo(self) -> None:
-        Proposal.undo(self._given().segmentation)
+        AcceptHistory.undo(self._given.segmentation)
         self.update(self._parameters)
 
     def _markComplete(self) -> None:
-        axis, index = self._shownSlice()
-        self._onCompleteChanged(axis, index, True)
+        self._onCompleteChanged(*self._shownSlice(), True)
 
     def _suggestSlice(self) -> None:
-        suggestion = self._logic.suggestSlice(self._given())
+        suggestion = self._logic.suggestSlice(self._given)
         self._onJump(suggestion.axis, suggestion.index)
         self._message.showInformation(suggestion.reason)
 
     def _onCompleteChanged(self, axis: Axis, index: int, isComplete: bool) -> None:
-        table = AnnotatedTable.fromText(self._given().annotatedSlices)
+        table = AnnotatedTable.fromText(self._given.annotatedSlices)
         self._keep(AnnotatedSlices.markComplete(table, axis, index, isComplete))
 
     def _onJump(self, axis: Axis, index: int) -> None:
-        point = AnnotatedSlices.sliceOffsetRAS(self._given().inputVolume, axis, index)
-        UncertaintyDisplay.jumpTo(sliceNodes(), point)
+        SliceViews.jumpTo(SliceViews.middleOfSlice(self._given.inputVolume, axis, index))
 
     def _keep(self, table: AnnotatedTable) -> None:
         text = table.toText()
-        if text != self._given().annotatedSlices:
-            self._given().annotatedSlices = text
-
-    def _given(self) -> ParameterNode:
-        assert self._parameters is not None  # without parameters the buttons are disabled
-        return self._parameters
+        if text != self._given.annotatedSlices:
+            self._given.annotatedSlices = text
 
     def _shownSlice(self) -> tuple[Axis, int]:
-        plane = self._given().plane
-        shown = shownSlice(self._given().inputVolume, plane.value.capitalize())
+        plane = self._given.plane
+        shown = SliceViews.shownSlice(self._given.inputVolume, plane.value.capitalize())
         if shown is None:
             message = _("No {plane} slice view shows a slice of the volume. Scroll to one, or choose another plane.")
             raise DataError(message.format(plane=plane.label()))
@@ -169,7 +135,7 @@ class AnnotateSection:
 
     def _target(self) -> Any:
         """Return the user's segmentation; it is made when the first thing is accepted."""
-        parameters = self._given()
+        parameters = self._given
         if parameters.segmentation is None:
             name = _("{volume} segmentation").format(volume=parameters.inputVolume.GetName())
             node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
@@ -180,19 +146,14 @@ class AnnotateSection:
     def _proposedSegmentId(self) -> str:
         """Return the proposal's segment that has the ID or the name of the one selected in the Segment Editor."""
         selected = self.ui.segmentEditor.currentSegmentID()
-        proposed, own = self._given().proposal.GetSegmentation(), self._given().segmentation
-        if proposed.GetSegment(selected) is not None:
-            return selected
+        proposed, own = self._given.proposal.GetSegmentation(), self._given.segmentation
         segment = own.GetSegmentation().GetSegment(selected) if own is not None else None
-        found = proposed.GetSegmentIdBySegmentName(segment.GetName()) if segment is not None else ""
+        byName = proposed.GetSegmentIdBySegmentName(segment.GetName()) if segment is not None else ""
+        found = selected if proposed.GetSegment(selected) is not None else byName
         if not found:
             message = _("Select a segment in the list that the proposal holds as well, or accept all.")
             raise DataError(message)
         return found
-
-    def _tell(self, summary: Any) -> None:
-        self.update(self._parameters)
-        self._message.showInformation(summary.text)
 
 
 def _segmentEditorNode() -> Any:

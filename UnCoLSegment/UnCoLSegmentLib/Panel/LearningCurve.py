@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import qt
 import slicer
@@ -24,9 +23,7 @@ class LearningCurve:
 
     def __init__(self, place: qt.QWidget) -> None:
         self._place, self._plot = place, None
-        self.tableNode: Any = None
-        self.chartNode: Any = None
-        self._viewNode: Any = None
+        self.tableNode = self.chartNode = self._viewNode = None
 
     def show(self, points: Sequence[dict[str, float]]) -> None:
         """Show the losses over the steps.

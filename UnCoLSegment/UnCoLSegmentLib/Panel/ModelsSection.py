@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,52 +12,37 @@ from slicer.i18n import tr as _
 from uncol.core.errors import CheckpointError
 from uncol.core.model_store import ModelEntry, NameTakenError
 from UnCoLSegmentLib.Logic import Logic
-from UnCoLSegmentLib.Panel.Buttons import enable
-from UnCoLSegmentLib.Panel.Message import Message
-from UnCoLSegmentLib.Panel.Tables import fill, setColumns
+from UnCoLSegmentLib.Panel.Controls import enable, fill, setColumns
+from UnCoLSegmentLib.Panel.Section import Section
 from UnCoLSegmentLib.ParameterNode import ParameterNode, SegmentFrom
 from UnCoLSegmentLib.Scene.RunScene import renameModel
 
 
-class ModelsSection:
-    """Shows the store and changes it.
-
-    Args:
-        ui: The panel's widgets by name.
-        logic: Has the store.
-    """
+class ModelsSection(Section):
+    """Shows the store and changes it."""
 
     def __init__(self, ui: Any, logic: Logic) -> None:
-        self.ui, self._logic = ui, logic
-        self._parameters: ParameterNode | None = None
+        super().__init__(ui, logic, "models")
         self._entries: list[ModelEntry] = []
-        self._message = Message(
-            ui.modelsMessageFrame, ui.modelsMessageIcon, ui.modelsMessageLabel, ui.modelsMessageDetailsButton
-        )
-        setColumns(ui.modelsTable, [_("Name"), _("Active"), _("Structures"), _("Made")])
+        setColumns(ui.modelsTable, _("Name"), _("Active"), _("Structures"), _("Made"))
         ui.modelsTable.connect("itemSelectionChanged()", self._updateButtons)
         ui.modelsTable.connect("itemChanged(QTableWidgetItem*)", self._onRenamed)
         ui.modelsTable.connect("itemActivated(QTableWidgetItem*)", self._onItemActivated)
         ui.modelComboBox.connect("activated(int)", self._onChosen)
-        for button, action in (
+        self._onClicks(
             (ui.activateButton, self._activate),
             (ui.renameButton, self._startRenaming),
             (ui.rollBackButton, self._rollBack),
             (ui.importButton, self._import),
             (ui.exportButton, self._export),
             (ui.removeButton, self._remove),
-        ):
-            button.connect("clicked(bool)", self._reporting(action))
-        logic.modelsChanged.connect(self.refresh)
+        )
+        self._follow(logic.modelsChanged, self.refresh)
         self.refresh()
-
-    def disconnect(self) -> None:
-        """Follow the store no more."""
-        self._logic.modelsChanged.disconnect(self.refresh)
 
     def update(self, parameters: ParameterNode | None) -> None:
         """Show which model the parameters name."""
-        self._parameters = parameters
+        super().update(parameters)
         names = [each.name for each in self._entries]
         name = parameters.modelName if parameters else ""
         self.ui.modelComboBox.currentIndex = names.index(name) + 1 if name in names else 0
@@ -68,53 +52,44 @@ class ModelsSection:
         """Show what the store holds now."""
         with self._message.reporting():
             self._entries = self._logic.store.list()
-        self._fillTable()
-        self._fillChoice()
+        texts = [_rowTexts(each) for each in self._entries]
+        fill(self.ui.modelsTable, texts, self.ui.modelsHintLabel, self._makeEditable)
+        self.ui.modelComboBox.clear()
+        self.ui.modelComboBox.addItem(_("None (box or annotated slices)"))
+        for each in self._entries:
+            self.ui.modelComboBox.addItem(_("{name} (in use)").format(name=each.name) if each.is_active else each.name)
         self.update(self._parameters)
         self._updateButtons()
 
-    def _fillTable(self) -> None:
-        table: qt.QTableWidget = self.ui.modelsTable
-        wasBlocked = table.blockSignals(True)
-        fill(table, [_rowTexts(each) for each in self._entries])
-        for row in range(len(self._entries)):
-            item = table.item(row, 0)
-            item.setFlags(item.flags() | qt.Qt.ItemIsEditable)
-        table.blockSignals(wasBlocked)
-        table.visible, self.ui.modelsHintLabel.visible = bool(self._entries), not self._entries
-
-    def _fillChoice(self) -> None:
-        self.ui.modelComboBox.clear()
-        self.ui.modelComboBox.addItem(_("None (box or annotated slices)"))
-        for entry in self._entries:
-            self.ui.modelComboBox.addItem(
-                _("{name} (in use)").format(name=entry.name) if entry.is_active else entry.name
-            )
+    def _makeEditable(self, row: int) -> None:
+        item = self.ui.modelsTable.item(row, 0)
+        item.setFlags(item.flags() | qt.Qt.ItemIsEditable)
 
     def _updateButtons(self) -> None:
-        missing = "" if self._selected() else _("Select a model in the list.")
+        selected = self._selected()
+        missing = "" if selected else _("Select a model in the list.")
         if not self._entries:
             missing = _("There is no model yet. Fine-tune one or import one.")
-        inUse = _("This model is in use already.") if self._selected() and self._selected().is_active else ""
-        enable(self.ui.activateButton, missing or inUse, _("Use this model from now on"))
-        enable(self.ui.renameButton, missing, _("Give the selected model another name"))
-        enable(self.ui.exportButton, missing, _("Write the selected model into one file, to share it"))
-        enable(self.ui.removeButton, missing, _("Delete the selected model from this computer"))
+        inUse = _("This model is in use already.") if selected and selected.is_active else ""
+        enable(missing or inUse, (self.ui.activateButton, _("Use this model from now on")))
+        enable(
+            missing,
+            (self.ui.renameButton, _("Give the selected model another name")),
+            (self.ui.exportButton, _("Write the selected model into one file, to share it")),
+            (self.ui.removeButton, _("Delete the selected model from this computer")),
+        )
         few = "" if len(self._entries) > 1 else _("There is no earlier model to go back to.")
-        enable(self.ui.rollBackButton, few, _("Use the model again that was in use before"))
-        enable(self.ui.importButton, "", _("Take in a model that was exported elsewhere; it is checked first"))
+        enable(few, (self.ui.rollBackButton, _("Use the model again that was in use before")))
+        enable("", (self.ui.importButton, _("Take in a model that was exported elsewhere; it is checked first")))
 
     def _selected(self) -> ModelEntry | None:
         row = self.ui.modelsTable.currentRow()
         return self._entries[row] if 0 <= row < len(self._entries) else None
 
-    def _reporting(self, action: Callable[[], None]) -> Callable[[], None]:
-        def report() -> None:
-            self._message.clear()
-            with self._message.reporting():
-                action()
-
-        return report
+    def _chosen(self) -> ModelEntry:
+        entry = self._selected()
+        assert entry is not None  # without a selection the buttons are disabled
+        return entry
 
     def _onChosen(self, index: int) -> None:
         if self._parameters is None:
@@ -131,8 +106,7 @@ class ModelsSection:
             self._reporting(self._activate)()
 
     def _activate(self) -> None:
-        entry = self._selected()
-        assert entry is not None  # without a selection the button is disabled
+        entry = self._chosen()
         self._logic.store.activate(entry.name)
         self._use(entry.name)
         self._message.showInformation(_('"{name}" is in use from now on.').format(name=entry.name))
@@ -172,17 +146,13 @@ class ModelsSection:
         try:
             return self._logic.store.import_zip(path)
         except NameTakenError as error:
+            message = _('An unfinished fine-tuning is called "{name}". Resume it or start it anew, then import again.')
             if self._logic.store.has(error.name):
                 message = _('A model called "{name}" is here already. Rename that one first, then import again.')
-            else:
-                message = _(
-                    'An unfinished fine-tuning is called "{name}". Resume it or start it anew, then import again.'
-                )
             raise CheckpointError(message.format(name=error.name)) from error
 
     def _export(self) -> None:
-        entry = self._selected()
-        assert entry is not None  # without a selection the button is disabled
+        entry = self._chosen()
         proposed = f"{entry.name}.zip"
         path = qt.QFileDialog.getSaveFileName(self.ui.modelsTable, _("Export model"), proposed, _("Models (*.zip)"))
         if path:
@@ -191,8 +161,7 @@ class ModelsSection:
             self._message.showInformation(text.format(name=entry.name))
 
     def _remove(self) -> None:
-        entry = self._selected()
-        assert entry is not None  # without a selection the button is disabled
+        entry = self._chosen()
         question = _('Delete the model "{name}" from this computer? This cannot be undone.').format(name=entry.name)
         if slicer.util.confirmYesNoDisplay(question):
             self._logic.store.remove(entry.name)

@@ -8,60 +8,39 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from UnCoLSegmentLib.Engine.Run import RunState
 from UnCoLSegmentLib.Logic import Logic
-from UnCoLSegmentLib.Panel.Buttons import enable
-from UnCoLSegmentLib.Panel.Message import Message
-from UnCoLSegmentLib.Panel.RunStatus import RunStatus
+from UnCoLSegmentLib.Panel.Controls import enable
+from UnCoLSegmentLib.Panel.RunSection import RunSection
 from UnCoLSegmentLib.ParameterNode import ParameterNode, SegmentFrom
 
 
-class SegmentSection:
-    """Starts and stops segmenting.
-
-    Args:
-        ui: The panel's widgets by name.
-        logic: What does the work.
-        prepareEngine: Called before a run; installs what is missing, with consent.
-    """
+class SegmentSection(RunSection):
+    """Starts and stops segmenting."""
 
     def __init__(self, ui: Any, logic: Logic, prepareEngine: Callable[[], None]) -> None:
-        self.ui, self._logic, self._prepareEngine = ui, logic, prepareEngine
-        self._parameters: ParameterNode | None = None
-        message = Message(
-            ui.segmentMessageFrame, ui.segmentMessageIcon, ui.segmentMessageLabel, ui.segmentMessageDetailsButton
-        )
-        self.status = RunStatus(logic, ui.segmentProgress, ui.segmentProgressBar, ui.segmentProgressLabel, message)
-        ui.segmentButton.connect("clicked(bool)", self._onSegment)
-        ui.cancelSegmentButton.connect("clicked(bool)", self._onCancel)
+        super().__init__(ui, logic, "segment", prepareEngine)
+        ui.cancelSegmentButton.connect("clicked(bool)", logic.cancel)
+        ui.segmentButton.connect("clicked(bool)", lambda: self._start(logic.segment))
         ui.drawBoxButton.connect("clicked(bool)", self._onDrawBox)
         ui.structureNameEdit.connect("editingFinished()", self._onNamed)
 
     def update(self, parameters: ParameterNode | None) -> None:
         """Show the state of parameters and run."""
-        self._parameters = parameters
+        super().update(parameters)
         self._showBoxControls(parameters)
-        obstacle = self._logic.whyNotSegment(parameters) if parameters else _("Choose the volume to segment.")
-        enable(self.ui.segmentButton, obstacle, _("Propose a segmentation of the whole volume"))
-        isRunning = self._logic.state is RunState.RUNNING and self.status.isMine
-        enable(
-            self.ui.cancelSegmentButton,
-            "" if isRunning else _("Nothing is being segmented."),
-            _("Stop; nothing in the scene is changed"),
-        )
+        obstacle = self._logic.whyNotSegment(parameters) if parameters else self._whyNoVolume()
+        enable(obstacle, (self.ui.segmentButton, _("Propose a segmentation of the whole volume")))
+        obstacle = self._whyNotCancel(_("Nothing is being segmented."))
+        enable(obstacle, (self.ui.cancelSegmentButton, _("Stop; nothing in the scene is changed")))
 
     def _showBoxControls(self, parameters: ParameterNode | None) -> None:
         ui = self.ui
         isBox = parameters is not None and parameters.segmentFrom is SegmentFrom.BOX
         for widget in (ui.roiLabel, ui.roiSelector, ui.drawBoxButton, ui.structureNameLabel, ui.structureNameEdit):
             widget.visible = isBox
-        missing = "" if parameters and parameters.inputVolume else _("Choose the volume to segment.")
-        enable(
-            ui.drawBoxButton,
-            missing,
-            _("Draw a box in a slice view: click two opposite corners, then pull its faces to the structure"),
-        )
-        enable(ui.structureNameEdit, missing, _("What is in the box; its segment gets this name"))
+        purpose = _("Draw a box in a slice view: click two opposite corners, then pull its faces to the structure")
+        named = _("What is in the box; its segment gets this name")
+        enable(self._whyNoVolume(), (ui.drawBoxButton, purpose), (ui.structureNameEdit, named))
         if parameters is not None and parameters.roi is not None and not ui.structureNameEdit.hasFocus():
             ui.structureNameEdit.text = parameters.roi.GetName()
 
@@ -77,20 +56,9 @@ class SegmentSection:
         segment = own.GetSegmentation().GetSegment(self.ui.segmentEditor.currentSegmentID()) if own else None
         return self.ui.structureNameEdit.text.strip() or (segment.GetName() if segment else _("structure"))
 
-    def _onSegment(self) -> None:
-        self.status.start(self._begin)
-
-    def _begin(self) -> None:
-        self._prepareEngine()
-        self._logic.segment(self._parameters)
-
-    def _onCancel(self) -> None:
-        self._logic.cancel()
-
     def _onDrawBox(self) -> None:
         """Make a box that is placed with the next clicks, or let the chosen one be placed anew."""
-        parameters = self._parameters
-        assert parameters is not None  # without parameters the button is disabled
+        parameters = self._given
         if parameters.roi is None:
             roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode", self._nameForNewBox())
             roi.CreateDefaultDisplayNodes()

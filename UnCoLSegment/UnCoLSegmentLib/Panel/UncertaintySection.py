@@ -9,52 +9,41 @@ import slicer
 from slicer.i18n import tr as _
 
 from UnCoLSegmentLib.Logic import Logic
-from UnCoLSegmentLib.Panel.Buttons import enable
-from UnCoLSegmentLib.Panel.Message import Message
+from UnCoLSegmentLib.Panel.Controls import enable
+from UnCoLSegmentLib.Panel.Section import Section
 from UnCoLSegmentLib.ParameterNode import ParameterNode
-from UnCoLSegmentLib.Scene import UncertaintyDisplay
+from UnCoLSegmentLib.Scene import Bridge, SliceViews, UncertaintyDisplay
 from UnCoLSegmentLib.Scene.Rounds import Round
 from UnCoLSegmentLib.Scene.RunScene import BOTH_ATTRIBUTE, MODEL_ATTRIBUTE
-from UnCoLSegmentLib.Scene.SliceViews import compositeNodes, sliceNodes
 
 
-class UncertaintySection:
-    """Shows the map and finds its worst region.
+class UncertaintySection(Section):
+    """Shows the map and finds its worst region."""
 
-    Args:
-        ui: The panel's widgets by name.
-        logic: Knows the models and how they were measured.
-    """
+    _during = slicer.util.RenderBlocker
 
     def __init__(self, ui: Any, logic: Logic) -> None:
-        self.ui, self._logic = ui, logic
-        self._parameters: ParameterNode | None = None
+        super().__init__(ui, logic, "uncertainty")
         self._shown: object = None
-        self._message = Message(
-            ui.uncertaintyMessageFrame,
-            ui.uncertaintyMessageIcon,
-            ui.uncertaintyMessageLabel,
-            ui.uncertaintyMessageDetailsButton,
-        )
-        ui.uncertaintySelector.addAttribute("vtkMRMLScalarVolumeNode", UncertaintyDisplay.ATTRIBUTE)
-        ui.jumpToWorstButton.connect("clicked(bool)", self._onJumpToWorst)
+        ui.uncertaintySelector.addAttribute("vtkMRMLScalarVolumeNode", Bridge.UNCERTAINTY_ATTRIBUTE)
+        self._onClicks((ui.jumpToWorstButton, self._jumpToWorst))
 
     def update(self, parameters: ParameterNode | None) -> None:
         """Show the map as the parameters say."""
-        self._parameters = parameters
+        super().update(parameters)
         node = parameters.uncertaintyVolume if parameters else None
-        missing = "" if node else _("There is no uncertainty map yet. Segment the volume first.")
-        enable(self.ui.jumpToWorstButton, missing, _("Center the slice views on the region of highest uncertainty"))
-        for control, purpose in (
+        enable(
+            "" if node else _("There is no uncertainty map yet. Segment the volume first."),
+            (self.ui.jumpToWorstButton, _("Center the slice views on the region of highest uncertainty")),
             (self.ui.uncertaintyShownCheckBox, _("Lay the map over the volume in the slice views")),
             (self.ui.legendShownCheckBox, _("Explain the colors in the slice views")),
             (self.ui.opacitySlider, _("0 hides the map, 1 hides the volume")),
             (self.ui.thresholdSlider, _("Only uncertainty from this value on is shown")),
-        ):
-            enable(control, missing, purpose)
+        )
         if parameters is not None and node is not None and node.GetImageData() is not None:
             self._display(parameters, node)
-        self._showTrust(parameters)
+        self.ui.trustLabel.text = trustText(parameters, self._logic) if parameters else ""
+        self.ui.trustLabel.visible = bool(self.ui.trustLabel.text)
 
     def forgetScene(self) -> None:
         """Let go of a scene that is being closed."""
@@ -63,34 +52,23 @@ class UncertaintySection:
 
     def _display(self, parameters: ParameterNode, node: Any) -> None:
         """Change slice views and display only where the user changed something: others may want them otherwise."""
-        wanted = (
-            node.GetID(),
-            parameters.uncertaintyShown,
-            parameters.legendShown,
-            parameters.uncertaintyOpacity,
-            parameters.uncertaintyThreshold,
-        )
+        isShown, hasLegend = parameters.uncertaintyShown, parameters.legendShown
+        opacity, threshold = parameters.uncertaintyOpacity, parameters.uncertaintyThreshold
+        wanted = (node.GetID(), isShown, hasLegend, opacity, threshold)
         if wanted == self._shown:
             return
         self._shown = wanted
-        UncertaintyDisplay.show(node, parameters.uncertaintyOpacity, parameters.uncertaintyThreshold)
-        opacity = parameters.uncertaintyOpacity if parameters.uncertaintyShown else 0.0
-        UncertaintyDisplay.setAsForeground(compositeNodes(), parameters.inputVolume, node, opacity)
+        UncertaintyDisplay.show(node, opacity, threshold)
+        UncertaintyDisplay.setAsForeground(parameters.inputVolume, node, opacity if isShown else 0.0)
         legend = UncertaintyDisplay.addLegend(node)
         if legend is not None:
-            legend.SetVisibility(parameters.legendShown and parameters.uncertaintyShown)
+            legend.SetVisibility(hasLegend and isShown)
 
-    def _showTrust(self, parameters: ParameterNode | None) -> None:
-        text = trustText(parameters, self._logic) if parameters else ""
-        self.ui.trustLabel.text, self.ui.trustLabel.visible = text, bool(text)
-
-    def _onJumpToWorst(self) -> None:
-        assert self._parameters is not None  # without parameters the button is disabled
-        with self._message.reporting(), slicer.util.RenderBlocker():
-            ras, value = UncertaintyDisplay.worstPoint(self._parameters.uncertaintyVolume)
-            UncertaintyDisplay.jumpTo(sliceNodes(), ras)
-            text = _("Least sure here: {value:.2f} on average, where 0 is sure and 1 is a coin toss.")
-            self._message.showInformation(text.format(value=value))
+    def _jumpToWorst(self) -> None:
+        ras, value = UncertaintyDisplay.worstPoint(self._given.uncertaintyVolume)
+        SliceViews.jumpTo(ras)
+        text = _("Least sure here: {value:.2f} on average, where 0 is sure and 1 is a coin toss.")
+        self._message.showInformation(text.format(value=value))
 
 
 def trustText(parameters: ParameterNode, logic: Logic) -> str:
@@ -117,13 +95,12 @@ def _modelTrust(name: str, rounds: Sequence[Round], byBothTeachers: bool) -> str
     if not entry.get("heldOut"):
         return _("Not measured: too few annotated slices to hold some out.")
     scores = ", ".join(f"{structure} {score:.2f}" for structure, score in entry["heldOut"].items())
+    text = _("Measured on annotated slices that the model had not seen (Dice): {scores}.")
     if byBothTeachers:
         text = _(
             "The model alone, on annotated slices that it had not seen (Dice): {scores}. The foundation model had a "
             "say here, too."
         )
-    else:
-        text = _("Measured on annotated slices that the model had not seen (Dice): {scores}.")
     return text.format(scores=scores)
 
 

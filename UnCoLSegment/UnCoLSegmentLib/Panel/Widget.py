@@ -63,23 +63,26 @@ class Widget(slicer.util.VTKObservationMixin):
         self._moduleWidget.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
-        self.segmentSection = SegmentSection(self.ui, self.logic, self._prepareEngine)
-        self.annotateSection = AnnotateSection(self.ui, self.logic)
-        self.fineTuneSection = FineTuneSection(self.ui, self.logic, self._prepareEngine)
-        self.uncertaintySection = UncertaintySection(self.ui, self.logic)
-        self.modelsSection = ModelsSection(self.ui, self.logic)
+        annotateSection = AnnotateSection(self.ui, self.logic)
+        self._sections = (
+            SegmentSection(self.ui, self.logic, self._prepareEngine),
+            annotateSection,
+            FineTuneSection(self.ui, self.logic, self._prepareEngine),
+            UncertaintySection(self.ui, self.logic),
+            ModelsSection(self.ui, self.logic),
+        )
         for event, observer in (
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
             (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
             (slicer.mrmlScene.StartImportEvent, self.onSceneStartImport),
-            (slicer.mrmlScene.EndImportEvent, self.onSceneEndImport),
+            (slicer.mrmlScene.EndImportEvent, self.onSceneEndClose),
         ):
             self.addObserver(slicer.mrmlScene, event, observer)
         self.logic.stateChanged.connect(self.update)
         self.logic.modelsChanged.connect(self.update)
         self._pollTimer = _timer(_POLL_MS, self.logic.poll)
         self._pollTimer.start()
-        self._detectTimer = _timer(_DETECT_AFTER_MS, self.annotateSection.detect)
+        self._detectTimer = _timer(_DETECT_AFTER_MS, annotateSection.detect)
         self._detectTimer.setSingleShot(True)
         self._setParameterNode(self._moduleLogic.getParameterNode())
 
@@ -102,9 +105,8 @@ class Widget(slicer.util.VTKObservationMixin):
         self._detectTimer.stop()
         self.logic.stateChanged.disconnect(self.update)
         self.logic.modelsChanged.disconnect(self.update)
-        self.segmentSection.status.disconnect()
-        self.fineTuneSection.disconnect()
-        self.modelsSection.disconnect()
+        for section in self._sections:
+            section.disconnect()
         self._setParameterNode(None)
         self.removeObservers()
         self.logic.shutdown()
@@ -113,12 +115,11 @@ class Widget(slicer.util.VTKObservationMixin):
         """Let go of everything in the scene; logic stops a run by itself."""
         self._detectTimer.stop()
         self._setParameterNode(None)
-        self.annotateSection.forgetScene()
-        self.fineTuneSection.forgetScene()
-        self.uncertaintySection.forgetScene()
+        for section in self._sections:
+            section.forgetScene()
 
     def onSceneEndClose(self, _caller: Any = None, _event: Any = None) -> None:
-        """Begin anew with the empty scene, if the user is here."""
+        """Begin anew with the empty scene, or show what the user had chosen when it was saved, if they are here."""
         if self._moduleWidget.parent.isEntered:
             self._setParameterNode(self._moduleLogic.getParameterNode())
 
@@ -126,20 +127,13 @@ class Widget(slicer.util.VTKObservationMixin):
         """Let the widgets go: while nodes come in, they would take references to nodes still missing for no choice."""
         self._setParameterNode(None)
 
-    def onSceneEndImport(self, _caller: Any = None, _event: Any = None) -> None:
-        """Show what the user had chosen when the scene was saved."""
-        self.onSceneEndClose()
-
     def update(self, _caller: Any = None, _event: Any = None) -> None:
         """Show the state of parameters, scene and run."""
         parameters = self.parameters
         self._observeNodes(parameters)
         _offerDevices(self.ui.deviceComboBox, self.logic.engine.greeting)
-        self.segmentSection.update(parameters)
-        self.annotateSection.update(parameters)
-        self.fineTuneSection.update(parameters)
-        self.uncertaintySection.update(parameters)
-        self.modelsSection.update(parameters)
+        for section in self._sections:
+            section.update(parameters)
 
     def _setParameterNode(self, node: Any) -> None:
         if self.parameters is not None:

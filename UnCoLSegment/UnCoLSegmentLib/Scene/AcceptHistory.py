@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 import slicer
-from numpy.typing import NDArray
 
-from UnCoLSegmentLib.Scene import AcceptedVoxels, Grids, Labelmaps
-from UnCoLSegmentLib.Scene.Grids import Matrix, Region
+from UnCoLSegmentLib.Scene import Grids, Labelmaps
+from UnCoLSegmentLib.Scene.Grids import Mask, Matrix, Region
+from UnCoLSegmentLib.Scene.Painting import AcceptedVoxels
 
 MOST_STEPS = 5
 """Steps that can be undone; each holds the voxels of all segments."""
@@ -22,14 +22,18 @@ _STEPS = "_uncolAcceptSteps"
 
 
 class Step:
-    """One act of accepting: the segmentation as it was before, and as accepting left it."""
+    """One act of accepting: the segmentation as it was before, and as accepting left it.
+
+    Args:
+        target: The segmentation, which is about to be changed.
+    """
 
     def __init__(self, target: Any) -> None:
         self._target = target
         self._before = slicer.vtkSegmentationHistory()
         self._before.SetSegmentation(target.GetSegmentation())
         self._before.SaveState()
-        self._baselineBefore = _copyOf(AcceptedVoxels.needBaseline(target))
+        self._acceptedBefore = _copyOf(AcceptedVoxels(target).needNode())
         self._after: Any = None
 
     def end(self) -> None:
@@ -41,25 +45,22 @@ class Step:
 
     def undo(self) -> None:
         """Bring back the segmentation as it was before, then what was painted since."""
-        painted = [each for each in map(self._paintedSince, _segmentIds(self._target)) if each is not None]
+        painted = list(filter(None, map(self._paintedSince, self._target.GetSegmentation().GetSegmentIDs())))
         self._before.RestorePreviousState()
-        AcceptedVoxels.needBaseline(self._target).GetSegmentation().DeepCopy(self._baselineBefore.GetSegmentation())
+        accepted = AcceptedVoxels(self._target).needNode()
+        accepted.GetSegmentation().DeepCopy(self._acceptedBefore.GetSegmentation())
         for each in painted:
-            pattern = self._after.GetSegmentation().GetSegment(each.segmentId)
-            each.putBack(self._target, pattern)
+            each.putBack(self._target, self._after.GetSegmentation().GetSegment(each.segmentId))
 
     def _paintedSince(self, segmentId: str) -> _Painted | None:
         lattice = Labelmaps.workingLattice(self._target, segmentId)
         if lattice is None or self._after.GetSegmentation().GetSegment(segmentId) is None:
             return None
-        regions = [Labelmaps.regionOfSegment(node, segmentId, lattice) for node in (self._target, self._after)]
-        region = Grids.unionOf(*regions)
+        nodes = self._target, self._after
+        region = Grids.unionOf(*(Labelmaps.regionOfSegment(node, segmentId, lattice) for node in nodes))
         if region is None:
             return None
-        localToIJK = np.linalg.inv(lattice)
-        now, then = (
-            Labelmaps.maskOfSegment(node, segmentId, localToIJK, region) for node in (self._target, self._after)
-        )
+        now, then = (Labelmaps.maskOfSegment(node, segmentId, lattice, region) for node in nodes)
         changed = now != then
         return _Painted(segmentId, lattice, region, now, changed) if changed.any() else None
 
@@ -71,19 +72,14 @@ class _Painted:
     segmentId: str
     lattice: Matrix
     region: Region
-    now: NDArray[np.bool_]
-    changed: NDArray[np.bool_]
+    now: Mask
+    changed: Mask
 
     def putBack(self, target: Any, pattern: Any) -> None:
         Labelmaps.needSegment(target, self.segmentId, pattern)
-        before = Labelmaps.maskOfSegment(target, self.segmentId, np.linalg.inv(self.lattice), self.region)
+        before = Labelmaps.maskOfSegment(target, self.segmentId, self.lattice, self.region)
         result = np.where(self.changed, self.now, before)
         Labelmaps.patchSegment(target, self.segmentId, result, before, self.lattice, self.region)
-
-
-def begin(target: Any) -> Step:
-    """Save the state of a segmentation that is about to be changed."""
-    return Step(target)
 
 
 def canUndo(target: Any) -> bool:
@@ -102,14 +98,7 @@ def undo(target: Any) -> bool:
 
 def _stepsOf(target: Any) -> list[Step]:
     """Return the steps, the last one at the end; VTK keeps an attribute of a node as long as the node itself."""
-    if not hasattr(target, _STEPS):
-        setattr(target, _STEPS, [])
-    steps: list[Step] = getattr(target, _STEPS)
-    return steps
-
-
-def _segmentIds(segmentation: Any) -> tuple[str, ...]:
-    return tuple(segmentation.GetSegmentation().GetSegmentIDs())
+    return vars(target).setdefault(_STEPS, [])
 
 
 def _copyOf(segmentation: Any) -> Any:

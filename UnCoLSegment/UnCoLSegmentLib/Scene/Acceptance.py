@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 import slicer
-from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from uncol.core.volume import ARRAY_AXIS, Axis
-from UnCoLSegmentLib.Scene import AcceptedVoxels, AcceptHistory, Grids, Labelmaps
-from UnCoLSegmentLib.Scene.Grids import Matrix, Region
-from UnCoLSegmentLib.Scene.Painting import slicesCovering
+from UnCoLSegmentLib.Scene import Grids, Labelmaps
+from UnCoLSegmentLib.Scene.AcceptHistory import Step
+from UnCoLSegmentLib.Scene.Grids import Mask, Matrix, Region
+from UnCoLSegmentLib.Scene.Painting import AcceptedVoxels, slicesCovering
 
 LOCKED_TAG = "UnCoL.Locked"
 """Tag of a segment that nothing of ours may change."""
@@ -45,29 +45,12 @@ class AcceptSummary:
     @property
     def text(self) -> str:
         """The same in sentences for the user."""
-        if self.changed:
-            sentences = [_("Accepted: {names}.").format(names=", ".join(self.changed))]
-        else:
-            sentences = [_("Nothing was changed.")]
+        names = ", ".join(self.changed)
+        sentences = [_("Accepted: {names}.").format(names=names) if names else _("Nothing was changed.")]
         if self.keptSlices:
             sentences.append(_("Slices that you painted were kept: {count}.").format(count=self.keptSlices))
         sentences += [_("{name}: {reason}.").format(name=name, reason=reason) for name, reason in self.skipped]
         return " ".join(sentences)
-
-
-def setLocked(segmentation: Any, segmentId: str, on: bool) -> None:
-    """Lock a segment against accepting, or unlock it."""
-    segment = segmentation.GetSegmentation().GetSegment(segmentId)
-    if on:
-        segment.SetTag(LOCKED_TAG, "1")
-    else:
-        segment.RemoveTag(LOCKED_TAG)
-
-
-def isLocked(segmentation: Any, segmentId: str) -> bool:
-    """Say whether a segment is locked or marked as completed in the Segment Editor."""
-    segment = segmentation.GetSegmentation().GetSegment(segmentId)
-    return segment is not None and bool(_whyProtected(segment))
 
 
 def acceptAll(proposal: Any, target: Any) -> AcceptSummary:
@@ -79,7 +62,7 @@ def acceptAll(proposal: Any, target: Any) -> AcceptSummary:
     return _accept(proposal, target, Labelmaps.segmentsOf(proposal), _WholeSegment())
 
 
-def acceptSegment(proposal: Any, segmentId: str, target: Any) -> AcceptSummary:
+def acceptSegment(proposal: Any, target: Any, segmentId: str) -> AcceptSummary:
     """Take over one segment, except where the user painted it.
 
     Raises:
@@ -115,9 +98,9 @@ class _Edit:
     segmentId: str
     lattice: Matrix
     region: Region
-    before: NDArray[np.bool_]
-    accepted: NDArray[np.bool_]
-    proposed: NDArray[np.bool_]
+    before: Mask
+    accepted: Mask
+    proposed: Mask
 
 
 class _WholeSegment:
@@ -129,14 +112,14 @@ class _WholeSegment:
     def regionOn(self, _target: Any, _lattice: Matrix, filled: Region) -> Region:
         return filled
 
-    def changeable(self, edit: _Edit) -> NDArray[np.bool_]:
+    def changeable(self, edit: _Edit) -> Mask:
         allowed = np.ones(edit.before.shape, dtype=bool)
         for axis, index in slicesCovering(edit.before != edit.accepted):
             np.moveaxis(allowed, ARRAY_AXIS[axis], 0)[index] = False
             self.keptSlices.add((axis, index + edit.region[ARRAY_AXIS[axis]].start))
         return allowed
 
-    def write(self, edit: _Edit, now: NDArray[np.bool_]) -> None:
+    def write(self, edit: _Edit, now: Mask) -> None:
         Labelmaps.writeSegment(edit.target, edit.segmentId, now, edit.lattice, edit.region)
 
 
@@ -146,48 +129,45 @@ class _OneSlice:
     def __init__(self, volumeNode: Any, axis: Axis, index: int) -> None:
         self.keptSlices: set[tuple[Axis, int]] = set()
         self._volumeNode, self._row, self._index = volumeNode, "IJK".index(axis), index
-        shape = list(reversed(volumeNode.GetImageData().GetDimensions()))
-        shape[ARRAY_AXIS[axis]] = 1
-        self._shape = tuple(shape)
+        self._slice = Grids.sliceRegion(reversed(volumeNode.GetImageData().GetDimensions()), axis, index)
 
     def regionOn(self, target: Any, lattice: Matrix, _filled: Region) -> Region:
-        first_ijk = tuple(self._index if row == self._row else 0 for row in range(3))
-        toLattice = np.linalg.inv(self._toIJK(target, lattice))
-        return Grids.regionOn(Grids.translated(toLattice, first_ijk), self._shape)
+        toLattice = Grids.translated(np.linalg.inv(self._toIJK(target, lattice)), Grids.firstOf(self._slice))
+        return Grids.regionOn(toLattice, Grids.shapeOf(self._slice))
 
-    def changeable(self, edit: _Edit) -> NDArray[np.bool_]:
+    def changeable(self, edit: _Edit) -> Mask:
         row = self._toIJK(edit.target, edit.lattice)[self._row]
         k, j, i = np.ogrid[edit.region]
         isInSlice = np.floor(row[0] * i + row[1] * j + row[2] * k + row[3] + 0.5) == self._index
         return np.broadcast_to(isInSlice, edit.before.shape)
 
-    def write(self, edit: _Edit, now: NDArray[np.bool_]) -> None:
+    def write(self, edit: _Edit, now: Mask) -> None:
         Labelmaps.patchSegment(edit.target, edit.segmentId, now, edit.before, edit.lattice, edit.region)
 
     def _toIJK(self, target: Any, lattice: Matrix) -> Matrix:
-        between = Grids.matrixBetween(target, self._volumeNode)
-        toIJK: Matrix = np.linalg.inv(Grids.ijkToRAS(self._volumeNode)) @ between @ lattice
-        return toIJK
+        return Grids.rasToIJK(target, self._volumeNode) @ lattice
 
 
 def _accept(proposal: Any, target: Any, segmentIds: Iterable[str], scope: _WholeSegment | _OneSlice) -> AcceptSummary:
     between = Grids.matrixBetween(proposal, target)
     changed: list[str] = []
     skipped: list[tuple[str, str]] = []
-    step: AcceptHistory.Step | None = None
+    step: Step | None = None
     for segmentId in segmentIds:
         segment = proposal.GetSegmentation().GetSegment(segmentId)
-        reason = _whyNot(proposal, segmentId, target)
-        edit = None if reason else _editOf(proposal, segmentId, target, between, scope)
-        if edit is None:
+        targetId = _counterpart(proposal, segmentId, target)
+        reason = _whyNot(target.GetSegmentation().GetSegment(targetId))
+        found = None if reason else Labelmaps.filledPart(proposal, segmentId)
+        if found is None:
             skipped.append((segment.GetName(), reason or _("there is nothing to take over")))
             continue
+        edit = _editOf(target, targetId, found, between, scope)
         allowed = scope.changeable(edit)
         now = np.where(allowed, edit.proposed, edit.before)
         accepted = np.where(allowed, edit.proposed, edit.accepted)
         if np.array_equal(now, edit.before) and np.array_equal(accepted, edit.accepted):
             continue
-        step = step or AcceptHistory.begin(target)
+        step = step or Step(target)
         _apply(edit, segment, now, accepted, scope)
         changed.append(segment.GetName())
     if step is not None:
@@ -195,43 +175,34 @@ def _accept(proposal: Any, target: Any, segmentIds: Iterable[str], scope: _Whole
     return AcceptSummary(tuple(changed), tuple(skipped), len(scope.keptSlices))
 
 
-def _apply(
-    edit: _Edit, pattern: Any, now: NDArray[np.bool_], accepted: NDArray[np.bool_], scope: _WholeSegment | _OneSlice
-) -> None:
+def _apply(edit: _Edit, pattern: Any, now: Mask, accepted: Mask, scope: _WholeSegment | _OneSlice) -> None:
     segment = Labelmaps.needSegment(edit.target, edit.segmentId, pattern)
     if not np.array_equal(now, edit.before):
         scope.write(edit, now)
         if _Logic.GetSegmentStatus(segment) == _Logic.NotStarted:
             _Logic.SetSegmentStatus(segment, _Logic.InProgress)
-    AcceptedVoxels.write(edit.target, edit.segmentId, accepted, edit.lattice, edit.region)
+    AcceptedVoxels(edit.target).write(edit.segmentId, accepted, edit.lattice, edit.region)
 
 
 def _editOf(
-    proposal: Any, segmentId: str, target: Any, between: Matrix, scope: _WholeSegment | _OneSlice
-) -> _Edit | None:
-    """Read what is there and what is proposed; None if the proposal holds nothing of the segment."""
-    targetId = _counterpart(proposal, segmentId, target)
-    found = Labelmaps.filledPart(proposal, segmentId)
-    if found is None:
-        return None
+    target: Any,
+    targetId: str,
+    found: tuple[Mask, Matrix, Matrix],
+    between: Matrix,
+    scope: _WholeSegment | _OneSlice,
+) -> _Edit:
+    """Read what is there and compare it with what is proposed, the filled part of a segment."""
     mask, ijkToProposal, proposalLattice = found
     lattice = Labelmaps.workingLattice(target, targetId)
     if lattice is None:
         lattice = between @ proposalLattice
     toLattice = np.linalg.inv(lattice) @ between @ ijkToProposal
-    own = Labelmaps.regionOfSegment(target, targetId, lattice)
-    filled = Grids.unionOf(Grids.regionOn(toLattice, mask.shape), own)
-    assert filled is not None  # the proposal holds something
+    filled = Grids.unionOf(Grids.regionOn(toLattice, mask.shape), Labelmaps.regionOfSegment(target, targetId, lattice))
     region = scope.regionOn(target, lattice, filled)
-    return _Edit(
-        target=target,
-        segmentId=targetId,
-        lattice=lattice,
-        region=region,
-        before=Labelmaps.maskOfSegment(target, targetId, np.linalg.inv(lattice), region),
-        accepted=AcceptedVoxels.read(target, targetId, lattice, region),
-        proposed=Grids.sample(mask, np.linalg.inv(toLattice), region),
-    )
+    before = Labelmaps.maskOfSegment(target, targetId, lattice, region)
+    accepted = AcceptedVoxels(target).read(targetId, lattice, region)
+    proposed = Grids.sample(mask, np.linalg.inv(toLattice), region)
+    return _Edit(target, targetId, lattice, region, before, accepted, proposed)
 
 
 def _counterpart(proposal: Any, segmentId: str, target: Any) -> str:
@@ -247,12 +218,10 @@ def _counterpart(proposal: Any, segmentId: str, target: Any) -> str:
     return str(found or own.GenerateUniqueSegmentID(segmentId))
 
 
-def _whyNot(proposal: Any, segmentId: str, target: Any) -> str:
-    segment = target.GetSegmentation().GetSegment(_counterpart(proposal, segmentId, target))
-    return _whyProtected(segment) if segment is not None else ""
-
-
-def _whyProtected(segment: Any) -> str:
+def _whyNot(segment: Any) -> str:
+    """Return why a segment of the user's must not be changed; "" if it may, or is not there yet."""
+    if segment is None:
+        return ""
     if _Logic.GetSegmentStatus(segment) == _Logic.Completed:
         return _("it is marked as completed")
     return _("it is locked") if Labelmaps.tagOf(segment, LOCKED_TAG) else ""

@@ -1,6 +1,6 @@
 """Which slices count as annotated: those that the user painted, and those that they say are complete.
 
-What an accepted proposal put into the segmentation is not painting: `Baseline` remembers it, `Painting` compares.
+What an accepted proposal put into the segmentation is not painting: `Painting` remembers it and compares.
 """
 
 from __future__ import annotations
@@ -10,11 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from uncol.core.volume import ARRAY_AXIS, Axis
-from UnCoLSegmentLib.Scene import Grids
+from uncol.core.volume import Axis
 from UnCoLSegmentLib.Scene.Painting import AXES, Painting
 
 
@@ -65,10 +61,6 @@ class AnnotatedTable:
         """Return the row of a slice, if it has one."""
         return next((row for row in self.rows if (row.axis, row.index) == (axis, index)), None)
 
-    def indices(self, axis: Axis) -> list[int]:
-        """Return the slices along an axis that count as annotated."""
-        return [row.index for row in self.rows if row.axis == axis and row.complete]
-
 
 def _readRow(fields: dict[str, Any]) -> AnnotatedSlice:
     if fields["axis"] not in AXES or not isinstance(fields["index"], int) or fields["index"] < 0:
@@ -82,29 +74,6 @@ def markComplete(table: AnnotatedTable, axis: Axis, index: int, on: bool) -> Ann
     """Say that a slice is annotated completely, even if it holds nothing, or that it is not; that stays so."""
     row = table.find(axis, index) or AnnotatedSlice(axis, index, on, hasStructure=False)
     return AnnotatedTable.of([*table.rows, replace(row, complete=on, byUser=True)])
-
-
-def removeRow(table: AnnotatedTable, axis: Axis, index: int) -> AnnotatedTable:
-    """Forget what the user said about a slice; if it was painted, the next detection finds it again."""
-    return AnnotatedTable(tuple(row for row in table.rows if (row.axis, row.index) != (axis, index)))
-
-
-def knownMask(table: AnnotatedTable, shape_kji: tuple[int, int, int]) -> NDArray[np.bool_]:
-    """Return which voxels (K, J, I) lie in a slice that counts as annotated."""
-    known = np.zeros(shape_kji, dtype=bool)
-    for axis in AXES:
-        np.moveaxis(known, ARRAY_AXIS[axis], 0)[table.indices(axis)] = True
-    return known
-
-
-def sliceOffsetRAS(volumeNode: Any, axis: Axis, index: int) -> tuple[float, float, float]:
-    """Return the world point (R, A, S) in mm in the middle of a slice, to jump to; parent transforms are applied."""
-    middle = (np.array(volumeNode.GetImageData().GetDimensions()) - 1) / 2
-    middle["IJK".index(axis)] = index
-    local = (Grids.ijkToRAS(volumeNode) @ [*middle, 1.0])[:3]
-    world = [0.0, 0.0, 0.0]
-    volumeNode.TransformPointToWorld(local.tolist(), world)
-    return world[0], world[1], world[2]
 
 
 def detectAnnotated(segmentation: Any, proposal: Any, volumeNode: Any, table: AnnotatedTable) -> AnnotatedTable:

@@ -6,30 +6,30 @@ so lies where the volume lies. Between nodes with different parents all linear t
 
 from __future__ import annotations
 
-import itertools
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import slicer
+import slicer.util
 import vtk
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
-from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtk.util.numpy_support import vtk_to_numpy
 
 from uncol.core.errors import DataError
 from uncol.core.jobs import Box, Structure
 from uncol.core.volume import ARRAY_AXIS, UNKNOWN_LABEL, Volume
 from UnCoLSegmentLib.Scene import Grids, Labelmaps
 from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedTable
-from UnCoLSegmentLib.Scene.Grids import Matrix, Region
+from UnCoLSegmentLib.Scene.Grids import Region
 
 MOST_STRUCTURES = 254
 """Label values that a structure can have; 0 is background, 255 unknown."""
 
 UNCERTAINTY_ATTRIBUTE = "UnCoL.Uncertainty"
-"""Set on every uncertainty volume."""
+"""Set on every uncertainty volume, so that a selector can tell it from images."""
 
 _BOX_TOLERANCE_VOX = 1e-4
 """A box that ends this near to a voxel's edge ends there."""
@@ -41,13 +41,11 @@ class SegmentLabels(NamedTuple):
     Attributes:
         labels: uint8 on the volume's grid; 255 where nobody annotated.
         structures: What the labels mean, in the order of the segments.
-        segmentIds: The segment of each structure.
         notes: What the user should know, such as overlapping segments.
     """
 
     labels: Volume
     structures: list[Structure]
-    segmentIds: list[str]
     notes: list[str]
 
 
@@ -82,7 +80,7 @@ def labelsFromSegmentation(segmentationNode: Any, volumeNode: Any, annotated: An
     shape = snapshotVolume(volumeNode).shape_kji
     wanted = _Wanted(segmentationNode, volumeNode)
     labels = np.full(shape, UNKNOWN_LABEL, dtype=np.uint8)
-    filled = wanted.regionOn(shape) or (slice(0, 0),) * 3
+    filled = wanted.regionOn(shape)
     overlaps: Counter[tuple[int, int]] = Counter()
     isShown = np.zeros(256, dtype=bool)
     for region in annotatedRegions(annotated, shape):
@@ -95,8 +93,7 @@ def labelsFromSegmentation(segmentationNode: Any, volumeNode: Any, annotated: An
     shown = [structure for structure in wanted.structures if isShown[structure.value]]
     notes = _overlapNotes(overlaps, wanted.structures)
     notes += [_unseenNote(structure) for structure in wanted.structures if structure not in shown]
-    ids = [wanted.segmentIds[structure.value - 1] for structure in shown]
-    return SegmentLabels(Volume(labels, Grids.ijkToRAS(volumeNode)), shown, ids, notes)
+    return SegmentLabels(Volume(labels, Grids.ijkToRAS(volumeNode)), shown, notes)
 
 
 def labelsOfAllSegments(segmentationNode: Any, volumeNode: Any) -> tuple[Volume, list[Structure]]:
@@ -110,7 +107,7 @@ def labelsOfAllSegments(segmentationNode: Any, volumeNode: Any) -> tuple[Volume,
     wanted = _Wanted(segmentationNode, volumeNode)
     labels = np.zeros(shape, dtype=np.uint8)
     filled = wanted.regionOn(shape)
-    if filled is not None:
+    if not Grids.isEmpty(filled):
         labels[filled] = wanted.labelsIn(filled)[0]
     return Volume(labels, Grids.ijkToRAS(volumeNode)), wanted.structures
 
@@ -121,10 +118,8 @@ def annotatedRegions(annotated: AnnotatedTable, shape_kji: tuple[int, int, int])
     Raises:
         DataError: If a slice lies outside the volume.
     """
-    regions = []
-    for row in annotated.rows:
-        if not row.complete:
-            continue
+    rows = [row for row in annotated.rows if row.complete]
+    for row in rows:
         size = shape_kji[ARRAY_AXIS[row.axis]]
         if not 0 <= row.index < size:
             message = _(
@@ -132,10 +127,7 @@ def annotatedRegions(annotated: AnnotatedTable, shape_kji: tuple[int, int, int])
                 "in the table, or choose the volume that was annotated."
             )
             raise DataError(message.format(axis=row.axis, index=row.index, size=size))
-        region = list(Grids.wholeRegion(shape_kji))
-        region[ARRAY_AXIS[row.axis]] = slice(row.index, row.index + 1)
-        regions.append((region[0], region[1], region[2]))
-    return regions
+    return [Grids.sliceRegion(shape_kji, row.axis, row.index) for row in rows]
 
 
 class _Wanted:
@@ -145,37 +137,24 @@ class _Wanted:
         segments = Labelmaps.segmentsOf(segmentationNode)
         names = [segment.GetName() for segment in segments.values()]
         _refuseNames(segmentationNode.GetName(), names)
-        self.segmentIds = list(segments)
         self.structures = [Structure(value, name) for value, name in enumerate(names, start=1)]
-        toIJK = np.linalg.inv(Grids.ijkToRAS(volumeNode)) @ Grids.matrixBetween(segmentationNode, volumeNode)
         values = {segmentId: value for value, segmentId in enumerate(segments, start=1)}
-        self._layers = [
-            (layer.voxels, toIJK @ layer.ijkToLocal, layer.recoder(values, np.uint8))
-            for layer in Labelmaps.layersOf(segmentationNode)
-        ]
+        toIJK = Grids.rasToIJK(segmentationNode, volumeNode)
+        self._layers = Labelmaps.LayersOnGrid(segmentationNode, toIJK, values, np.uint8)
 
-    def regionOn(self, shape_kji: tuple[int, int, int]) -> Region | None:
+    def regionOn(self, shape_kji: tuple[int, int, int]) -> Region:
         """Return the region of the volume that can hold voxels of a segment."""
-        filled: Region | None = None
-        for voxels, matrix, _recoded in self._layers:
-            filled = Grids.unionOf(filled, Grids.regionOn(matrix, voxels.shape))
-        if filled is None:
-            return None
-        inside = Grids.intersectionOf(filled, Grids.wholeRegion(shape_kji))
-        return None if Grids.isEmpty(inside) else inside
+        whole = Grids.wholeRegion(shape_kji)
+        return Grids.intersectionOf(self._layers.region or (slice(0, 0),) * 3, whole)
 
     def labelsIn(self, region: Region) -> tuple[NDArray[np.uint8], Counter[tuple[int, int]]]:
         """Return the labels in a region, and how many voxels each pair of overlapping values (low, high) shares."""
         overlaps: Counter[tuple[int, int]] = Counter()
-        labels: NDArray[np.uint8] | None = None
-        for voxels, matrix, recoded in self._layers:
-            found = recoded(Grids.sample(voxels, np.linalg.inv(matrix), region))
-            if labels is None:
-                labels = found
-                continue
-            overlaps += _overlapsOf(labels, found)
-            np.maximum(labels, found, out=labels)
-        return (np.zeros(Grids.shapeOf(region), dtype=np.uint8) if labels is None else labels), overlaps
+        labels = np.zeros(Grids.shapeOf(region), dtype=np.uint8)
+        for part, found in self._layers.read(region):
+            overlaps += _overlapsOf(labels[part], found)
+            np.maximum(labels[part], found, out=labels[part])
+        return labels, overlaps
 
 
 def _overlapsOf(labels: NDArray[np.uint8], others: NDArray[np.uint8]) -> Counter[tuple[int, int]]:
@@ -224,26 +203,15 @@ def boxFromRoi(roiNode: Any, volumeNode: Any, structureName: str) -> Box:
         message = _('The box "{name}" has no size yet. Draw it round the structure, in the slice views.')
         raise DataError(message.format(name=roiNode.GetName()))
     shape_kji = snapshotVolume(volumeNode).shape_kji
-    corners = np.array(
-        [[x * size[0] / 2, y * size[1] / 2, z * size[2] / 2, 1.0] for x, y, z in itertools.product((-1, 1), repeat=3)]
-    )
-    ijk = (corners @ _boxToIJK(roiNode, volumeNode).T)[:, :3]
+    boxToIJK = Grids.rasToIJK(roiNode, volumeNode) @ slicer.util.arrayFromVTKMatrix(roiNode.GetObjectToNodeMatrix())
+    ijk = (Grids.corners([(-each / 2, each / 2) for each in size]) @ boxToIJK.T)[:, :3]
     lower = np.floor(ijk.min(axis=0) + 0.5 + _BOX_TOLERANCE_VOX).astype(int)
     upper = np.maximum(lower, np.ceil(ijk.max(axis=0) - 0.5 - _BOX_TOLERANCE_VOX).astype(int))
     last = np.array(shape_kji[::-1]) - 1
     if (upper < 0).any() or (lower > last).any():
         message = _('The box "{name}" lies outside the volume "{volume}". Move it over the structure.')
         raise DataError(message.format(name=roiNode.GetName(), volume=volumeNode.GetName()))
-    lowerI, lowerJ, lowerK = np.clip(lower, 0, last).tolist()
-    upperI, upperJ, upperK = np.clip(upper, 0, last).tolist()
-    return Box(structureName, (lowerI, lowerJ, lowerK), (upperI, upperJ, upperK))
-
-
-def _boxToIJK(roiNode: Any, volumeNode: Any) -> Matrix:
-    """Return the matrix from the ROI's own axes, with its center as origin, to the volume's voxel indices."""
-    boxToLocal = Grids.asArray(roiNode.GetObjectToNodeMatrix())
-    rasToIJK: Matrix = np.linalg.inv(Grids.ijkToRAS(volumeNode))
-    return rasToIJK @ Grids.matrixBetween(roiNode, volumeNode) @ boxToLocal
+    return Box(structureName, *(tuple(np.clip(ends, 0, last).tolist()) for ends in (lower, upper)))
 
 
 def putUncertainty(volume: Volume, volumeNode: Any, node: Any, name: str) -> Any:
@@ -259,29 +227,22 @@ def putUncertainty(volume: Volume, volumeNode: Any, node: Any, name: str) -> Any
         node.GetDisplayNode().AutoWindowLevelOff()  # or else all voxels are searched for the best window
     modified = node.StartModify()
     node.SetName(name)
-    node.SetIJKToRASMatrix(Grids.asMatrix(volume.ijk_to_ras))
+    node.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(volume.ijk_to_ras))
     node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
-    node.SetAndObserveImageData(_imageOf(volume.voxels))
+    voxels = volume.voxels
+    owner = voxels if voxels.base is None else voxels.base
+    # An array in plain memory is not copied but kept alive by the image.
+    isPlain = type(owner) is np.ndarray and voxels.flags.c_contiguous and voxels.flags.writeable
+    node.SetAndObserveImageData(Grids.putVoxels(vtk.vtkImageData(), voxels, deep=not isPlain))
     node.EndModify(modified)
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
-    hierarchy.SetItemParent(hierarchyItem(node), hierarchyItem(volumeNode))
+    placeInTree(node, volumeNode, isBelow=True)
     return node
 
 
-def hierarchyItem(node: Any) -> int:
-    """Return a node's item in the data tree, which is made where the application has not done so yet."""
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
-    item = hierarchy.GetItemByDataNode(node)
-    return int(item or hierarchy.CreateItem(hierarchy.GetSceneItemID(), node))
-
-
-def _imageOf(voxels: NDArray[Any]) -> Any:
-    """Return voxels (K, J, I) as image data; an array in plain memory is not copied but kept alive by it."""
-    image = vtk.vtkImageData()
-    image.SetDimensions(*reversed(voxels.shape))
-    owner = voxels if voxels.base is None else voxels.base
-    isPlain = type(owner) is np.ndarray and voxels.flags.c_contiguous and voxels.flags.writeable
-    scalars = numpy_to_vtk(np.ascontiguousarray(voxels).reshape(-1), deep=not isPlain)
-    scalars.SetName("Uncertainty")
-    image.GetPointData().SetScalars(scalars)
-    return image
+def placeInTree(node: Any, volumeNode: Any, *, isBelow: bool) -> None:
+    """Place a node below a volume in the data tree, or beside it; items are made where the application has none yet."""
+    tree = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(node.GetScene())
+    item, place = (
+        tree.GetItemByDataNode(each) or tree.CreateItem(tree.GetSceneItemID(), each) for each in (node, volumeNode)
+    )
+    tree.SetItemParent(item, place if isBelow else tree.GetItemParent(place))

@@ -7,21 +7,26 @@ transform stands between those and the world.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import slicer
+import slicer.util
 import vtk
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from uncol.core.errors import GeometryError
+from uncol.core.volume import ARRAY_AXIS, Axis
 
 Region = tuple[slice, slice, slice]
 """A block of a grid, as slices along K, J and I with a start and a stop; either may lie outside the array."""
 
 Matrix = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 _SAME_VOXEL_TOLERANCE = 0.01
 """Two grids whose voxel centers are nearer than this, in voxels, are one grid."""
@@ -29,21 +34,30 @@ _SAME_VOXEL_TOLERANCE = 0.01
 
 def ijkToRAS(volumeNode: Any) -> Matrix:
     """Return the matrix of a volume node, without its parent transform."""
+    return filledBy(volumeNode.GetIJKToRASMatrix)
+
+
+def filledBy(getter: Callable[[Any], object]) -> Matrix:
+    """Return the matrix (4, 4) that a getter of VTK fills in."""
     matrix = vtk.vtkMatrix4x4()
-    volumeNode.GetIJKToRASMatrix(matrix)
-    return asArray(matrix)
+    getter(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix)
 
 
-def asArray(matrix: Any) -> Matrix:
-    """Return a vtkMatrix4x4 as an array (4, 4)."""
-    return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])
+def rasToIJK(node: Any, volumeNode: Any) -> Matrix:
+    """Return the matrix from a node's own RAS coordinates to a volume's voxel indices, through all parent transforms.
+
+    Raises:
+        GeometryError: If a non-linear transform lies between the two.
+    """
+    return np.linalg.inv(ijkToRAS(volumeNode)) @ matrixBetween(node, volumeNode)
 
 
-def asMatrix(array: Matrix) -> Any:
-    """Return an array (4, 4) as vtkMatrix4x4."""
-    matrix = vtk.vtkMatrix4x4()
-    matrix.DeepCopy(np.asarray(array, dtype=np.float64).ravel().tolist())
-    return matrix
+def toWorld(volumeNode: Any, ijk: Iterable[float]) -> tuple[float, float, float]:
+    """Return the world point (R, A, S) in mm of a voxel index (I, J, K); parent transforms of any kind are applied."""
+    world = [0.0, 0.0, 0.0]
+    volumeNode.TransformPointToWorld((ijkToRAS(volumeNode) @ [*ijk, 1.0])[:3].tolist(), world)
+    return world[0], world[1], world[2]
 
 
 def matrixBetween(source: Any, target: Any) -> Matrix:
@@ -58,10 +72,12 @@ def matrixBetween(source: Any, target: Any) -> Matrix:
     """
     fromHere, toThere = source.GetParentTransformNode(), target.GetParentTransformNode()
     if not _isLinearBetween(fromHere, toThere):
-        raise GeometryError(_nonLinearText(source, target))
-    matrix = vtk.vtkMatrix4x4()
-    slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes(fromHere, toThere, matrix)
-    return asArray(matrix)
+        message = _(
+            'A non-linear transform lies between "{source}" and "{target}". '
+            "Harden it in the Transforms module, or put both under the same transform, then try again."
+        )
+        raise GeometryError(message.format(source=source.GetName(), target=target.GetName()))
+    return filledBy(partial(slicer.vtkMRMLTransformNode.GetMatrixTransformBetweenNodes, fromHere, toThere))
 
 
 def _isLinearBetween(first: Any, second: Any) -> bool:
@@ -72,14 +88,6 @@ def _isLinearBetween(first: Any, second: Any) -> bool:
     return bool(first.IsTransformToNodeLinear(second))
 
 
-def _nonLinearText(source: Any, target: Any) -> str:
-    message = _(
-        'A non-linear transform lies between "{source}" and "{target}". '
-        "Harden it in the Transforms module, or put both under the same transform, then try again."
-    )
-    return message.format(source=source.GetName(), target=target.GetName())
-
-
 def translated(matrix: Matrix, first_ijk: tuple[int, ...]) -> Matrix:
     """Return the matrix of the same grid with voxel `first_ijk` counted as (0, 0, 0)."""
     shifted = matrix.copy()
@@ -87,15 +95,26 @@ def translated(matrix: Matrix, first_ijk: tuple[int, ...]) -> Matrix:
     return shifted
 
 
-def wholeRegion(shape_kji: tuple[int, ...]) -> Region:
+def wholeRegion(shape_kji: Iterable[int]) -> Region:
     """Return the region of all voxels of an array."""
-    return slice(0, shape_kji[0]), slice(0, shape_kji[1]), slice(0, shape_kji[2])
+    return tuple(slice(0, size) for size in shape_kji)
+
+
+def sliceRegion(shape_kji: Iterable[int], axis: Axis, index: int) -> Region:
+    """Return the region of one slice of an array."""
+    region = list(wholeRegion(shape_kji))
+    region[ARRAY_AXIS[axis]] = slice(index, index + 1)
+    return tuple(region)
 
 
 def shapeOf(region: Region) -> tuple[int, int, int]:
     """Return how many voxels a region has along K, J and I; 0 where its stop does not lie behind its start."""
-    k, j, i = (max(0, each.stop - each.start) for each in region)
-    return k, j, i
+    return tuple(max(0, each.stop - each.start) for each in region)
+
+
+def firstOf(region: Region) -> tuple[int, int, int]:
+    """Return the index (I, J, K) of a region's first voxel."""
+    return tuple(each.start for each in reversed(region))
 
 
 def isEmpty(region: Region) -> bool:
@@ -107,14 +126,27 @@ def unionOf(first: Region | None, second: Region | None) -> Region | None:
     """Return the smallest region that holds both; None stands for no voxels."""
     if first is None or second is None:
         return second if first is None else first
-    k, j, i = (slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second, strict=True))
-    return k, j, i
+    return tuple(slice(min(a.start, b.start), max(a.stop, b.stop)) for a, b in zip(first, second, strict=True))
 
 
 def intersectionOf(first: Region, second: Region) -> Region:
     """Return the voxels that are in both, possibly none."""
-    k, j, i = (slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(first, second, strict=True))
-    return k, j, i
+    return tuple(slice(max(a.start, b.start), min(a.stop, b.stop)) for a, b in zip(first, second, strict=True))
+
+
+def moved(region: Region, by_kji: Iterable[int]) -> Region:
+    """Return a region as many voxels further along K, J and I."""
+    return tuple(slice(each.start + by, each.stop + by) for each, by in zip(region, by_kji, strict=True))
+
+
+def relative(inner: Region, outer: Region) -> Region:
+    """Return the first region as slices of an array that holds the second one."""
+    return moved(inner, [-each.start for each in outer])
+
+
+def corners(ends: Iterable[tuple[float, float]]) -> Matrix:
+    """Return the corners (8, 4) of a box as points (I, J, K, 1), from its two ends along I, J and K."""
+    return np.array([[*corner, 1.0] for corner in itertools.product(*ends)])
 
 
 def regionOn(matrix: Matrix, shape_kji: tuple[int, ...]) -> Region:
@@ -124,27 +156,22 @@ def regionOn(matrix: Matrix, shape_kji: tuple[int, ...]) -> Region:
         matrix: From the array's voxel indices to those of the other grid.
         shape_kji: Shape of the array, not empty.
     """
-    ends = [(-0.5, size - 0.5) for size in reversed(shape_kji)]
-    corners = np.array([[*corner, 1.0] for corner in itertools.product(*ends)]) @ matrix.T
-    lower = np.floor(corners[:, :3].min(axis=0) + 0.5 + _SAME_VOXEL_TOLERANCE).astype(int).tolist()
-    upper = np.ceil(corners[:, :3].max(axis=0) - 0.5 - _SAME_VOXEL_TOLERANCE).astype(int).tolist()
-    i, j, k = (slice(first, max(first, last) + 1) for first, last in zip(lower, upper, strict=True))
-    return k, j, i
+    ends = (corners([(-0.5, size - 0.5) for size in reversed(shape_kji)]) @ matrix.T)[:, 2::-1]
+    lower = np.floor(ends.min(axis=0) + 0.5 + _SAME_VOXEL_TOLERANCE).astype(int).tolist()
+    upper = np.ceil(ends.max(axis=0) - 0.5 - _SAME_VOXEL_TOLERANCE).astype(int).tolist()
+    return tuple(slice(first, max(first, last) + 1) for first, last in zip(lower, upper, strict=True))
 
 
 def nonzeroRegion(voxels: NDArray[Any]) -> Region | None:
     """Return the smallest region that holds all voxels other than 0 of an unsigned array; None if there are none."""
-    region: list[slice] = []
-    rest = voxels
+    region = [slice(None)] * 3
     for axis in range(3):  # the maximum along two axes is several times faster than `any`
         others = tuple(other for other in range(3) if other != axis)
-        filled = np.flatnonzero(rest.max(axis=others, initial=0))
+        filled = np.flatnonzero(voxels[tuple(region)].max(axis=others, initial=0))
         if not filled.size:
             return None
-        found = slice(int(filled[0]), int(filled[-1]) + 1)
-        region.append(found)
-        rest = rest[tuple(found if other == axis else slice(None) for other in range(3))]
-    return region[0], region[1], region[2]
+        region[axis] = slice(int(filled[0]), int(filled[-1]) + 1)
+    return tuple(region)
 
 
 def sample(voxels: NDArray[Any], matrix: Matrix, region: Region) -> NDArray[Any]:
@@ -163,58 +190,55 @@ def sample(voxels: NDArray[Any], matrix: Matrix, region: Region) -> NDArray[Any]
         return result
     shift = _wholeShift(matrix, region)
     if shift is not None:
-        _copyShifted(voxels, shift, region, result)
+        wanted = moved(region, shift)
+        present = intersectionOf(wanted, wholeRegion(voxels.shape))
+        if not isEmpty(present):
+            result[relative(present, wanted)] = voxels[present]
         return result
     covered = intersectionOf(region, regionOn(np.linalg.inv(matrix), voxels.shape))
     if not isEmpty(covered):
-        inside = relative(covered, region)
-        _copyNearest(voxels, matrix, covered, result[inside])
+        result[relative(covered, region)] = _nearest(voxels, matrix, covered)
     return result
 
 
-def _wholeShift(matrix: Matrix, region: Region) -> tuple[int, int, int] | None:
+def _wholeShift(matrix: Matrix, region: Region) -> tuple[int, ...] | None:
     """Return how many voxels (K, J, I) further the array's indices are, if the grids differ by no more than that."""
-    ends = [(each.start, each.stop - 1) for each in reversed(region)]
-    corners = np.array([[*corner, 1.0] for corner in itertools.product(*ends)])
-    shifts = (corners @ matrix.T - corners)[:, :3]
+    points = corners([(each.start, each.stop - 1) for each in reversed(region)])
+    shifts = (points @ matrix.T - points)[:, 2::-1]
     whole = np.rint(shifts[0])
-    if np.abs(shifts - whole).max() > _SAME_VOXEL_TOLERANCE:
-        return None
-    i, j, k = (int(each) for each in whole)
-    return k, j, i
+    return None if np.abs(shifts - whole).max() > _SAME_VOXEL_TOLERANCE else tuple(whole.astype(int).tolist())
 
 
-def _copyShifted(voxels: NDArray[Any], shift: tuple[int, ...], region: Region, result: NDArray[Any]) -> None:
-    k, j, i = (slice(each.start + by, each.stop + by) for each, by in zip(region, shift, strict=True))
-    wanted = (k, j, i)
-    present = intersectionOf(wanted, wholeRegion(voxels.shape))
-    if not isEmpty(present):
-        result[relative(present, wanted)] = voxels[present]
-
-
-def relative(inner: Region, outer: Region) -> Region:
-    """Return the first region as slices of an array that holds the second one."""
-    k, j, i = (slice(a.start - b.start, a.stop - b.start) for a, b in zip(inner, outer, strict=True))
-    return k, j, i
-
-
-def _copyNearest(voxels: NDArray[Any], matrix: Matrix, region: Region, result: NDArray[Any]) -> None:
-    """Fill a region by VTK's own resampling, in coordinates that are voxel indices on both sides."""
+def _nearest(voxels: NDArray[Any], matrix: Matrix, region: Region) -> NDArray[Any]:
+    """Read a region by VTK's own resampling, in coordinates that are voxel indices on both sides."""
     reslice = vtk.vtkImageReslice()
-    reslice.SetInputData(_imageOf(voxels))
-    reslice.SetResliceAxes(asMatrix(matrix))
+    reslice.SetInputData(putVoxels(vtk.vtkImageData(), voxels))
+    reslice.SetResliceAxes(slicer.util.vtkMatrixFromArray(matrix))
     reslice.SetInterpolationModeToNearestNeighbor()
     reslice.SetOutputOrigin(0, 0, 0)
     reslice.SetOutputSpacing(1, 1, 1)
-    reslice.SetOutputExtent(*(end for each in reversed(region) for end in (each.start, each.stop - 1)))
+    reslice.SetOutputExtent(*_extentOf(region))
     reslice.Update()
     found = vtk_to_numpy(reslice.GetOutput().GetPointData().GetScalars())
-    result[...] = found.reshape(shapeOf(region)).view(result.dtype)
+    return found.reshape(shapeOf(region)).view(voxels.dtype)
 
 
-def _imageOf(voxels: NDArray[Any]) -> Any:
-    image = vtk.vtkImageData()
-    image.SetDimensions(*reversed(voxels.shape))
+def putVoxels(image: Any, voxels: NDArray[Any], first_ijk: Iterable[int] = (0, 0, 0), *, deep: bool = False) -> Any:
+    """Put voxels (K, J, I) into an image and return it; unless they are copied (`deep`), they have to live on.
+
+    Args:
+        image: A vtkImageData; only its extent and its scalars are set.
+        voxels: Numbers, or bools, which become bytes.
+        first_ijk: The index in the image of the first voxel.
+        deep: Whether to copy.
+    """
+    image.SetExtent(*_extentOf(moved(wholeRegion(voxels.shape), tuple(first_ijk)[::-1])))
     numbers = voxels.view(np.uint8) if voxels.dtype == np.bool_ else voxels
-    image.GetPointData().SetScalars(numpy_to_vtk(np.ascontiguousarray(numbers).reshape(-1)))
+    scalars = numpy_to_vtk(np.ascontiguousarray(numbers).reshape(-1), deep=deep)
+    scalars.SetName("ImageScalars")
+    image.GetPointData().SetScalars(scalars)
     return image
+
+
+def _extentOf(region: Region) -> list[int]:
+    return [end for each in reversed(region) for end in (each.start, each.stop - 1)]

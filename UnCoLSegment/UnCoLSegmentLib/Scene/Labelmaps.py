@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import slicer
+import slicer.util
 import vtk
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
-from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtk.util.numpy_support import vtk_to_numpy
 
 from uncol.core.errors import DataError
 from UnCoLSegmentLib.Scene import Grids
-from UnCoLSegmentLib.Scene.Grids import Matrix, Region
+from UnCoLSegmentLib.Scene.Grids import Mask, Matrix, Region
 
 BINARY_LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
-
-Recoder = Callable[[NDArray[Any]], NDArray[Any]]
 
 _Logic = slicer.vtkSlicerSegmentationsModuleLogic
 _GEOMETRY_PARAMETER = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
@@ -41,17 +40,14 @@ class Layer:
     lattice: Matrix
     values: dict[str, int]
 
-    def recoder(self, codes: dict[str, int], dtype: type[np.unsignedinteger[Any]]) -> Recoder:
+    def recoder(self, codes: dict[str, int], dtype: Any) -> Callable[[NDArray[Any]], NDArray[Any]]:
         """Return a function that turns the layer's labels into codes by segment ID; everything else becomes 0."""
-        largest = max(np.iinfo(np.uint8).max, *self.values.values(), 0 if self._isSmall else int(self.voxels.max()))
+        isSmall = self.voxels.dtype == np.uint8
+        largest = max(np.iinfo(np.uint8).max, *self.values.values(), 0 if isSmall else int(self.voxels.max()))
         table = np.zeros(largest + 1, dtype=dtype)
         for segmentId, value in self.values.items():
             table[value] = codes.get(segmentId, 0)
         return lambda voxels: _recode(voxels, table)
-
-    @property
-    def _isSmall(self) -> bool:
-        return self.voxels.dtype == np.uint8
 
 
 def _recode(voxels: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:
@@ -63,42 +59,70 @@ def _recode(voxels: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:
     return np.frombuffer(bytearray(voxels.tobytes()).translate(table.tobytes()), dtype=np.uint8).reshape(voxels.shape)
 
 
-def segmentsOf(segmentationNode: Any) -> dict[str, Any]:
+class LayersOnGrid:
+    """The layers of a segmentation, ready to be read on another grid as codes of the segments.
+
+    Args:
+        node: The segmentation; None counts as one without voxels.
+        localToIJK: From the segmentation's own RAS coordinates to the grid's voxel indices.
+        codes: Number by segment ID; what has none becomes 0.
+        dtype: Type of the numbers.
+    """
+
+    def __init__(self, node: Any, localToIJK: Matrix, codes: dict[str, int], dtype: Any) -> None:
+        self.dtype = dtype
+        self.region: Region | None = None
+        """The region of the grid that can hold voxels of a segment."""
+        self._layers = []
+        for layer in layersOf(node) if node is not None else []:
+            toGrid = localToIJK @ layer.ijkToLocal
+            region = Grids.regionOn(toGrid, layer.voxels.shape)
+            self.region = Grids.unionOf(self.region, region)
+            self._layers.append((layer.voxels, np.linalg.inv(toGrid), region, layer.recoder(codes, dtype)))
+
+    def read(self, region: Region) -> Iterator[tuple[Region, NDArray[Any]]]:
+        """Yield each layer's part of a region of the grid, as slices of an array of that region, and its codes."""
+        for voxels, fromGrid, filled, recoded in self._layers:
+            part = Grids.intersectionOf(region, filled)
+            if not Grids.isEmpty(part):
+                yield Grids.relative(part, region), recoded(Grids.sample(voxels, fromGrid, part))
+
+
+def segmentsOf(node: Any) -> dict[str, Any]:
     """Return the segments by ID, in their order."""
-    segmentation = segmentationNode.GetSegmentation()
+    segmentation = node.GetSegmentation()
     return {segmentId: segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()}
 
 
-def layersOf(segmentationNode: Any) -> list[Layer]:
+def layersOf(node: Any) -> list[Layer]:
     """Return the layers that hold voxels; a segmentation without label maps (a surface) gets them first.
 
     Raises:
         DataError: If a segment cannot be turned into voxels.
     """
-    _needBinaryLabelmaps(segmentationNode)
-    images: list[Any] = []
-    members: list[dict[str, int]] = []
-    for segmentId, segment in segmentsOf(segmentationNode).items():
+    _needBinaryLabelmaps(node)
+    members: dict[Any, dict[str, int]] = {}
+    for segmentId, segment in segmentsOf(node).items():
         image = segment.GetRepresentation(BINARY_LABELMAP)
-        if image is None or image.GetPointData().GetScalars() is None:
-            continue
-        if image not in images:
-            images.append(image)
-            members.append({})
-        members[images.index(image)][segmentId] = int(segment.GetLabelValue())
-    layers = [_layerOf(image, values) for image, values in zip(images, members, strict=True)]
+        if image is not None and image.GetPointData().GetScalars() is not None:
+            members.setdefault(image, {})[segmentId] = int(segment.GetLabelValue())
+    layers = [_layerOf(image, values) for image, values in members.items()]
     return [layer for layer in layers if layer.voxels.size]
 
 
-def _needBinaryLabelmaps(segmentationNode: Any) -> None:
-    segmentation = segmentationNode.GetSegmentation()
+def _layerWith(node: Any, segmentId: str) -> Layer | None:
+    return next((layer for layer in layersOf(node) if segmentId in layer.values), None)
+
+
+def _needBinaryLabelmaps(node: Any) -> None:
+    segmentation = node.GetSegmentation()
     if not segmentation.GetNumberOfSegments() or segmentation.ContainsRepresentation(BINARY_LABELMAP):
         return
     if segmentation.GetSourceRepresentationName() == BINARY_LABELMAP:
         return  # nothing was ever painted
     if not segmentation.CreateRepresentation(BINARY_LABELMAP):
         message = _('The segments of "{name}" cannot be turned into voxels. Convert them in the Segmentations module.')
-        raise DataError(message.format(name=segmentationNode.GetName()))
+        raise DataError(message.format(name=node.GetName()))
 
 
 def _layerOf(image: Any, values: dict[str, int]) -> Layer:
@@ -106,7 +130,7 @@ def _layerOf(image: Any, values: dict[str, int]) -> Layer:
     shape = tuple(max(0, extent[2 * axis + 1] - extent[2 * axis] + 1) for axis in (2, 1, 0))
     voxels = vtk_to_numpy(image.GetPointData().GetScalars())
     voxels = voxels.reshape(shape) if voxels.size == np.prod(shape) else np.zeros((0, 0, 0), dtype=np.uint8)
-    lattice = latticeOf(image)
+    lattice = Grids.filledBy(image.GetImageToWorldMatrix)
     return Layer(_unsigned(voxels), Grids.translated(lattice, extent[::2]), lattice, values)
 
 
@@ -117,136 +141,105 @@ def _unsigned(voxels: NDArray[Any]) -> NDArray[Any]:
     return voxels.view(voxels.dtype.str.replace("i", "u")) if voxels.dtype.kind == "i" else voxels
 
 
-def latticeOf(image: Any) -> Matrix:
-    """Return the matrix from an oriented image's voxel indices to its world."""
-    matrix = Grids.asMatrix(np.eye(4))
-    image.GetImageToWorldMatrix(matrix)
-    return Grids.asArray(matrix)
+def orientedImage(voxels: NDArray[Any], lattice: Matrix, part: Region | None, first_ijk: Iterable[int]) -> Any:
+    """Return a part of an array (K, J, I), copied, as an oriented image; of no part, one without voxels.
 
-
-def orientedImage(voxels: NDArray[Any], lattice: Matrix, first_ijk: tuple[int, ...]) -> Any:
-    """Return voxels (K, J, I), copied, as an oriented image whose first voxel has the index `first_ijk`."""
+    Args:
+        voxels: The array.
+        lattice: The grid's matrix.
+        part: Which voxels of the array.
+        first_ijk: The grid's index of the array's first voxel.
+    """
     image = slicer.vtkOrientedImageData()
-    image.SetImageToWorldMatrix(Grids.asMatrix(lattice))
-    sizes = reversed(voxels.shape)
-    image.SetExtent(*(end for first, size in zip(first_ijk, sizes, strict=True) for end in (first, first + size - 1)))
-    scalars = numpy_to_vtk(np.ascontiguousarray(voxels).reshape(-1), deep=True)
-    scalars.SetName("ImageScalars")
-    image.GetPointData().SetScalars(scalars)
-    return image
+    image.SetImageToWorldMatrix(slicer.util.vtkMatrixFromArray(lattice))
+    part = part or (slice(0, 0),) * 3
+    first = [outer + inner for outer, inner in zip(first_ijk, Grids.firstOf(part), strict=True)]
+    return Grids.putVoxels(image, voxels[part], first, deep=True)
 
 
-def workingLattice(segmentationNode: Any, segmentId: str) -> Matrix | None:
+def workingLattice(node: Any, segmentId: str) -> Matrix | None:
     """Return the grid on which a segment is or will be painted, in the segmentation's own RAS coordinates.
 
     It is the segment's own, else that of another segment, else the reference geometry; None if there is none of these.
     """
-    layers = layersOf(segmentationNode)
-    own = [layer for layer in layers if segmentId in layer.values]
-    if own or layers:
-        return (own or layers)[0].lattice
-    geometry = segmentationNode.GetSegmentation().GetConversionParameter(_GEOMETRY_PARAMETER)
+    layer = _layerWith(node, segmentId) or next(iter(layersOf(node)), None)
+    if layer is not None:
+        return layer.lattice
+    geometry = node.GetSegmentation().GetConversionParameter(_GEOMETRY_PARAMETER)
     image = slicer.vtkOrientedImageData()
     if geometry and slicer.vtkSegmentationConverter.DeserializeImageGeometry(geometry, image, False):
-        return latticeOf(image)
+        return Grids.filledBy(image.GetImageToWorldMatrix)
     return None
 
 
-def filledPart(segmentationNode: Any, segmentId: str) -> tuple[NDArray[np.bool_], Matrix, Matrix] | None:
+def filledPart(node: Any, segmentId: str) -> tuple[Mask, Matrix, Matrix] | None:
     """Return the block that holds all voxels of a segment; None if it has none.
 
     Returns:
         Which voxels of the block belong to the segment (K, J, I); the matrix from the block's voxel indices to the
         segmentation's own RAS coordinates; the same for the grid of which the block is a part.
     """
-    for layer in layersOf(segmentationNode):
-        if segmentId not in layer.values:
-            continue
-        mask = layer.voxels == layer.values[segmentId]
-        region = Grids.nonzeroRegion(mask.view(np.uint8))
-        if region is None:
-            return None
-        first_ijk = (region[2].start, region[1].start, region[0].start)
-        return mask[region], Grids.translated(layer.ijkToLocal, first_ijk), layer.lattice
-    return None
+    layer = _layerWith(node, segmentId)
+    if layer is None:
+        return None
+    mask = layer.voxels == layer.values[segmentId]
+    region = Grids.nonzeroRegion(mask.view(np.uint8))
+    if region is None:
+        return None
+    return mask[region], Grids.translated(layer.ijkToLocal, Grids.firstOf(region)), layer.lattice
 
 
-def regionOfSegment(segmentationNode: Any, segmentId: str, lattice: Matrix) -> Region | None:
+def regionOfSegment(node: Any, segmentId: str, lattice: Matrix) -> Region | None:
     """Return the region of a grid (in the segmentation's own RAS coordinates) that holds all of a segment's voxels."""
-    found = filledPart(segmentationNode, segmentId)
+    found = filledPart(node, segmentId)
     return None if found is None else Grids.regionOn(np.linalg.inv(lattice) @ found[1], found[0].shape)
 
 
-def maskOfSegment(segmentationNode: Any, segmentId: str, localToIJK: Matrix, region: Region) -> NDArray[np.bool_]:
-    """Return which voxels of a region of a grid belong to a segment.
-
-    Args:
-        segmentationNode: The segmentation.
-        segmentId: One of its segments.
-        localToIJK: From the segmentation's own RAS coordinates to the grid's voxel indices.
-        region: Which voxels of that grid.
-    """
-    for layer in layersOf(segmentationNode):
-        if segmentId in layer.values:
-            matrix = np.linalg.inv(localToIJK @ layer.ijkToLocal)
-            mask: NDArray[np.bool_] = Grids.sample(layer.voxels, matrix, region) == layer.values[segmentId]
-            return mask
-    return np.zeros(Grids.shapeOf(region), dtype=bool)
+def maskOfSegment(node: Any, segmentId: str, lattice: Matrix, region: Region) -> Mask:
+    """Return which voxels of a region of a grid (in the segmentation's own RAS coordinates) belong to a segment."""
+    layer = _layerWith(node, segmentId)
+    if layer is None:
+        return np.zeros(Grids.shapeOf(region), dtype=bool)
+    matrix = np.linalg.inv(np.linalg.inv(lattice) @ layer.ijkToLocal)
+    return Grids.sample(layer.voxels, matrix, region) == layer.values[segmentId]
 
 
-def writeSegment(
-    segmentationNode: Any, segmentId: str, mask: NDArray[np.bool_], lattice: Matrix, region: Region
-) -> None:
+def writeSegment(node: Any, segmentId: str, mask: Mask, lattice: Matrix, region: Region) -> None:
     """Make a mask the whole content of a segment; Slicer gives it a layer of its own where it overlaps others."""
     filled = Grids.nonzeroRegion(mask.view(np.uint8))
     if filled is None:
-        _Logic.ClearSegment(segmentationNode, segmentId)
+        _Logic.ClearSegment(node, segmentId)
         return
-    image = orientedImage(mask[filled].view(np.uint8), lattice, firstIndex(filled, region))
-    _write(image, segmentationNode, segmentId, _Logic.MODE_REPLACE)
+    image = orientedImage(mask, lattice, filled, Grids.firstOf(region))
+    _write(image, node, segmentId, _Logic.MODE_REPLACE)
 
 
-def patchSegment(
-    segmentationNode: Any,
-    segmentId: str,
-    now: NDArray[np.bool_],
-    before: NDArray[np.bool_],
-    lattice: Matrix,
-    region: Region,
-) -> None:
+def patchSegment(node: Any, segmentId: str, now: Mask, before: Mask, lattice: Matrix, region: Region) -> None:
     """Change a segment within a region only, as a brush does; the rest of a large segment is not touched.
 
     Args:
-        segmentationNode: The segmentation.
+        node: The segmentation.
         segmentId: One of its segments.
         now: What the region shall hold.
         before: What it holds.
         lattice: The grid, in the segmentation's own RAS coordinates.
         region: Which voxels of the grid.
     """
-    if filledPart(segmentationNode, segmentId) is None:
-        writeSegment(segmentationNode, segmentId, now, lattice, region)  # merging loses what overlaps others here
+    if filledPart(node, segmentId) is None:
+        writeSegment(node, segmentId, now, lattice, region)  # merging loses what overlaps others here
         return
-    value = int(segmentationNode.GetSegmentation().GetSegment(segmentId).GetLabelValue())
-    steps = ((_Logic.MODE_MERGE_MIN, before & ~now), (_Logic.MODE_MERGE_MAX, now & ~before))
-    for mode, changed in steps:
+    value = int(node.GetSegmentation().GetSegment(segmentId).GetLabelValue())
+    voxels = now * np.min_scalar_type(value).type(value)  # merging takes the values as they are; replacing does not
+    for mode, changed in ((_Logic.MODE_MERGE_MIN, before & ~now), (_Logic.MODE_MERGE_MAX, now & ~before)):
         part = Grids.nonzeroRegion(changed.view(np.uint8))
-        if part is None:
-            continue
-        # Merging takes the values as they are; replacing does not.
-        voxels = now[part] * np.min_scalar_type(value).type(value)
-        image = orientedImage(voxels, lattice, firstIndex(part, region))
-        _write(image, segmentationNode, segmentId, mode, list(image.GetExtent()))
+        if part is not None:
+            image = orientedImage(voxels, lattice, part, Grids.firstOf(region))
+            _write(image, node, segmentId, mode, list(image.GetExtent()))
 
 
-def firstIndex(part: Region, whole: Region) -> tuple[int, ...]:
-    """Return the index (I, J, K) in the grid of the first voxel of a part, which is given within `whole`."""
-    return tuple(outer.start + inner.start for outer, inner in zip(whole, part, strict=True))[::-1]
-
-
-def _write(image: Any, segmentationNode: Any, segmentId: str, mode: int, *extent: list[int]) -> None:
-    if not _Logic.SetBinaryLabelmapToSegment(image, segmentationNode, segmentId, mode, *extent):
-        message = f'Slicer refused to write segment "{segmentId}" of "{segmentationNode.GetName()}".'
+def _write(image: Any, node: Any, segmentId: str, mode: int, *extent: list[int]) -> None:
+    if not _Logic.SetBinaryLabelmapToSegment(image, node, segmentId, mode, *extent):
+        message = f'Slicer refused to write segment "{segmentId}" of "{node.GetName()}".'
         raise RuntimeError(message)
 
 
@@ -265,9 +258,9 @@ def copyLook(pattern: Any, segment: Any) -> None:
         segment.SetTag(tag, terminology)
 
 
-def needSegment(segmentationNode: Any, segmentId: str, pattern: Any) -> Any:
+def needSegment(node: Any, segmentId: str, pattern: Any) -> Any:
     """Return a segment; if it is not there it is made, empty and with the name, color and terminology of `pattern`."""
-    segmentation = segmentationNode.GetSegmentation()
+    segmentation = node.GetSegmentation()
     segment = segmentation.GetSegment(segmentId)
     if segment is None:
         segmentation.AddEmptySegment(segmentId, pattern.GetName())
@@ -276,11 +269,9 @@ def needSegment(segmentationNode: Any, segmentId: str, pattern: Any) -> Any:
     return segment
 
 
-def setOwnVoxels(segment: Any, mask: NDArray[np.bool_], lattice: Matrix, region: Region) -> None:
+def setOwnVoxels(segment: Any, mask: Mask, lattice: Matrix, region: Region) -> None:
     """Give a segment a layer of its own; several times faster than `writeSegment`, which lets segments share one."""
-    filled = Grids.nonzeroRegion(mask.view(np.uint8)) or (slice(0, 0), slice(0, 0), slice(0, 0))
+    filled = Grids.nonzeroRegion(mask.view(np.uint8))
     segment.RemoveAllRepresentations()
-    segment.AddRepresentation(
-        BINARY_LABELMAP, orientedImage(mask[filled].view(np.uint8), lattice, firstIndex(filled, region))
-    )
+    segment.AddRepresentation(BINARY_LABELMAP, orientedImage(mask, lattice, filled, Grids.firstOf(region)))
     segment.SetLabelValue(1)

@@ -1,20 +1,68 @@
-"""Where the user painted: which voxels differ from what was accepted, and in which slices the brush must have been."""
+"""Where the user painted: which voxels differ from what was accepted, and in which slices the brush must have been.
+
+What accepted proposals put into a segmentation is remembered beside it, so that it is not taken for painting.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import slicer
 from numpy.typing import NDArray
 
 from uncol.core.volume import ARRAY_AXIS, Axis
-from UnCoLSegmentLib.Scene import AcceptedVoxels, Grids, Labelmaps
-from UnCoLSegmentLib.Scene.Grids import Matrix, Region
+from UnCoLSegmentLib.Scene import Grids, Labelmaps
+from UnCoLSegmentLib.Scene.Grids import Mask, Matrix, Region
+from UnCoLSegmentLib.Scene.Labelmaps import LayersOnGrid
 
 AXES: tuple[Axis, ...] = ("K", "J", "I")
 """Voxel indices that count slices, in the order in which they are preferred and shown."""
+
+_ACCEPTED_ROLE = "UnCoL.Baseline"
+
+
+class AcceptedVoxels:
+    """What accepted proposals put into a segmentation.
+
+    The memory is a hidden segmentation node that is saved with the scene. Its voxels are in the segmentation's own RAS
+    coordinates, so that a transform put above the segmentation later changes nothing.
+    """
+
+    def __init__(self, segmentation: Any) -> None:
+        self._segmentation = segmentation
+
+    @property
+    def node(self) -> Any:
+        """The hidden node; None if nothing was ever accepted."""
+        return self._segmentation.GetNodeReference(_ACCEPTED_ROLE)
+
+    def needNode(self) -> Any:
+        """Return the hidden node, a new and empty one if there is none yet."""
+        node = self.node
+        if node is None:
+            node = slicer.vtkMRMLSegmentationNode()
+            node.SetName(f"{self._segmentation.GetName()} before painting")
+            node.SetHideFromEditors(True)
+            self._segmentation.GetScene().AddNode(node)
+            self._segmentation.SetNodeReferenceID(_ACCEPTED_ROLE, node.GetID())
+        return node
+
+    def read(self, segmentId: str, lattice: Matrix, region: Region) -> Mask:
+        """Return which voxels of a region of a grid, in the segmentation's own coordinates, were accepted."""
+        if self.node is None:
+            return np.zeros(Grids.shapeOf(region), dtype=bool)
+        return Labelmaps.maskOfSegment(self.node, segmentId, lattice, region)
+
+    def write(self, segmentId: str, accepted: Mask, lattice: Matrix, region: Region) -> None:
+        """Remember what of a region is accepted now; nothing changes outside the region."""
+        node = self.needNode()
+        whole = Grids.unionOf(region, Labelmaps.regionOfSegment(node, segmentId, lattice))
+        remembered = Labelmaps.maskOfSegment(node, segmentId, lattice, whole)
+        remembered[Grids.relative(region, whole)] = accepted
+        segment = Labelmaps.needSegment(node, segmentId, self._segmentation.GetSegmentation().GetSegment(segmentId))
+        Labelmaps.setOwnVoxels(segment, remembered, lattice, whole)
 
 
 class Painting:
@@ -25,89 +73,53 @@ class Painting:
     """
 
     def __init__(self, segmentation: Any, proposal: Any, volumeNode: Any) -> None:
-        codes = _Codes.of(segmentation)
-        rasToIJK = np.linalg.inv(Grids.ijkToRAS(volumeNode))
-        toIJK = rasToIJK @ Grids.matrixBetween(segmentation, volumeNode)
-        baseline = AcceptedVoxels.baselineOf(segmentation)
+        codes, dtype = _codesOf(segmentation)
+        toIJK = Grids.rasToIJK(segmentation, volumeNode)
         self._shape = tuple(reversed(volumeNode.GetImageData().GetDimensions()))
-        self._now = _Coded(segmentation, toIJK, codes)
-        self._accepted = _Coded(baseline, toIJK, codes)
-        self._proposed = None
-        if proposal is not None:
-            self._proposed = _Coded(proposal, rasToIJK @ Grids.matrixBetween(proposal, volumeNode), codes)
+        self._now = LayersOnGrid(segmentation, toIJK, codes, dtype)
+        self._accepted = LayersOnGrid(AcceptedVoxels(segmentation).node, toIJK, codes, dtype)
+        toIJK = Grids.rasToIJK(proposal, volumeNode) if proposal is not None else toIJK
+        self._proposed = LayersOnGrid(proposal, toIJK, codes, dtype)
 
     def slices(self) -> list[tuple[Axis, int]]:
         """Return the slices in which the user painted or erased."""
         filled = Grids.unionOf(self._now.region, self._accepted.region)
-        if filled is None:
-            return []
-        inside = Grids.intersectionOf(filled, Grids.wholeRegion(self._shape))
-        if Grids.isEmpty(inside):
-            return []
-        changed = self._now.read(inside) != self._accepted.read(inside)
+        inside = Grids.intersectionOf(filled or (slice(0, 0),) * 3, Grids.wholeRegion(self._shape))
+        changed = _codesIn(self._now, inside) != _codesIn(self._accepted, inside)
         return [(axis, index + inside[ARRAY_AXIS[axis]].start) for axis, index in slicesCovering(changed)]
 
     def hasStructure(self, axis: Axis, index: int) -> bool:
         """Say whether a segment has a voxel in a slice."""
-        return bool(self._now.read(self._sliceRegion(axis, index)).any())
+        return bool(_codesIn(self._now, Grids.sliceRegion(self._shape, axis, index)).any())
 
     def isCopied(self, axis: Axis, index: int) -> bool:
         """Say whether a slice shows exactly what the proposal shows there, and that is not nothing."""
-        if self._proposed is None:
-            return False
-        region = self._sliceRegion(axis, index)
-        here = self._now.read(region)
-        return bool(here.any()) and np.array_equal(here, self._proposed.read(region))
-
-    def _sliceRegion(self, axis: Axis, index: int) -> Region:
-        region = list(Grids.wholeRegion(self._shape))
-        region[ARRAY_AXIS[axis]] = slice(index, index + 1)
-        return region[0], region[1], region[2]
+        region = Grids.sliceRegion(self._shape, axis, index)
+        here = _codesIn(self._now, region)
+        return bool(here.any()) and np.array_equal(here, _codesIn(self._proposed, region))
 
 
-class _Coded:
-    """Which segments a voxel of the volume belongs to, as one number: equal numbers, equal segments."""
-
-    def __init__(self, segmentationNode: Any, toIJK: Matrix, codes: _Codes) -> None:
-        layers = Labelmaps.layersOf(segmentationNode) if segmentationNode is not None else []
-        self._dtype = codes.dtype
-        self._layers = [
-            (layer.voxels, toIJK @ layer.ijkToLocal, layer.recoder(codes.bySegment, codes.dtype)) for layer in layers
-        ]
-        self.region: Region | None = None
-        for voxels, matrix, _recoded in self._layers:
-            self.region = Grids.unionOf(self.region, Grids.regionOn(matrix, voxels.shape))
-
-    def read(self, region: Region) -> NDArray[Any]:
-        """Return the numbers in a region of the volume's grid; 0 is no segment."""
-        numbers = np.zeros(Grids.shapeOf(region), dtype=self._dtype)
-        for voxels, matrix, recoded in self._layers:
-            part = Grids.intersectionOf(region, Grids.regionOn(matrix, voxels.shape))
-            if not Grids.isEmpty(part):
-                here = numbers[Grids.relative(part, region)]
-                here ^= recoded(Grids.sample(voxels, np.linalg.inv(matrix), part))
-        return numbers
+def _codesIn(layers: LayersOnGrid, region: Region) -> NDArray[Any]:
+    """Return for each voxel a number that says to which segments it belongs: equal numbers, equal segments; 0, none."""
+    numbers = np.zeros(Grids.shapeOf(region), dtype=layers.dtype)
+    for part, codes in layers.read(region):
+        numbers[part] ^= codes
+    return numbers
 
 
-@dataclass(frozen=True)
-class _Codes:
-    """One number for each segment ID, so chosen that the numbers of overlapping segments can be combined by XOR."""
+def _codesOf(segmentation: Any) -> tuple[dict[str, int], type[np.unsignedinteger[Any]]]:
+    """Return a number for each segment ID, so chosen that those of overlapping segments can be combined by XOR.
 
-    bySegment: dict[str, int]
-    dtype: type[np.unsignedinteger[Any]]
-
-    @classmethod
-    def of(cls, segmentation: Any) -> _Codes:
-        """Take the label values where all segments share one layer of bytes, as they mostly do: nothing to look up."""
-        layers = Labelmaps.layersOf(segmentation)
-        ids = segmentation.GetSegmentation().GetSegmentIDs()
-        if len(layers) == 1 and layers[0].voxels.dtype == np.uint8 and len(layers[0].values) == len(ids):
-            return cls(layers[0].values, np.uint8)
-        numbers = np.random.default_rng(0).choice(np.arange(1, 1 << 16), size=len(ids), replace=False)
-        return cls(dict(zip(ids, numbers.tolist(), strict=True)), np.uint16)
+    They are the label values where all segments share one layer of bytes, as they mostly do: nothing to look up.
+    """
+    layers, ids = Labelmaps.layersOf(segmentation), segmentation.GetSegmentation().GetSegmentIDs()
+    if len(layers) == 1 and layers[0].voxels.dtype == np.uint8 and len(layers[0].values) == len(ids):
+        return layers[0].values, np.uint8
+    numbers = np.random.default_rng(0).choice(np.arange(1, 1 << 16), size=len(ids), replace=False)
+    return dict(zip(ids, numbers.tolist(), strict=True)), np.uint16
 
 
-def slicesCovering(changed: NDArray[np.bool_]) -> list[tuple[Axis, int]]:
+def slicesCovering(changed: Mask) -> list[tuple[Axis, int]]:
     """Return the fewest slices, along one axis or mixed, that hold all True voxels of an array (K, J, I).
 
     A brush stroke in a coronal slice touches one coronal slice but many axial and sagittal ones, so the fewest slices
@@ -117,19 +129,14 @@ def slicesCovering(changed: NDArray[np.bool_]) -> list[tuple[Axis, int]]:
     filled = Grids.nonzeroRegion(changed.view(np.uint8))
     if filled is None:
         return []
-    return [(axis, index + filled[ARRAY_AXIS[axis]].start) for axis, index in _covering(changed[filled])]
-
-
-def _covering(changed: NDArray[np.bool_]) -> list[tuple[Axis, int]]:
-    counts = _countsAlong(changed)
+    counts = _countsAlong(changed[filled])
     single = min(([(axis, index) for index in np.flatnonzero(counts[axis]).tolist()] for axis in AXES), key=len)
-    mixed = _mixedCover(changed, counts, len(single))
-    return single if mixed is None else mixed
+    mixed = _mixedCover(changed[filled], counts, len(single))
+    cover = single if mixed is None else mixed
+    return [(axis, index + filled[ARRAY_AXIS[axis]].start) for axis, index in cover]
 
 
-def _mixedCover(
-    changed: NDArray[np.bool_], counts: dict[Axis, NDArray[np.int64]], limit: int
-) -> list[tuple[Axis, int]] | None:
+def _mixedCover(changed: Mask, counts: dict[Axis, NDArray[np.int64]], limit: int) -> list[tuple[Axis, int]] | None:
     """Return slices of several axes, fewer than `limit`, or None."""
     left = changed.copy() if _canEnd(counts, limit - 1) else changed
     cover: list[tuple[Axis, int]] = []
@@ -154,7 +161,7 @@ def _canEnd(counts: Mapping[Axis, NDArray[np.int64]], sliceCount: int) -> bool:
     return sliceCount >= 0 and int(fullest[:sliceCount].sum()) >= int(counts["K"].sum())
 
 
-def _countsAlong(mask: NDArray[np.bool_]) -> dict[Axis, NDArray[np.int64]]:
+def _countsAlong(mask: Mask) -> dict[Axis, NDArray[np.int64]]:
     perColumn = mask.view(np.uint8).sum(axis=0, dtype=np.uint16).astype(np.int64)  # a stack is lower than 65536
     perSlab = np.array([np.count_nonzero(slab) for slab in mask])
     return {"K": perSlab, "J": perColumn.sum(axis=1), "I": perColumn.sum(axis=0)}

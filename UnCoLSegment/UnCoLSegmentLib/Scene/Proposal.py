@@ -1,7 +1,4 @@
-"""The engine's proposal: a segmentation of its own, never the user's, with the names, colors and terms of the user's.
-
-Accepting what is in it is a matter of `Acceptance`; its functions are offered here, too.
-"""
+"""The engine's proposal: a segmentation of its own, never the user's, with its names, colors and terms."""
 
 from __future__ import annotations
 
@@ -10,36 +7,13 @@ from typing import Any
 
 import numpy as np
 import slicer
-from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from uncol.core.jobs import Structure
 from uncol.core.volume import Volume
 from UnCoLSegmentLib.Scene import Bridge, Grids, Labelmaps
-from UnCoLSegmentLib.Scene.Acceptance import (
-    SOURCE_ROLE,
-    AcceptSummary,
-    acceptAll,
-    acceptSegment,
-    acceptSlice,
-    isLocked,
-    setLocked,
-)
-from UnCoLSegmentLib.Scene.AcceptHistory import canUndo, undo
+from UnCoLSegmentLib.Scene.Acceptance import SOURCE_ROLE
 from UnCoLSegmentLib.Scene.Grids import Region
-
-__all__ = [
-    "ATTRIBUTE",
-    "AcceptSummary",
-    "acceptAll",
-    "acceptSegment",
-    "acceptSlice",
-    "canUndo",
-    "isLocked",
-    "putProposal",
-    "setLocked",
-    "undo",
-]
 
 ATTRIBUTE = "UnCoL.Proposal"
 """Set on every proposal, so that a selector can tell it from the user's segmentations."""
@@ -88,13 +62,17 @@ def putProposal(
     node.SetNodeReferenceID(SOURCE_ROLE, like.GetID() if like is not None else None)
     segmentation = node.GetSegmentation()
     segmentation.RemoveRepresentation(_CLOSED_SURFACE)
-    image = _croppedImage(labels, filled)
-    ids = _segmentIds(segmentation, structures, like)
+    voxels = labels.voxels.astype(np.uint8, copy=False)
+    part = filled or Grids.nonzeroRegion(voxels)
+    image = Labelmaps.orientedImage(voxels, labels.ijk_to_ras, part, (0, 0, 0))  # all segments share it
+    own = like.GetSegmentation() if like is not None else None
+    ids = _segmentIds(segmentation, structures, own)
     for segmentId in set(segmentation.GetSegmentIDs()) - set(ids):
         segmentation.RemoveSegment(segmentId)
     for position, (segmentId, structure) in enumerate(zip(ids, structures, strict=True)):
         _putSegment(segmentation, segmentId, structure, image)
-        _color(segmentation.GetSegment(segmentId), position, _segmentNamed(like, structure.name))
+        pattern = own.GetSegment(own.GetSegmentIdBySegmentName(structure.name)) if own is not None else None
+        _color(segmentation.GetSegment(segmentId), position, pattern)
         segmentation.SetSegmentIndex(segmentId, position)
     node.EndModify(modified)
     return node
@@ -107,33 +85,15 @@ def _newProposal(volumeNode: Any) -> Any:
     volumeNode.GetScene().AddNode(node)
     node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().SetOpacity2DFill(_FILL_OPACITY)
-    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volumeNode.GetScene())
-    hierarchy.SetItemParent(Bridge.hierarchyItem(node), hierarchy.GetItemParent(Bridge.hierarchyItem(volumeNode)))
+    Bridge.placeInTree(node, volumeNode, isBelow=False)
     return node
-
-
-def _croppedImage(labels: Volume, filled: Region | None) -> Any:
-    """Return the part that holds structures as one image; all segments share it."""
-    voxels = _smallest(labels.voxels)
-    region = filled or Grids.nonzeroRegion(voxels)
-    if region is None:
-        return Labelmaps.orientedImage(voxels[:0, :0, :0], labels.ijk_to_ras, (0, 0, 0))
-    first_ijk = (region[2].start, region[1].start, region[0].start)
-    return Labelmaps.orientedImage(voxels[region], labels.ijk_to_ras, first_ijk)
-
-
-def _smallest(voxels: NDArray[Any]) -> NDArray[np.uint8]:
-    return voxels if voxels.dtype == np.uint8 else voxels.astype(np.uint8)
 
 
 def _segmentIds(segmentation: Any, structures: Sequence[Structure], like: Any) -> list[str]:
     """Return a segment ID for each structure: the user's for that name, else the proposal's so far, else a new one."""
     taken: list[str] = []
     for structure in structures:
-        known = [
-            each.GetSegmentation().GetSegmentIdBySegmentName(structure.name) for each in (like,) if each is not None
-        ]
-        known.append(segmentation.GetSegmentIdBySegmentName(structure.name))
+        known = [each.GetSegmentIdBySegmentName(structure.name) for each in (like, segmentation) if each is not None]
         free = [each for each in known if each and each not in taken]
         taken.append(free[0] if free else _newId(structure.name, taken, segmentation, like))
     return taken
@@ -141,30 +101,21 @@ def _segmentIds(segmentation: Any, structures: Sequence[Structure], like: Any) -
 
 def _newId(name: str, taken: Sequence[str], segmentation: Any, like: Any) -> str:
     """Return an ID that neither the proposal nor the user's segmentation uses for something else."""
-    used = {*taken, *segmentation.GetSegmentIDs(), *(like.GetSegmentation().GetSegmentIDs() if like else ())}
+    used = {*taken, *segmentation.GetSegmentIDs(), *(like.GetSegmentIDs() if like else ())}
     number = 1
     while (candidate := name if number == 1 else f"{name}_{number}") in used:
         number += 1
     return candidate
 
 
-def _segmentNamed(segmentationNode: Any, name: str) -> Any:
-    if segmentationNode is None:
-        return None
-    segmentation = segmentationNode.GetSegmentation()
-    return segmentation.GetSegment(segmentation.GetSegmentIdBySegmentName(name))
-
-
 def _putSegment(segmentation: Any, segmentId: str, structure: Structure, image: Any) -> None:
-    segment = segmentation.GetSegment(segmentId)
-    isNew = segment is None
-    if isNew:
-        segment = slicer.vtkSegment()
+    found = segmentation.GetSegment(segmentId)
+    segment = found or slicer.vtkSegment()
     segment.SetName(structure.name)
     segment.RemoveAllRepresentations()
     segment.AddRepresentation(Labelmaps.BINARY_LABELMAP, image)
     segment.SetLabelValue(structure.value)
-    if isNew:
+    if found is None:
         segmentation.AddSegment(segment, segmentId)
 
 

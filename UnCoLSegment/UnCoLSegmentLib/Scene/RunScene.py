@@ -16,7 +16,7 @@ from slicer.i18n import tr as _
 from uncol.core.errors import DataError
 from uncol.core.jobs import Box, Structure
 from uncol.core.volume import Volume
-from UnCoLSegmentLib.Scene import Bridge, Proposal, Rounds, UncertaintyDisplay
+from UnCoLSegmentLib.Scene import Bridge, Labelmaps, Proposal, Rounds, UncertaintyDisplay
 from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedSlice, AnnotatedTable
 from UnCoLSegmentLib.Scene.Grids import Region
 
@@ -118,11 +118,11 @@ class RunScene:
         """Take what a run from a box needs; the box carries the structure's name."""
         roi = self._parameters.roi
         box = Bridge.boxFromRoi(roi, self._volume, roi.GetName())
-        return Inputs(self._image(), self._device(), boxes=(box,))
+        return self._inputs(boxes=(box,))
 
     def forModel(self, model: str) -> Inputs:
         """Take what a run of a model needs."""
-        return Inputs(self._image(), self._device(), model=model)
+        return self._inputs(model=model)
 
     def forSlices(self) -> Inputs:
         """Take what a run from annotated slices needs, a fine-tune or a first pass.
@@ -132,12 +132,8 @@ class RunScene:
         """
         parameters = self._parameters
         table = AnnotatedTable.fromText(parameters.annotatedSlices)
-        labels, structures, _segmentIds, notes = Bridge.labelsFromSegmentation(
-            parameters.segmentation, self._volume, table
-        )
-        return Inputs(
-            self._image(),
-            self._device(),
+        labels, structures, notes = Bridge.labelsFromSegmentation(parameters.segmentation, self._volume, table)
+        return self._inputs(
             labels=labels,
             structures=tuple(structures),
             annotated=tuple(f"{row.axis}:{row.index}" for row in annotatedSlices(parameters)),
@@ -240,11 +236,8 @@ class RunScene:
     def _isInScene(self, node: Any) -> bool:
         return node is not None and node.GetScene() is self._scene
 
-    def _image(self) -> Volume:
-        return Bridge.snapshotVolume(self._volume)
-
-    def _device(self) -> str:
-        return str(self._parameters.device.value)
+    def _inputs(self, **others: Any) -> Inputs:
+        return Inputs(Bridge.snapshotVolume(self._volume), str(self._parameters.device.value), **others)
 
 
 def _modelBehind(proposal: Any) -> str:
@@ -256,8 +249,7 @@ def _modelBehind(proposal: Any) -> str:
 
 def segmentNames(segmentationNode: Any) -> list[str]:
     """Return the names of a segmentation's segments, in their order."""
-    segmentation = segmentationNode.GetSegmentation()
-    return [segmentation.GetNthSegment(index).GetName() for index in range(segmentation.GetNumberOfSegments())]
+    return [segment.GetName() for segment in Labelmaps.segmentsOf(segmentationNode).values()]
 
 
 def annotatedSlices(parameters: Any) -> list[AnnotatedSlice]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import slicer
 import slicer.util
-import vtk
-from numpy.typing import NDArray
 
 from uncol.core.volume import Axis
+from UnCoLSegmentLib.Scene import Grids
+from UnCoLSegmentLib.Scene.Grids import Matrix
 
 _AXES: tuple[Axis, ...] = ("I", "J", "K")
 _PLANE_NORMALS = {"Axial": (0, 0, 1), "Coronal": (0, 1, 0), "Sagittal": (1, 0, 0)}
@@ -50,37 +50,43 @@ def shownSlice(volumeNode: Any, orientation: str) -> tuple[Axis, int] | None:
 
 def planeOf(volumeNode: Any, axis: Axis) -> str:
     """Return the orientation of the slices that a voxel index counts: "Axial", "Coronal" or "Sagittal"."""
-    return max(_PLANE_NORMALS, key=lambda plane: abs(_directionOf(volumeNode, axis) @ _PLANE_NORMALS[plane]))
+    direction = _directions(worldFromVoxels(volumeNode))[:, _AXES.index(axis)]
+    return max(_PLANE_NORMALS, key=lambda plane: abs(direction @ _PLANE_NORMALS[plane]))
 
 
 def positionText(volumeNode: Any, axis: Axis, index: int) -> str:
     """Return where a slice lies in the patient, as the slice views say it: "S 12.5 mm"."""
-    worldFromIJK = worldFromVoxels(volumeNode)
-    middle = (np.array(volumeNode.GetImageData().GetDimensions()) - 1) / 2
-    middle[_AXES.index(axis)] = index
-    place = (worldFromIJK @ [*middle, 1])[:3]
-    along = int(np.argmax(np.abs(_directionOf(volumeNode, axis))))
+    place = (worldFromVoxels(volumeNode) @ [*_middle(volumeNode, axis, index), 1])[:3]
+    along = int(np.argmax(np.abs(_directions(worldFromVoxels(volumeNode))[:, _AXES.index(axis)])))
     positive, negative = _DIRECTION_LETTERS[along]
     return f"{positive if place[along] >= 0 else negative} {abs(place[along]):.1f} mm"
 
 
-def worldFromVoxels(volumeNode: Any) -> NDArray[np.float64]:
+def middleOfSlice(volumeNode: Any, axis: Axis, index: int) -> tuple[float, float, float]:
+    """Return the world point (R, A, S) in mm in the middle of a slice, to jump to; parent transforms are applied."""
+    return Grids.toWorld(volumeNode, _middle(volumeNode, axis, index))
+
+
+def jumpTo(ras: Sequence[float]) -> None:
+    """Let all slice views, oblique ones too, cut through a world point (R, A, S) in mm."""
+    for node in sliceNodes():
+        node.JumpSliceByOffsetting(*ras)
+
+
+def worldFromVoxels(volumeNode: Any) -> Matrix:
     """Return the matrix (4, 4) from voxel indices to RAS in mm, with linear transforms above the volume."""
-    ijkToRAS, above = vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
-    volumeNode.GetIJKToRASMatrix(ijkToRAS)
     transform = volumeNode.GetParentTransformNode()
-    if transform is not None and transform.IsTransformToWorldLinear():
-        transform.GetMatrixTransformToWorld(above)
-    world: NDArray[np.float64] = slicer.util.arrayFromVTKMatrix(above) @ slicer.util.arrayFromVTKMatrix(ijkToRAS)
-    return world
+    isLinear = transform is not None and transform.IsTransformToWorldLinear()
+    above = Grids.filledBy(transform.GetMatrixTransformToWorld) if isLinear else np.eye(4)
+    return above @ Grids.ijkToRAS(volumeNode)
 
 
-def _directions(worldFromIJK: NDArray[np.float64]) -> NDArray[np.float64]:
+def _middle(volumeNode: Any, axis: Axis, index: int) -> list[float]:
+    middle = (np.array(volumeNode.GetImageData().GetDimensions()) - 1) / 2
+    middle[_AXES.index(axis)] = index
+    return middle.tolist()
+
+
+def _directions(worldFromIJK: Matrix) -> Matrix:
     axes = worldFromIJK[:3, :3]
-    directions: NDArray[np.float64] = axes / np.linalg.norm(axes, axis=0)
-    return directions
-
-
-def _directionOf(volumeNode: Any, axis: Axis) -> NDArray[np.float64]:
-    direction: NDArray[np.float64] = _directions(worldFromVoxels(volumeNode))[:, _AXES.index(axis)]
-    return direction
+    return axes / np.linalg.norm(axes, axis=0)

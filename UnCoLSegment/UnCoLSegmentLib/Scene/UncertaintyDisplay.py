@@ -5,7 +5,7 @@ The map is an ordinary scalar volume in [0, 1], shown in the foreground of the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,17 +15,9 @@ from slicer.i18n import tr as _
 
 from uncol.core.errors import DataError
 from UnCoLSegmentLib.Scene import Bridge, Grids
+from UnCoLSegmentLib.Scene.SliceViews import compositeNodes
 
-ATTRIBUTE = Bridge.UNCERTAINTY_ATTRIBUTE
-"""Set on every uncertainty volume, so that a selector can tell it from images."""
-
-COLORS = (
-    (0.99, 0.93, 0.16),
-    (0.99, 0.72, 0.05),
-    (0.94, 0.51, 0.00),
-    (0.86, 0.28, 0.16),
-    (0.71, 0.08, 0.29),
-)
+COLORS = ((0.99, 0.93, 0.16), (0.99, 0.72, 0.05), (0.94, 0.51, 0.00), (0.86, 0.28, 0.16), (0.71, 0.08, 0.29))
 """Colors at 0, 1/4, 1/2, 3/4 and 1: from yellow to crimson.
 
 Equally strong throughout, so that all of it stands out from gray, and darker in equal steps (OKLCH lightness 0.93 to
@@ -79,27 +71,24 @@ def show(node: Any, opacity: float, threshold: float) -> None:
     display.SetThreshold(max(threshold, LEAST_SHOWN), 1.0)
     display.ApplyThresholdOn()
     display.EndModify(modified)
-    composites = node.GetScene().GetNodesByClass("vtkMRMLSliceCompositeNode")
-    composites.UnRegister(None)
-    for composite in (composites.GetItemAsObject(index) for index in range(composites.GetNumberOfItems())):
+    for composite in compositeNodes():
         if composite.GetForegroundVolumeID() == node.GetID():
             composite.SetForegroundOpacity(opacity)
 
 
-def setAsForeground(compositeNodes: Iterable[Any], ctNode: Any, uncertaintyNode: Any, opacity: float) -> None:
-    """Lay an uncertainty volume over an image in the given slice views.
+def setAsForeground(volumeNode: Any, node: Any, opacity: float) -> None:
+    """Lay an uncertainty volume over an image in all slice views.
 
     Args:
-        compositeNodes: The views' composite nodes.
-        ctNode: The image; None leaves the background as it is.
-        uncertaintyNode: The map; None takes away the foreground.
+        volumeNode: The image; None leaves the background as it is.
+        node: The map.
         opacity: 0 hides the map, 1 hides the image beneath it.
     """
-    for composite in compositeNodes:
+    for composite in compositeNodes():
         modified = composite.StartModify()
-        if ctNode is not None:
-            composite.SetBackgroundVolumeID(ctNode.GetID())
-        composite.SetForegroundVolumeID(uncertaintyNode.GetID() if uncertaintyNode is not None else None)
+        if volumeNode is not None:
+            composite.SetBackgroundVolumeID(volumeNode.GetID())
+        composite.SetForegroundVolumeID(node.GetID())
         composite.SetForegroundOpacity(opacity)
         composite.EndModify(modified)
 
@@ -118,11 +107,9 @@ def worstPoint(node: Any) -> tuple[tuple[float, float, float], float]:
     if mean <= 0:
         message = _('The uncertainty map "{name}" is 0 everywhere, so there is no worst region.')
         raise DataError(message.format(name=node.GetName()))
-    k, j, i = _peak(volume.voxels[region])
-    voxel = [i + region[2].start, j + region[1].start, k + region[0].start, 1]
-    world = [0.0, 0.0, 0.0]
-    node.TransformPointToWorld((volume.ijk_to_ras @ voxel)[:3].tolist(), world)
-    return (world[0], world[1], world[2]), mean
+    peak = _peak(volume.voxels[region])
+    ijk = [first + further for first, further in zip(Grids.firstOf(region), reversed(peak), strict=True)]
+    return Grids.toWorld(node, ijk), mean
 
 
 def _worstRegion(voxels: NDArray[Any], spacing_mm: Sequence[float]) -> tuple[Grids.Region, float]:
@@ -136,11 +123,9 @@ def _worstRegion(voxels: NDArray[Any], spacing_mm: Sequence[float]) -> tuple[Gri
     sums, sizes = _pairSums(sums), [_pairSums(each) for each in counts]
     means = sums / (sizes[0][:, None, None] * sizes[1][:, None] * sizes[2])
     place = np.unravel_index(int(means.argmax()), means.shape)
-    k, j, i = (
-        slice(int(starts[index]), int(starts[index] + size[index]))
-        for starts, size, index in zip(edges, sizes, place, strict=True)
-    )
-    return (k, j, i), float(means[place])
+    first = [int(starts[index]) for starts, index in zip(edges, place, strict=True)]
+    shape = [int(size[index]) for size, index in zip(sizes, place, strict=True)]
+    return Grids.moved(Grids.wholeRegion(shape), first), float(means[place])
 
 
 def _blockSums(voxels: NDArray[Any], edges: Sequence[NDArray[np.intp]]) -> NDArray[np.float64]:
@@ -167,14 +152,7 @@ def _peak(voxels: NDArray[Any]) -> tuple[int, int, int]:
     for axis in range(3):
         count = smooth.shape[axis] - 2
         smooth = sum(np.take(smooth, range(start, start + count), axis=axis) for start in range(3))
-    k, j, i = np.unravel_index(int(smooth.argmax()), smooth.shape)
-    return int(k), int(j), int(i)
-
-
-def jumpTo(sliceNodes: Iterable[Any], ras: Sequence[float]) -> None:
-    """Let slice views, oblique ones too, cut through a world point (R, A, S) in mm."""
-    for node in sliceNodes:
-        node.JumpSliceByOffsetting(*ras)
+    return np.unravel_index(int(smooth.argmax()), smooth.shape)
 
 
 def addLegend(node: Any) -> Any:

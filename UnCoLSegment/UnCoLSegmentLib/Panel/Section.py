@@ -1,0 +1,119 @@
+"""What the sections of the panel have in common: clicks that report, and a sentence below the buttons, no pop-up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import qt
+import slicer
+import slicer.util
+from slicer.i18n import tr as _
+
+from UnCoLSegmentLib.Engine.Run import messageAndDetails
+from UnCoLSegmentLib.Engine.Signal import Signal
+from UnCoLSegmentLib.Logic import Logic
+from UnCoLSegmentLib.ParameterNode import ParameterNode
+
+
+class Message:
+    """Shows one sentence, what was reached or what went wrong, until the next one or until it is cleared.
+
+    Args:
+        ui: The panel's widgets by name.
+        name: The section's name, with which the names of its widgets begin.
+    """
+
+    def __init__(self, ui: Any, name: str) -> None:
+        self._frame, self._icon = getattr(ui, f"{name}MessageFrame"), getattr(ui, f"{name}MessageIcon")
+        self._label, self._button = getattr(ui, f"{name}MessageLabel"), getattr(ui, f"{name}MessageDetailsButton")
+        self._tellMore: Callable[[], None] = lambda: None
+        self._button.connect("clicked(bool)", lambda: self._tellMore())  # noqa: PLW0108  # what that is changes
+
+    def showInformation(self, text: str, notes: Sequence[str] = ()) -> None:
+        """Tell what was reached; notes that explain it stand behind a button."""
+        self._button.text = _("Notes ({count})").format(count=len(notes))
+        self._button.toolTip = _("Show what else is worth knowing about this result")
+        self._show(text, bool(notes), qt.QStyle.SP_MessageBoxInformation)
+        self._tellMore = lambda: slicer.util.infoDisplay("\n\n".join(notes))
+
+    def showWarning(self, text: str, details: str = "") -> None:
+        """Tell what went wrong and what to do; keep a developer's details behind a button."""
+        self._button.text = _("Details")
+        self._button.toolTip = _("Show what a developer needs to find the cause")
+        self._show(text, bool(details), qt.QStyle.SP_MessageBoxWarning)
+        self._tellMore = lambda: slicer.util.errorDisplay(text, detailedText=details)
+
+    def clear(self) -> None:
+        """Say nothing any more."""
+        self._frame.visible = False
+
+    @contextmanager
+    def reporting(self) -> Iterator[None]:
+        """Turn an error inside into a warning, so that no click ends in silence."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - the end of a click: whatever happened, the user is told
+            self.showWarning(*messageAndDetails(error))
+
+    def _show(self, text: str, hasMore: bool, icon: int) -> None:
+        side = self._frame.style().pixelMetric(qt.QStyle.PM_SmallIconSize)
+        self._icon.setPixmap(self._frame.style().standardIcon(icon).pixmap(side, side))
+        self._label.text = self._label.accessibleName = text
+        self._button.visible = hasMore
+        self._frame.visible = True
+
+
+class Section:
+    """A part of the panel: it shows the state of the parameters and does what its buttons say.
+
+    Args:
+        ui: The panel's widgets by name.
+        logic: What does the work.
+        name: The section's name, with which the names of its widgets begin.
+    """
+
+    _during: Callable[[], Any] = nullcontext
+    """Makes what is around each click, as a context manager."""
+
+    def __init__(self, ui: Any, logic: Logic, name: str) -> None:
+        self.ui, self._logic, self._message = ui, logic, Message(ui, name)
+        self._parameters: ParameterNode | None = None
+        self._followed: list[tuple[Signal, Callable[..., None]]] = []
+
+    def update(self, parameters: ParameterNode | None) -> None:
+        """Show the state of the parameters."""
+        self._parameters = parameters
+
+    def forgetScene(self) -> None:
+        """Let go of the nodes of a scene that is being closed."""
+
+    def disconnect(self) -> None:
+        """Follow the logic no more."""
+        for signal, slot in self._followed:
+            signal.disconnect(slot)
+
+    def _follow(self, signal: Signal, slot: Callable[..., None]) -> None:
+        signal.connect(slot)
+        self._followed.append((signal, slot))
+
+    @property
+    def _given(self) -> ParameterNode:
+        assert self._parameters is not None  # without parameters the buttons are disabled
+        return self._parameters
+
+    def _whyNoVolume(self) -> str:
+        return "" if self._parameters and self._parameters.inputVolume else _("Choose the volume to segment.")
+
+    def _onClicks(self, *actions: tuple[qt.QAbstractButton, Callable[[], None]]) -> None:
+        for button, action in actions:
+            button.connect("clicked(bool)", self._reporting(action))
+
+    def _reporting(self, action: Callable[[], None]) -> Callable[[], None]:
+        def report() -> None:
+            self._message.clear()
+            with self._message.reporting(), self._during():
+                action()
+
+        return report
