@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, Self, get_args, get_origin, get_type_hints
+from typing import Any, Self
 
 from uncol.core.errors import ConfigError
 from uncol.core.methods import expand_ablations, find_method
+from uncol.core.records import from_document, to_document
 
 STUDENT_KINDS = ("unet", "paper", "paper-small")
 _FORMER_FIELDS = ("teachers.relative_reliability",)
@@ -213,11 +213,11 @@ class Config:
 
     def as_document(self) -> dict[str, Any]:
         """Return the configuration as a JSON object."""
-        document: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        document: dict[str, Any] = to_document(self)
         return document
 
     @classmethod
-    def from_document(cls, document: dict[str, Any]) -> Self:
+    def from_document(cls, document: Any) -> Self:
         """Build a configuration from a JSON object.
 
         Raises:
@@ -226,7 +226,7 @@ class Config:
         budget = document.get("budget") if isinstance(document, dict) else None
         if isinstance(budget, dict) and budget.get("steps") is not None:
             document = document | {"budget": {"minutes": None} | budget}
-        return _build(cls, document, "")
+        return from_document(cls, document, "Configuration", _FORMER_FIELDS)
 
 
 def read_config(path: Path) -> Config:
@@ -241,43 +241,6 @@ def read_config(path: Path) -> Config:
         message = f'Configuration "{path}" could not be read ({error}). Give a JSON file.'
         raise ConfigError(message) from error
     return Config.from_document(document)
-
-
-def _build(kind: type[Any], document: Any, place: str) -> Any:
-    if not isinstance(document, dict):
-        message = f"Configuration {place.rstrip('.') or 'file'} must be a JSON object, got {document!r}."
-        raise ConfigError(message)
-    hints = get_type_hints(kind)
-    document = {name: value for name, value in document.items() if f"{place}{name}" not in _FORMER_FIELDS}
-    known = {each.name for each in fields(kind)}
-    unknown = sorted(set(document) - known)
-    if unknown:
-        message = f'Configuration has no field "{place}{unknown[0]}". Known fields here: {", ".join(sorted(known))}.'
-        raise ConfigError(message)
-    values = {
-        name: _build(hints[name], value, f"{place}{name}.")
-        if is_dataclass(hints[name])
-        else _typed(value, hints[name], f"{place}{name}")
-        for name, value in document.items()
-    }
-    try:
-        return kind(**values)
-    except TypeError as error:
-        message = f"Configuration {place.rstrip('.') or 'file'} holds a value of the wrong type ({error})."
-        raise ConfigError(message) from error
-
-
-def _typed(value: Any, hint: Any, name: str) -> Any:
-    """Return a JSON value as the field's type: lists become tuples, whole numbers may stand for floats."""
-    for kind in get_args(hint) if isinstance(hint, UnionType) else (hint,):
-        if get_origin(kind) is tuple and isinstance(value, list):
-            return tuple(_typed(each, get_args(kind)[0], name) for each in value)
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
-            return float(value)
-        if isinstance(kind, type) and isinstance(value, kind) and not (kind is int and isinstance(value, bool)):
-            return value
-    message = f"{name} has the wrong type: got {value!r}, expected {getattr(hint, '__name__', hint)}."
-    raise ConfigError(message)
 
 
 def _require(holds: bool, rule: str, got: Any) -> None:
