@@ -20,7 +20,8 @@ from uncol.core.config import Config
 from uncol.core.jobs import Structure
 from uncol.core.volume import Volume
 from uncol.inference.student import segment_with_model
-from uncol.models.checkpoints import Model, ModelCard, build_student
+from uncol.models.build import build_student
+from uncol.models.card import Model, ModelCard
 
 SLICE_COUNTS = (78, 780)
 ROWS = COLUMNS = 512

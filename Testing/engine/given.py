@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from uncol.core.progress import UNWATCHED
-from uncol.models.checkpoints import Model
+from uncol.models.card import Model
 from uncol.training.setup import prepared
 from uncol.training.state import FineTuneSetup, TrainingState
 from uncol.training.train import begin

@@ -12,7 +12,7 @@ from uncol.core.errors import CancelledError
 from uncol.core.jobs import Structure
 from uncol.core.volume import Volume
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.models.checkpoints import ModelCard
+from uncol.models.card import ModelCard
 
 CARD = ModelCard(
     structures=(Structure(4, "first"), Structure(7, "second")),

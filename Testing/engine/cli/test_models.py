@@ -18,7 +18,9 @@ from uncol.core.jobs import Structure
 from uncol.core.model_store import Store
 from uncol.core.volume import Volume
 from uncol.data.io import write_results
-from uncol.models.checkpoints import Model, ModelCard, build_student, save_model
+from uncol.models.build import build_student
+from uncol.models.card import Model, ModelCard
+from uncol.models.checkpoints import save_model
 
 CONFIG = Config(student=StudentConfig(channels=(2, 2, 2, 2, 2)), data=DataConfig(neighbor_count=3))
 CARD = ModelCard(

@@ -27,7 +27,8 @@ from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.annotations import keep_annotated
 from uncol.data.cases import LabeledCase
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.models.checkpoints import Model, load_checkpoint, load_model
+from uncol.models.card import Model
+from uncol.models.checkpoints import load_checkpoint, load_model
 from uncol.models.devices import autocast
 from uncol.models.paper_student import PaperStudent
 from uncol.training.losses import annotated_loss, four_head_loss, known_region

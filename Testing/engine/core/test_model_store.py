@@ -15,8 +15,8 @@ from small_models import CARD, FILES, tree, write_model
 
 from uncol.core.errors import CheckpointError, ConfigError, OutputError
 from uncol.core.jobs import Structure
-from uncol.core.model_folder import read_card, verify_sums
-from uncol.core.model_store import ACTIVE_FILE, Store, find_model, is_model_name
+from uncol.core.model_folder import is_model_name, read_card, verify_sums
+from uncol.core.model_store import ACTIVE_FILE, Store, find_model
 
 DAMAGED = "Import it again, fine-tune it anew, or choose another model."
 
@@ -70,7 +70,7 @@ class TestList:
     def test_other_folders_and_files_are_no_models(self, store: Store) -> None:
         (store.folder / "empty").mkdir()
         write_model(store.folder / "Not A Name")
-        write_model(store.folder / ".private-left")
+        write_model(store.folder / ".uncol-left")
         (store.folder / "notes.txt").write_text("mine")
 
         assert store.names() == ("a", "b", "c")
@@ -89,11 +89,11 @@ class TestList:
         (store.folder / "run" / "checkpoint.safetensors").write_bytes(b"1")
 
         assert store.names() == ("a", "b", "c")
-        assert store.unfinished() == ("run",)
+        assert store.has_unfinished("run")
         with pytest.raises(CheckpointError, match=r'no model "run"'):
             store.activate("run")
         store.remove("run")
-        assert store.unfinished() == ()
+        assert not store.has_unfinished("run")
         assert not (store.folder / "run").exists()
 
 
@@ -317,7 +317,7 @@ class TestChanges:
                 store.rename("d", "b")
 
     def test_what_was_left_behind_long_ago_is_swept(self, store: Store) -> None:
-        old, new = store.folder / ".private-old", store.folder / ".private-new"
+        old, new = store.folder / ".uncol-old", store.folder / ".uncol-new"
         for folder in (old, new):
             folder.mkdir()
         os.utime(old, (0, 0))
@@ -348,7 +348,9 @@ class TestFindModel:
 
 def test_what_the_engine_writes_is_what_the_store_reads(tmp_path: Path) -> None:
     from uncol.core.config import Config, StudentConfig
-    from uncol.models.checkpoints import Model, ModelCard, build_student, load_model, save_model
+    from uncol.models.build import build_student
+    from uncol.models.card import Model, ModelCard
+    from uncol.models.checkpoints import load_model, save_model
 
     config = Config(student=StudentConfig(channels=(2, 2, 2, 2, 2)))
     card = ModelCard((Structure(5, "kidney"),), "axial", 1.0, 3.0, (-160.0, 240.0), config, {"steps": 1})

@@ -14,7 +14,8 @@ from uncol.core.volume import Volume, view_slices
 from uncol.data.cases import LabeledCase, SliceAddress
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.inference.student import SliceInputs, predict, segment_with_model
-from uncol.models.checkpoints import Model, ModelCard, build_student
+from uncol.models.build import build_student
+from uncol.models.card import Model, ModelCard
 from uncol.training.setup import card_for, frame_cases
 from uncol.training.state import FineTuneSetup
 

@@ -21,15 +21,10 @@ from torch import Tensor
 from uncol.core.config import Config, DataConfig, StudentConfig
 from uncol.core.errors import CheckpointError, OutputError
 from uncol.core.jobs import Structure
+from uncol.core.model_folder import CHECKPOINT_FILE, DISCLAIMER, MODEL_FILE, SUMS_FILE, WEIGHTS_FILE
+from uncol.models.build import build_student
+from uncol.models.card import Model, ModelCard
 from uncol.models.checkpoints import (
-    CHECKPOINT_FILE,
-    DISCLAIMER,
-    MODEL_FILE,
-    SUMS_FILE,
-    WEIGHTS_FILE,
-    Model,
-    ModelCard,
-    build_student,
     has_checkpoint,
     load_checkpoint,
     load_model,
@@ -95,10 +90,6 @@ class TestModel:
         save_model(model, tmp_path / "model")
 
         assert same_weights(load_model(tmp_path / "model"), model_of(4))
-
-    def test_the_card_counts_background_as_a_class(self) -> None:
-        assert CARD.class_count == 3
-        assert build_student(CARD)(SLICES).shape == (2, 3, 32, 64)
 
     def test_the_card_tells_a_person_what_the_model_is_for(self, folder: Path) -> None:
         document = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))

@@ -11,7 +11,8 @@ from uncol.core.errors import ConfigError, UncolError
 from uncol.core.jobs import Structure
 from uncol.core.volume import Volume
 from uncol.inference.student import segment_with_model
-from uncol.models.checkpoints import Model, ModelCard, build_student
+from uncol.models.build import build_student
+from uncol.models.card import Model, ModelCard
 from uncol.models.devices import autocast, available_devices, reduced_precision, select_device, with_memory_fallback
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

@@ -16,7 +16,7 @@ from uncol.core.jobs import Case, FineTuneJob
 from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import Volume
 from uncol.core.volume_files import write_nrrd
-from uncol.models.checkpoints import Model
+from uncol.models.card import Model
 from uncol.pipelines.tasks import Context, train_model
 from uncol.training.preview import PreviewOrder
 

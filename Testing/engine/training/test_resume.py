@@ -14,7 +14,8 @@ from torch import nn
 from uncol.core.errors import CancelledError, CheckpointError
 from uncol.core.progress import Monitor
 from uncol.data.cases import LabeledCase
-from uncol.models.checkpoints import Model, has_checkpoint
+from uncol.models.card import Model
+from uncol.models.checkpoints import has_checkpoint
 from uncol.training.resume import (
     load_modules,
     load_optimizer,

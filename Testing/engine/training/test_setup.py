@@ -28,7 +28,8 @@ from uncol.data.transforms import SliceFrame
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import BoxPrediction, EncodedSlice
 from uncol.inference.student import SliceInputs
-from uncol.models.checkpoints import Model, ModelCard, build_student
+from uncol.models.build import build_student
+from uncol.models.card import Model, ModelCard
 from uncol.training.losses import annotated_loss
 from uncol.training.record import model_of
 from uncol.training.setup import card_for, frame_cases

@@ -23,7 +23,8 @@ from uncol.data.cases import LabeledCase, SliceAddress, SliceStack
 from uncol.data.slice_dataset import SlicePool
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.inference.student import segment_with_model
-from uncol.models.checkpoints import Model, load_model
+from uncol.models.card import Model
+from uncol.models.checkpoints import load_model
 from uncol.training.state import FineTuneSetup, TrainingState
 from uncol.training.train import fine_tune, optimizer_step, stage1_loss, stage2_loss, start_stage2, total, within_memory
 

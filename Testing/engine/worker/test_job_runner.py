@@ -225,7 +225,7 @@ class TestFineTune:
         assert end["resumable"] is True
         assert end["message"] == "Fine-tuning was cancelled; it can be resumed."
         assert ended - asked < PROMPT_S
-        assert "resumed" in shared.store.unfinished()
+        assert shared.store.has_unfinished("resumed")
 
         again = shared.ask("fine_tune", **fine_tune_fields(job, "resumed", steps=20))
         assert "holds an unfinished run" in again["message"]

@@ -11,7 +11,9 @@ from uncol.core.config import Config, StudentConfig
 from uncol.core.errors import CheckpointError
 from uncol.core.jobs import Structure
 from uncol.foundation.loading import LITE_MEDSAM, FoundationModel
-from uncol.models.checkpoints import Model, ModelCard, build_student, save_model
+from uncol.models.build import build_student
+from uncol.models.card import Model, ModelCard
+from uncol.models.checkpoints import save_model
 from uncol.worker.model_cache import WarmModels
 
 CONFIG = Config(student=StudentConfig(channels=(2, 2, 2, 2, 2)))

@@ -265,7 +265,7 @@ class TestEnd:
         child.process.stdin.close()
 
         assert child.wait() == 0
-        assert child.store.unfinished() == ("orphan",)
+        assert child.store.has_unfinished("orphan")
         assert list((child.home / "jobs").iterdir()) == []
 
     def test_sigterm_ends_it_like_a_shutdown(self, start: Callable[..., Child]) -> None:
@@ -290,7 +290,7 @@ class TestEnd:
 
         wait_until_gone(worker)
         assert not folder.exists()
-        assert child.store.unfinished() == ("left-alone",)
+        assert child.store.has_unfinished("left-alone")
 
     def test_a_panel_that_no_longer_listens_ends_it(self, start: Callable[..., Child]) -> None:
         child = start()
@@ -299,7 +299,7 @@ class TestEnd:
         child.stop_listening()
 
         assert child.wait() == 0
-        assert child.store.unfinished() == ("unheard",)
+        assert child.store.has_unfinished("unheard")
 
     def test_images_of_a_killed_worker_are_swept_by_the_next(self, start: Callable[..., Child]) -> None:
         killed = start()

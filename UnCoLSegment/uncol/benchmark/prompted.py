@@ -15,7 +15,7 @@ from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import GeneralizedTeacher
 from uncol.foundation.slice_predictor import SlicePredictor
 from uncol.inference.result import with_background
-from uncol.models.checkpoints import ModelCard
+from uncol.models.card import ModelCard
 
 
 def segment_prompted(

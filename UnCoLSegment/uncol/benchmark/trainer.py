@@ -23,7 +23,8 @@ from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.loading import LITE_MEDSAM, FoundationModel, load_foundation_model
 from uncol.foundation.promptable import GeneralizedTeacher
 from uncol.inference.student import segment_with_model
-from uncol.models.checkpoints import Model, has_checkpoint, load_model
+from uncol.models.card import Model
+from uncol.models.checkpoints import has_checkpoint, load_model
 from uncol.models.devices import select_device
 from uncol.training.proposal import propose
 from uncol.training.record import model_of

@@ -31,7 +31,7 @@ from uncol.cli.options import (
     parse_device,
 )
 from uncol.core.errors import CheckpointError, ConfigError
-from uncol.core.model_folder import sha256_of
+from uncol.core.files import sha256_of
 from uncol.core.progress import Monitor
 from uncol.foundation.loading import LITE_MEDSAM, FoundationModel
 

@@ -12,7 +12,7 @@ from uncol.core.methods import expand_ablations, find_method
 from uncol.core.records import from_document, to_document
 
 STUDENT_KINDS = ("unet", "paper", "paper-small")
-_FORMER_FIELDS = ("teachers.relative_reliability",)
+FORMER_FIELDS = ("teachers.relative_reliability",)
 """What models of earlier versions still say; it decided about training alone and is passed over."""
 
 
@@ -37,23 +37,16 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _require(self.max_side_vox >= 32, "data.max_side_vox must be at least 32", self.max_side_vox)
-        _require(
-            self.neighbor_count >= 1 and self.neighbor_count % 2 == 1,
-            "data.neighbor_count must be odd",
-            self.neighbor_count,
-        )
+        is_odd = self.neighbor_count >= 1 and self.neighbor_count % 2 == 1
+        _require(is_odd, "data.neighbor_count must be odd", self.neighbor_count)
         if self.window is not None:
             rising = len(self.window) == 2 and self.window[0] < self.window[1]
             _require(rising, "data.window must be LOW HIGH with LOW < HIGH", self.window)
         _require(0 <= self.rotation_deg <= 180, "data.rotation_deg must be in [0, 180]", self.rotation_deg)
         _require(self.voxel_mm is None or self.voxel_mm > 0, "data.voxel_mm must be above 0", self.voxel_mm)
-        _require(
-            len(self.patch_vox) == 3
-            and all(each > 0 and each % 16 == 0 for each in self.patch_vox)
-            and max(self.patch_vox) >= 32,
-            "data.patch_vox needs three multiples of 16, at least one of them above 16",
-            self.patch_vox,
-        )
+        fits = len(self.patch_vox) == 3 and all(each > 0 and each % 16 == 0 for each in self.patch_vox)
+        rule = "data.patch_vox needs three multiples of 16, at least one of them above 16"
+        _require(fits and max(self.patch_vox) >= 32, rule, self.patch_vox)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,11 +65,8 @@ class StudentConfig:
     def __post_init__(self) -> None:
         _require(self.dims in (2, 3), "student.dims must be 2 or 3", self.dims)
         _require(self.kind in STUDENT_KINDS, f"student.kind must be one of {', '.join(STUDENT_KINDS)}", self.kind)
-        _require(
-            len(self.channels) == 5 and min(self.channels) > 0,
-            "student.channels needs five positive numbers",
-            self.channels,
-        )
+        are_five = len(self.channels) == 5 and min(self.channels) > 0
+        _require(are_five, "student.channels needs five positive numbers", self.channels)
         _require(0 <= self.dropout < 1, "student.dropout must be in [0, 1)", self.dropout)
 
 
@@ -101,17 +91,12 @@ class TeacherConfig:
 
     def __post_init__(self) -> None:
         _require(0 <= self.ema_decay < 1, "teachers.ema_decay must be in [0, 1)", self.ema_decay)
-        _require(
-            0 < self.threshold_start <= self.threshold_end <= 1,
-            "teachers.threshold_start must be in (0, threshold_end], threshold_end in (0, 1]",
-            (self.threshold_start, self.threshold_end),
-        )
+        start, end = self.threshold_start, self.threshold_end
+        rule = "teachers.threshold_start must be in (0, threshold_end], threshold_end in (0, 1]"
+        _require(0 < start <= end <= 1, rule, (start, end))
         _require(self.prompt_rounds >= 1, "teachers.prompt_rounds must be at least 1", self.prompt_rounds)
-        _require(
-            self.most_slices_asked is None or self.most_slices_asked >= 1,
-            "teachers.most_slices_asked must be at least 1",
-            self.most_slices_asked,
-        )
+        most = self.most_slices_asked
+        _require(most is None or most >= 1, "teachers.most_slices_asked must be at least 1", most)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,19 +116,13 @@ class LossConfig:
     """Largest weight of agreement with the moving average, in Mean Teacher and UA-MT (the latter's paper)."""
 
     def __post_init__(self) -> None:
-        _require(
-            self.pseudo_label_weight >= 0, "losses.pseudo_label_weight must not be negative", self.pseudo_label_weight
-        )
+        for name in ("pseudo_label_weight", "consistency_weight"):
+            _require(getattr(self, name) >= 0, f"losses.{name} must not be negative", getattr(self, name))
         _require(self.class_weight_cap >= 1, "losses.class_weight_cap must be at least 1", self.class_weight_cap)
-        _require(
-            len(self.copy_paste_probability) == 2 and all(0 <= each <= 1 for each in self.copy_paste_probability),
-            "losses.copy_paste_probability needs two numbers in [0, 1], for stage 1 and stage 2",
-            self.copy_paste_probability,
-        )
+        both = self.copy_paste_probability
+        rule = "losses.copy_paste_probability needs two numbers in [0, 1], for stage 1 and stage 2"
+        _require(len(both) == 2 and all(0 <= each <= 1 for each in both), rule, both)
         _require(0 < self.copy_paste_side < 1, "losses.copy_paste_side must be in (0, 1)", self.copy_paste_side)
-        _require(
-            self.consistency_weight >= 0, "losses.consistency_weight must not be negative", self.consistency_weight
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,11 +159,8 @@ class BudgetConfig:
     """Time between two resumable checkpoints, in s."""
 
     def __post_init__(self) -> None:
-        _require(
-            (self.minutes is None) != (self.steps is None),
-            "Give either --minutes or --steps",
-            (self.minutes, self.steps),
-        )
+        is_one = (self.minutes is None) != (self.steps is None)
+        _require(is_one, "Give either --minutes or --steps", (self.minutes, self.steps))
         _require(self.minutes is None or self.minutes > 0, "--minutes must be above 0", self.minutes)
         _require(self.steps is None or self.steps > 0, "--steps must be above 0", self.steps)
         _require(0 <= self.stage1_part <= 1, "budget.stage1_part must be in [0, 1]", self.stage1_part)
@@ -226,7 +202,7 @@ class Config:
         budget = document.get("budget") if isinstance(document, dict) else None
         if isinstance(budget, dict) and budget.get("steps") is not None:
             document = document | {"budget": {"minutes": None} | budget}
-        return from_document(cls, document, "Configuration", _FORMER_FIELDS)
+        return from_document(cls, document, "Configuration", FORMER_FIELDS)
 
 
 def read_config(path: Path) -> Config:

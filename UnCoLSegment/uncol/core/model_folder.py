@@ -1,13 +1,18 @@
-"""The files of a model folder, as far as they can be read and checked without torch."""
+"""The files of a model folder, as far as they can be read and checked without torch, and the same as one zip file."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-from pathlib import Path
+import re
+import shutil
+import stat
+import zipfile
+import zlib
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-from uncol.core.errors import CheckpointError
+from uncol.core.errors import CheckpointError, ConfigError
+from uncol.core.files import atomic_write, flush_to_disk, sha256_of
 
 FORMAT = 1
 """Version of the model folder's format."""
@@ -19,6 +24,29 @@ WHEN_DAMAGED = "Import it again, fine-tune it anew, or choose another model."
 DISCLAIMER = "Research use only. Not a medical device."
 COMPLETE = ".complete"
 """Subfolder of a model that was written completely, but whose files were not yet moved to their place."""
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_NOT_ON_WINDOWS = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]")
+_LIMITS_BYTES = {MODEL_FILE: 16 << 20, WEIGHTS_FILE: 4 << 30, SUMS_FILE: 4 << 10}
+"""The files that a zip may hold, and how large each may be."""
+
+
+def is_model_name(name: str) -> bool:
+    """Say whether a model may have that name: a folder name that every system takes."""
+    return bool(_NAME.fullmatch(name)) and not _NOT_ON_WINDOWS.fullmatch(name)
+
+
+def check_model_name(name: str) -> None:
+    """Refuse what is no name for a model.
+
+    Raises:
+        ConfigError: If it is none.
+    """
+    if not is_model_name(name):
+        message = (
+            f'"{name}" is no name for a model. Use 1 to 64 small letters, digits, - and _, beginning with a letter '
+            "or a digit (and no name that Windows keeps for itself, such as con)."
+        )
+        raise ConfigError(message)
 
 
 def newest(folder: Path, name: str) -> Path:
@@ -34,15 +62,14 @@ def read_card(folder: Path) -> dict[str, Any]:
         CheckpointError: If it is missing, damaged or of another format.
     """
     try:
-        document = json.loads(newest(folder, MODEL_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        card: dict[str, Any] = json.loads(newest(folder, MODEL_FILE).read_text(encoding="utf-8"))
+        found = card["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         message = f'Model "{folder}" cannot be read ({error}). {WHEN_DAMAGED}'
         raise CheckpointError(message) from error
-    found = document.get("format") if isinstance(document, dict) else None
     if found != FORMAT:
         message = f'Model "{folder}" has format {found}, this version reads {FORMAT}. Update UnCoL.'
         raise CheckpointError(message)
-    card: dict[str, Any] = document
     return card
 
 
@@ -64,7 +91,96 @@ def verify_sums(folder: Path) -> None:
         raise CheckpointError(message)
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def pack_model(folder: Path, name: str, path: Path) -> None:
+    """Write the files of a model folder into a zip, below a folder `name`; it appears complete or not at all.
+
+    Raises:
+        OSError: If a file cannot be read or written.
+    """
+    with atomic_write(path) as partial, zipfile.ZipFile(partial, "x", zipfile.ZIP_DEFLATED) as archive:
+        archive.comment = DISCLAIMER.encode()
+        for file in _LIMITS_BYTES:
+            archive.write(newest(folder, file), f"{name}/{file}")
+
+
+def unpack_model(path: Path, folder: Path) -> str:
+    """Unpack the three files of a model into an existing folder; return the model's name in the zip.
+
+    Entries are never unpacked by their own path: the zip must hold exactly the three files of a model, all
+    at its top or all in one folder, and each is written under its known name, up to its limit.
+
+    Raises:
+        CheckpointError: If the zip is damaged or holds anything else.
+        OSError: If the files cannot be written.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = _checked_members(archive, path)
+            for file, member in members.items():
+                # zipfile reads no more of an entry than the size that it announces, and checks its sum
+                with archive.open(member) as source, (folder / file).open("xb") as target:
+                    shutil.copyfileobj(source, target)
+                flush_to_disk(folder / file)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
+        message = f'"{path.name}" is no zip of a model, or it is damaged ({error}). Export the model again.'
+        raise CheckpointError(message) from error
+    _check_weights(folder / WEIGHTS_FILE, path)
+    parent = PurePosixPath(members[MODEL_FILE].filename).parent.name
+    return parent or path.stem.lower()
+
+
+def _checked_members(archive: zipfile.ZipFile, path: Path) -> dict[str, zipfile.ZipInfo]:
+    members: dict[str, zipfile.ZipInfo] = {}
+    for entry in archive.infolist():
+        if entry.is_dir() and _is_plain(entry.filename.rstrip("/"), depth=1):
+            continue
+        file = _file_of(entry, path)
+        if file in members:
+            raise _refused(path, f'"{file}" twice')
+        members[file] = entry
+    missing = [file for file in _LIMITS_BYTES if file not in members]
+    if missing:
+        message = f'"{path.name}" is not a model: it has no {missing[0]}. Export the model again with UnCoL.'
+        raise CheckpointError(message)
+    if len({PurePosixPath(entry.filename).parent for entry in members.values()}) != 1:
+        raise _refused(path, "files of several models")
+    return members
+
+
+def _file_of(entry: zipfile.ZipInfo, path: Path) -> str:
+    """Return which file of a model an entry is, or refuse it."""
+    file = PurePosixPath(entry.filename).name
+    if not _is_plain(entry.filename, depth=2) or not _is_regular(entry) or file not in _LIMITS_BYTES:
+        raise _refused(path, f'"{entry.filename}", which no model has')
+    if entry.file_size > _LIMITS_BYTES[file]:
+        raise _refused(path, f'"{file}" with {entry.file_size} bytes, which is too large')
+    return file
+
+
+def _is_plain(name: str, depth: int) -> bool:
+    """Say whether a path is relative, goes down at most `depth` levels and never up."""
+    parts = name.split("/")
+    return len(parts) <= depth and "\\" not in name and ":" not in name and not {"", ".", ".."}.intersection(parts)
+
+
+def _is_regular(entry: zipfile.ZipInfo) -> bool:
+    kind, is_encrypted = stat.S_IFMT(entry.external_attr >> 16), bool(entry.flag_bits & 1)
+    # a kind of 0 comes from systems that have no file kinds
+    return kind in (0, stat.S_IFREG) and not entry.is_dir() and not is_encrypted
+
+
+def _check_weights(weights: Path, path: Path) -> None:
+    """Refuse weights that are no safetensors file: eight bytes with the length of a JSON header, then the header."""
+    with weights.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            is_safetensors = length <= _LIMITS_BYTES[MODEL_FILE] and isinstance(json.loads(file.read(length)), dict)
+        except ValueError:
+            is_safetensors = False
+    if not is_safetensors:
+        message = f'"{path.name}" is not a model: its weights are no safetensors file. Export it again with UnCoL.'
+        raise CheckpointError(message)
+
+
+def _refused(path: Path, what: str) -> CheckpointError:
+    return CheckpointError(f'"{path.name}" was not imported: it holds {what}. Ask for a zip that UnCoL exported.')

@@ -9,12 +9,10 @@ Pure files and JSON, no torch: the panel lists and manages models whether or not
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,15 +20,24 @@ from pathlib import Path
 from typing import Any
 
 from uncol.core.errors import CheckpointError, ConfigError, OutputError, UncolError
+from uncol.core.files import PRIVATE, atomic_write, private_folder
 from uncol.core.jobs import Structure
-from uncol.core.model_folder import CHECKPOINT_FILE, MODEL_FILE, WHEN_DAMAGED, newest, read_card, verify_sums
-from uncol.core.model_zip import pack_model, unpack_model
+from uncol.core.model_folder import (
+    CHECKPOINT_FILE,
+    MODEL_FILE,
+    WHEN_DAMAGED,
+    check_model_name,
+    is_model_name,
+    newest,
+    pack_model,
+    read_card,
+    unpack_model,
+    verify_sums,
+)
+from uncol.core.records import from_document, to_document
 
 ACTIVE_FILE = "active.json"
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
-_NOT_ON_WINDOWS = re.compile(r"con|prn|aux|nul|com[0-9]|lpt[0-9]")
 _HISTORY_LENGTH = 20
-_PRIVATE = ".private-"
 _FORGOTTEN_S = 24 * 3600.0
 """Age from which a private folder is surely left over from an interruption."""
 
@@ -49,7 +56,6 @@ class ModelEntry:
 
     Attributes:
         name: Name of its folder.
-        title: What it segments, in words: the names of its structures.
         structures: Label values and names.
         created: When it was written, ISO 8601 with time zone.
         training: The record of its training (steps, seconds, seed, reliabilities, curve, notes).
@@ -57,26 +63,36 @@ class ModelEntry:
     """
 
     name: str
-    title: str
     structures: tuple[Structure, ...]
     created: str
     training: dict[str, Any]
     is_active: bool
 
+    @property
+    def title(self) -> str:
+        """What it segments, in words: the names of its structures."""
+        return ", ".join(each.name for each in self.structures)
+
     def as_document(self) -> dict[str, Any]:
         """Return the line as a JSON object, without the learning curve."""
-        return {
-            "name": self.name,
-            "title": self.title,
-            "structures": [{"name": each.name, "value": each.value} for each in self.structures],
-            "created": self.created,
-            "training": {key: value for key, value in self.training.items() if key != "curve"},
-            "is_active": self.is_active,
-        }
+        training = {key: value for key, value in self.training.items() if key != "curve"}
+        return {**to_document(self), "title": self.title, "training": training}
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Which model is active, and which were before, the latest last."""
+
+    active: str | None
+    history: tuple[str, ...]
 
 
 class Store:
     """A folder of models; it is made when the first model comes.
+
+    What its methods cannot do is a `ConfigError` for what is no name, a `CheckpointError` where there is no such
+    model, a name is taken (`NameTakenError`), or a model, a zip or the record of the active model is damaged, and an
+    `OutputError` where files cannot be written.
 
     Args:
         folder: Where the models are.
@@ -87,12 +103,8 @@ class Store:
 
     @property
     def active(self) -> str | None:
-        """Name of the active model; None when there is none or its folder is gone.
-
-        Raises:
-            CheckpointError: If the record of it is damaged.
-        """
-        name, _ = self._read_active()
+        """Name of the active model; None when there is none or its folder is gone."""
+        name = self._choice().active
         return name if name is not None and self.has(name) else None
 
     def has(self, name: str) -> bool:
@@ -107,34 +119,16 @@ class Store:
         """Say whether an interrupted run of that name can be resumed."""
         return is_model_name(name) and not self.has(name) and (self.folder / name / CHECKPOINT_FILE).is_file()
 
-    def unfinished(self) -> tuple[str, ...]:
-        """Return the names of all interrupted runs."""
-        return tuple(sorted(each.name for each in self.folder.glob("*") if self.has_unfinished(each.name)))
-
     def entry(self, name: str) -> ModelEntry:
-        """Return the line of one model.
-
-        Raises:
-            UncolError: If there is no such model or its card cannot be read.
-        """
-        self.path_of(name)
-        return self._entry(name, self.active)
+        """Return the line of one model."""
+        return _entry_of(self.path_of(name), name, is_active=name == self.active)
 
     def show(self, name: str) -> dict[str, Any]:
-        """Return the whole card of a model.
-
-        Raises:
-            UncolError: If there is no such model or its card cannot be read.
-        """
+        """Return the whole card of a model."""
         return read_card(self.path_of(name))
 
     def path_of(self, name: str) -> Path:
-        """Return the folder of a model.
-
-        Raises:
-            ConfigError: If that is no name for a model.
-            CheckpointError: If there is no such model.
-        """
+        """Return the folder of a model."""
         check_model_name(name)
         if not self.has(name):
             known = ", ".join(self.names())
@@ -158,61 +152,43 @@ class Store:
         return name
 
     def rename(self, old: str, new: str) -> None:
-        """Give a model another name; it stays active if it was.
-
-        Raises:
-            UncolError: If there is no model `old`, if `new` is no name or taken, or if it cannot be written.
-        """
+        """Give a model another name; it stays active if it was."""
         source = self.path_of(old)
         self._check_free(new)
-        active, history = self._read_active()
+        choice = self._choice()
         with self._writing():
             source.rename(self.folder / new)
-        self._write_active(new if active == old else active, [new if each == old else each for each in history])
+        active, *history = (new if each == old else each for each in (choice.active, *choice.history))
+        self._choose(active, history)
 
     def activate(self, name: str) -> None:
-        """Make a model the one that is proposed; the one before is remembered.
-
-        Raises:
-            UncolError: If there is no such model or the choice cannot be written.
-        """
+        """Make a model the one that is proposed; the one before is remembered."""
         self.path_of(name)
-        active, history = self._read_active()
-        if active != name:
-            self._write_active(name, [*history, *([active] if active else [])])
+        choice = self._choice()
+        if choice.active != name:
+            self._choose(name, [*choice.history, choice.active])
 
     def roll_back(self) -> str:
-        """Make the model active that was active before; return its name.
-
-        Raises:
-            UncolError: If no earlier model is left or the choice cannot be written.
-        """
-        active, history = self._read_active()
-        earlier = [each for each in history if each != active and self.has(each)]
+        """Make the model active that was active before; return its name."""
+        choice = self._choice()
+        earlier = [each for each in choice.history if each != choice.active and self.has(each)]
         if not earlier:
             message = "There is no earlier model to go back to. Activate one from the list."
             raise CheckpointError(message)
-        self._write_active(earlier[-1], earlier[:-1])
+        self._choose(earlier[-1], earlier[:-1])
         return earlier[-1]
 
     def remove(self, name: str) -> None:
-        """Delete a model or an unfinished run; if the model was active, none is active afterwards.
-
-        Raises:
-            UncolError: If there is no such model or it cannot be deleted; then it is still whole.
-        """
+        """Delete a model or an unfinished run; if the model was active, none is active afterwards."""
         folder = self.folder / name if self.has_unfinished(name) else self.path_of(name)
-        active, history = self._read_active()
-        with self._private_folder() as private:
+        choice = self._choice()
+        with self._writing() as private:
             folder.rename(private / name)
-        self._write_active(None if active == name else active, [each for each in history if each != name])
+        active, *history = (None if each == name else each for each in (choice.active, *choice.history))
+        self._choose(active, history)
 
     def verify(self, name: str) -> None:
-        """Check that a model is whole.
-
-        Raises:
-            UncolError: If it is missing, incomplete or differs from its checksums.
-        """
+        """Check that a model is whole."""
         folder = self.path_of(name)
         verify_sums(folder)
         read_card(folder)
@@ -221,16 +197,13 @@ class Store:
         """Take in a model that was exported elsewhere; return its name here.
 
         Args:
-            path: The zip; nothing in it is trusted (see `core.model_zip.unpack_model`).
+            path: The zip; nothing in it is trusted (see `core.model_folder.unpack_model`).
             name: Name to give it; None takes that of its folder in the zip, or of the zip file.
-
-        Raises:
-            UncolError: If the zip is no whole model, if the name is no name or taken, or if it cannot be written.
         """
         if not path.is_file():
             message = f'"{path}" does not exist. Choose the zip of a model.'
             raise CheckpointError(message)
-        with self._private_folder() as private:
+        with self._writing() as private:
             unpacked = private / "model"
             unpacked.mkdir()
             found = unpack_model(path, unpacked)
@@ -241,11 +214,7 @@ class Store:
         return chosen
 
     def export_zip(self, name: str, path: Path) -> None:
-        """Write a model as one zip that `import_zip` takes; a file there is replaced when the new one is complete.
-
-        Raises:
-            UncolError: If there is no such model, if it is damaged, or if the zip cannot be written.
-        """
+        """Write a model as one zip that `import_zip` takes; a file there is replaced when the new one is complete."""
         self.verify(name)
         try:
             pack_model(self.folder / name, name, path)
@@ -256,7 +225,7 @@ class Store:
     def _check_unpacked(self, unpacked: Path, path: Path) -> None:
         try:
             verify_sums(unpacked)
-            _entry_of(read_card(unpacked), unpacked, "imported", is_active=False)
+            _entry_of(unpacked, "imported", is_active=False)
         except CheckpointError as error:
             reason = str(error).replace(str(unpacked), path.name).replace(WHEN_DAMAGED, "Export it again.")
             message = f'"{path.name}" was not imported. {reason}'
@@ -267,86 +236,42 @@ class Store:
         if (self.folder / name).exists():
             raise NameTakenError(name)
 
-    def _entry(self, name: str, active: str | None) -> ModelEntry:
-        folder = self.folder / name
-        return _entry_of(read_card(folder), folder, name, is_active=name == active)
-
-    def _read_active(self) -> tuple[str | None, list[str]]:
+    def _choice(self) -> _Choice:
         path = self.folder / ACTIVE_FILE
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
-            active, history = document["active"], document["history"]
-            is_right = (active is None or isinstance(active, str)) and all(isinstance(each, str) for each in history)
+            return from_document(_Choice, json.loads(path.read_text(encoding="utf-8")), ACTIVE_FILE)
         except FileNotFoundError:
-            return None, []
-        except (OSError, ValueError, KeyError, TypeError):
-            is_right = False
-        if not is_right:
+            return _Choice(None, ())
+        except (OSError, ValueError, ConfigError) as error:
             message = f'"{path}" is damaged. Delete it and activate a model again; no model is lost.'
-            raise CheckpointError(message)
-        return active, list(history)
+            raise CheckpointError(message) from error
 
-    def _write_active(self, active: str | None, history: list[str]) -> None:
-        document = {"active": active, "history": history[-_HISTORY_LENGTH:]}
-        with self._private_folder() as private:
-            written = private / ACTIVE_FILE
-            with written.open("x", encoding="utf-8") as file:
-                file.write(json.dumps(document, indent=2) + "\n")
-                file.flush()
-                os.fsync(file.fileno())
-            written.replace(self.folder / ACTIVE_FILE)
+    def _choose(self, active: str | None, history: Sequence[str | None]) -> None:
+        names = [each for each in history if each is not None]
+        text = json.dumps({"active": active, "history": names[-_HISTORY_LENGTH:]}, indent=2)
+        with self._writing(), atomic_write(self.folder / ACTIVE_FILE) as partial:
+            partial.write_text(text + "\n", encoding="utf-8")
 
     @contextmanager
-    def _private_folder(self) -> Iterator[Path]:
-        """Lend a folder inside the store that nobody lists; what is left in it at the end is deleted."""
-        with self._writing():
+    def _writing(self) -> Iterator[Path]:
+        """Lend a private folder in the store; what is left in it at the end is deleted, errors become one sentence."""
+        try:
             self.folder.mkdir(parents=True, exist_ok=True)
             _sweep_forgotten(self.folder)
-            private = Path(tempfile.mkdtemp(prefix=_PRIVATE, dir=self.folder))
-            try:
+            with private_folder(self.folder) as private:
                 yield private
-            finally:
-                shutil.rmtree(private, ignore_errors=True)
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
         except OSError as error:
             message = f'The models in "{self.folder}" could not be changed ({error.strerror}). Check the folder.'
             raise OutputError(message) from error
 
     def list(self) -> list[ModelEntry]:
-        """Return all models by name; one whose card cannot be read is left out, and `verify` says why.
-
-        Raises:
-            CheckpointError: If the record of the active model is damaged.
-        """
+        """Return all models by name; one whose card cannot be read is left out, and `verify` says why."""
         active = self.active
         entries = []
         for name in self.names():
             with suppress(CheckpointError):
-                entries.append(self._entry(name, active))
+                entries.append(_entry_of(self.folder / name, name, is_active=name == active))
         return entries
-
-
-def is_model_name(name: str) -> bool:
-    """Say whether a model may have that name: a folder name that every system takes."""
-    return bool(_NAME.fullmatch(name)) and not _NOT_ON_WINDOWS.fullmatch(name)
-
-
-def check_model_name(name: str) -> None:
-    """Refuse what is no name for a model.
-
-    Raises:
-        ConfigError: If it is none.
-    """
-    if not is_model_name(name):
-        message = (
-            f'"{name}" is no name for a model. Use 1 to 64 small letters, digits, - and _, beginning with a letter '
-            "or a digit (and no name that Windows keeps for itself, such as con)."
-        )
-        raise ConfigError(message)
 
 
 def find_model(text: str, store: Store) -> Path:
@@ -369,21 +294,20 @@ def find_model(text: str, store: Store) -> Path:
     raise CheckpointError(message)
 
 
-def _entry_of(card: dict[str, Any], folder: Path, name: str, *, is_active: bool) -> ModelEntry:
+def _entry_of(folder: Path, name: str, *, is_active: bool) -> ModelEntry:
+    card = read_card(folder)
     try:
-        structures = tuple(Structure(int(each["value"]), str(each["name"])) for each in card["structures"])
-        training = dict(card["training"])
-        written = newest(folder, MODEL_FILE).stat().st_mtime
-    except (OSError, KeyError, TypeError, ValueError, UncolError) as error:
+        written = datetime.fromtimestamp(newest(folder, MODEL_FILE).stat().st_mtime, UTC)
+        line = {"name": name, "created": written.isoformat(timespec="seconds"), "is_active": is_active}
+        line |= {"structures": card["structures"], "training": card["training"]}
+        return from_document(ModelEntry, line, "The card")
+    except (OSError, KeyError, UncolError) as error:
         message = f'Model "{folder}" has a card that cannot be understood ({error}). {WHEN_DAMAGED}'
         raise CheckpointError(message) from error
-    title = ", ".join(each.name for each in structures)
-    created = datetime.fromtimestamp(written, UTC).isoformat(timespec="seconds")
-    return ModelEntry(name, title, structures, created, training, is_active)
 
 
 def _sweep_forgotten(folder: Path) -> None:
-    for left_behind in folder.glob(f"{_PRIVATE}*"):
+    for left_behind in folder.glob(f"{PRIVATE}*"):
         with suppress(OSError):  # another process may sweep the same folder at the same time
             if time.time() - left_behind.stat().st_mtime > _FORGOTTEN_S:
                 shutil.rmtree(left_behind, ignore_errors=True)

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,7 @@ import SimpleITK as sitk  # noqa: N813  # the abbreviation of SimpleITK's own do
 from numpy.typing import NDArray
 
 from uncol.core.errors import MEMORY_IS_FULL, DataError, GeometryError, OutputError, says_memory_is_full
-from uncol.core.files import flush_to_disk
+from uncol.core.files import flush_to_disk, private_folder
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.dicom import read_dicom_folder
 
@@ -31,6 +30,7 @@ _SPACING_LIMITS_MM = (0.001, 1000.0)
 _ROUNDED_COSINE = 5e-4  # axes that differ this little from right angles were rounded to four digits in the file
 _EXACT_COSINE = 1e-6  # the same for 32-bit numbers
 _GEOMETRY_COMPLAINTS = ("orthonormal", "determinant is 0", "Zero-valued spacing")  # in the texts of ITK 5
+_READABLE = "Use a NIfTI, NRRD or MetaImage file or a DICOM folder, or copy the file again."
 _WRITABLE_SUFFIXES = (".nii.gz", ".nrrd", ".mha")
 _GRID_FACTS = {
     "size": (" voxels", 0.0),
@@ -52,13 +52,11 @@ def read_image(path: Path) -> Volume:
         DataError: If the file is missing, unreadable, not scalar and 3D, or there is nothing to see in it.
         GeometryError: If its voxel grid is not usable.
     """
-    subject = _name("Image", path)
-    volume = _read_volume(path, subject)
+    volume, subject = _read_volume(path, "Image")
     voxels = _replace_non_finite(volume.voxels, subject)
     if voxels.min() == voxels.max():
-        message = (
-            f"{subject} is constant: every voxel is {voxels.flat[0]}, there is nothing to segment. Check the file."
-        )
+        what = f"every voxel is {voxels.flat[0]}, there is nothing to segment"
+        message = f"{subject} is constant: {what}. Check the file."
         raise DataError(message)
     return volume.with_voxels(voxels)
 
@@ -70,10 +68,9 @@ def read_labels(path: Path, image: Volume, image_name: str) -> Volume:
         DataError: If the file is not usable or holds anything but whole numbers from 0 to 255.
         GeometryError: If the label map and the image do not share one grid.
     """
-    subject = _name("Label map", path)
-    volume = _read_volume(path, subject)
-    _check_grid(volume, subject, image, f'image "{image_name}"', "Resample the label map to the image.")
-    return image.with_voxels(_as_labels(volume.voxels, subject))
+    advice = "Resample the label map to the image."
+    voxels, subject = _read_on_grid(path, "Label map", image, f'image "{image_name}"', advice)
+    return image.with_voxels(_as_labels(voxels, subject))
 
 
 def read_reference(path: Path) -> Volume:
@@ -83,8 +80,7 @@ def read_reference(path: Path) -> Volume:
         DataError: If the file is not usable, or holds one value only, so that there is nothing to compare.
         GeometryError: If its voxel grid is not usable.
     """
-    subject = _name("Label map", path)
-    volume = _read_volume(path, subject)
+    volume, subject = _read_volume(path, "Label map")
     labels = _as_labels(volume.voxels, subject)
     if labels.min() == labels.max():
         message = (
@@ -102,11 +98,9 @@ def read_prediction(path: Path, reference: Volume, reference_name: str) -> Volum
         DataError: If the file is not usable or holds anything but whole numbers from 0 to 255.
         GeometryError: If it and the reference do not share one grid.
     """
-    subject = _name("Segmentation", path)
-    volume = _read_volume(path, subject)
     advice = "Choose two files of the same image, or resample the segmentation to the reference."
-    _check_grid(volume, subject, reference, f'reference "{reference_name}"', advice)
-    return reference.with_voxels(_as_labels(volume.voxels, subject))
+    voxels, subject = _read_on_grid(path, "Segmentation", reference, f'reference "{reference_name}"', advice)
+    return reference.with_voxels(_as_labels(voxels, subject))
 
 
 def _as_labels(voxels: NDArray[Any], subject: str) -> NDArray[np.uint8]:
@@ -128,11 +122,9 @@ def read_map(path: Path, reference: Volume, reference_name: str) -> Volume:
         DataError: If the file is not usable or holds voxels that are not finite.
         GeometryError: If the map and the reference do not share one grid.
     """
-    subject = _name("Map", path)
-    volume = _read_volume(path, subject)
     advice = "Choose the map that was written with this segmentation, or another reference."
-    _check_grid(volume, subject, reference, f'reference "{reference_name}"', advice)
-    voxels = volume.voxels.astype(np.float32)
+    stored, subject = _read_on_grid(path, "Map", reference, f'reference "{reference_name}"', advice)
+    voxels = stored.astype(np.float32)
     bad_count = voxels.size - np.count_nonzero(np.isfinite(voxels))
     if bad_count:
         message = (
@@ -191,29 +183,24 @@ def content_hash(volume: Volume) -> str:
     return digest.hexdigest()
 
 
-def _name(kind: str, path: Path) -> str:
-    return f'{kind} "{path.absolute().name}"'
-
-
-def _check_grid(volume: Volume, subject: str, reference: Volume, other_subject: str, advice: str) -> None:
-    if not volume.shares_grid_with(reference):
-        own, other = _different_facts(volume, reference)
-        message = f"{subject} has {own} but {other_subject} has {other}. {advice}"
-        raise GeometryError(message)
-
-
-def _different_facts(volume: Volume, reference: Volume) -> tuple[str, str]:
-    own_facts, other_facts = _grid_facts(volume), _grid_facts(reference)
+def _read_on_grid(
+    path: Path, kind: str, reference: Volume, other_subject: str, advice: str
+) -> tuple[NDArray[Any], str]:
+    """Return voxels that lie on the grid of another volume, and what messages call the file."""
+    volume, subject = _read_volume(path, kind)
+    if volume.shares_grid_with(reference):
+        return volume.voxels, subject
+    both = _grid_facts(volume), _grid_facts(reference)
     different = [
         fact
         for fact, (_, tolerance) in _GRID_FACTS.items()
-        if not np.allclose(own_facts[fact], other_facts[fact], rtol=0, atol=tolerance)
+        if not np.allclose(both[0][fact], both[1][fact], rtol=0, atol=tolerance)
     ] or list(_GRID_FACTS)  # many differences, each within its tolerance, can add up
     own, other = (
-        " and ".join(f"{fact} {_tuple_text(facts[fact])}{_GRID_FACTS[fact][0]}" for fact in different)
-        for facts in (own_facts, other_facts)
+        " and ".join(f"{fact} {_tuple_text(facts[fact])}{_GRID_FACTS[fact][0]}" for fact in different) for facts in both
     )
-    return own, other
+    message = f"{subject} has {own} but {other_subject} has {other}. {advice}"
+    raise GeometryError(message)
 
 
 def _grid_facts(volume: Volume) -> dict[str, NDArray[np.float64]]:
@@ -227,20 +214,19 @@ def _tuple_text(numbers: NDArray[np.float64]) -> str:
     return f"({', '.join(f'{number:.7g}' for number in numbers.round(6) + 0.0)})"
 
 
-def _read_volume(path: Path, subject: str) -> Volume:
+def _read_volume(path: Path, kind: str) -> tuple[Volume, str]:
+    """Return a volume and what messages call it."""
+    subject = f'{kind} "{path.absolute().name}"'
     if not path.exists():
         message = f'{subject} does not exist. Check the path "{path}".'
         raise DataError(message)
     sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what ITK warns about is an error or a log entry here
     image = _only_scalar_3d(read_dicom_folder(path, subject) if path.is_dir() else _read_file(path, subject), subject)
-    return Volume(_in_32_bits(sitk.GetArrayFromImage(image)), _ijk_to_ras_of(image, subject))
+    return Volume(_in_32_bits(sitk.GetArrayFromImage(image)), _ijk_to_ras_of(image, subject)), subject
 
 
 def _read_file(path: Path, subject: str) -> Any:
-    message = (
-        f"{subject} cannot be read: it is damaged, incomplete or not an image. "
-        "Use a NIfTI, NRRD or MetaImage file or a DICOM folder, or copy the file again."
-    )
+    message = f"{subject} cannot be read: it is damaged, incomplete or not an image. {_READABLE}"
     if path.name.lower().endswith((".nii", ".nii.gz")) and not _nifti_is_complete(path):
         raise DataError(message)
     try:
@@ -320,11 +306,8 @@ def _replace_non_finite(voxels: NDArray[Any], subject: str) -> NDArray[Any]:
         raise DataError(message)
     if bad_count == 0:
         return voxels
-    _LOGGER.warning(
-        "The image is not a finite number in %d of %d voxels; its lowest value stands there instead.",
-        bad_count,
-        voxels.size,
-    )
+    text = "The image is not a finite number in %d of %d voxels; its lowest value stands there instead."
+    _LOGGER.warning(text, bad_count, voxels.size)
     return np.where(finite, voxels, voxels[finite].min())
 
 
@@ -350,16 +333,6 @@ def _ijk_to_ras_of(image: Any, subject: str) -> NDArray[np.float64]:
     return _LPS_TO_RAS @ ijk_to_lps + 0.0  # + 0.0 turns -0.0 into 0.0
 
 
-def _image_from(volume: Volume) -> Any:
-    is_mask = volume.voxels.dtype == np.bool_
-    image = sitk.GetImageFromArray(volume.voxels.astype(np.uint8) if is_mask else volume.voxels)
-    ijk_to_lps = _LPS_TO_RAS @ volume.ijk_to_ras
-    image.SetSpacing(volume.spacing_mm)
-    image.SetDirection((ijk_to_lps[:3, :3] / volume.spacing_mm).ravel().tolist())
-    image.SetOrigin(ijk_to_lps[:3, 3].tolist())
-    return image
-
-
 @contextmanager
 def _temporary_folder_in(folder: Path) -> Iterator[Path]:
     """Lend a private folder on the same file system; any failure inside becomes one OutputError and leaves no trace."""
@@ -369,8 +342,8 @@ def _temporary_folder_in(folder: Path) -> Iterator[Path]:
         if not (nearest := path_upwards[len(missing)]).is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f'"{nearest.name}" is a file, not a folder')
         folder.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix=".uncol-", dir=folder, ignore_cleanup_errors=True) as temporary:
-            yield Path(temporary)
+        with private_folder(folder) as temporary:
+            yield temporary
     except (OSError, RuntimeError) as error:
         for created in missing:
             with suppress(OSError):  # never there, or no longer empty
@@ -381,8 +354,14 @@ def _temporary_folder_in(folder: Path) -> Iterator[Path]:
 
 
 def _write_volume(path: Path, volume: Volume) -> None:
+    is_mask = volume.voxels.dtype == np.bool_
+    image = sitk.GetImageFromArray(volume.voxels.astype(np.uint8) if is_mask else volume.voxels)
+    ijk_to_lps = _LPS_TO_RAS @ volume.ijk_to_ras
+    image.SetSpacing(volume.spacing_mm)
+    image.SetDirection((ijk_to_lps[:3, :3] / volume.spacing_mm).ravel().tolist())
+    image.SetOrigin(ijk_to_lps[:3, 3].tolist())
     sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    sitk.WriteImage(_image_from(volume), str(path), useCompression=True)
+    sitk.WriteImage(image, str(path), useCompression=True)
     flush_to_disk(path)
     try:
         _read_file(path, "The result")  # ITK writes NIfTI and NRRD to a full disk without an error

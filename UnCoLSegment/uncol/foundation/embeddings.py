@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +11,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from uncol.core.files import atomic_write
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +51,9 @@ class EmbeddingCache:
         if self._folder is None:
             return
         try:
-            _write_atomically(self._folder / f"{key}.safetensors", embedding)
+            with atomic_write(self._folder / f"{key}.safetensors") as partial:
+                save_file({"embedding": embedding.contiguous()}, partial)
+                partial.chmod(0o600)
         except (OSError, SafetensorError) as error:
             _log.warning("Embeddings are no longer kept on disk (%s).", error)
             self._folder = None
@@ -104,14 +107,3 @@ def _private_folder(folder: Path) -> Path | None:
         _log.warning("Embeddings are kept in memory only: the cache folder cannot be made (%s).", error.strerror)
         return None
     return folder
-
-
-def _write_atomically(path: Path, embedding: Tensor) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    os.close(handle)
-    try:
-        save_file({"embedding": embedding.contiguous()}, temporary)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

@@ -6,7 +6,6 @@ LiteMedSAM authors: longest side to 256, minimum to maximum per slice, padding r
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from importlib.resources import as_file, files
 from importlib.util import find_spec
@@ -17,6 +16,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from uncol.core.errors import CheckpointError
+from uncol.core.files import sha256_of
 from uncol.foundation.sam_layers import SamTeacher
 
 WEIGHTS_SHA256 = "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76"
@@ -60,8 +60,7 @@ def load_lite_medsam(device: torch.device, weights: Path | None = None) -> SamTe
 
 def _checksum(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         message = f'Foundation weights "{path}" could not be read ({error.strerror}). Name an existing file.'
         raise CheckpointError(message) from error

@@ -6,7 +6,6 @@ shapes but were trained on differently scaled grey values, so which of the two a
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from uncol.core.errors import CheckpointError
+from uncol.core.files import sha256_of
 from uncol.foundation.sam_layers import SamTeacher
 
 Family = Literal["MedSAM", "SAM"]
@@ -51,8 +51,7 @@ def load_segment_anything(weights: Path, device: torch.device, family: Family = 
         )
         raise CheckpointError(message)
     network, version = _load_network(weights)
-    with weights.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    digest = sha256_of(weights)
     blocks = network.image_encoder.blocks
     return SamTeacher(
         network=network,

@@ -21,7 +21,7 @@ from uncol.data.patch_dataset import in_student_frame
 from uncol.data.transforms import SliceFrame, neighbor_offsets, resize_image, windowed_in_frame, with_neighbors
 from uncol.inference.predict import memory_format, predict, predict_volume, window_count
 from uncol.inference.result import Segmentation, SegmentationBuilder
-from uncol.models.checkpoints import Model, ModelCard
+from uncol.models.card import Model, ModelCard
 from uncol.models.devices import with_memory_fallback
 
 _SLICES_AT_ONCE = {"cpu": 4, "mps": 8, "cuda": 32}

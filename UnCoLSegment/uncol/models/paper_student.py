@@ -6,18 +6,18 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from uncol.models.knowledge_attention import KnowledgeAttention
 from uncol.models.paper_backbones import Backbone, UNetBackbone, VNetBackbone, unet_heads, vnet_heads
 from uncol.models.paper_config import PaperStudentConfig
 from uncol.models.prior_encoder import SideEncoder
-
-__all__ = ["HEAD_COUNT", "PaperStudent", "PaperStudentConfig", "StudentOutput"]
 
 HEAD_COUNT = 4
 """One head for each loss of stage 1; their mean is the prediction (method, section 1.1)."""
 _SMALLEST_LONGEST_SIDE = 32
 """Leaves two voxels at the bottleneck: instance norm has nothing to normalize in a single one."""
+_NOMINAL_HEADS = 4
+"""The released code divides the width by this in the scale, but attends with one head (method, section 7, row 13)."""
 
 
 @dataclass(frozen=True)
@@ -98,3 +98,35 @@ class PaperStudent(nn.Module):
                 f"longest at least {_SMALLEST_LONGEST_SIDE}; got {sides}. Pad or resample the images."
             )
             raise ValueError(message)
+
+
+class KnowledgeAttention(nn.Module):
+    """Residual single-head cross-attention `x + W_o softmax(Q K^T s) V` with `s = (channels / 4)^-0.5`.
+
+    Queries come from the features, keys and values from the knowledge: the student's own prior, or the
+    generalized teacher's features in stage 1. The grids may differ. MONAI's nearest relative,
+    `CrossAttentionBlock`, knows no other scale than that of its heads' width.
+
+    Args:
+        channels: Channels of the features.
+        knowledge_channels: Channels of the knowledge.
+
+    Source:
+        Method, section 1.1 (UnCoL, IEEE TMI 2026, doi:10.1109/TMI.2026.3664940).
+    """
+
+    def __init__(self, channels: int, knowledge_channels: int) -> None:
+        super().__init__()
+        self.scale = (channels / _NOMINAL_HEADS) ** -0.5
+        self.query = nn.Linear(channels, channels)
+        self.key = nn.Linear(knowledge_channels, channels)
+        self.value = nn.Linear(knowledge_channels, channels)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, features: Tensor, knowledge: Tensor) -> Tensor:
+        """Return features (B, channels, ...) that have looked at knowledge (B, knowledge_channels, ...)."""
+        asking, known = features.flatten(2).transpose(1, 2), knowledge.flatten(2).transpose(1, 2)
+        attended = functional.scaled_dot_product_attention(
+            self.query(asking), self.key(known), self.value(known), scale=self.scale
+        )
+        return features + self.out(attended).transpose(1, 2).reshape(features.shape)

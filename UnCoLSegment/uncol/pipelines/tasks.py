@@ -39,7 +39,8 @@ from uncol.foundation.promptable import GeneralizedTeacher
 from uncol.inference.prompted import segment_from_boxes, segment_from_labels
 from uncol.inference.result import Segmentation, label_statistics
 from uncol.inference.student import segment_with_model
-from uncol.models.checkpoints import Model, has_checkpoint, load_model
+from uncol.models.card import Model
+from uncol.models.checkpoints import has_checkpoint, load_model
 from uncol.models.devices import select_device
 from uncol.training.preview import Preview, PreviewOrder
 from uncol.training.proposal import propose

@@ -19,7 +19,9 @@ from uncol.core.model_folder import CHECKPOINT_FILE
 from uncol.core.progress import Monitor, Progress
 from uncol.core.volume import Volume
 from uncol.inference.student import segment_with_model
-from uncol.models.checkpoints import Model, build_student, load_checkpoint
+from uncol.models.build import build_student
+from uncol.models.card import Model
+from uncol.models.checkpoints import load_checkpoint
 from uncol.training.setup import card_for
 from uncol.training.state import FineTuneSetup
 

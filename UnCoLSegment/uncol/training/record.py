@@ -14,7 +14,8 @@ from uncol.core.progress import UNWATCHED, Monitor, Progress
 from uncol.data.annotations import complete_slices
 from uncol.data.cases import SliceStack
 from uncol.data.connected_components import is_in_one_piece
-from uncol.models.checkpoints import Model, ModelCard, remove_checkpoint, save_model
+from uncol.models.card import Model, ModelCard
+from uncol.models.checkpoints import remove_checkpoint, save_model
 from uncol.training.state import TrainingState
 
 

@@ -29,7 +29,8 @@ from uncol.data.transforms import choose_window
 from uncol.foundation.promptable import FeatureTeacher, GeneralizedTeacher
 from uncol.foundation.slice_predictor import SlicePredictor
 from uncol.inference.predict import memory_format
-from uncol.models.checkpoints import ModelCard, build_student
+from uncol.models.build import build_student
+from uncol.models.card import ModelCard
 from uncol.models.paper_student import PaperStudent
 from uncol.models.unet import SIZE_MULTIPLE
 from uncol.training.batches import Sampler

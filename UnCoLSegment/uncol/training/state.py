@@ -23,7 +23,7 @@ from uncol.data.cases import LabeledCase, Pool, SliceStack
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import GeneralizedTeacher
 from uncol.inference.predict import predict
-from uncol.models.checkpoints import Model, ModelCard
+from uncol.models.card import Model, ModelCard
 from uncol.training.batches import Sampler
 from uncol.training.budget import TrainingBudget
 from uncol.training.generalized_teacher import GeneralizedOpinions

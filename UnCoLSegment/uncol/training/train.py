@@ -25,7 +25,8 @@ from uncol.core.methods import PseudoLabels, Stage2Loss
 from uncol.core.progress import UNWATCHED, Monitor, Progress
 from uncol.core.volume import UNKNOWN_LABEL
 from uncol.data.augmentation import Pose
-from uncol.models.checkpoints import Model, has_checkpoint
+from uncol.models.card import Model
+from uncol.models.checkpoints import has_checkpoint
 from uncol.models.devices import with_memory_fallback
 from uncol.models.paper_student import PaperStudent
 from uncol.training import baselines

@@ -12,7 +12,8 @@ from typing import Any
 from uncol.core.config import Config
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import Case, FineTuneJob, SegmentJob
-from uncol.core.model_store import Store, check_model_name, is_model_name
+from uncol.core.model_folder import check_model_name, is_model_name
+from uncol.core.model_store import Store
 from uncol.core.protocol import FineTune, ModelAction, Models, Segment
 from uncol.core.volume import Volume
 from uncol.core.volume_files import write_nrrd

@@ -9,7 +9,8 @@ import torch
 from uncol.core.model_folder import SUMS_FILE, newest
 from uncol.foundation.loading import FoundationModel, load_foundation_model
 from uncol.foundation.promptable import GeneralizedTeacher
-from uncol.models.checkpoints import Model, load_model
+from uncol.models.card import Model
+from uncol.models.checkpoints import load_model
 
 
 class WarmModels:

@@ -134,7 +134,7 @@ class TestZip:
 
         assert tree(tmp_path) == before
         assert sorted(each.name for each in store.folder.iterdir()) == ["a", "b", "c"]
-        assert ".private" not in str(refused.value)
+        assert ".uncol" not in str(refused.value)
         assert "Import it again" not in str(refused.value)
 
     def test_a_backslash_is_no_way_out_on_any_system(self, store: Store, zip_of: Callable[..., Path]) -> None:

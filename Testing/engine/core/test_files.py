@@ -1,0 +1,109 @@
+"""Tests of files and folders that appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from uncol.core.files import atomic_folder, atomic_write, private_folder, sha256_of
+
+
+def fail_after_writing(path: Path) -> None:
+    path.write_text("half")
+    raise ZeroDivisionError
+
+
+class TestFile:
+    def test_a_file_takes_the_place_of_the_older_one_when_the_block_ends(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.nii.gz"
+        path.write_text("old")
+
+        with atomic_write(path) as partial:
+            partial.write_text("new")
+            assert path.read_text() == "old"
+
+        assert path.read_text() == "new"
+        assert [each.name for each in tmp_path.iterdir()] == ["a.nii.gz"]
+
+    def test_it_is_written_under_its_own_name_where_only_the_user_can_look(self, tmp_path: Path) -> None:
+        with atomic_write(tmp_path / "a.nii.gz") as partial:
+            partial.touch()
+            assert partial.name == "a.nii.gz"
+            assert partial.parent.parent == tmp_path
+            if os.name == "posix":
+                assert stat.S_IMODE(partial.parent.stat().st_mode) == 0o700
+
+    @pytest.mark.skipif(os.name != "posix", reason="Windows knows no umask")
+    def test_it_has_the_permissions_of_any_new_file(self, tmp_path: Path) -> None:
+        (tmp_path / "other").touch()
+
+        with atomic_write(tmp_path / "a") as partial:
+            partial.touch()
+
+        assert (tmp_path / "a").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+    def test_an_error_leaves_what_was_there_and_nothing_else(self, tmp_path: Path) -> None:
+        path = tmp_path / "a"
+        path.write_text("old")
+
+        with pytest.raises(ZeroDivisionError), atomic_write(path) as partial:
+            fail_after_writing(partial)
+
+        assert path.read_text() == "old"
+        assert [each.name for each in tmp_path.iterdir()] == ["a"]
+
+    @pytest.mark.parametrize("kind", [atomic_write, atomic_folder])
+    def test_a_folder_that_is_not_there_is_an_error_of_the_system(self, kind: object, tmp_path: Path) -> None:
+        with pytest.raises(FileNotFoundError), kind(tmp_path / "none" / "a"):  # type: ignore[operator]
+            pass
+
+    def test_a_folder_in_its_place_stays(self, tmp_path: Path) -> None:
+        (tmp_path / "a").mkdir()
+
+        with pytest.raises(OSError, match=r"."), atomic_write(tmp_path / "a") as partial:
+            partial.touch()
+
+        assert [(each.name, each.is_dir()) for each in tmp_path.iterdir()] == [("a", True)]
+
+
+class TestFolder:
+    def test_a_folder_appears_with_all_its_files_when_the_block_ends(self, tmp_path: Path) -> None:
+        with atomic_folder(tmp_path / "a") as partial:
+            (partial / "one").write_text("1")
+            (partial / "two").write_text("2")
+            assert not (tmp_path / "a").exists()
+
+        assert {each.name: each.read_text() for each in (tmp_path / "a").iterdir()} == {"one": "1", "two": "2"}
+        assert [each.name for each in tmp_path.iterdir()] == ["a"]
+
+    def test_an_error_leaves_nothing(self, tmp_path: Path) -> None:
+        with pytest.raises(ZeroDivisionError), atomic_folder(tmp_path / "a") as partial:
+            fail_after_writing(partial / "one")
+
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_folder_with_files_in_its_place_stays(self, tmp_path: Path) -> None:
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "old").touch()
+
+        with pytest.raises(OSError, match=r"."), atomic_folder(tmp_path / "a") as partial:
+            (partial / "new").touch()
+
+        assert [each.name for each in tmp_path.rglob("*")] == ["a", "old"]
+
+    def test_what_is_left_in_a_private_folder_is_deleted(self, tmp_path: Path) -> None:
+        with private_folder(tmp_path) as folder:
+            (folder / "inside").mkdir()
+            (folder / "inside" / "file").touch()
+
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_the_checksum_is_that_of_the_content(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+
+    assert sha256_of(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
