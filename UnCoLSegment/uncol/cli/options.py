@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, TypeVar, cast, get_args
 
 import typer
+from platformdirs import user_cache_path
 
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import Case, Device
@@ -87,5 +88,5 @@ def check_only_with_labels(labels: Path | None, options: Mapping[str, Sequence[s
 
 
 def cache_folder(chosen: Path | None) -> Path:
-    """Return the folder for embeddings that was chosen, or the user's own."""
-    return chosen or Path(typer.get_app_dir("uncol")) / "embeddings"
+    """Return the folder for embeddings that was chosen, or the user's own, which may be deleted at any time."""
+    return chosen or user_cache_path("uncol", appauthor=False) / "embeddings"
