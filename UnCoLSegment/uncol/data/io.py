@@ -1,4 +1,8 @@
-"""Images, label maps and maps from files and back; the only place that knows file formats and LPS."""
+"""Images, label maps and maps from files and back; the only place that knows file formats and LPS.
+
+Readers raise `DataError` for a file that is missing, unreadable, not scalar and 3D, or whose values are not what it is
+read as, and `GeometryError` for a voxel grid that is not usable or not that of the other volume.
+"""
 
 from __future__ import annotations
 
@@ -47,10 +51,6 @@ def read_image(path: Path) -> Volume:
 
     Voxels keep their stored type, except that 64-bit numbers become 32-bit. Voxels that are not
     finite become the lowest finite value; a warning in the log counts them.
-
-    Raises:
-        DataError: If the file is missing, unreadable, not scalar and 3D, or there is nothing to see in it.
-        GeometryError: If its voxel grid is not usable.
     """
     volume, subject = _read_volume(path, "Image")
     voxels = _replace_non_finite(volume.voxels, subject)
@@ -62,24 +62,14 @@ def read_image(path: Path) -> Volume:
 
 
 def read_labels(path: Path, image: Volume, image_name: str) -> Volume:
-    """Read a label map, uint8 in [0, 255] with 255 = unknown, that lies on the grid of an image.
-
-    Raises:
-        DataError: If the file is not usable or holds anything but whole numbers from 0 to 255.
-        GeometryError: If the label map and the image do not share one grid.
-    """
+    """Read a label map, uint8 in [0, 255] with 255 = unknown, that lies on the grid of an image."""
     advice = "Resample the label map to the image."
     voxels, subject = _read_on_grid(path, "Label map", image, f'image "{image_name}"', advice)
     return image.with_voxels(_as_labels(voxels, subject))
 
 
 def read_reference(path: Path) -> Volume:
-    """Read a label map that sets the grid itself, because others are compared with it; values as in `read_labels`.
-
-    Raises:
-        DataError: If the file is not usable, or holds one value only, so that there is nothing to compare.
-        GeometryError: If its voxel grid is not usable.
-    """
+    """Read a label map that sets the grid itself, because others are compared with it; values as in `read_labels`."""
     volume, subject = _read_volume(path, "Label map")
     labels = _as_labels(volume.voxels, subject)
     if labels.min() == labels.max():
@@ -92,12 +82,7 @@ def read_reference(path: Path) -> Volume:
 
 
 def read_prediction(path: Path, reference: Volume, reference_name: str) -> Volume:
-    """Read a segmentation that lies on the grid of its reference; values as in `read_labels`.
-
-    Raises:
-        DataError: If the file is not usable or holds anything but whole numbers from 0 to 255.
-        GeometryError: If it and the reference do not share one grid.
-    """
+    """Read a segmentation that lies on the grid of its reference; values as in `read_labels`."""
     advice = "Choose two files of the same image, or resample the segmentation to the reference."
     voxels, subject = _read_on_grid(path, "Segmentation", reference, f'reference "{reference_name}"', advice)
     return reference.with_voxels(_as_labels(voxels, subject))
@@ -116,12 +101,7 @@ def _as_labels(voxels: NDArray[Any], subject: str) -> NDArray[np.uint8]:
 
 
 def read_map(path: Path, reference: Volume, reference_name: str) -> Volume:
-    """Read a scalar map such as an uncertainty, as float32, that lies on the grid of another volume.
-
-    Raises:
-        DataError: If the file is not usable or holds voxels that are not finite.
-        GeometryError: If the map and the reference do not share one grid.
-    """
+    """Read a scalar map such as an uncertainty, as float32, that lies on the grid of another volume."""
     advice = "Choose the map that was written with this segmentation, or another reference."
     stored, subject = _read_on_grid(path, "Map", reference, f'reference "{reference_name}"', advice)
     voxels = stored.astype(np.float32)
