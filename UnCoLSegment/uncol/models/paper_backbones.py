@@ -73,7 +73,7 @@ class VNetBackbone(nn.Module):
         self.convolutions = nn.ModuleList(
             _vnet_level(input_channels if level == 0 else width, width, level) for level, width in enumerate(channels)
         )
-        self.up = nn.ModuleList(_vnet_doubling(low, high) for low, high in pairwise(reversed(channels)))
+        self.up = nn.ModuleList(_vnet_convolution(low, high, double=True) for low, high in pairwise(channels[::-1]))
         coarse = list(enumerate(channels))[-2:0:-1]
         self.merge = nn.ModuleList([*(_vnet_level(width, width, level) for level, width in coarse), nn.Identity()])
 
@@ -136,30 +136,17 @@ def _vnet_level(before: int, after: int, level: int) -> nn.Sequential:
     return nn.Sequential(*(_vnet_convolution(after if index else before, after) for index in range(count)))
 
 
-def _vnet_convolution(before: int, after: int, *, halve: bool = False) -> Convolution:
+def _vnet_convolution(before: int, after: int, *, halve: bool = False, double: bool = False) -> Convolution:
+    same_size = not halve and not double
     return Convolution(
         3,
         before,
         after,
-        strides=2 if halve else 1,
-        kernel_size=2 if halve else 3,
-        padding=0 if halve else 1,
-        adn_ordering="NA",
-        act="relu",
-        norm=("instance", {"affine": False}),
-    )
-
-
-def _vnet_doubling(before: int, after: int) -> Convolution:
-    return Convolution(
-        3,
-        before,
-        after,
-        strides=2,
-        kernel_size=2,
-        padding=0,
+        strides=1 if same_size else 2,
+        kernel_size=3 if same_size else 2,
+        padding=1 if same_size else 0,
         output_padding=0,
-        is_transposed=True,
+        is_transposed=double,
         adn_ordering="NA",
         act="relu",
         norm=("instance", {"affine": False}),
