@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from full_disk import full_disk
 from threshold_teacher import ThresholdTeacher
 
 from uncol.foundation import embeddings
@@ -266,15 +267,10 @@ class TestUnwritableFolder:
         assert "no longer kept on disk" in caplog.text
 
     def test_a_full_disk_leaves_the_memory(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-        resource = pytest.importorskip("resource")
         cache, embedding = EmbeddingCache(tmp_path), torch.ones(100_000)
-        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
 
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, limits[1]))  # no file may grow beyond 1 KiB
-        try:
+        with full_disk():
             cache.keep("key", embedding)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
         assert cache.find("key") is embedding
         assert "no longer kept on disk" in caplog.text

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from full_disk import full_disk
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -66,10 +67,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 class TestModel:
-    def test_weights_come_back_bit_equal(self, folder: Path) -> None:
+    def test_weights_come_back_bit_equal_and_the_card_whole(self, folder: Path) -> None:
         assert same_weights(load_model(folder), model_of(0))
-
-    def test_the_card_comes_back_whole(self, folder: Path) -> None:
         assert load_model(folder).card == CARD
 
     def test_the_loaded_student_predicts_the_same(self, folder: Path) -> None:
@@ -97,22 +96,18 @@ class TestModel:
         assert document["intended_use"] == DISCLAIMER == "Research use only. Not a medical device."
         assert document["structures"][0] == {"value": 7, "name": "Leber, übergroß"}
 
-    def test_saving_replaces_an_older_model(self, folder: Path) -> None:
+    def test_saving_replaces_an_older_model_and_leaves_other_files_alone(self, folder: Path) -> None:
+        (folder / "notes.txt").write_text("mine", encoding="utf-8")
+
         save_model(model_of(1), folder)
 
         assert same_weights(load_model(folder), model_of(1))
+        assert (folder / "notes.txt").read_text(encoding="utf-8") == "mine"
 
     def test_a_new_folder_is_made_with_its_parents(self, tmp_path: Path) -> None:
         save_model(model_of(0), tmp_path / "a" / "b" / "model")
 
         assert load_model(tmp_path / "a" / "b" / "model").card == CARD
-
-    def test_other_files_in_the_folder_are_left_alone(self, folder: Path) -> None:
-        (folder / "notes.txt").write_text("mine", encoding="utf-8")
-
-        save_model(model_of(1), folder)
-
-        assert (folder / "notes.txt").read_text(encoding="utf-8") == "mine"
 
     def test_a_copied_folder_is_the_same_model(self, folder: Path, tmp_path: Path) -> None:
         shutil.copytree(folder, tmp_path / "at home")
@@ -121,13 +116,11 @@ class TestModel:
 
 
 class TestFiles:
-    def test_a_model_is_three_files_and_nothing_half_written(self, folder: Path) -> None:
+    def test_a_model_is_three_files_a_checkpoint_one_and_nothing_is_left(self, folder: Path, tmp_path: Path) -> None:
+        save_checkpoint(tmp_path / "run", {"a": torch.ones(2)}, {})
+
         assert sorted(each.name for each in folder.iterdir()) == sorted([MODEL_FILE, WEIGHTS_FILE, SUMS_FILE])
-
-    def test_a_checkpoint_is_one_file(self, tmp_path: Path) -> None:
-        save_checkpoint(tmp_path, {"a": torch.ones(2)}, {})
-
-        assert [each.name for each in tmp_path.iterdir()] == [CHECKPOINT_FILE]
+        assert [each.name for each in (tmp_path / "run").iterdir()] == [CHECKPOINT_FILE]
 
     def test_weights_are_safetensors(self, folder: Path) -> None:
         assert WEIGHTS_FILE.endswith(".safetensors")
@@ -181,15 +174,12 @@ class TestDamagedModel:
         with pytest.raises(CheckpointError, match=r"(is incomplete|is damaged).*Import it again"):
             load_model(folder)
 
-    def test_a_foreign_folder_is_refused(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("name", ["", "nowhere"])
+    def test_a_foreign_folder_is_refused(self, tmp_path: Path, name: str) -> None:
         (tmp_path / "weights.pth").write_bytes(b"\x80\x02")
 
         with pytest.raises(CheckpointError, match=rf"is not a model folder: it has no {MODEL_FILE}\. Name a folder"):
-            load_model(tmp_path)
-
-    def test_a_folder_that_does_not_exist_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(CheckpointError, match=r"is not a model folder"):
-            load_model(tmp_path / "nowhere")
+            load_model(tmp_path / name)
 
     @pytest.mark.parametrize(
         ("change", "expected"),
@@ -217,7 +207,7 @@ class TestDamagedModel:
         assert "\n" not in str(refused.value)
 
     @pytest.mark.parametrize("document", [[], 5, {}, None])
-    def test_a_card_that_is_no_card_is_refused(self, folder: Path, document: object) -> None:
+    def test_what_is_no_card_is_refused(self, folder: Path, document: object) -> None:
         self.rewrite(folder, document)
 
         with pytest.raises(CheckpointError, match=r"cannot be read .*Import it again, fine-tune it anew"):
@@ -309,19 +299,14 @@ class TestUnwritableFolder:
         (tmp_path / "file").write_text("not a folder", encoding="utf-8")
         return tmp_path / "file" / "run"
 
-    def test_a_model_below_a_regular_file_is_an_output_error(self, below_a_file: Path) -> None:
-        with pytest.raises(OutputError, match=r"could not be written .*choose another folder; nothing half-written"):
+    def test_what_is_below_a_regular_file_is_an_output_error(self, below_a_file: Path) -> None:
+        sentence = r"could not be written .*choose another folder; nothing half-written"
+
+        with pytest.raises(OutputError, match=sentence):
             save_model(model_of(0), below_a_file)
-
-    def test_a_checkpoint_below_a_regular_file_is_an_output_error(self, below_a_file: Path) -> None:
-        with pytest.raises(OutputError, match=r"could not be written .*choose another folder; nothing half-written"):
-            save_checkpoint(below_a_file, {"a": torch.ones(2)}, {})
-
-    def test_a_checkpoint_in_a_regular_file_is_an_output_error(self, below_a_file: Path) -> None:
-        with pytest.raises(OutputError, match=r"could not be written"):
-            save_checkpoint(below_a_file.parent, {"a": torch.ones(2)}, {})
-
-    def test_nothing_can_be_resumed_there(self, below_a_file: Path) -> None:
+        for folder in (below_a_file, below_a_file.parent):
+            with pytest.raises(OutputError, match=sentence):
+                save_checkpoint(folder, {"a": torch.ones(2)}, {})
         assert not has_checkpoint(below_a_file)
 
     def test_a_full_disk_is_an_output_error_and_leaves_the_older_model(self, folder: Path) -> None:
@@ -339,20 +324,6 @@ class TestUnwritableFolder:
 
         assert load_checkpoint(tmp_path)[1] == {"step": 1}
         assert [each.name for each in tmp_path.iterdir()] == [CHECKPOINT_FILE]
-
-
-class full_disk:  # noqa: N801  # reads as a state
-    """As long as it lasts, this process can write no more than 1 KiB into any file."""
-
-    def __enter__(self) -> None:
-        resource = pytest.importorskip("resource")
-        self._limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1024, self._limits[1]))
-
-    def __exit__(self, *_: object) -> None:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_FSIZE, self._limits)
 
 
 # Saves again and again into copies of a folder, each time in a process that ends without warning, like a killed one,
