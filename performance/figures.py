@@ -1,12 +1,12 @@
 """Measure the figures of docs/benchmarks.md: every task through the real command line, one after the other.
 
-    python benchmarks/figures.py --data ../shared/data --out benchmarks/results/figures.json
+    python performance/figures.py --data ../shared/data --out benchmarks/results/figures.json
 
 A task that stands in the results already is left out, so an interrupted sitting goes on where it stopped.
 A fine-tuned model segments alone; what fine-tuning proposes for the volume itself is scored beside it ("proposal").
 Settings are tried on structures that stand in no table, with a configuration, steps and results of their own:
 
-    python benchmarks/figures.py --task development-14-slices --method model --config trial.json --out trial.out
+    python performance/figures.py --task development-14-slices --method model --config trial.json --out trial.out
 
 The reference is used for three things only: the box of the first task, the slices that count as annotated,
 and the score on all the other slices. Nothing is tuned or selected by it.

@@ -1,6 +1,6 @@
 """Try settings of a benchmark on its labeled cases alone: some are learned from, the others are scored.
 
-    python benchmarks/trials.py acdc --labeled 3 --folds 3 supervised supervised+data.rotation_deg=12
+    python performance/trials.py acdc --labeled 3 --folds 3 supervised supervised+data.rotation_deg=12
 
 A trial is a method and what it changes in the benchmark's configuration, joined by plus signs; ablations are changed as
 a whole, as in uncol+ablations=["released"]. Fold 0 of three scores the labeled subjects 0, 3, 6, ... in the order of
@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from uncol.benchmark.settings import config_document
+from uncol.benchmark.trainer import train
 
 from uncol.benchmark.cases import CaseReader
 from uncol.benchmark.runs import RunSpec
 from uncol.benchmark.scores import score_case
-from uncol.benchmark.settings import config_document
 from uncol.benchmark.suites import BENCHMARKS, Benchmark
-from uncol.benchmark.trainer import train
 from uncol.core.progress import UNWATCHED
 
 

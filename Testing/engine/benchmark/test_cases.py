@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from small_benchmark import small_set, write_case
 
 from uncol.benchmark.cases import CaseReader, check_values, scale_by_itself, select_structures
 from uncol.benchmark.suites import BENCHMARKS
@@ -110,7 +110,7 @@ def test_reading_everything_tells_the_part_that_has_been_read(reader: CaseReader
 
 @pytest.mark.parametrize("spoiled", ["b", "c"])
 def test_reading_everything_finds_a_wrong_label_map_of_any_count_and_of_a_test_case(
-    tmp_path: Path, small_set: Callable[[Path], Path], write_case: Callable[..., None], spoiled: str
+    tmp_path: Path, spoiled: str
 ) -> None:
     data = small_set(tmp_path)
     write_case(data / "hippocampus", spoiled, np.arange(24.0).reshape(2, 3, 4), np.arange(24).reshape(2, 3, 4) % 5)
@@ -120,9 +120,7 @@ def test_reading_everything_finds_a_wrong_label_map_of_any_count_and_of_a_test_c
         list(CaseReader(HIPPOCAMPUS, data).read_all([1, 2]))
 
 
-def test_reading_everything_does_not_ask_for_labels_that_no_run_needs(
-    tmp_path: Path, small_set: Callable[[Path], Path]
-) -> None:
+def test_reading_everything_does_not_ask_for_labels_that_no_run_needs(tmp_path: Path) -> None:
     data = small_set(tmp_path)
     (data / "hippocampus" / "labels" / "b.nii.gz").write_bytes(b"damaged")
 
@@ -134,9 +132,7 @@ def test_cases_are_scored_everywhere(reader: CaseReader) -> None:
 
 
 @pytest.mark.parametrize(("folder", "kind"), [("labels", "label map"), ("images", "image")])
-def test_a_case_without_its_label_map_or_image_is_named(
-    tmp_path: Path, small_set: Callable[[Path], Path], folder: str, kind: str
-) -> None:
+def test_a_case_without_its_label_map_or_image_is_named(tmp_path: Path, folder: str, kind: str) -> None:
     data = small_set(tmp_path)
     (data / "hippocampus" / folder / "c.nii.gz").unlink()
 
@@ -144,9 +140,7 @@ def test_a_case_without_its_label_map_or_image_is_named(
         CaseReader(HIPPOCAMPUS, data)
 
 
-def test_a_structure_that_no_labeled_case_shows_is_named(
-    tmp_path: Path, small_set: Callable[[Path], Path], write_case: Callable[..., None]
-) -> None:
+def test_a_structure_that_no_labeled_case_shows_is_named(tmp_path: Path) -> None:
     data = small_set(tmp_path)
     labels = np.zeros((2, 3, 4))
     labels[0] = 2
@@ -156,9 +150,7 @@ def test_a_structure_that_no_labeled_case_shows_is_named(
         CaseReader(HIPPOCAMPUS, data).cases(1)
 
 
-def test_an_image_with_more_channels_than_the_others_is_named(
-    tmp_path: Path, small_set: Callable[[Path], Path]
-) -> None:
+def test_an_image_with_more_channels_than_the_others_is_named(tmp_path: Path) -> None:
     data = small_set(tmp_path)
     two_channels = sitk.GetImageFromArray(np.random.default_rng(0).random((2, 3, 4, 2)), isVector=True)
     sitk.WriteImage(two_channels, str(data / "hippocampus" / "images" / "b.nii.gz"))

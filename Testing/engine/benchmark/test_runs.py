@@ -1,25 +1,24 @@
-"""A run is named by what decides about its outcome; its result is there whole or not at all, once."""
+"""A run is named by what decides about its outcome; plans are complete; results are there whole or not at all."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from small_benchmark import make_result, make_spec
 
-from uncol.benchmark.runs import RunResult, RunSpec, RunStore
+from uncol.benchmark.cases import CaseReader
+from uncol.benchmark.runs import Choice, RunResult, RunSpec, RunStore, plan_runs
 from uncol.benchmark.scores import UncertaintyScore
-from uncol.benchmark.settings import config_document
-from uncol.benchmark.suites import BENCHMARKS
-from uncol.core.errors import DataError
-
-MakeSpec = Callable[..., RunSpec]
-MakeResult = Callable[..., RunResult]
+from uncol.benchmark.splits import Splits
+from uncol.benchmark.suites import BENCHMARKS, config_document
+from uncol.core.errors import ConfigError, DataError
 
 
-def test_runs_that_differ_in_anything_but_the_device_have_different_names(make_spec: MakeSpec) -> None:
+def test_runs_that_differ_in_anything_but_the_device_have_different_names() -> None:
     specs = [
         make_spec(),
         make_spec("bcp"),
@@ -49,12 +48,12 @@ def test_settings_that_came_later_leave_the_names_of_finished_runs_as_they_are()
     assert turned.key != spec.key
 
 
-def test_seeds_of_one_configuration_share_their_settings(make_spec: MakeSpec) -> None:
+def test_seeds_of_one_configuration_share_their_settings() -> None:
     assert make_spec(seed=0).settings_hash == make_spec(seed=1).settings_hash
     assert make_spec().settings_hash != make_spec(learning_rate=0.1).settings_hash
 
 
-def test_a_result_comes_back_from_its_file_as_it_was(tmp_path: Path, make_result: MakeResult) -> None:
+def test_a_result_comes_back_from_its_file_as_it_was(tmp_path: Path) -> None:
     result, store = make_result("uncol", {"a": (0.5, 0.75)}, hd95_mm=None), RunStore(tmp_path)
     assert not store.is_finished(result.spec)
 
@@ -64,16 +63,14 @@ def test_a_result_comes_back_from_its_file_as_it_was(tmp_path: Path, make_result
     assert store.results() == [result]
 
 
-def test_a_result_of_before_there_was_a_choice_of_foundation_models_is_one_of_lite_medsam(
-    make_result: MakeResult,
-) -> None:
+def test_a_result_of_before_there_was_a_choice_of_foundation_models_is_one_of_lite_medsam() -> None:
     document = make_result("uncol", {"a": 0.5}).as_document()
     del document["foundation"]
 
     assert RunResult.from_document(document).spec.foundation == "LiteMedSAM"
 
 
-def test_a_result_says_which_weights_it_was_made_with_and_earlier_ones_say_none(make_result: MakeResult) -> None:
+def test_a_result_says_which_weights_it_was_made_with_and_earlier_ones_say_none() -> None:
     result = make_result("uncol", {"a": 0.5})
     with_weights = replace(result, spec=replace(result.spec, foundation="SAM", weights_sha256="abc"))
     earlier = result.as_document()
@@ -83,7 +80,7 @@ def test_a_result_says_which_weights_it_was_made_with_and_earlier_ones_say_none(
     assert RunResult.from_document(earlier) == result
 
 
-def test_a_result_keeps_what_was_measured_beside_dice_and_earlier_ones_have_none_of_it(make_result: MakeResult) -> None:
+def test_a_result_keeps_what_was_measured_beside_dice_and_earlier_ones_have_none_of_it() -> None:
     doubts = (UncertaintyScore("a", 0.75, None),)
     result = make_result("uncol", {"a": 0.5}, dice_by_distance=((3.0, 0.75), (6.0, 0.5)), uncertainty=doubts)
     earlier = make_result("uncol", {"a": 0.5}).as_document()
@@ -95,33 +92,13 @@ def test_a_result_keeps_what_was_measured_beside_dice_and_earlier_ones_have_none
     assert RunResult.from_document(earlier) == make_result("uncol", {"a": 0.5})
 
 
-def test_what_a_run_needed_to_go_on_is_removed_when_its_result_stands(tmp_path: Path, make_result: MakeResult) -> None:
+def test_what_a_run_needed_to_go_on_is_removed_when_its_result_stands(tmp_path: Path) -> None:
     result, store = make_result("uncol", {"a": 0.5}), RunStore(tmp_path)
     (store.working_folder(result.spec) / "checkpoint").write_text("half")
 
     store.save(result)
 
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [f"{result.spec.key}.json"]
-
-
-def test_a_run_is_claimed_by_one_process_and_not_when_it_is_finished(tmp_path: Path, make_result: MakeResult) -> None:
-    result, ours, theirs = make_result("uncol", {"a": 0.5}), RunStore(tmp_path), RunStore(tmp_path)
-
-    with ours.claim(result.spec) as we_have_it, theirs.claim(result.spec) as they_have_it:
-        assert (we_have_it, they_have_it) == (True, False)
-        ours.save(result)
-    with theirs.claim(result.spec) as they_have_it:
-        assert not they_have_it
-
-    assert list((tmp_path / "locks").iterdir()) == []
-
-
-def test_a_claimed_run_that_was_not_finished_can_be_claimed_again(tmp_path: Path, make_spec: MakeSpec) -> None:
-    store = RunStore(tmp_path)
-
-    for _ in range(2):
-        with store.claim(make_spec()) as is_free:
-            assert is_free
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', json.dumps({"scores": [{"dice": 1}]})])
@@ -131,3 +108,90 @@ def test_a_damaged_result_is_named_with_what_to_do(tmp_path: Path, text: str) ->
 
     with pytest.raises(DataError, match=r'some-run.json" is not the result of a run \(.*\). Delete it to repeat'):
         RunStore(tmp_path).results()
+
+
+ACDC = BENCHMARKS["acdc"]
+SPLITS = Splits(
+    train=tuple(f"p{number}" for number in range(30)),
+    test=("t",),
+    labeled={count: tuple(f"p{number}" for number in range(count)) for count in (1, 3, 6)},
+    case_ids={},
+)
+
+
+def planned(**choice: Any) -> list[tuple[str, int, int]]:
+    return [(each.method, each.labeled, each.seed) for each in plan_runs(ACDC, SPLITS, Choice(**choice))]
+
+
+def test_all_methods_come_first_at_the_count_where_all_are_compared_then_the_bounds_at_the_others() -> None:
+    runs = planned(seeds=1)
+
+    assert [labeled for _, labeled, _ in runs] == [3] * 9 + [30] + [1, 1] + [6, 6]
+    assert [method for method, _, _ in runs[-4:]] == ["supervised", "uncol"] * 2
+    assert runs[9] == ("supervised-all", 30, 0)
+
+
+def test_each_seed_completes_the_table_before_the_next_begins() -> None:
+    assert planned(seeds=2, methods=("uncol", "supervised"), labeled=(1, 6)) == [
+        ("supervised", 1, 0),
+        ("uncol", 1, 0),
+        ("supervised", 6, 0),
+        ("uncol", 6, 0),
+        ("supervised", 1, 1),
+        ("uncol", 1, 1),
+        ("supervised", 6, 1),
+        ("uncol", 6, 1),
+    ]
+
+
+def test_every_run_carries_its_configuration_steps_and_device() -> None:
+    (run,) = plan_runs(ACDC, SPLITS, Choice(("bcp",), (3,), 1, 7, "cpu"))
+
+    assert run == RunSpec("acdc", "bcp", 3, 0, 7, config_document(ACDC, "bcp", 0, 7), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        pytest.param({"methods": ("magic",)}, 'Method "magic" is unknown', id="unknown method"),
+        pytest.param({"labeled": (2,)}, "no list for 2 labeled cases, only for 1, 3, 6, 30", id="unknown count"),
+        pytest.param({"seeds": 0}, "--seeds must be at least 1, got 0", id="no seed"),
+        pytest.param({"steps": 0}, "--steps must be at least 1, got 0", id="no step"),
+    ],
+)
+def test_a_choice_that_cannot_be_run_is_refused(choice: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        planned(**choice)
+
+
+def test_another_foundation_model_makes_other_runs_of_the_methods_that_ask_it() -> None:
+    usual, other = (plan_runs(ACDC, SPLITS, Choice(seeds=1, foundation=each)) for each in ("LiteMedSAM", "SAM"))
+
+    different = {one.method for one, two in zip(usual, other, strict=True) if one.key != two.key}
+    assert different == {
+        "frozen-teacher",
+        "uncol",
+        "uncol-without-specialized",
+        "uncol-without-gating",
+    }
+
+
+def test_other_weights_make_other_runs_of_the_methods_that_ask_them() -> None:
+    one, other = (plan_runs(ACDC, SPLITS, Choice(seeds=1, foundation="SAM", weights_sha256=each)) for each in "ab")
+
+    same = [former.method for former, latter in zip(one, other, strict=True) if former.key == latter.key]
+    assert {former.weights_sha256 for former in one if former.method not in same} == {"a"}
+    assert {former.method for former in one} - set(same) == {
+        "frozen-teacher",
+        "uncol",
+        "uncol-without-specialized",
+        "uncol-without-gating",
+    }
+
+
+def test_the_plan_fits_the_generated_set(reader: CaseReader) -> None:
+    choice = Choice(methods=("uncol",), labeled=(2,), seeds=1, steps=3)
+
+    assert plan_runs(reader.benchmark, reader.splits, choice) == [
+        replace(make_spec(), config=config_document(reader.benchmark, "uncol", 0, 3))
+    ]

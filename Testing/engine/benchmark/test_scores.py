@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from small_benchmark import write_case, write_splits
 
 from uncol.benchmark.cases import CaseReader
-from uncol.benchmark.scores import LabelScore, Prediction, UncertaintyScore, score_case, score_predictions
+from uncol.benchmark.scores import Prediction, UncertaintyScore, score_case, score_predictions
 from uncol.benchmark.suites import BENCHMARKS
 from uncol.core.jobs import Structure
 from uncol.core.volume import Volume
@@ -20,7 +20,7 @@ REFERENCE = np.array([[[0, 1, 1, 0, 2]], [[0, 1, 1, 0, 2]], [[0, 1, 1, 0, 2]]])
 
 
 @pytest.fixture
-def data(tmp_path: Path, write_case: Callable[..., None], write_splits: Callable[..., None]) -> Path:
+def data(tmp_path: Path) -> Path:
     """A set with one labeled case a and one test case c, both with the same reference."""
     for case_id in "ac":
         write_case(tmp_path / "hippocampus", case_id, np.arange(15.0).reshape(3, 1, 5), REFERENCE)
@@ -80,9 +80,7 @@ def test_annotated_slices_do_not_count(data: Path) -> None:
     assert (liver.dice, liver.prediction_voxels, liver.reference_voxels) == (1.0, 2, 2)
 
 
-def test_dice_is_told_by_the_distance_to_the_nearest_annotated_slice(
-    tmp_path: Path, write_case: Callable[..., None], write_splits: Callable[..., None]
-) -> None:
+def test_dice_is_told_by_the_distance_to_the_nearest_annotated_slice(tmp_path: Path) -> None:
     # Slices 0 and 4 of six are annotated: 1 and 3 are one slice (2 mm) away from one, 2 is two. 5 lies beyond them.
     labels = np.repeat(REFERENCE[:1], 6, axis=0)
     labels[5] = 0
@@ -102,9 +100,7 @@ def test_dice_is_told_by_the_distance_to_the_nearest_annotated_slice(
     assert cyst.dice_by_distance == ((2.0, 1.0), (4.0, 0.0))
 
 
-def test_a_distance_at_which_a_structure_is_not_has_no_dice_whatever_is_found_there(
-    tmp_path: Path, write_case: Callable[..., None], write_splits: Callable[..., None]
-) -> None:
+def test_a_distance_at_which_a_structure_is_not_has_no_dice_whatever_is_found_there(tmp_path: Path) -> None:
     labels = REFERENCE.copy()
     labels[1, 0, 4] = 0  # no cyst in the only slice that is not annotated
     for case_id in "ac":
@@ -148,9 +144,7 @@ def test_what_is_near_a_boundary_is_not_known_without_a_spacing(data: Path) -> N
     assert scores.uncertainty == ()
 
 
-def test_each_score_knows_its_case_and_its_subject(
-    tmp_path: Path, write_case: Callable[..., None], write_splits: Callable[..., None]
-) -> None:
+def test_each_score_knows_its_case_and_its_subject(tmp_path: Path) -> None:
     for case_id in ("a1", "c1", "c2"):
         write_case(tmp_path / "hippocampus", case_id, np.arange(15.0).reshape(3, 1, 5), REFERENCE)
     frames = {"a": ["a1"], "c": ["c1", "c2"]}
@@ -179,9 +173,3 @@ def test_a_prediction_on_another_grid_is_a_mistake(data: Path) -> None:
 
     with pytest.raises(ValueError, match="not on the grid of its image"):
         score_case("c", Prediction(elsewhere), reader_of(data), 1)
-
-
-def test_a_score_survives_the_way_through_json() -> None:
-    score = LabelScore("c1", "c", "anterior", 0.5, None, 1.25, 3, 4)
-
-    assert LabelScore.from_document(score.as_document()) == score

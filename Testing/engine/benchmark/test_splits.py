@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from small_benchmark import write_splits
 
 from uncol.benchmark.splits import read_splits, splits_of
 from uncol.benchmark.suites import BENCHMARKS
@@ -16,7 +16,7 @@ GOOD = {"train": ["a", "b", "c"], "test": ["t"], "labeled_1": ["a"], "labeled_2"
 FRAMES = {name: [f"{name}-1", f"{name}-2"] for name in "abct"}
 
 
-def test_lists_of_the_file_are_taken_as_they_are(tmp_path: Path, write_splits: Callable[..., None]) -> None:
+def test_lists_of_the_file_are_taken_as_they_are(tmp_path: Path) -> None:
     write_splits(tmp_path, **GOOD)
 
     splits = read_splits(tmp_path / "splits.json")
@@ -27,7 +27,7 @@ def test_lists_of_the_file_are_taken_as_they_are(tmp_path: Path, write_splits: C
     assert splits.case_ids["c"] == ("c",)
 
 
-def test_a_patient_is_the_subject_of_both_frames(tmp_path: Path, write_splits: Callable[..., None]) -> None:
+def test_a_patient_is_the_subject_of_both_frames(tmp_path: Path) -> None:
     write_splits(tmp_path, **GOOD, frames=FRAMES)
 
     splits = read_splits(tmp_path / "splits.json")
@@ -36,9 +36,7 @@ def test_a_patient_is_the_subject_of_both_frames(tmp_path: Path, write_splits: C
     assert splits.subject_of("t-2") == "t"
 
 
-def test_two_sides_of_a_subject_are_listed_apart_and_count_as_one(
-    tmp_path: Path, write_splits: Callable[..., None]
-) -> None:
+def test_two_sides_of_a_subject_are_listed_apart_and_count_as_one(tmp_path: Path) -> None:
     write_splits(tmp_path, **GOOD, same_subject_pairs=[["a", "b"]])
 
     splits = read_splits(tmp_path / "splits.json")
@@ -47,9 +45,7 @@ def test_two_sides_of_a_subject_are_listed_apart_and_count_as_one(
     assert [splits.subject_of(case_id) for case_id in "abct"] == ["a", "a", "c", "t"]
 
 
-def test_the_number_of_training_subjects_stands_for_all_labels(
-    tmp_path: Path, write_splits: Callable[..., None]
-) -> None:
+def test_the_number_of_training_subjects_stands_for_all_labels(tmp_path: Path) -> None:
     write_splits(tmp_path, **GOOD)
     splits = read_splits(tmp_path / "splits.json")
 
@@ -57,9 +53,7 @@ def test_the_number_of_training_subjects_stands_for_all_labels(
     assert splits.labeled_subjects(3) == ("a", "b", "c")
 
 
-def test_a_label_count_without_a_list_is_refused_with_those_that_have_one(
-    tmp_path: Path, write_splits: Callable[..., None]
-) -> None:
+def test_a_label_count_without_a_list_is_refused_with_those_that_have_one(tmp_path: Path) -> None:
     write_splits(tmp_path, **GOOD)
     splits = read_splits(tmp_path / "splits.json")
 
@@ -90,9 +84,7 @@ def test_a_label_count_without_a_list_is_refused_with_those_that_have_one(
         ),
     ],
 )
-def test_a_file_that_contradicts_itself_is_refused(
-    tmp_path: Path, write_splits: Callable[..., None], change: dict[str, object], message: str
-) -> None:
+def test_a_file_that_contradicts_itself_is_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
     write_splits(tmp_path, **(GOOD | change))
 
     with pytest.raises(DataError, match=re.escape(message)):

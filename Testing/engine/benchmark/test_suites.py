@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
-from uncol.benchmark.suites import BENCHMARKS, METHODS, SUITES, check_methods, find_benchmarks
+from uncol.benchmark.suites import BENCHMARKS, METHODS, SUITES, check_methods, config_document, find_benchmarks
+from uncol.core.config import Config
 from uncol.core.errors import ConfigError
+from uncol.core.methods import METHODS as TRAINED_METHODS
+
+VOLUMES = ("hippocampus", "la2018")
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS.values(), ids=BENCHMARKS)
@@ -71,3 +76,18 @@ def test_a_method_that_cannot_be_compared_is_named(method: str, message: str) ->
 def test_label_counts_are_told_in_the_words_of_the_benchmark() -> None:
     assert BENCHMARKS["acdc"].label_text(3) == "3 labeled"
     assert BENCHMARKS["sparse-slices-liver"].label_text(16) == "1 slice in 16"
+
+
+@pytest.mark.parametrize("name", ["hippocampus", "acdc", "la2018", "sparse-slices-body"])
+@pytest.mark.parametrize("method", TRAINED_METHODS)
+def test_every_configuration_is_valid_and_differs_in_the_method_only(name: str, method: str):
+    config = Config.from_document(config_document(BENCHMARKS[name], method, 3, 700))
+    reference = Config.from_document(config_document(BENCHMARKS[name], "uncol", 3, 700))
+
+    assert config.student.dims == (3 if name in VOLUMES else 2)
+    assert (config.seed, config.budget.steps, config.budget.minutes) == (3, 700, None)
+    assert replace(config, method="uncol") == reference
+
+
+def test_what_needs_no_training_has_its_seed_only():
+    assert config_document(BENCHMARKS["sparse-slices-body"], "shape-interpolation", 2, 700) == {"seed": 2}

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
+from small_benchmark import MACHINE, make_result, small_set, write_case
 
-from uncol.benchmark.plan import Choice, plan_runs
-from uncol.benchmark.runs import RunResult, RunStore
-from uncol.benchmark.settings import config_document
+from uncol.benchmark.runs import Choice, RunResult, RunStore, plan_runs
+from uncol.benchmark.scores import LabelScore
 from uncol.benchmark.splits import splits_of
 from uncol.benchmark.suites import find_benchmarks
 from uncol.cli import main as cli
-from uncol.cli.benchmark import worker_command
-from uncol.foundation.loading import LITE_MEDSAM
+from uncol.models.checkpoints import has_checkpoint
 
 Uncol = Callable[..., tuple[int, str, str]]
 Spoil = Callable[[Path], object]
@@ -43,7 +45,7 @@ def uncol(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Uncol:
 
 
 @pytest.fixture
-def slices_data(tmp_path: Path, write_case: Callable[..., None]) -> Path:
+def slices_data(tmp_path: Path) -> Path:
     """Both volumes of sparse-slices, small and generated: six blocks each."""
     labels = np.zeros((10, 12, 18), dtype=np.uint8)
     for place, value in enumerate((1, 2, 3, 5, 6, 52)):
@@ -61,48 +63,55 @@ def test_a_benchmark_ends_with_its_summary_as_json(uncol: Uncol, slices_data: Pa
 
     result = json.loads(out.splitlines()[-1])
     assert code == 0
-    assert (result["event"], result["finished"], result["planned"]) == ("result", 2, 2)
+    assert (result["event"], result["finished"]) == ("result", 2)
+    assert result["files"][:2] == ["results.json", "results.md"]
     assert "| shape-interpolation | 1 in 4 |" in (tmp_path / "out" / "results.md").read_text()
 
 
-def test_no_table_is_announced_before_a_run_is_finished(uncol: Uncol, slices_data: Path, tmp_path: Path) -> None:
-    choice = Choice(("shape-interpolation",), (4,), seeds=1)
-    benchmarks = find_benchmarks("sparse-slices")
-    plan = [
-        spec for each in benchmarks for spec in plan_runs(each, splits_of(each, slices_data), choice, config_document)
-    ]
-    options = ("--methods", "shape-interpolation", "--labeled", "4", "--seeds", "1")
+@pytest.mark.slow
+def test_processes_side_by_side_find_what_one_finds_alone(uncol: Uncol, slices_data: Path, tmp_path: Path) -> None:
+    options = ("--data", slices_data, "--methods", "shape-interpolation", "--labeled", "4,8", "--steps", "7")
 
-    with ExitStack() as other_processes:
-        for spec in plan:
-            other_processes.enter_context(RunStore(tmp_path / "out").claim(spec))
-        code, _, err = uncol("sparse-slices", "--data", slices_data, "--out", tmp_path / "out", *options)
+    alone, _, _ = uncol("sparse-slices", *options, "--out", tmp_path / "alone", "--jobs", 1)
+    beside, _, err = uncol("sparse-slices", *options, "--out", tmp_path / "beside", "--jobs", 2)
 
-    assert code == 0
-    assert err.endswith("2 runs are left to other processes.\n0 of 2 runs are finished, so there is no table yet.\n")
-    assert not (tmp_path / "out" / "results.md").exists()
+    assert (alone, beside) == (0, 0)
+    assert err.endswith(f"Done. The table of 12 runs is in {tmp_path / 'beside' / 'results.md'}\n")
+    one, two = (RunStore(tmp_path / name).results() for name in ("alone", "beside"))
+    assert [(each.spec, each.scores) for each in one] == [(each.spec, each.scores) for each in two]
+    assert {each.machine["threads"] for each in two} == {1}
 
 
-def test_a_process_beside_others_makes_the_same_choices_and_writes_no_tables(
-    uncol: Uncol, slices_data: Path, tmp_path: Path
-) -> None:
-    choice = Choice(("shape-interpolation",), (4, 8), seeds=1, steps=7, device="cpu")
-    program, module, name, benchmark, *arguments = worker_command(
-        "sparse-slices", slices_data, tmp_path / "out", choice, tmp_path / "cache", LITE_MEDSAM
-    )
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no process groups to interrupt")
+def test_ctrl_c_stops_all_processes_with_their_checkpoints_saved(tmp_path: Path) -> None:
+    data, out = small_set(tmp_path / "data"), tmp_path / "out"
+    options = ["--methods", "supervised", "--labeled", "1", "--seeds", "2", "--steps", "100000", "--device", "cpu"]
+    command = [sys.executable, "-m", "uncol", "benchmark", "hippocampus", "--data", str(data), "--out", str(out)]
+    with subprocess.Popen(
+        [*command, *options, "--jobs", "2", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as process:
+        learning: set[str] = set()
+        while len(learning) < 2:
+            told = json.loads(process.stdout.readline())
+            learning |= {told["phase"]} if told.get("step") else set()
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
 
-    code, out, _ = uncol(*arguments)
-
-    assert (program, module, name, benchmark) == (sys.executable, "-m", "uncol", "benchmark")
-    assert code == 0
-    assert all(json.loads(line)["event"] in ("progress", "result") for line in out.splitlines())
-    specs = [result.spec for result in RunStore(tmp_path / "out").results()]
-    assert [(spec.labeled, spec.seed, spec.steps, spec.device) for spec in specs[:2]] == [
-        (4, 0, 7, "cpu"),
-        (8, 0, 7, "cpu"),
-    ]
-    assert len(specs) == 4
-    assert not (tmp_path / "out" / "results.md").exists()
+    assert process.returncode == 130
+    assert err.splitlines()[-1].startswith("The benchmark was cancelled. Finished runs are kept")
+    folders = list((out / "unfinished").iterdir())
+    assert len(folders) == 2
+    assert all(has_checkpoint(folder) for folder in folders)
+    with pytest.raises(ProcessLookupError):  # nobody of the group outlives it
+        for _ in range(100):
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
 
 
 @pytest.mark.parametrize(
@@ -202,8 +211,6 @@ def spoil_splits(**lists: object) -> Spoil:
 )
 def test_data_that_cannot_be_used_are_one_sentence_and_finished_runs_stay_as_they_are(
     uncol: Uncol,
-    small_set: Callable[[Path], Path],
-    make_result: Callable[..., RunResult],
     tmp_path: Path,
     spoil: Spoil,
     message: str,
@@ -227,16 +234,20 @@ def test_runs_are_named_after_the_content_of_the_weights(uncol: Uncol, slices_da
     weights = tmp_path / "weights.pth"
     weights.write_bytes(b"weights")
     sha256 = "9a129038d9a00aed0cf6a7ea059ca50a813449061ab87848cf1a13eafdf33b2c"
-    choice = Choice(("frozen-teacher",), (4,), seeds=1, foundation="SAM", weights_sha256=sha256)
     options = ("--methods", "frozen-teacher", "--labeled", "4", "--seeds", "1", "--foundation-model", "SAM")
-
-    with ExitStack() as other_processes:
-        for benchmark in find_benchmarks("sparse-slices"):
-            (spec,) = plan_runs(benchmark, splits_of(benchmark, slices_data), choice, config_document)
-            other_processes.enter_context(RunStore(tmp_path / "out").claim(spec))
-        code, _, err = uncol(
-            "sparse-slices", "--data", slices_data, "--out", tmp_path / "out", *options, "--foundation-weights", weights
+    choice = Choice(("frozen-teacher",), (4,), seeds=1, foundation="SAM", weights_sha256=sha256)
+    for benchmark in find_benchmarks("sparse-slices"):
+        splits = splits_of(benchmark, slices_data)
+        (spec,) = plan_runs(benchmark, splits, choice)
+        scores = tuple(
+            LabelScore(case, case, each.name, 0.5, 1.0, 1.0, 1, 1)
+            for case in splits.test
+            for each in benchmark.structures
         )
+        RunStore(tmp_path / "out").save(RunResult(spec, "2026-01-01", {}, MACHINE, {}, scores))
 
-    assert code == 0
-    assert "2 runs are left to other processes." in err
+    code, _, _ = uncol(
+        "sparse-slices", "--data", slices_data, "--out", tmp_path / "out", *options, "--foundation-weights", weights
+    )
+
+    assert code == 0  # both runs are taken as finished: weights that cannot be read are not even loaded

@@ -1,16 +1,63 @@
-"""Finished runs as rows of a table: one for each method and label count, with its distance to UnCoL."""
+"""Finished runs as rows of a table, with what their means can be believed to and their distance to UnCoL.
+
+Intervals are over subjects and seeds, differences are paired by both.
+"""
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from uncol.benchmark.runs import RunResult
 from uncol.benchmark.scores import LabelScore
-from uncol.benchmark.statistics import Interval, SubjectDice, mean_interval, paired_difference, subject_dice
 from uncol.benchmark.suites import SUPERVISED_ALL, UNCOL, Benchmark
+
+_REPLICATES = 10_000
+_SEED = 0
+_PERCENTILES = (2.5, 97.5)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its 95 % bootstrap interval, from minus to plus infinity where a single value says nothing of it."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there was more than one value."""
+        return math.isfinite(self.low)
+
+    @property
+    def shown(self) -> tuple[float, float]:
+        """The ends as a picture shows them: the mean itself where there are none."""
+        return (self.low, self.high) if self.is_bounded else (self.mean, self.mean)
+
+
+@dataclass(frozen=True)
+class SubjectDice:
+    """Mean Dice of one method.
+
+    Attributes:
+        seeds: Seeds of the runs, in order.
+        subjects: Subjects, in order.
+        values: Mean Dice (seeds, subjects) over the structures and images of a subject.
+        image_counts: How many images each subject has (subjects,).
+    """
+
+    seeds: tuple[int, ...]
+    subjects: tuple[str, ...]
+    values: NDArray[np.float64]
+    image_counts: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -88,21 +135,19 @@ def compare(results: Iterable[RunResult], benchmark: Benchmark) -> list[Comparis
 
 
 def _compare(results: Sequence[RunResult], benchmark: Benchmark, steps: int) -> Comparison:
-    cells: dict[tuple[str, int], list[RunResult]] = {}
+    cells: dict[tuple[str, int], list[RunResult]] = defaultdict(list)
     for result in results:
-        cells.setdefault((result.spec.method, result.spec.labeled), []).append(result)
+        cells[result.spec.method, result.spec.labeled].append(result)
     newest = {cell: _with_newest_settings(found) for cell, found in cells.items()}
-    counts = sorted({labeled for method, labeled in newest if method != SUPERVISED_ALL}) or [
-        labeled for _, labeled in newest
-    ]
-    used = sum(len(found) for found in newest.values())
+    counts = sorted({labeled for method, labeled in newest if method != SUPERVISED_ALL})
+    scores = [score for result in results for score in result.scores]
     return Comparison(
-        benchmark=benchmark,
-        steps=steps,
-        groups={count: _rows(newest, benchmark, count) for count in counts},
-        left_out=len(results) - used,
-        image_count=len({score.case for result in results for score in result.scores}),
-        subject_count=len({score.subject for result in results for score in result.scores}),
+        benchmark,
+        steps,
+        groups={count: _rows(newest, benchmark, count) for count in counts or [labeled for _, labeled in newest]},
+        left_out=len(results) - sum(len(found) for found in newest.values()),
+        image_count=len({score.case for score in scores}),
+        subject_count=len({score.subject for score in scores}),
         machines=tuple(sorted({describe_machine(result.machine) for result in results})),
     )
 
@@ -124,37 +169,37 @@ def _rows(cells: Mapping[tuple[str, int], list[RunResult]], benchmark: Benchmark
 
 def _row(results: Sequence[RunResult], ours: SubjectDice | None) -> Row:
     spec, scores = results[0].spec, [score for result in results for score in result.scores]
-    dice, structures = subject_dice(results), dict.fromkeys(score.structure for score in scores)
-    distances = [score.hd95_mm for score in scores if score.hd95_mm is not None]
-    doubts = [score for result in results for score in result.uncertainty]
+    dice, uncertainty = subject_dice(results), [score for result in results for score in result.uncertainty]
+    distances = [score.hd95_mm for score in scores]
     return Row(
         method=spec.method,
         labeled=spec.labeled,
         seeds=dice.seeds,
-        dice=mean_interval(dice),
-        dice_by_structure={
-            name: fmean(score.dice for score in scores if score.structure == name) for name in structures
-        },
+        dice=bootstrap(dice.values, dice.image_counts),
+        dice_by_structure=_means((score.structure, score.dice) for score in scores),
         hd95_mm=_mean_of_defined(distances),
-        undefined_distances=len(scores) - len(distances),
+        undefined_distances=distances.count(None),
         distances=len(scores),
         advantage=None if ours is None or spec.method == UNCOL else paired_difference(ours, dice),
         training_steps=round(fmean(result.record.get("steps", spec.steps) for result in results)),
         seconds=fmean(result.record.get("seconds", 0.0) for result in results),
         curves=tuple(result.record.get("curve", ()) for result in results),
-        dice_by_distance=_dice_by_distance(scores),
-        auroc=_mean_of_defined([score.error_detection_auroc for score in doubts]),
-        calibration_error=_mean_of_defined([score.expected_calibration_error for score in doubts]),
-        has_uncertainty=bool(doubts),
+        dice_by_distance=_means_by_distance(scores),
+        auroc=_mean_of_defined(score.error_detection_auroc for score in uncertainty),
+        calibration_error=_mean_of_defined(score.expected_calibration_error for score in uncertainty),
+        has_uncertainty=bool(uncertainty),
     )
 
 
-def _dice_by_distance(scores: Sequence[LabelScore]) -> dict[float, float]:
-    found: dict[float, list[float]] = {}
-    for score in scores:
-        for distance_mm, dice in score.dice_by_distance:
-            found.setdefault(distance_mm, []).append(dice)
-    return {distance_mm: fmean(found[distance_mm]) for distance_mm in sorted(found)}
+def _means_by_distance(scores: Sequence[LabelScore]) -> dict[float, float]:
+    return dict(sorted(_means(pair for score in scores for pair in score.dice_by_distance).items()))
+
+
+def _means(pairs: Iterable[tuple[Any, float]]) -> dict[Any, float]:
+    found = defaultdict(list)
+    for name, value in pairs:
+        found[name].append(value)
+    return {name: fmean(values) for name, values in found.items()}
 
 
 def _mean_of_defined(values: Iterable[float | None]) -> float | None:
@@ -167,3 +212,61 @@ def describe_machine(machine: Mapping[str, Any]) -> str:
     threads = machine["threads"]
     parts = [machine["accelerator"], machine["processor"], f"{threads} thread{'s' if threads > 1 else ''}"]
     return ", ".join(part for part in parts if part)
+
+
+def subject_dice(results: Sequence[RunResult]) -> SubjectDice:
+    """Return the mean Dice of each subject under each seed.
+
+    Several images of one subject (two phases of a heart, two sides of a brain) are no independent cases.
+
+    Args:
+        results: Runs of one method that differ in their seed alone.
+    """
+    by_seed = {result.spec.seed: _means((score.subject, score.dice) for score in result.scores) for result in results}
+    images = sorted({(score.subject, score.case) for result in results for score in result.scores})
+    subjects = [subject for subject, _ in images]
+    names, seeds = tuple(dict.fromkeys(subjects)), tuple(sorted(by_seed))
+    values = np.array([[by_seed[seed][subject] for subject in names] for seed in seeds])
+    return SubjectDice(seeds, names, values, np.array([subjects.count(each) for each in names], dtype=np.float64))
+
+
+def paired_difference(ours: SubjectDice, theirs: SubjectDice) -> Interval | None:
+    """Return by how much one method's Dice is above another's on the same subjects and seeds; None if there are none.
+
+    The differences are resampled, not the two methods by themselves: what makes a case hard for both cancels.
+    """
+    _, our_seeds, their_seeds = np.intersect1d(ours.seeds, theirs.seeds, return_indices=True)
+    _, our_subjects, their_subjects = np.intersect1d(ours.subjects, theirs.subjects, return_indices=True)
+    if not our_seeds.size or not our_subjects.size:
+        return None
+    difference = ours.values[np.ix_(our_seeds, our_subjects)] - theirs.values[np.ix_(their_seeds, their_subjects)]
+    return bootstrap(difference, ours.image_counts[our_subjects])
+
+
+def bootstrap(values: NDArray[np.float64], image_counts: NDArray[np.float64]) -> Interval:
+    """Return the mean over seeds and images of a table (seeds, subjects), and the percentile interval of its bootstrap.
+
+    A replicate draws subjects with replacement, and seeds with replacement: every drawn seed counts for all subjects
+    of the replicate, because one training decides about all of them. Drawing seeds anew for each subject would average
+    the luck of a training away and give intervals that are too narrow. A single value has no spread to be seen.
+
+    Args:
+        values: One number for each seed and subject, the mean over the subject's images.
+        image_counts: How many images each subject has (subjects,): it weighs as much, and is drawn as a whole.
+
+    Source:
+        Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1(2), 2007, doi:10.1214/07-AOAS122.
+    """
+    if values.size == 1:
+        return Interval(float(values[0, 0]), -math.inf, math.inf)
+    generator = np.random.default_rng(_SEED)
+    seed_draws, subject_draws = (_draws(count, generator) for count in values.shape)
+    sums = np.einsum("rs,sn,rn->r", seed_draws, values * image_counts, subject_draws, optimize=True)
+    low, high = np.percentile(sums / (len(values) * (subject_draws @ image_counts)), _PERCENTILES)
+    mean = (values * image_counts).sum() / (len(values) * image_counts.sum())
+    return Interval(float(mean), float(low), float(high))
+
+
+def _draws(count: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """Return how often each replicate draws each of `count` items, with replacement: (replicates, count)."""
+    return generator.multinomial(count, np.full(count, 1 / count), size=_REPLICATES).astype(np.float64)

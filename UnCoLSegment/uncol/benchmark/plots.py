@@ -1,33 +1,67 @@
-"""What the methods are worth: Dice against the number of labels, and all methods side by side."""
+"""The pictures of a comparison: what the methods are worth, what distance costs, and how the methods learn.
+
+Colors are after Okabe and Ito, which color-blind readers can tell apart; markers and lines differ as well.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from numpy.typing import NDArray
 
 from uncol.benchmark.comparison import Comparison, Row
-from uncol.benchmark.plot_style import FONT_PT, INK, STYLES, dress, make_figure, png_of
-from uncol.benchmark.suites import SUPERVISED_ALL, UNCOL, Benchmark
+from uncol.benchmark.suites import SUPERVISED_ALL, UNCOL, UNCOL_PROPOSAL
+from uncol.report.canvas import FONT_PT, INK, dress, make_figure, png_of, running_mean
 
-_WIDTH_IN, _HEIGHT_IN = 6.6, 4.8
+Curve = NDArray[np.float64]
+"""Points (P, 2): step and loss."""
+
+STYLES = {
+    "shape-interpolation": ("#8A8A8A", "X", ":"),
+    "supervised": ("#4D4D4D", "s", "--"),
+    "mean-teacher": ("#B8860B", "v", "-"),
+    "ua-mt": ("#D55E00", "^", "-"),
+    "bcp": ("#009E73", "D", "-"),
+    "frozen-teacher": ("#56A0D3", "P", ":"),
+    "uncol-without-generalized": ("#CC79A7", "<", "--"),
+    "uncol-without-specialized": ("#A65E8C", ">", "-."),
+    "uncol-without-gating": ("#7B3F6B", "h", ":"),
+    UNCOL: ("#0072B2", "o", "-"),
+    UNCOL_PROPOSAL: ("#003F66", "p", "-."),
+    SUPERVISED_ALL: ("#000000", "*", ":"),
+}
+"""Color, marker and line of each method."""
+
+SUPERVISED_LOSS = "supervised"
+_NO_LOSS = {"step", "seconds", "stage"}
+_OTHERS = "#c6ced8"
+_LINES_OF_OTHER_LOSSES = ("--", ":", "-.")
+_SMALL_PT = FONT_PT - 1.5
+_LEARNING_PT = 9.5
+_LEARNING_COLUMNS = 4
+_CURVE_POINTS, _SMOOTHED_PART = 200, 0.05
 _LABEL_GAP = 0.055
 """Least distance between two names beside a plot, as a part of its height."""
 _NAME_PLACE = 1.05
 _ERROR_SHIFT = 0.014
 """Sideways distance between the points of two methods, as a part of the distance between two label counts."""
+_NAMES_PER_PLOT = 2
+"""Names of methods that fit beside each other below one plot."""
 
 
 def dice_png(comparison: Comparison) -> bytes:
     """Draw all methods where all are compared, and those that were run at several label counts against these."""
-    counts = in_order_of_labels(comparison)
+    benchmark, counts, count = comparison.benchmark, in_order_of_labels(comparison), fullest_count(comparison)
     lines = {method: found for method in STYLES if len(found := _line_of(comparison, method, counts)) > 1}
-    figure = make_figure(_WIDTH_IN * (2 if lines else 1), _HEIGHT_IN)
-    panels = figure.subplots(1, 2 if lines else 1, squeeze=False).ravel()
-    count = fullest_count(comparison)
+    panel_count = 2 if lines else 1
+    figure = make_figure(6.6 * panel_count, 4.8)
+    panels = figure.subplots(1, panel_count, squeeze=False).ravel()
     _draw_rows(panels[-1], comparison.groups[count])
     dress(panels[-1], _title_of_rows(comparison, count, named=not lines), "Dice", "")
     panels[-1].grid(visible=False, axis="y")
@@ -37,9 +71,10 @@ def dice_png(comparison: Comparison) -> bytes:
         for place, (method, found) in enumerate(lines.items()):
             _draw_line(axes, method, found, _ERROR_SHIFT * (place - (len(lines) - 1) / 2))
         _draw_full_supervision(axes, comparison)
-        axes.set_xticks(range(len(counts)), [str(count) for count in _tick_texts(counts, comparison.benchmark)])
+        axes.set_xticks(range(len(counts)), [benchmark.short_label_text(each) for each in counts])
         axes.set_xlim(-0.25, len(counts) - 0.75)
-        dress(axes, f"{comparison.benchmark.name}: Dice against labels", _label_axis(comparison.benchmark), "Dice")
+        x_label = "Annotated slices" if benchmark.supervision == "slices" else "Labeled training subjects"
+        dress(axes, f"{benchmark.name}: Dice against labels", x_label, "Dice")
         figure.draw_without_rendering()
         _name_ends(axes)
     return png_of(figure)
@@ -72,59 +107,38 @@ def _line_of(comparison: Comparison, method: str, counts: Sequence[int]) -> list
     ]
 
 
-def _tick_texts(counts: Sequence[int], benchmark: Benchmark) -> list[str]:
-    return [f"{count}" if benchmark.supervision == "cases" else f"1 in {count}" for count in counts]
-
-
-def _label_axis(benchmark: Benchmark) -> str:
-    return "Annotated slices" if benchmark.supervision == "slices" else "Labeled training subjects"
+def _look_of(method: str) -> dict[str, Any]:
+    """Return how the line of a method is drawn; ours stands out."""
+    color, marker, line = STYLES[method]
+    width, size, order = (2.6, 8, 3) if method == UNCOL else (1.5, 6, 2)
+    look = {"color": color, "marker": marker, "linestyle": line}
+    return {**look, "linewidth": width, "markersize": size, "zorder": order}
 
 
 def _draw_line(axes: Axes, method: str, points: Sequence[tuple[int, Row]], shift: float) -> None:
-    style, means = STYLES[method], np.array([row.dice.mean for _, row in points])
-    ends = np.array([row.dice.shown for _, row in points])
-    is_ours = method == UNCOL
-    axes.errorbar(
-        [place + shift for place, _ in points],
-        means,
-        yerr=np.abs(ends.T - means),
-        color=style.color,
-        marker=style.marker,
-        linestyle=style.line,
-        linewidth=2.6 if is_ours else 1.5,
-        markersize=8 if is_ours else 6,
-        elinewidth=1.1,
-        capsize=3,
-        zorder=3 if is_ours else 2,
-        label=method,
-    )
+    means, ends = np.array([row.dice.mean for _, row in points]), np.array([row.dice.shown for _, row in points])
+    places, errors = [place + shift for place, _ in points], np.abs(ends.T - means)
+    axes.errorbar(places, means, yerr=errors, elinewidth=1.1, capsize=3, label=method, **_look_of(method))
 
 
 def _draw_full_supervision(axes: Axes, comparison: Comparison) -> None:
     found = [row for rows in comparison.groups.values() for row in rows if row.method == SUPERVISED_ALL]
     if found:
-        dice = found[0].dice
-        axes.axhspan(*dice.shown, color=STYLES[SUPERVISED_ALL].color, alpha=0.08, linewidth=0)
-        axes.axhline(dice.mean, color=STYLES[SUPERVISED_ALL].color, linestyle=":", linewidth=1.4, label=SUPERVISED_ALL)
+        dice, color = found[0].dice, STYLES[SUPERVISED_ALL][0]
+        axes.axhspan(*dice.shown, color=color, alpha=0.08, linewidth=0)
+        axes.axhline(dice.mean, color=color, linestyle=":", linewidth=1.4, label=SUPERVISED_ALL)
 
 
 def _draw_rows(axes: Axes, rows: Sequence[Row]) -> None:
     ours = next((row for row in rows if row.method == UNCOL), None)
     if ours is not None:
-        axes.axvspan(*ours.dice.shown, color=STYLES[UNCOL].color, alpha=0.1, linewidth=0)
+        axes.axvspan(*ours.dice.shown, color=STYLES[UNCOL][0], alpha=0.1, linewidth=0)
+    text: dict[str, Any] = {"textcoords": "offset points", "va": "center", "fontsize": _SMALL_PT, "color": INK}
     for place, row in enumerate(rows):
-        style, dice = STYLES[row.method], row.dice
-        axes.plot(dice.shown, [place, place], color=style.color, linewidth=2.2)
-        axes.plot(dice.mean, place, marker=style.marker, color=style.color, markersize=8)
-        axes.annotate(
-            f"{dice.mean:.3f}",
-            (dice.shown[1], place),
-            (7, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=FONT_PT - 1.5,
-            color=INK,
-        )
+        (color, marker, _), dice = STYLES[row.method], row.dice
+        axes.plot(dice.shown, [place, place], color=color, linewidth=2.2)
+        axes.plot(dice.mean, place, marker=marker, color=color, markersize=8)
+        axes.annotate(f"{dice.mean:.3f}", (dice.shown[1], place), (7, 0), **text)
     axes.set_yticks(range(len(rows)), [row.method for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.margins(x=0.14)
@@ -140,18 +154,12 @@ def _name_ends(axes: Axes) -> None:
         ends.append((float(y), 1.0 if name == SUPERVISED_ALL else float(x), name))
     ends.sort()
     for (height, place, name), shown in zip(ends, spread([height for height, _, _ in ends], _LABEL_GAP), strict=True):
+        color, weight = STYLES[name][0], "bold" if name == UNCOL else "normal"
         axes.annotate(
-            name,
-            (place, height),
-            (_NAME_PLACE, shown),
-            xycoords="axes fraction",
-            textcoords="axes fraction",
-            va="center",
-            fontsize=FONT_PT - 1.5,
-            color=STYLES[name].color,
-            fontweight="bold" if name == UNCOL else "normal",
-            arrowprops={"arrowstyle": "-", "color": STYLES[name].color, "alpha": 0.5, "relpos": (0, 0.5), "shrinkA": 0},
-        )
+            name, (place, height), (_NAME_PLACE, shown), xycoords="axes fraction", textcoords="axes fraction",
+            va="center", fontsize=_SMALL_PT, color=color, fontweight=weight,
+            arrowprops={"arrowstyle": "-", "color": color, "alpha": 0.5, "relpos": (0, 0.5), "shrinkA": 0},
+        )  # fmt: skip
 
 
 def spread(heights: Sequence[float], gap: float) -> list[float]:
@@ -164,3 +172,89 @@ def spread(heights: Sequence[float], gap: float) -> list[float]:
         above = shown[place + 1] - gap if place + 1 < len(shown) else shown[place] - excess
         shown[place] = min(shown[place], above)
     return shown
+
+
+def distance_png(comparison: Comparison) -> bytes | None:
+    """Draw Dice against the distance to the nearest annotated slice, a plot for each label count; None without any."""
+    counts = sorted(count for count, rows in comparison.groups.items() if any(row.dice_by_distance for row in rows))
+    if not counts:
+        return None
+    figure = make_figure(max(5.6, 4.2 * len(counts)), 4.4)
+    panels = figure.subplots(1, len(counts), sharex=True, sharey=True, squeeze=False).ravel()
+    drawn = {}
+    for axes, count in zip(panels, counts, strict=True):
+        for row in comparison.groups[count]:
+            if row.dice_by_distance:
+                points = zip(*row.dice_by_distance.items(), strict=True)
+                (drawn[row.method],) = axes.plot(*points, **_look_of(row.method))
+        dress(axes, comparison.benchmark.label_text(count), "Distance to an annotated slice (mm)", "")
+        axes.set_xlim(left=0)
+    panels[0].set_ylabel("Dice", fontsize=FONT_PT, color=INK)
+    figure.suptitle(f"{comparison.benchmark.name}: Dice where nobody annotated", fontsize=FONT_PT + 1, color=INK)
+    columns = min(len(drawn), _NAMES_PER_PLOT * len(counts))
+    figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=columns, frameon=False)
+    return png_of(figure)
+
+
+def learning_png(comparison: Comparison, count: int) -> bytes | None:
+    """Draw the losses at a label count against the steps, mean over the seeds; None where none were recorded.
+
+    One small plot for each method, with the losses of all the others in the background.
+    """
+    rows = [row for row in comparison.groups[count] if any(row.curves)]
+    if not rows:
+        return None
+    columns = min(_LEARNING_COLUMNS, len(rows))
+    lines = math.ceil(len(rows) / columns)
+    figure = make_figure(3.1 * columns, 2.7 * lines)
+    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    background = [mean_curve(row.curves, SUPERVISED_LOSS) for row in rows]
+    for panel, row in zip(panels, rows, strict=False):
+        for curve in background:
+            panel.plot(*curve.T, color=_OTHERS, linewidth=1.2, zorder=1)
+        _draw_losses(panel, row)
+    for unused in panels[len(rows) :]:
+        unused.set_visible(False)
+    for lowest in panels[max(0, len(rows) - columns) : len(rows)]:
+        lowest.tick_params(labelbottom=True)
+    panels[0].set_yscale("log")
+    panels[0].yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    panels[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    panels[0].yaxis.set_minor_formatter(NullFormatter())
+    text = comparison.benchmark.label_text(count)
+    figure.suptitle(f"{comparison.benchmark.name}, {text}: losses (log) against steps; gray: the other methods")
+    return png_of(figure)
+
+
+def mean_curve(curves: Sequence[Sequence[Mapping[str, Any]]], loss: str) -> Curve:
+    """Return the mean over the runs of a loss, smoothed, where all runs have it; no points where one has not."""
+    pairs = [np.array([(point["step"], point[loss]) for point in curve if loss in point]) for curve in curves]
+    if not all(len(each) for each in pairs):
+        return np.empty((0, 2))
+    steps = np.linspace(max(each[0, 0] for each in pairs), min(each[-1, 0] for each in pairs), _CURVE_POINTS)
+    values = np.mean([np.interp(steps, each[:, 0], each[:, 1]) for each in pairs], axis=0)
+    return np.column_stack([steps, running_mean(values, _SMOOTHED_PART)])
+
+
+def _draw_losses(axes: Axes, row: Row) -> None:
+    color = STYLES[row.method][0]
+    axes.plot(*mean_curve(row.curves, SUPERVISED_LOSS).T, color=color, linewidth=2.2, zorder=3)
+    names = dict.fromkeys(name for curve in row.curves for point in curve for name in point)
+    others = [name for name in names if name not in _NO_LOSS | {SUPERVISED_LOSS}]
+    for line, name in zip(_LINES_OF_OTHER_LOSSES, others, strict=False):
+        curve = mean_curve(row.curves, name)
+        if len(curve):
+            axes.plot(*curve.T, color=color, linewidth=1.5, linestyle=line, zorder=3)
+            _name_curve(axes, curve, name.replace("_", " "), color)
+    start = next((point["step"] for point in row.curves[0] if point.get("stage") == 2), None)
+    if start is not None:
+        axes.axvline(start, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+    dress(axes, row.method, "", "", _LEARNING_PT)
+
+
+def _name_curve(axes: Axes, curve: Curve, name: str, color: str) -> None:
+    """Write a name below its curve: what lies above may be the curve of another loss."""
+    last_third = curve[2 * len(curve) // 3 :]
+    place, below = (float(curve[-1, 0]), float(last_third[:, 1].min())), (0, -4)
+    size = _LEARNING_PT - 1
+    axes.annotate(name, place, below, textcoords="offset points", fontsize=size, color=color, va="top", ha="right")

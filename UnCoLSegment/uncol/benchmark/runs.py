@@ -1,30 +1,61 @@
-"""One run of a benchmark: what it is, who carries it out, and where its result is kept."""
+"""The runs of a comparison: which there are, what each one is, and where its result is kept."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from uncol.benchmark.cases import Cases
-from uncol.benchmark.locks import try_lock
-from uncol.benchmark.scores import LabelScore, Prediction, UncertaintyScore
-from uncol.benchmark.suites import BENCHMARKS
-from uncol.core.errors import DataError
+from uncol.benchmark.scores import LabelScore, UncertaintyScore
+from uncol.benchmark.splits import Splits
+from uncol.benchmark.suites import BENCHMARKS, SUPERVISED_ALL, Benchmark, check_methods, config_document
+from uncol.core.errors import ConfigError, DataError
 from uncol.core.jobs import Device
-from uncol.core.progress import Monitor
+from uncol.core.methods import METHODS
+from uncol.core.records import from_document, to_document
 from uncol.data.io import write_results
 from uncol.foundation.loading import LITE_MEDSAM, Family
 
+DEFAULT_SEEDS = 3
 _FORMAT = 1
 _HASH_LENGTH = 8
 _FORMER_ROTATION_DEG = 12.0
 """What was in force before the rotation could be chosen."""
+_ASKING = {name for name, method in METHODS.items() if method.asks_foundation_model}
+"""Methods whose outcome depends on the foundation model."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the user wants to be compared.
+
+    Attributes:
+        methods: Names; none leaves it to the benchmark.
+        labeled: Label counts; none takes all of the benchmark.
+        seeds: How many seeds: 0, 1, 2, ...
+        steps: Training steps of a run; None leaves it to the benchmark.
+        device: Where to train.
+        foundation: Family of the foundation model.
+        weights_sha256: SHA-256 of its weights; none for those of LiteMedSAM, which are always the same.
+    """
+
+    methods: tuple[str, ...] = ()
+    labeled: tuple[int, ...] = ()
+    seeds: int = DEFAULT_SEEDS
+    steps: int | None = None
+    device: Device = "auto"
+    foundation: Family = LITE_MEDSAM.family
+    weights_sha256: str = ""
+
+    def __post_init__(self) -> None:
+        for option, value in (("--seeds", self.seeds), ("--steps", self.steps)):
+            if value is not None and value < 1:
+                message = f"{option} must be at least 1, got {value}."
+                raise ConfigError(message)
 
 
 @dataclass(frozen=True)
@@ -39,7 +70,7 @@ class RunSpec:
         steps: Training steps.
         config: The effective configuration, a JSON object.
         device: auto, cpu, cuda or mps.
-        foundation: Family of the foundation model that takes part, if one does.
+        foundation: Family of the foundation model that takes part, if one does; earlier runs name none.
         weights_sha256: SHA-256 of its weights; none for those of LiteMedSAM, which are always the same.
     """
 
@@ -75,31 +106,39 @@ class RunSpec:
     @property
     def title(self) -> str:
         """The run in words."""
-        return (
-            f"{self.benchmark}: {self.method}, {BENCHMARKS[self.benchmark].label_text(self.labeled)}, seed {self.seed}"
-        )
+        labels = BENCHMARKS[self.benchmark].label_text(self.labeled)
+        return f"{self.benchmark}: {self.method}, {labels}, seed {self.seed}"
 
 
-@dataclass(frozen=True)
-class TrainedRun:
-    """What a trainer hands back.
+def plan_runs(benchmark: Benchmark, splits: Splits, choice: Choice) -> list[RunSpec]:
+    """Return the runs of a benchmark: seed by seed, the count at which all methods are compared first.
 
-    Attributes:
-        predictions: Name of each test case and what was found in it, made one by one as they are asked for.
-        record: A JSON object: `steps` and `seconds` of the training over all sittings, `curve` (points with `step`,
-            `seconds` and losses by name), and whatever else explains the run.
+    A run on all labels is the same at every label count and occurs once for each seed.
+
+    Raises:
+        ConfigError: If a method or a label count does not exist.
     """
+    check_methods(choice.methods, benchmark)
+    counts = sorted(
+        choice.labeled or benchmark.labeled_counts, key=lambda count: (count != benchmark.must_count, count)
+    )
+    for count in counts:
+        splits.labeled_subjects(count)
+    steps, pairs = choice.steps or benchmark.steps, list(dict.fromkeys(_pairs(benchmark, splits, choice, counts)))
 
-    predictions: Iterator[tuple[str, Prediction]]
-    record: dict[str, Any]
+    def spec(method: str, labeled: int, seed: int) -> RunSpec:
+        config = config_document(benchmark, method, seed, steps)
+        foundation = (choice.foundation, choice.weights_sha256) if method in _ASKING else ()
+        return RunSpec(benchmark.name, method, labeled, seed, steps, config, choice.device, *foundation)
+
+    return [spec(method, labeled, seed) for seed in range(choice.seeds) for method, labeled in pairs]
 
 
-Trainer = Callable[[RunSpec, Cases, Path, Monitor], TrainedRun]
-"""Carries out a run: what, with which cases, in which folder, told to whom, until told to stop.
-
-The folder belongs to this run alone. What an earlier call left there is gone on from; when told to stop, the trainer
-saves a checkpoint there and raises `CancelledError`. It is removed when the result stands.
-"""
+def _pairs(benchmark: Benchmark, splits: Splits, choice: Choice, counts: list[int]) -> Iterator[tuple[str, int]]:
+    for count in counts:
+        for method in benchmark.methods:
+            if method in (choice.methods or benchmark.default_methods(count)):
+                yield method, len(splits.train) if method == SUPERVISED_ALL else count
 
 
 @dataclass(frozen=True)
@@ -108,63 +147,49 @@ class RunResult:
 
     Attributes:
         spec: What was run.
-        scores: Every structure in every test case.
-        uncertainty: What the uncertainty of each test case is worth; of runs without one, and of earlier ones, none.
-        record: What the trainer says about the training.
+        finished: When it ended, ISO 8601 in UTC.
         versions: Versions of the programs by name.
         machine: What kind of machine it was.
-        finished: When it ended, ISO 8601 in UTC.
+        record: What the trainer says about the training.
+        scores: Every structure in every test case.
+        uncertainty: What the uncertainty of each test case is worth; of runs without one, and of earlier ones, none.
     """
 
     spec: RunSpec
-    scores: tuple[LabelScore, ...]
-    uncertainty: tuple[UncertaintyScore, ...]
-    record: dict[str, Any]
+    finished: str
     versions: dict[str, str]
     machine: dict[str, Any]
-    finished: str
+    record: dict[str, Any]
+    scores: tuple[LabelScore, ...]
+    uncertainty: tuple[UncertaintyScore, ...] = ()
 
     def as_document(self) -> dict[str, Any]:
-        """Return the result as a JSON object."""
-        return {
-            "format": _FORMAT,
-            **asdict(self.spec),
-            "finished": self.finished,
-            "versions": self.versions,
-            "machine": self.machine,
-            "record": self.record,
-            "scores": [each.as_document() for each in self.scores],
-            "uncertainty": [asdict(each) for each in self.uncertainty],
-        }
+        """Return the result as a JSON object; the fields of the run stand among its own."""
+        document = to_document(self)
+        return {"format": _FORMAT, **document.pop("spec"), **document}
 
     @classmethod
     def from_document(cls, document: dict[str, Any]) -> Self:
-        """Take the result from a JSON object; a wrong one raises KeyError or TypeError."""
-        fields = ("benchmark", "method", "labeled", "seed", "steps", "config", "device")
-        return cls(
-            spec=RunSpec(
-                **{name: document[name] for name in fields},
-                foundation=document.get("foundation", LITE_MEDSAM.family),  # earlier runs name none
-                weights_sha256=document.get("weights_sha256", ""),
-            ),
-            scores=tuple(LabelScore.from_document(each) for each in document["scores"]),
-            uncertainty=tuple(UncertaintyScore(**each) for each in document.get("uncertainty", ())),
-            record=document["record"],
-            versions=document["versions"],
-            machine=document["machine"],
-            finished=document["finished"],
-        )
+        """Take the result from a JSON object.
+
+        Raises:
+            ConfigError: If it is not one.
+        """
+        names = {each.name for each in fields(RunSpec)}
+        own = {name: value for name, value in document.items() if name not in names}
+        own["spec"] = {name: value for name, value in document.items() if name in names}
+        return from_document(cls, own, "Result", passed_over=("format",))
 
 
 class RunStore:
-    """The runs of an output folder, which several processes may share.
+    """The runs of an output folder.
 
     Args:
         folder: Finished runs are in its folder `runs`, one file each; unfinished ones have a folder in `unfinished`.
     """
 
     def __init__(self, folder: Path) -> None:
-        self._finished, self._unfinished, self._locks = folder / "runs", folder / "unfinished", folder / "locks"
+        self._finished, self._unfinished = folder / "runs", folder / "unfinished"
 
     def is_finished(self, spec: RunSpec) -> bool:
         """Say whether the result of a run stands."""
@@ -175,20 +200,6 @@ class RunStore:
         folder = self._unfinished / spec.key
         folder.mkdir(parents=True, exist_ok=True)
         return folder
-
-    @contextmanager
-    def claim(self, spec: RunSpec) -> Iterator[bool]:
-        """Take a run for this process while the body runs.
-
-        Yields:
-            Whether it is there to be carried out: not finished, and no other process is at it.
-        """
-        lock = self._locks / spec.key
-        with try_lock(lock) as is_held:
-            yield is_held and not self.is_finished(spec)
-            if is_held and self.is_finished(spec):
-                with suppress(OSError):  # Windows keeps open files
-                    lock.unlink(missing_ok=True)
 
     def save(self, result: RunResult) -> None:
         """Write the result of a run, whole or not at all, and remove what it needed to go on.
@@ -214,6 +225,6 @@ class RunStore:
 def _read(path: Path) -> RunResult:
     try:
         return RunResult.from_document(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, ConfigError) as error:
         message = f'"{path}" is not the result of a run ({error!r}). Delete it to repeat the run.'
         raise DataError(message) from error

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any, Self
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -45,7 +44,7 @@ class LabelScore:
         reference_voxels: Reference voxels that were scored.
         dice_by_distance: Pairs of a distance to the nearest annotated slice, in mm, and the Dice of all slices at that
             distance, nearest first. Slices beyond the annotated ones do not count, and a distance at which the
-            reference does not show the structure is left out. Empty where whole cases are labeled.
+            reference does not show the structure is left out. Empty where whole cases are labeled, and in earlier runs.
     """
 
     case: str
@@ -57,16 +56,6 @@ class LabelScore:
     prediction_voxels: int
     reference_voxels: int
     dice_by_distance: tuple[tuple[float, float], ...] = ()
-
-    def as_document(self) -> dict[str, Any]:
-        """Return the score as a JSON object."""
-        return asdict(self)
-
-    @classmethod
-    def from_document(cls, document: dict[str, Any]) -> Self:
-        """Take the score from a JSON object; earlier ones know no distances to annotated slices."""
-        pairs = tuple((distance_mm, value) for distance_mm, value in document.get("dice_by_distance", ()))
-        return cls(**{**document, "dice_by_distance": pairs})
 
 
 @dataclass(frozen=True)
@@ -127,35 +116,33 @@ def score_predictions(predictions: Iterable[tuple[str, Prediction]], reader: Cas
 
 def score_case(case_id: str, prediction: Prediction, reader: CaseReader, labeled: int) -> Scores:
     """Score one test case, structure by structure, and its uncertainty."""
-    benchmark, reference = reader.benchmark, reader.reference(case_id)
+    reference, in_mm = reader.reference(case_id), reader.benchmark.spacing_known
     if not prediction.labels.shares_grid_with(reference):
         message = f'The segmentation of case "{case_id}" is not on the grid of its image.'
         raise ValueError(message)
-    annotated, in_mm = reader.annotated(case_id, labeled), benchmark.spacing_known
+    annotated, subject = reader.annotated(case_id, labeled), reader.splits.subject_of(case_id)
     evaluation = evaluate(
         prediction.labels,
         reference,
-        structures=benchmark.learned_structures,
+        structures=reader.benchmark.learned_structures,
         excluded=[annotated] if annotated else [],
         uncertainty=prediction.uncertainty if in_mm else None,
     )
-    return Scores(
-        tuple(
-            LabelScore(
-                case=case_id,
-                subject=reader.splits.subject_of(case_id),
-                structure=each.structure.name,
-                dice=round(each.scores.dice, _DIGITS),
-                hd95_mm=_rounded(each.scores.hd95_mm) if in_mm else None,
-                asd_mm=_rounded(each.scores.asd_mm) if in_mm else None,
-                prediction_voxels=each.scores.prediction_voxels,
-                reference_voxels=each.scores.reference_voxels,
-                dice_by_distance=_dice_by_distance(each.structure, prediction.labels, reference, annotated),
-            )
-            for each in evaluation.structures
-        ),
-        _uncertainty_scores(case_id, evaluation),
-    )
+    labels = [
+        LabelScore(
+            case_id,
+            subject,
+            each.structure.name,
+            round(each.scores.dice, _DIGITS),
+            _rounded(each.scores.hd95_mm) if in_mm else None,
+            _rounded(each.scores.asd_mm) if in_mm else None,
+            each.scores.prediction_voxels,
+            each.scores.reference_voxels,
+            _dice_by_distance(each.structure, prediction.labels, reference, annotated) if annotated else (),
+        )
+        for each in evaluation.structures
+    ]
+    return Scores(tuple(labels), _uncertainty_scores(case_id, evaluation))
 
 
 def _uncertainty_scores(case_id: str, evaluation: Evaluation) -> tuple[UncertaintyScore, ...]:
@@ -167,22 +154,14 @@ def _uncertainty_scores(case_id: str, evaluation: Evaluation) -> tuple[Uncertain
 
 
 def _dice_by_distance(
-    structure: Structure, labels: Volume, reference: Volume, annotated: AnnotatedSlices | None
+    structure: Structure, labels: Volume, reference: Volume, annotated: AnnotatedSlices
 ) -> tuple[tuple[float, float], ...]:
-    if annotated is None:
-        return ()
-    first, last = annotated.indices[0], annotated.indices[-1]
-    gaps = np.abs(np.arange(first, last + 1)[:, None] - np.array(annotated.indices)).min(axis=1)
-    found, wanted, known = (
-        mask[first : last + 1]
-        for mask in (
-            labels.voxels == structure.value,
-            reference.voxels == structure.value,
-            reference.voxels != UNKNOWN_LABEL,
-        )
-    )
+    between = slice(annotated.indices[0], annotated.indices[-1] + 1)
+    gaps = np.abs(np.arange(between.start, between.stop)[:, None] - np.array(annotated.indices)).min(axis=1)
+    wanted = reference.voxels[between] == structure.value
+    found = (labels.voxels[between] == structure.value) & (reference.voxels[between] != UNKNOWN_LABEL)
     return tuple(
-        (round(gap * reference.spacing_mm[2], _DIGITS), round(dice((found & known)[at], wanted[at]), _DIGITS))
+        (round(gap * reference.spacing_mm[2], _DIGITS), round(dice(found[at], wanted[at]), _DIGITS))
         for gap in range(1, int(gaps.max()) + 1)
         if wanted[at := gaps == gap].any()
     )

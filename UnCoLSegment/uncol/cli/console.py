@@ -1,11 +1,15 @@
-"""What a person sees on the terminal, and what a program reads from it."""
+"""What a person sees on the terminal, what a program reads from it, and what Ctrl-C does."""
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import time
-from types import TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event
+from types import FrameType, TracebackType
 from typing import Any, Self
 
 from rich.console import Console
@@ -13,7 +17,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from uncol.core.progress import Progress
+from uncol.core.progress import Monitor, Progress
 
 _PLAIN_INTERVAL_S = 5.0
 """Time between two lines of progress where there is no terminal."""
@@ -69,6 +73,25 @@ class ProgressDisplay:
         elif progress.phase != self._last_phase or time.monotonic() - self._last_line > _PLAIN_INTERVAL_S:
             self._last_phase, self._last_line = progress.phase, time.monotonic()
             say(f"{progress.phase}  {progress.fraction:4.0%}  {_note(progress)}".rstrip())
+
+
+@contextmanager
+def monitored(*, as_json: bool) -> Iterator[Monitor]:
+    """Show the progress of work that is told, on Ctrl-C, to stop at its next safe point instead of ending at once."""
+    stop = Event()
+    with ProgressDisplay(as_json=as_json) as display, on_signals(lambda _number, _frame: stop.set()):
+        yield Monitor(display, stop.is_set)
+
+
+@contextmanager
+def on_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Let a handler answer Ctrl-C and SIGTERM while the body runs."""
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:

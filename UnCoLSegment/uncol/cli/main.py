@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from threading import Event
 from types import FrameType
 from typing import Annotated, Any
 
 import typer
 
 from uncol import __version__
-from uncol.cli.benchmark import benchmark_command
-from uncol.cli.console import ProgressDisplay, print_evaluation, print_json, print_table, say
+from uncol.cli.benchmark import benchmark
+from uncol.cli.console import monitored, on_signals, print_evaluation, print_json, print_table, say
 from uncol.cli.doctor import examine
 from uncol.cli.models import ModelsFolder, models_folder
 from uncol.cli.models import commands as models_commands
@@ -54,7 +51,6 @@ from uncol.core.jobs import (
 )
 from uncol.core.methods import MODEL_METHODS
 from uncol.core.model_store import Store, find_model
-from uncol.core.progress import Monitor
 from uncol.demo.run import DemoJob, run_demo
 from uncol.foundation.loading import LITE_MEDSAM, FoundationModel
 from uncol.pipelines.tasks import Context, run_evaluate, run_fine_tune, run_segment, with_choices
@@ -75,29 +71,11 @@ class _Interrupted(BaseException):
     """Ctrl-C where nothing asks for it; typer would give KeyboardInterrupt its own ending."""
 
 
-@contextmanager
-def _stoppable() -> Iterator[Callable[[], bool]]:
-    """Say whether Ctrl-C was pressed, instead of ending at once, to work that asks and stops at its next safe point."""
-    stop = Event()
-    with _on_signals(lambda _number, _frame: stop.set()):
-        yield stop.is_set
-
-
-@contextmanager
-def _on_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
-
-
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise _Interrupted
 
 
-app.command("benchmark")(benchmark_command(_stoppable))
+app.command()(benchmark)
 
 
 @app.command()
@@ -286,7 +264,7 @@ def main() -> None:
 
 def _exit_code() -> int:
     try:
-        with _on_signals(_interrupt):
+        with on_signals(_interrupt):
             app(args=join_cases(sys.argv[1:]))
     except _Interrupted:
         say("The command was cancelled.")
@@ -307,8 +285,8 @@ def _exit_code() -> int:
 def _with_progress(
     work: Callable[[Context], dict[str, Any]], cache: Path | None, foundation: FoundationModel, *, as_json: bool
 ) -> dict[str, Any]:
-    with ProgressDisplay(as_json=as_json) as display, _stoppable() as should_stop:
-        return work(Context(Monitor(display, should_stop), cache_folder(cache), foundation))
+    with monitored(as_json=as_json) as monitor:
+        return work(Context(monitor, cache_folder(cache), foundation))
 
 
 def _tell_result(document: dict[str, Any], *, as_json: bool) -> None:

@@ -1,4 +1,4 @@
-"""One run of a benchmark with the real trainer on tiny volumes: predictions on their grids, resumable."""
+"""One run with the real trainer on tiny volumes: predictions on their grids, resumable; and what trains nothing."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ import pytest
 import torch
 from threshold_teacher import ThresholdTeacher
 
-from uncol.benchmark.cases import Cases
-from uncol.benchmark.runs import RunSpec, TrainedRun
-from uncol.benchmark.settings import config_document
+from uncol.benchmark.cases import CaseReader, Cases
+from uncol.benchmark.runs import RunSpec
+from uncol.benchmark.scores import score_predictions
 from uncol.benchmark.suites import BENCHMARKS, Benchmark
-from uncol.benchmark.trainer import train
-from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
+from uncol.benchmark.trainers import TrainedRun, interpolate, prompt_with_slices, segment_prompted, train, trainer_of
+from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig, TeacherConfig
 from uncol.core.errors import CancelledError
 from uncol.core.jobs import Structure
-from uncol.core.methods import METHODS
 from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.cases import LabeledCase
-from uncol.foundation.loading import FoundationModel
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.loading import LITE_MEDSAM, FoundationModel
+from uncol.models.card import ModelCard
 
 BALL = Structure(1, "ball")
 STEPS = 8
@@ -138,16 +139,95 @@ def test_slices_without_known_spacing_are_brought_to_one_length(tmp_path: Path):
     assert card["slice_mm"] == 2.0
 
 
-@pytest.mark.parametrize("name", ["hippocampus", "acdc", "la2018", "sparse-slices-body"])
-@pytest.mark.parametrize("method", METHODS)
-def test_every_configuration_is_valid_and_differs_in_the_method_only(name: str, method: str):
-    config = Config.from_document(config_document(BENCHMARKS[name], method, 3, 700))
-    reference = Config.from_document(config_document(BENCHMARKS[name], "uncol", 3, 700))
-
-    assert config.student.dims == BENCHMARKS[name].dims
-    assert (config.seed, config.budget.steps, config.budget.minutes) == (3, 700, None)
-    assert replace(config, method="uncol") == reference
+LIVER = BENCHMARKS["sparse-slices-liver"]
 
 
-def test_what_needs_no_training_has_its_seed_only():
-    assert config_document(BENCHMARKS["sparse-slices-body"], "shape-interpolation", 2, 700) == {"seed": 2}
+def test_a_straight_block_is_interpolated_exactly_up_to_its_ends(phantom_data: Path, tmp_path: Path) -> None:
+    structures = (Structure(1, "anterior"), Structure(2, "posterior"))
+    block = replace(LIVER, folder="hippocampus", volume="hippocampus_001", structures=structures, labeled_counts=(2,))
+    reader = CaseReader(block, phantom_data)
+    spec = RunSpec(LIVER.name, "shape-interpolation", 2, 0, 1, {})
+
+    trained = interpolate(spec, reader.cases(2), tmp_path, UNWATCHED)
+    predictions = dict(trained.predictions)
+
+    # Slices 0, 2, 4 and 6 are annotated, blocks lie in 2 to 5: 3 is between two alike, 5 on the way to nothing at 6.
+    found = predictions["hippocampus_001"].labels.voxels
+    reference = reader.reference("hippocampus_001").voxels
+    assert (found[2:5] == reference[2:5]).all()
+    assert 0 < np.count_nonzero(found[5]) < np.count_nonzero(reference[5])
+    assert trained.record["steps"] == 0
+    assert all(score.dice > 0.7 for score in score_predictions(predictions.items(), reader, 2).labels)
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "method", "chosen"),
+    [
+        ("sparse-slices-liver", "shape-interpolation", interpolate),
+        ("sparse-slices-liver", "frozen-teacher", prompt_with_slices),
+        ("sparse-slices-liver", "uncol", train),
+        ("acdc", "frozen-teacher", train),  # its prompts come from a supervised student
+    ],
+)
+def test_methods_without_training_are_those_of_annotated_slices(benchmark: str, method: str, chosen: object) -> None:
+    trainer = trainer_of(RunSpec(benchmark, method, 4, 0, 1, {}), None, LITE_MEDSAM)
+
+    assert getattr(trainer, "func", trainer) is chosen
+
+
+CARD = ModelCard(
+    structures=(Structure(4, "first"), Structure(7, "second")),
+    plane="axial",
+    pixel_mm=1.0,
+    slice_mm=1.0,
+    window=(0.0, 1.0),
+    config=Config(teachers=TeacherConfig(box_margin_vox=1.0)),
+)
+GRID = np.diag([-1.0, -1.0, 1.0, 1.0])  # columns run to the left, rows to the back: as radiologists look at it
+
+
+def redraw(image: np.ndarray, labels: np.ndarray, *, stop: bool = False) -> np.ndarray:
+    volume = Volume(image[None].astype(np.float32), GRID)
+    found = Volume(labels[None].astype(np.uint8), GRID)
+    return segment_prompted(
+        volume, found, CARD, ThresholdTeacher(12), EmbeddingCache(None), Monitor(should_stop=lambda: stop)
+    ).voxels[0]
+
+
+def canvas(*parts: tuple[tuple[slice, slice], int]) -> np.ndarray:
+    image = np.zeros((12, 12))
+    for part, value in parts:
+        image[part] = value
+    return image
+
+
+def test_a_structure_grows_to_what_is_bright_within_the_margin_of_its_box():
+    # Found in rows 3 to 5 and columns 3 to 5, bright from 1 to 8: the box with its margin reaches from 2 to 6.
+    result = redraw(canvas((np.s_[1:9, 1:9], 1)), canvas((np.s_[3:6, 3:6], 4)))
+
+    assert np.array_equal(result, canvas((np.s_[2:7, 2:7], 4)))
+
+
+def test_only_the_largest_piece_is_prompted_with():
+    labels = canvas((np.s_[1:4, 1:4], 7), (np.s_[9:11, 9:11], 7))
+
+    assert np.array_equal(
+        redraw(canvas((np.s_[1:4, 1:4], 1), (np.s_[9:11, 9:11], 1)), labels), canvas((np.s_[1:4, 1:4], 7))
+    )
+
+
+def test_a_piece_of_less_than_eight_pixels_is_not_there():
+    assert not redraw(np.ones((12, 12)), canvas((np.s_[3:4, 3:10], 4))).any()
+
+
+def test_two_structures_keep_their_own_values():
+    labels = canvas((np.s_[1:4, 1:4], 4), (np.s_[7:10, 7:10], 7))
+
+    result = redraw(canvas((np.s_[1:4, 1:4], 1), (np.s_[7:10, 7:10], 1)), labels)
+
+    assert np.array_equal(result, labels)
+
+
+def test_it_stops_when_asked():
+    with pytest.raises(CancelledError):
+        redraw(np.ones((12, 12)), canvas((np.s_[3:6, 3:6], 4)), stop=True)

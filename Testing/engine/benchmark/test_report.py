@@ -1,20 +1,19 @@
-"""The table as people read it: every number where it belongs, ties and losses in plain words."""
+"""What stands in the output folder: all runs, pictures, and tables with every number where it belongs."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from small_benchmark import make_result
 
-from uncol.benchmark.comparison import compare
-from uncol.benchmark.runs import RunResult
+from uncol.benchmark.comparison import Interval, compare
+from uncol.benchmark.report import markdown, publish, verdict
+from uncol.benchmark.runs import RunResult, RunStore
 from uncol.benchmark.scores import UncertaintyScore
-from uncol.benchmark.statistics import Interval
 from uncol.benchmark.suites import BENCHMARKS
-from uncol.benchmark.tables import markdown, verdict
-
-MakeResult = Callable[..., RunResult]
 
 
 def section_of(results: list[RunResult], benchmark: str = "hippocampus") -> list[str]:
@@ -34,7 +33,7 @@ def test_a_single_value_is_called_one_however_large() -> None:
     assert verdict(Interval(0.5, -math.inf, math.inf)) == "one value"
 
 
-def test_every_number_stands_in_its_column(make_result: MakeResult) -> None:
+def test_every_number_stands_in_its_column() -> None:
     ours, theirs = (dict.fromkeys("ab", dice) for dice in ((0.5, 0.75), (0.25, 0.5)))
 
     lines = section_of([make_result("uncol", ours), make_result("bcp", theirs, hd95_mm=None)])
@@ -50,9 +49,7 @@ def test_every_number_stands_in_its_column(make_result: MakeResult) -> None:
     ]
 
 
-def test_what_uncertainty_is_worth_stands_in_a_table_of_its_own_once_for_each_method_and_count(
-    make_result: MakeResult,
-) -> None:
+def test_what_uncertainty_is_worth_stands_in_a_table_of_its_own_once_for_each_method_and_count() -> None:
     doubts = {"uncol": UncertaintyScore("a", 0.75, 0.125), "supervised-all": UncertaintyScore("a", None, 0.25)}
     results = [make_result("uncol", {"a": 0.5}, labeled=count, uncertainty=(doubts["uncol"],)) for count in (4, 8)]
     results.append(make_result("supervised-all", {"a": 1.0}, labeled=160, uncertainty=(doubts["supervised-all"],)))
@@ -70,11 +67,11 @@ def test_what_uncertainty_is_worth_stands_in_a_table_of_its_own_once_for_each_me
     ]
 
 
-def test_without_scores_of_the_uncertainty_there_is_no_table_of_it(make_result: MakeResult) -> None:
+def test_without_scores_of_the_uncertainty_there_is_no_table_of_it() -> None:
     assert "AUROC" not in "\n".join(section_of([make_result("uncol", {"a": 0.5})]))
 
 
-def test_wins_ties_and_losses_are_told_in_one_sentence(make_result: MakeResult) -> None:
+def test_wins_ties_and_losses_are_told_in_one_sentence() -> None:
     values = {"uncol": 0.5, "supervised": 0.25, "mean-teacher": 0.5, "bcp": 0.75, "supervised-all": 0.625}
     labeled = {"supervised-all": 160}
 
@@ -90,11 +87,11 @@ def test_wins_ties_and_losses_are_told_in_one_sentence(make_result: MakeResult) 
     assert "| supervised-all | all 160 |" in text
 
 
-def test_without_uncol_nothing_is_said_about_it(make_result: MakeResult) -> None:
+def test_without_uncol_nothing_is_said_about_it() -> None:
     assert "UnCoL is better" not in "\n".join(section_of([make_result("bcp", {"a": 0.5})])).partition("\n\n")[2]
 
 
-def test_a_set_without_spacing_has_no_column_of_distances(make_result: MakeResult) -> None:
+def test_a_set_without_spacing_has_no_column_of_distances() -> None:
     lines = section_of([make_result("uncol", {"a": (0.5, 0.5, 0.5)}, labeled=3, benchmark="acdc")], "acdc")
 
     assert "HD95" not in lines[2]
@@ -102,7 +99,7 @@ def test_a_set_without_spacing_has_no_column_of_distances(make_result: MakeResul
 
 
 @pytest.mark.parametrize(("benchmark", "told"), [("sparse-slices-body", True), ("sparse-slices-liver", False)])
-def test_references_that_a_model_made_are_told(make_result: MakeResult, benchmark: str, told: bool) -> None:
+def test_references_that_a_model_made_are_told(benchmark: str, told: bool) -> None:
     scores = (0.5,) * len(BENCHMARKS[benchmark].structures)
 
     lines = section_of([make_result("uncol", {"a": scores}, benchmark=benchmark)], benchmark)
@@ -110,7 +107,7 @@ def test_references_that_a_model_made_are_told(make_result: MakeResult, benchmar
     assert any(line.startswith("- A model made the references, not people") for line in lines) == told
 
 
-def test_annotated_slices_are_told_as_one_in_so_many(make_result: MakeResult) -> None:
+def test_annotated_slices_are_told_as_one_in_so_many() -> None:
     result = make_result("uncol", {"chaos_ct_liver": (0.5,)}, benchmark="sparse-slices-liver")
 
     lines = section_of([result], "sparse-slices-liver")
@@ -122,7 +119,7 @@ def test_annotated_slices_are_told_as_one_in_so_many(make_result: MakeResult) ->
     )
 
 
-def test_one_subject_with_one_seed_has_no_interval_and_counts_as_no_tie(make_result: MakeResult) -> None:
+def test_one_subject_with_one_seed_has_no_interval_and_counts_as_no_tie() -> None:
     ours = make_result("uncol", {"a": (0.75,)}, benchmark="sparse-slices-liver")
     theirs = make_result("supervised", {"a": (0.5,)}, benchmark="sparse-slices-liver")
 
@@ -132,10 +129,53 @@ def test_one_subject_with_one_seed_has_no_interval_and_counts_as_no_tie(make_res
     assert not any("UnCoL is" in line for line in lines[6:])
 
 
-def test_runs_left_out_and_machines_are_named(make_result: MakeResult) -> None:
+def test_runs_left_out_and_machines_are_named() -> None:
     older = make_result("uncol", {"a": 0.5}, rate=1, finished="2025-01-01")
 
     lines = section_of([older, make_result("uncol", {"a": 0.5}, rate=2)])
 
     assert lines[-1] == "- Machine: A processor, 1 thread."
     assert "- Left out: 1 run with older settings." in lines
+
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def test_nothing_is_written_before_a_run_is_finished(tmp_path: Path) -> None:
+    assert publish(RunStore(tmp_path), tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_slices_have_a_picture_of_what_distance_costs(tmp_path: Path) -> None:
+    store, name = RunStore(tmp_path), "sparse-slices-liver"
+    store.save(make_result("uncol", {"a": 0.75}, benchmark=name, dice_by_distance=((3.0, 0.8), (6.0, 0.7))))
+
+    publish(store, tmp_path)
+
+    assert (tmp_path / f"{name}-1500-steps-distance.png").read_bytes().startswith(PNG)
+    assert f"]({name}-1500-steps-distance.png)" in (tmp_path / "results.md").read_text()
+
+
+def test_runs_tables_and_pictures_of_all_benchmarks_are_written(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    results = [make_result("bcp", {"a": 0.5}), make_result("uncol", {"a": 0.75}, benchmark="la2018")]
+    for result in results:
+        store.save(result)
+
+    files = publish(store, tmp_path)
+
+    assert [path.name for path in files] == [
+        "results.json",
+        "results.md",
+        "hippocampus-1500-steps-dice.png",
+        "hippocampus-1500-steps-learning.png",
+        "la2018-1500-steps-dice.png",
+        "la2018-1500-steps-learning.png",
+    ]
+    assert all(path.read_bytes().startswith(PNG) for path in files[2:])
+    written = json.loads(files[0].read_text())
+    assert [RunResult.from_document(each) for each in written] == results
+    tables = files[1].read_text()
+    assert tables.index("## hippocampus, 1500 steps") < tables.index("## la2018, 1500 steps")
+    assert "![la2018-1500-steps-dice](la2018-1500-steps-dice.png)" in tables
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []

@@ -1,0 +1,146 @@
+"""Several processes with one thread each, side by side: on two cores that is faster than two threads in one process.
+
+One process coordinates: it holds the lock of the results folder, hands out the work and hears of it. The others write
+how far they are into files and look for a file that says stop, so nothing else has to pass between them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
+
+from filelock import FileLock, Timeout
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from uncol.core.errors import CancelledError, ConfigError, UncolError
+from uncol.core.progress import Monitor, Progress
+from uncol.core.records import to_document
+
+Work = Callable[[Monitor], None]
+"""One piece of work; it goes through pickle."""
+
+_LOCK, _STOP = ".lock", ".stop"
+_KILLED = "SIGKILL"
+"""How joblib names the end of a process that the system killed; other signals tell of crashes, and so of bugs."""
+_LOOK_INTERVAL_S, _SURVIVAL_S = 0.2, 1.0
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Hold the lock of a results folder; the system releases it when its holder ends, however it ends.
+
+    Raises:
+        ConfigError: If another process holds it.
+    """
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        message = f'Another benchmark is writing to "{folder}". Wait until it ends, or choose another --out.'
+        raise ConfigError(message) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def work_side_by_side(
+    tasks: Mapping[str, Work],
+    jobs: int,
+    held: Path,
+    tell: Callable[[str, Progress], None],
+    should_stop: Callable[[], bool],
+) -> None:
+    """Do all pieces of work, so many at the same time; without a coordinator the processes end.
+
+    Args:
+        tasks: The pieces by name.
+        jobs: How many processes there are.
+        held: The folder that this process holds.
+        tell: Told how far a piece has come.
+        should_stop: Asked all the time.
+
+    Raises:
+        CancelledError: If `should_stop` says so; all processes have saved what they were at.
+        UncolError: If a piece of work says that the user can do something about it, the others having saved what they
+            were at, or if the system killed a process.
+    """
+    told: dict[str, Progress] = {}
+    with TemporaryDirectory() as name, ThreadPoolExecutor(1) as waiting:
+        folder = Path(name)
+        ended = waiting.submit(_do_all, tasks, jobs, held / _LOCK, folder)
+        try:
+            while not wait([ended], _LOOK_INTERVAL_S).done:
+                if should_stop():
+                    (folder / _STOP).touch()
+                for task in tasks:
+                    progress = _read(folder / task)
+                    if progress is not None and progress != told.get(task):
+                        told[task] = progress
+                        tell(task, progress)
+        finally:
+            (folder / _STOP).touch()
+        problems = ended.result()
+    if problems:  # that of the one that failed, not of those that were stopped for it
+        raise min(problems, key=lambda problem: isinstance(problem, CancelledError))
+
+
+def _do_all(tasks: Mapping[str, Work], jobs: int, lock: Path, folder: Path) -> list[Exception]:
+    calls = [delayed(_attempt)(work, folder / task, folder / _STOP) for task, work in tasks.items()]
+    try:
+        with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1, initializer=_follow, initargs=(lock,)):
+            return [problem for problem in Parallel(batch_size=1)(calls) if problem is not None]
+    except TerminatedWorkerError as error:
+        if _KILLED not in str(error):
+            raise
+        message = (
+            "A process was ended by the system, probably because the memory was full. "
+            "Give fewer --jobs and run the same command again."
+        )
+        raise UncolError(message) from error
+    finally:
+        get_reusable_executor().shutdown()
+
+
+def _follow(lock: Path) -> None:
+    """Leave signals to the coordinator, and end with it: its lock can be had as soon as it is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+    def end_without_coordinator() -> None:
+        with FileLock(lock).acquire(poll_interval=_SURVIVAL_S):
+            os._exit(1)
+
+    Thread(target=end_without_coordinator, daemon=True).start()
+
+
+def _attempt(work: Work, told: Path, stop: Path) -> Exception | None:
+    """Do a piece of work; hand back what goes wrong, since joblib would kill the other processes if it were raised."""
+    try:
+        work(Monitor(lambda progress: _write(told, progress), stop.exists))
+    except Exception as error:  # noqa: BLE001  # whatever it is, the coordinator raises it
+        stop.touch()
+        if not isinstance(error, UncolError):
+            error.add_note(traceback.format_exc())
+        return error
+    return None
+
+
+def _write(path: Path, progress: Progress) -> None:
+    path.write_text(json.dumps(to_document(progress)), encoding="utf-8")
+
+
+def _read(path: Path) -> Progress | None:
+    with suppress(OSError, ValueError):  # not begun, or half-written: seen the next time
+        return Progress(**json.loads(path.read_text(encoding="utf-8")))
+    return None

@@ -1,0 +1,192 @@
+"""Writes what has been shown so far: all runs in one file, pictures, and tables with losses as plain as wins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from uncol.benchmark.comparison import Comparison, Interval, Row, compare
+from uncol.benchmark.plots import dice_png, distance_png, fullest_count, learning_png
+from uncol.benchmark.runs import RunStore
+from uncol.benchmark.suites import BENCHMARKS, SUPERVISED_ALL, UNCOL, Benchmark
+from uncol.core.error_detection import BAND_MM
+from uncol.core.errors import OutputError
+from uncol.core.files import atomic_write
+from uncol.data.io import write_results
+
+RESULTS_FILE, TABLES_FILE = "results.json", "results.md"
+_BETTER, _TIED, _WORSE, _UNDECIDED = "better", "tie", "worse", "one value"
+
+
+def publish(store: RunStore, out: Path) -> list[Path]:
+    """Write results, tables and pictures of all finished runs; return the files, none without a finished run.
+
+    Raises:
+        DataError: If the file of a finished run is damaged.
+        OutputError: If something could not be written.
+    """
+    results = store.results()
+    comparisons = [each for benchmark in BENCHMARKS.values() for each in compare(results, benchmark)]
+    if not comparisons:
+        return []
+    pictures: dict[str, bytes] = {}
+    tables = ["# Results", ""]
+    for comparison in comparisons:
+        drawn = _pictures(comparison)
+        pictures |= drawn
+        tables.append(markdown(comparison) + "".join(f"\n![{name.removesuffix('.png')}]({name})\n" for name in drawn))
+    lines = ",\n".join(json.dumps(result.as_document()) for result in results)
+    write_results(out, {}, {RESULTS_FILE: f"[\n{lines}\n]\n", TABLES_FILE: "\n".join(tables)})
+    for name, png in pictures.items():
+        _write_picture(out / name, png)
+    return [out / name for name in (RESULTS_FILE, TABLES_FILE, *pictures)]
+
+
+def _pictures(comparison: Comparison) -> dict[str, bytes]:
+    name = f"{comparison.benchmark.name}-{comparison.steps}-steps"
+    pictures = {
+        "dice": dice_png(comparison),
+        "distance": distance_png(comparison),
+        "learning": learning_png(comparison, fullest_count(comparison)),
+    }
+    return {f"{name}-{what}.png": png for what, png in pictures.items() if png is not None}
+
+
+def _write_picture(path: Path, content: bytes) -> None:
+    try:
+        with atomic_write(path) as partial:
+            partial.write_bytes(content)
+    except OSError as error:
+        message = f'"{path}" cannot be written ({error.strerror}). Free some space or choose another folder.'
+        raise OutputError(message) from error
+
+
+def verdict(advantage: Interval) -> str:
+    """Say whether UnCoL is better or worse than a method; where the interval holds 0, they cannot be told apart.
+
+    A single value has no interval, and nothing follows from it.
+    """
+    if not advantage.is_bounded:
+        return _UNDECIDED
+    if advantage.low > 0:
+        return _BETTER
+    return _WORSE if advantage.high < 0 else _TIED
+
+
+def markdown(comparison: Comparison) -> str:
+    """Return one comparison as a section of Markdown: a heading, the table, and what it says in sentences."""
+    benchmark = comparison.benchmark
+    rows = [row for rows in comparison.groups.values() for row in rows]
+    table = _table([_cells(row, benchmark) for row in rows])
+    heading = f"## {benchmark.name}, {comparison.steps} steps"
+    return "\n".join([heading, "", *table, "", *_notes(comparison), *_uncertainty_table(rows, benchmark), ""])
+
+
+def _table(rows: Sequence[dict[str, str]]) -> list[str]:
+    """Return rows, which are cells by their headers, as lines of Markdown."""
+    lines = [[*rows[0]], ["---", *["---:"] * (len(rows[0]) - 1)], *([*row.values()] for row in rows)]
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
+def _name_cells(row: Row, benchmark: Benchmark) -> dict[str, str]:
+    is_all = row.method == SUPERVISED_ALL
+    return {
+        "method": f"**{row.method}**" if row.method == UNCOL else row.method,
+        "labeled" if benchmark.supervision == "cases" else "annotated": (
+            f"all {row.labeled}" if is_all else benchmark.short_label_text(row.labeled)
+        ),
+    }
+
+
+def _cells(row: Row, benchmark: Benchmark) -> dict[str, str]:
+    advantage = row.advantage
+    return {
+        **_name_cells(row, benchmark),
+        "Dice [95 %]": _interval(row.dice),
+        **{each.name: f"{row.dice_by_structure[each.name]:.3f}" for each in benchmark.structures},
+        **({"HD95 (mm)": _distance(row)} if benchmark.spacing_known else {}),
+        "UnCoL minus this [95 %]": "-" if advantage is None else _interval(advantage, sign="+"),
+        "UnCoL is": "-" if advantage is None else verdict(advantage),
+        "seeds": str(len(row.seeds)),
+        "steps": str(row.training_steps),
+        "seconds": f"{row.seconds:.0f}",
+    }
+
+
+def _uncertainty_table(rows: Sequence[Row], benchmark: Benchmark) -> list[str]:
+    """Return what the uncertainty of each method is worth; nothing where no method's was scored."""
+    found = {(row.method, row.labeled): row for row in rows if row.has_uncertainty}
+    if not found:
+        return []
+    cells = [
+        {
+            **_name_cells(row, benchmark),
+            "AUROC of errors": _part(row.auroc),
+            "calibration error": _part(row.calibration_error),
+        }
+        for row in found.values()
+    ]
+    meaning = (
+        f"Uncertainty within {BAND_MM:g} mm of a boundary: how well it finds wrong voxels (AUROC, 0.5 is chance), and "
+        "how far confidence is from accuracy (expected calibration error, 0 is best)."
+    )
+    return ["", meaning, "", *_table(cells)]
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    benchmark = comparison.benchmark
+    subjects = "the slices that nobody annotated" if benchmark.supervision == "slices" else "the test set"
+    tested = f"{_counted(comparison.image_count, 'image')} of {_counted(comparison.subject_count, 'subject')}"
+    notes = [
+        f"Dice is the mean over structures, {tested} and seeds, on {subjects}; intervals are 95 % bootstrap intervals "
+        "over subjects and seeds, differences are paired by subject and seed."
+    ]
+    for count, rows in comparison.groups.items():
+        notes += _outcome(f"With {benchmark.label_text(count)}, UnCoL", rows)
+    if not benchmark.drawn_by_people:
+        notes.append("A model made the references, not people: scores say how far a method agrees with that model.")
+    if comparison.subject_count == 1:
+        notes.append(
+            "With one subject, intervals show the spread of the seeds alone; with one seed, too, there is none."
+        )
+    if benchmark.spacing_known:
+        notes.append("HD95 is the mean where it is defined; in brackets: how often it is not, because a mask is empty.")
+    else:
+        notes.append("There are no distances: the spacing of these files is not known.")
+    if comparison.left_out:
+        notes.append(f"Left out: {_counted(comparison.left_out, 'run')} with older settings.")
+    notes.append(f"Machine: {'; '.join(comparison.machines)}.")
+    return [f"- {note}" for note in notes]
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _outcome(uncol: str, rows: Sequence[Row]) -> list[str]:
+    """Return what follows from the differences at one label count, and from the upper bound; nothing without both."""
+    verdicts = {row.method: verdict(row.advantage) for row in rows if row.advantage is not None}
+    words = {_BETTER: "better than", _TIED: "not told apart from", _WORSE: "worse than"}
+    found = {text: [name for name, each in verdicts.items() if each == outcome] for outcome, text in words.items()}
+    parts = [f"{text} {', '.join(names)}" for text, names in found.items() if names]
+    sentences = [f"{uncol} is {'; '.join(parts)}."] if parts else []
+    means = {row.method: row.dice.mean for row in rows}
+    if UNCOL in means and means.get(SUPERVISED_ALL):
+        share = 100 * (means[UNCOL] / means[SUPERVISED_ALL])
+        sentences.append(f"{uncol} reaches {share:.1f} % of the mean Dice of {SUPERVISED_ALL}.")
+    return sentences
+
+
+def _distance(row: Row) -> str:
+    mean = "undefined" if row.hd95_mm is None else f"{row.hd95_mm:.2f}"
+    return f"{mean} ({row.undefined_distances} of {row.distances})" if row.undefined_distances else mean
+
+
+def _part(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
+
+
+def _interval(interval: Interval, sign: str = "") -> str:
+    mean = f"{interval.mean:{sign}.3f}"
+    return f"{mean} [{interval.low:{sign}.3f}, {interval.high:{sign}.3f}]" if interval.is_bounded else mean

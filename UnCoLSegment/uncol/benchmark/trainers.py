@@ -1,0 +1,264 @@
+"""Carries out one run: learns with the product's own trainer, or nothing, and segments the test cases."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from uncol.benchmark.cases import Cases
+from uncol.benchmark.runs import RunSpec
+from uncol.benchmark.scores import Prediction
+from uncol.benchmark.suites import BENCHMARKS, FROZEN_TEACHER, SHAPE_INTERPOLATION
+from uncol.core.config import Config
+from uncol.core.jobs import AnnotatedSlices
+from uncol.core.methods import find_method
+from uncol.core.model_folder import MODEL_FILE, newest
+from uncol.core.progress import Monitor
+from uncol.core.volume import Volume, plane_of_axis, view_slices
+from uncol.data.annotations import annotation_plane, complete_slices
+from uncol.data.cases import LabeledCase
+from uncol.data.connected_components import largest_component
+from uncol.data.shape_interpolation import interpolate_shapes
+from uncol.foundation.boxes import can_prompt
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.loading import LITE_MEDSAM, FoundationModel, load_foundation_model
+from uncol.foundation.promptable import GeneralizedTeacher
+from uncol.foundation.slice_predictor import SlicePredictor
+from uncol.inference.prompted import segment_from_labels
+from uncol.inference.result import with_background
+from uncol.inference.student import segment_with_model
+from uncol.models.card import Model, ModelCard
+from uncol.models.checkpoints import has_checkpoint, load_model
+from uncol.models.devices import select_device
+from uncol.training.proposal import propose
+from uncol.training.record import model_of
+from uncol.training.state import FineTuneSetup
+from uncol.training.train import fine_tune
+from uncol.training.train import train as train_run
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """What a trainer hands back.
+
+    Attributes:
+        predictions: Name of each test case and what was found in it, made one by one as they are asked for.
+        record: A JSON object: `steps` and `seconds` of the training over all sittings, `curve` (points with `step`,
+            `seconds` and losses by name), and whatever else explains the run.
+    """
+
+    predictions: Iterator[tuple[str, Prediction]]
+    record: dict[str, Any]
+
+
+Trainer = Callable[[RunSpec, Cases, Path, Monitor], TrainedRun]
+"""Carries out a run: what, with which cases, in which folder, told to whom, until told to stop.
+
+The folder belongs to this run alone. What an earlier call left there is gone on from; when told to stop, the trainer
+saves a checkpoint there and raises `CancelledError`. It is removed when the result stands.
+"""
+LoadTeacher = Callable[[torch.device, FoundationModel], GeneralizedTeacher]
+
+
+def trainer_of(spec: RunSpec, cache: Path | None, foundation: FoundationModel) -> Trainer:
+    """Return who carries out a run; the bars that training has to clear on single annotated slices train nothing.
+
+    Args:
+        spec: What to run.
+        cache: Folder for the foundation model's embeddings; None keeps them in memory.
+        foundation: Which foundation model, and its weights.
+    """
+    if spec.method == SHAPE_INTERPOLATION:
+        return interpolate
+    on_slices = BENCHMARKS[spec.benchmark].supervision == "slices"
+    chosen = prompt_with_slices if on_slices and spec.method == FROZEN_TEACHER else train
+    return partial(chosen, cache=cache, foundation=foundation)
+
+
+def train(
+    spec: RunSpec,
+    cases: Cases,
+    folder: Path,
+    monitor: Monitor,
+    *,
+    cache: Path | None = None,
+    foundation: FoundationModel = LITE_MEDSAM,
+    load_teacher: LoadTeacher = load_foundation_model,
+) -> TrainedRun:
+    """Train as the run says, or go on where the folder's checkpoint stands, and segment the test cases.
+
+    Args:
+        spec: What to run.
+        cases: What it may see.
+        folder: Holds the checkpoint, then the model.
+        monitor: Told about progress, and asked at every step whether to stop.
+        cache: Folder for the foundation model's embeddings; None keeps them in memory.
+        foundation: Which foundation model, and its weights.
+        load_teacher: Gives the foundation model.
+
+    Raises:
+        CancelledError: If the monitor says so; the same call goes on from there.
+        UncolError: If the cases cannot be learned from.
+    """
+    config = Config.from_document(spec.config)
+    method, device = find_method(config.method), select_device(spec.device)
+    is_prompted = config.teachers.generalized and method.asks_foundation_model
+    teacher = load_teacher(device, foundation) if is_prompted else None
+    setup = _setup_of(cases, config, device, teacher, EmbeddingCache(cache))
+    if method.proposes:
+        return _proposed(setup, cases, folder, monitor)
+    model = _trained(setup, folder, monitor)
+    setup.cache.trim()
+
+    def predict(image: Volume) -> Prediction:
+        framed = _framed(image, cases, config)
+        quiet = replace(monitor, report=lambda _progress: None)
+        found = segment_with_model(framed, model, device, quiet)
+        if teacher is None or not method.prompts_at_inference:
+            return Prediction(*(image.with_voxels(each.voxels) for each in (found.labels, found.uncertainty)))
+        labels = segment_prompted(framed, found.labels, model.card, teacher, setup.cache, quiet)
+        return Prediction(image.with_voxels(labels.voxels))
+
+    return TrainedRun(((case_id, predict(image)) for case_id, image in cases.test.items()), model.card.training)
+
+
+def _setup_of(
+    cases: Cases, config: Config, device: torch.device, teacher: GeneralizedTeacher | None, cache: EmbeddingCache
+) -> FineTuneSetup:
+    labeled = [
+        LabeledCase(_framed(each.image, cases, config), _framed(each.labels, cases, config))
+        for each in cases.labeled.values()
+    ]
+    return FineTuneSetup(
+        cases=labeled,
+        unlabeled=[_framed(each, cases, config) for each in cases.unlabeled.values()],
+        structures=cases.structures,
+        plane=plane_of_axis(labeled[0].image, "K"),
+        config=config,
+        device=device,
+        teacher=teacher,
+        cache=cache,
+    )
+
+
+def _trained(setup: FineTuneSetup, folder: Path, monitor: Monitor) -> Model:
+    """Return the model of the folder, trained to the end; without a budget for stage 2 no teacher is prompted."""
+    if newest(folder, MODEL_FILE).is_file():
+        return load_model(folder)
+    method = find_method(setup.config.method)
+    learner = setup if method.generalized else replace(setup, teacher=None)
+    return fine_tune(learner, folder, monitor, resume=has_checkpoint(folder))
+
+
+def _proposed(setup: FineTuneSetup, cases: Cases, folder: Path, monitor: Monitor) -> TrainedRun:
+    """Train to the end and take what is proposed for the one image; the model itself is not needed."""
+    state = train_run(setup, folder, monitor, resume=has_checkpoint(folder))
+    (case_id,), found = cases.test, propose(state, folder, monitor).segmentation
+    setup.cache.trim()
+    return TrainedRun(iter([(case_id, Prediction(found.labels, found.uncertainty))]), model_of(state).card.training)
+
+
+def _framed(volume: Volume, cases: Cases, config: Config) -> Volume:
+    """Return a volume; where the spacing is lost, with one that makes the longest side of a slice equally long.
+
+    Fields of view differ less than pixels do: this is the usual resizing of every slice to one size.
+    """
+    if cases.benchmark.spacing_known:
+        return volume
+    _, rows, columns = volume.shape_kji
+    factor = config.data.max_side_vox / max(rows * volume.spacing_mm[1], columns * volume.spacing_mm[0])
+    return Volume(volume.voxels, volume.ijk_to_ras @ np.diag([factor, factor, 1.0, 1.0]))
+
+
+def segment_prompted(
+    image: Volume,
+    labels: Volume,
+    card: ModelCard,
+    teacher: GeneralizedTeacher,
+    cache: EmbeddingCache,
+    monitor: Monitor,
+) -> Volume:
+    """Let the frozen foundation model redraw every slice, with one box for each structure that a student found there.
+
+    A box surrounds the structure's largest piece in the slice, with the margin of training. A structure whose piece
+    is too small to prompt with is not there.
+
+    Args:
+        image: What to segment.
+        labels: What the student found.
+        card: The student's structures, plane, window and settings.
+        teacher: The foundation model.
+        cache: Where embeddings are kept.
+        monitor: Asked at every slice whether to stop.
+
+    Raises:
+        CancelledError: If the monitor says so.
+    """
+    view = view_slices(image, card.plane)
+    predictor = SlicePredictor.of_volume(image, view, card.window, teacher, cache)
+    result = np.zeros_like(labels.voxels)
+    values = np.array([each.value for each in card.structures], dtype=np.uint8)
+    margin = card.config.teachers.box_margin_vox
+    pairs = zip(view.stack_from(labels.voxels), view.stack_from(result), strict=True)
+    for index, (found, redrawn) in enumerate(pairs):
+        monitor.check()
+        masks = [largest_component(found == value) for value in values]
+        foreground = _foreground(predictor, index, masks, margin)
+        redrawn[:] = np.array([0, *values], dtype=np.uint8)[with_background(foreground).argmax(0).numpy()]
+    return labels.with_voxels(result)
+
+
+def _foreground(predictor: SlicePredictor, index: int, masks: list[NDArray[np.bool_]], margin: float) -> Tensor:
+    """Return each structure's probability (N, H, W) in the image's own pixels; 0 without a box."""
+    probabilities = torch.zeros(len(masks), predictor.rows, predictor.columns)
+    prompted = [number for number, mask in enumerate(masks) if can_prompt(mask)]
+    if prompted:
+        boxes = np.stack([predictor.box_round(masks[number], margin) for number in prompted])
+        probabilities[prompted] = predictor.to_native(predictor.predict(index, boxes).probabilities)
+    return probabilities
+
+
+def prompt_with_slices(
+    spec: RunSpec, cases: Cases, _folder: Path, monitor: Monitor, *, cache: Path | None, foundation: FoundationModel
+) -> TrainedRun:
+    """Prompt the frozen foundation model with the boxes of the annotated slices."""
+    teacher = load_foundation_model(select_device(spec.device), foundation)
+
+    def predict(case: LabeledCase) -> Prediction:
+        plane = annotation_plane([case], [_annotated(case)])
+        found = segment_from_labels(
+            case.image, case.labels, cases.structures, teacher, EmbeddingCache(cache), plane=plane, monitor=monitor
+        )
+        return Prediction(found.labels, found.uncertainty)
+
+    return _without_training(cases, predict)
+
+
+def interpolate(_spec: RunSpec, cases: Cases, _folder: Path, _monitor: Monitor) -> TrainedRun:
+    """Interpolate the annotated contours between slices, without looking at the image."""
+
+    def predict(case: LabeledCase) -> Prediction:
+        view = view_slices(case.image, annotation_plane([case], [_annotated(case)]))
+        return Prediction(interpolate_shapes(case.labels, cases.structures, view))
+
+    return _without_training(cases, predict)
+
+
+def _without_training(cases: Cases, predict: Callable[[LabeledCase], Prediction]) -> TrainedRun:
+    started = time.monotonic()
+    found = {case_id: predict(case) for case_id, case in cases.labeled.items()}
+    record = {"steps": 0, "seconds": round(time.monotonic() - started, 1), "curve": []}
+    return TrainedRun(iter(found.items()), record)
+
+
+def _annotated(case: LabeledCase) -> AnnotatedSlices:
+    return AnnotatedSlices("K", tuple(complete_slices(case.labels.voxels)))
