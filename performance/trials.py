@@ -24,13 +24,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from uncol.benchmark.settings import config_document
-from uncol.benchmark.trainer import train
 
 from uncol.benchmark.cases import CaseReader
 from uncol.benchmark.runs import RunSpec
 from uncol.benchmark.scores import score_case
-from uncol.benchmark.suites import BENCHMARKS, Benchmark
+from uncol.benchmark.suites import BENCHMARKS, Benchmark, config_document
+from uncol.benchmark.trainers import train
 from uncol.core.progress import UNWATCHED
 
 

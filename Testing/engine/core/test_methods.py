@@ -13,7 +13,7 @@ from given import begun_state
 from numpy.typing import NDArray
 from threshold_teacher import ThresholdTeacher
 from torch import Tensor
-from uncol.benchmark.trainer import train
+from uncol.benchmark.trainers import train
 
 from uncol.benchmark.cases import Cases
 from uncol.benchmark.runs import RunSpec
