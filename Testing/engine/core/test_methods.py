@@ -13,11 +13,11 @@ from given import begun_state
 from numpy.typing import NDArray
 from threshold_teacher import ThresholdTeacher
 from torch import Tensor
-from uncol.benchmark.trainers import train
 
 from uncol.benchmark.cases import Cases
 from uncol.benchmark.runs import RunSpec
 from uncol.benchmark.suites import BENCHMARKS
+from uncol.benchmark.trainers import train
 from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
 from uncol.core.errors import CancelledError, CheckpointError, ConfigError
 from uncol.core.jobs import AnnotatedSlices, Structure
