@@ -1,4 +1,8 @@
-"""Model files are data, not programs: nothing in the product reads or writes a pickle."""
+"""Model files are data, not programs: nothing in the product reads or writes a pickle.
+
+What joblib passes between our own processes while they run is pickled, too, but in no file. Only the names for that may
+be imported from joblib, and never what reads or writes files.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,8 @@ import pytest
 
 PRODUCT_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
 PICKLING_PACKAGES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve"}
+PROCESS_NAMES = {"Parallel", "TerminatedWorkerError", "delayed", "get_reusable_executor", "parallel_config"}
+"""What may be imported by name from joblib."""
 
 
 def unsafe_places(source: str) -> list[str]:
@@ -28,8 +34,11 @@ def _unsafe_import(node: ast.Import) -> Iterator[str]:
 
 
 def _unsafe_from(node: ast.ImportFrom) -> Iterator[str]:
-    if _is_pickling(node.module or ""):
-        yield f"imports from {node.module}"
+    module = node.module or ""
+    if module.partition(".")[0] == "joblib":
+        yield from (f"imports joblib's {each.name}" for each in node.names if each.name not in PROCESS_NAMES)
+    elif _is_pickling(module):
+        yield f"imports from {module}"
     if node.module == "torch":
         yield from (f"imports torch.{alias.name} by name" for alias in node.names if alias.name in ("load", "save"))
 
@@ -67,6 +76,12 @@ def test_there_are_source_files_to_check() -> None:
         pytest.param("import pickle", ["1: imports pickle"], id="import"),
         pytest.param("import numpy, dill as d", ["1: imports dill"], id="import under another name"),
         pytest.param("from pickle import loads", ["1: imports from pickle"], id="import of a function"),
+        pytest.param("import joblib", ["1: imports joblib"], id="all of joblib"),
+        pytest.param("from joblib import Parallel, load", ["1: imports joblib's load"], id="files of joblib"),
+        pytest.param(
+            "from joblib.externals import cloudpickle", ["1: imports joblib's cloudpickle"], id="inside joblib"
+        ),
+        pytest.param("from joblib import Parallel, delayed", [], id="processes of joblib"),
         pytest.param("from torch import load", ["1: imports torch.load by name"], id="torch.load by name"),
         pytest.param("\ntorch.load(f)", ["2: torch.load without weights_only=True"], id="torch.load"),
         pytest.param(

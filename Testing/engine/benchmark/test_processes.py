@@ -20,13 +20,14 @@ COORDINATE = """
 import os, sys, time
 from pathlib import Path
 from uncol.benchmark.processes import hold, work_side_by_side
+from uncol.core.progress import UNWATCHED
 
 def work(monitor):
     print(os.getpid(), flush=True)
     time.sleep(60)
 
 with hold(Path(sys.argv[1])):
-    work_side_by_side({"a": work, "b": work}, 2, Path(sys.argv[1]), print, lambda: False)
+    work_side_by_side({"a": work, "b": work}, 2, Path(sys.argv[1]), print, UNWATCHED)
 """
 LIMIT_S = 30
 # Work is defined within functions: so it goes through pickle by its content, and the processes need not find this file.
@@ -37,7 +38,7 @@ def run(
 ) -> list[tuple[str, Progress]]:
     told: list[tuple[str, Progress]] = []
     with hold(folder):
-        work_side_by_side(works, 2, folder, lambda *each: told.append(each), should_stop)
+        work_side_by_side(works, 2, folder, lambda *each: told.append(each), Monitor(should_stop=should_stop))
     return told
 
 
@@ -130,6 +131,9 @@ def test_a_process_that_the_system_killed_is_told_in_one_sentence(tmp_path: Path
 
     with pytest.raises(UncolError, match=message):
         run(tmp_path, {"a": waiting(), "b": killed_by(9)})
+
+    with pytest.raises(CancelledError):  # whoever stops the work expects processes to end
+        run(tmp_path, {"a": waiting(), "b": killed_by(9)}, lambda: True)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows ends processes without signals")

@@ -1,7 +1,8 @@
 """Several processes with one thread each, side by side: on two cores that is faster than two threads in one process.
 
 One process coordinates: it holds the lock of the results folder, hands out the work and hears of it. The others write
-how far they are into files and look for a file that says stop, so nothing else has to pass between them.
+how far they are into files and look for a file that says stop, so nothing else has to pass between them. What joblib
+hands over is pickled, but in no file (`max_nbytes=None`).
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ def work_side_by_side(
     jobs: int,
     held: Path,
     tell: Callable[[str, Progress], None],
-    should_stop: Callable[[], bool],
+    monitor: Monitor,
 ) -> None:
     """Do all pieces of work, so many at the same time; without a coordinator the processes end.
 
@@ -68,10 +69,10 @@ def work_side_by_side(
         jobs: How many processes there are.
         held: The folder that this process holds.
         tell: Told how far a piece has come.
-        should_stop: Asked all the time.
+        monitor: Asked all the time whether to stop.
 
     Raises:
-        CancelledError: If `should_stop` says so; all processes have saved what they were at.
+        CancelledError: If the monitor says so; all processes have saved what they were at.
         UncolError: If a piece of work says that the user can do something about it, the others having saved what they
             were at, or if the system killed a process.
     """
@@ -81,7 +82,7 @@ def work_side_by_side(
         ended = waiting.submit(_do_all, tasks, jobs, held / _LOCK, folder)
         try:
             while not wait([ended], _LOOK_INTERVAL_S).done:
-                if should_stop():
+                if monitor.should_stop():
                     (folder / _STOP).touch()
                 for task in tasks:
                     progress = _read(folder / task)
@@ -90,7 +91,17 @@ def work_side_by_side(
                         tell(task, progress)
         finally:
             (folder / _STOP).touch()
-        problems = ended.result()
+        try:
+            problems = ended.result()
+        except TerminatedWorkerError as error:
+            monitor.check()  # Ctrl-C may have reached a process before it could leave it to this one
+            if _KILLED not in str(error):
+                raise
+            message = (
+                "A process was ended by the system, probably because the memory was full. "
+                "Give fewer --jobs and run the same command again."
+            )
+            raise UncolError(message) from error
     if problems:  # that of the one that failed, not of those that were stopped for it
         raise min(problems, key=lambda problem: isinstance(problem, CancelledError))
 
@@ -99,15 +110,7 @@ def _do_all(tasks: Mapping[str, Work], jobs: int, lock: Path, folder: Path) -> l
     calls = [delayed(_attempt)(work, folder / task, folder / _STOP) for task, work in tasks.items()]
     try:
         with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1, initializer=_follow, initargs=(lock,)):
-            return [problem for problem in Parallel(batch_size=1)(calls) if problem is not None]
-    except TerminatedWorkerError as error:
-        if _KILLED not in str(error):
-            raise
-        message = (
-            "A process was ended by the system, probably because the memory was full. "
-            "Give fewer --jobs and run the same command again."
-        )
-        raise UncolError(message) from error
+            return [problem for problem in Parallel(batch_size=1, max_nbytes=None)(calls) if problem is not None]
     finally:
         get_reusable_executor().shutdown()
 

@@ -69,11 +69,11 @@ def run_benchmark(job: BenchmarkJob, trainer_of: TrainerOf, monitor: Monitor) ->
         UncolError: If the data cannot be used, another sitting is at work in the folder or a result cannot be written;
             finished runs are kept.
     """
-    store = RunStore(job.out)
+    monitor, store = monitor.cancelling_with(CANCELLED), RunStore(job.out)
     readers = {each.name: CaseReader(each, job.data) for each in find_benchmarks(job.name)}
     plan = [spec for each in readers.values() for spec in plan_runs(each.benchmark, each.splits, job.choice)]
     _check_same_tests(store.results(), readers, job.out)
-    _check_cases(plan, readers, store, monitor.cancelling_with(CANCELLED))
+    _check_cases(plan, readers, store, monitor)
     check_writable(job.out)
     with hold(job.out):
         try:
@@ -125,7 +125,7 @@ def _carry_out_missing(
     if job.jobs > 1:
         readers.clear()  # the processes read their cases themselves
         tasks = {key: partial(_carry_out_beside, spec, job, trainer_of) for key, spec in missing.items()}
-        work_side_by_side(tasks, job.jobs, job.out, tell, monitor.should_stop)
+        work_side_by_side(tasks, job.jobs, job.out, tell, monitor)
         return
     for key, spec in missing.items():
         told = replace(monitor, report=partial(tell, key))
