@@ -92,7 +92,7 @@ class UnCoLSegmentLogic(ScriptedLoadableModuleLogic):
         ScriptedLoadableModuleLogic.__init__(self, parent)
         from UnCoLSegmentLib.Logic import Logic
 
-        self.runs = Logic(modelFolder())
+        self.runs = Logic(modelFolder(), cacheFolder=Path(slicer.app.cachePath) / "UnCoL")
 
 
 def modelFolder():

@@ -16,7 +16,7 @@ import torch
 
 from uncol.foundation.lite_medsam import load_lite_medsam
 from uncol.models.devices import reduced_precision, select_device
-from uncol.worker.allocator import keep_freed_memory
+from uncol.worker.process import keep_freed_memory
 
 REPEATS = 7
 

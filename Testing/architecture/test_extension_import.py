@@ -105,7 +105,7 @@ def test_the_extension_made_of_the_listed_files_alone_can_be_imported(installed:
 def test_the_engine_made_of_the_listed_files_alone_runs(installed: Path) -> None:
     program = (
         "import sys; sys.path = [sys.argv[1]] + [each for each in sys.path if not each.endswith('UnCoLSegment')];"
-        "import uncol.cli.main, uncol.worker.server; print(uncol.worker.server.__file__)"
+        "import uncol.cli.main, uncol.worker.job_runner, uncol.worker.server; print(uncol.worker.server.__file__)"
     )
 
     ended = subprocess.run([sys.executable, "-c", program, str(installed)], capture_output=True, text=True, check=False)

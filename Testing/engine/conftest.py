@@ -41,7 +41,7 @@ def start(tmp_path: Path, embeddings_cache: Path) -> Iterator[Callable[..., Chil
         child = Child(tmp_path, options.pop("cache", embeddings_cache), **options)
         children.append(child)
         if greet:
-            assert child.greet()["event"] == "result"
+            assert child.greet()["event"] == "greeting"
         return child
 
     yield start_one

@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 
 from uncol.core.model_store import Store
-from uncol.core.protocol import PROTOCOL, WORKER_ENVIRONMENT
+from uncol.core.protocol import EVENTS, PROTOCOL, WORKER_ENVIRONMENT
 from uncol.core.volume import Volume
-from uncol.core.volume_files import write_nrrd
+from uncol.core.volume_files import VolumeFile
 
 ENGINE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
-ENDS = ("result", "error", "cancelled")
+ENDS = tuple(name for name in EVENTS if name.endswith(("greeting", "_result", "error", "cancelled")))
 SHAPE = (10, 40, 48)
 PATIENCE_S = 120.0
 PROMPT_S = 2.0
@@ -37,7 +37,7 @@ class Child:
     def __init__(self, home: Path, cache: Path, *, command: list[str] | None = None, **options: Any) -> None:
         self.home, self.store = home, Store(home / "models")
         folders = ["--models", self.store.folder, "--cache", cache, "--jobs", home / "jobs"]
-        worker = [sys.executable, "-m", "uncol", "worker", *map(str, folders)]
+        worker = [sys.executable, "-m", "uncol.worker", *map(str, folders)]
         self.process = subprocess.Popen(
             [*(command or []), *worker],
             env=child_environment() | options.pop("environment", {}),
@@ -103,14 +103,17 @@ class Child:
         self.job_folder = Path(greeting.get("job_folder", ""))
         return greeting
 
+    def is_alive(self) -> bool:
+        """Whether the worker still answers."""
+        return self.ask("cancel", target="nothing")["event"] == "cancel_result"
+
     def new_job(self) -> Path:
         """Make a folder in the worker's job folder, with the ball and its labels."""
         self._job_count += 1
         job = self.job_folder / f"run-{self._job_count}"
         job.mkdir()
-        image, labels = ball()
-        write_nrrd(job / "image.nrrd", image)
-        write_nrrd(job / "labels.nrrd", labels)
+        for name, volume in zip(("image", "labels"), ball(), strict=True):
+            VolumeFile.write(job / f"{name}.npy", volume)
         return job
 
     def start_training(self, name: str, job: Path | None = None, **fields: Any) -> int:
@@ -165,11 +168,16 @@ def ball() -> tuple[Volume, Volume]:
     return Volume(grey.astype(np.int16), matrix), Volume(labels, matrix)
 
 
+def file_fields(name: str) -> dict[str, Any]:
+    """A volume in the job on the grid of the ball, by the name of its file."""
+    return {"file": f"{name}.npy", "ijk_to_ras": ball()[0].ijk_to_ras.tolist()}
+
+
 def fine_tune_fields(job: Path, name: str, **fields: Any) -> dict[str, Any]:
     return {
-        "job": str(job),
-        "cases": [{"image": "image.nrrd", "labels": "labels.nrrd"}],
+        "cases": [{"image": file_fields("image"), "labels": file_fields("labels")}],
         "out": name,
+        "proposal": str(job),
         "structures": [{"value": 1, "name": "ball"}],
         "seed": 0,
         **fields,
@@ -178,4 +186,4 @@ def fine_tune_fields(job: Path, name: str, **fields: Any) -> dict[str, Any]:
 
 def box_fields(job: Path) -> dict[str, Any]:
     boxes = [{"structure": "ball", "lower_ijk": [11, 7, 4], "upper_ijk": [37, 33, 6]}]
-    return {"job": str(job), "image": "image.nrrd", "boxes": boxes}
+    return {"out": str(job), "image": file_fields("image"), "boxes": boxes}

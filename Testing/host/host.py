@@ -130,6 +130,7 @@ def _makeApplication(host: Host) -> SimpleNamespace:
         majorVersion=5,
         minorVersion=12,
         temporaryPath=str(host.folder),
+        cachePath=str(host.folder),
         slicerHome=str(host.folder),
         applicationLogic=lambda: host.logic,
         coreIOManager=lambda: inputOutput,

@@ -1,6 +1,7 @@
 """Stands in for the engine's process in panel tests: says what the test wants, when it wants it, with real files.
 
-It fulfills the interface of `EngineProcess`; everything from there on, logic, files and scene, is real.
+It fulfills the interface of `EngineProcess`; everything from there on, logic, files and scene, is real. So are the
+messages: requests and events pass through their lines.
 """
 
 from __future__ import annotations
@@ -13,7 +14,21 @@ from typing import Any
 
 import numpy as np
 
-from uncol.core.volume_files import read_nrrd, write_nrrd
+from uncol.core.jobs import FineTuneResult, SegmentResult, Structure
+from uncol.core.protocol import (
+    PROTOCOL,
+    Cancel,
+    Event,
+    Greeting,
+    Hello,
+    Request,
+    read_event,
+    read_request,
+    write_message,
+)
+from uncol.core.records import from_document, to_document
+from uncol.core.volume import Volume
+from uncol.core.volume_files import VolumeFile
 from UnCoLSegmentLib.Engine.Signal import Signal
 
 MODEL_FILES = ("model.json", "weights.safetensors")
@@ -30,33 +45,35 @@ class ScriptedEngine:
         self.received, self.ended = Signal(), Signal()
         self.folder = folder
         self.requests: list[tuple[str, dict[str, Any]]] = []
-        self.greeting: dict[str, Any] | None = None
+        self.greeting: Greeting | None = None
         self.greetingId: int | None = None
         self.isRunning = False
-        self._waiting: list[dict[str, Any]] = []
+        self._waiting: list[bytes] = []
 
     def start(self) -> None:
         if self.isRunning:
             return
         self.folder.mkdir(exist_ok=True)
         self.isRunning = True
-        self.greetingId = self.request("hello", protocol=1)
-        self.greeting = {"id": self.greetingId, "event": "result", "job_folder": str(self.folder), "devices": ["cpu"]}
-        self._waiting.append(self.greeting)
+        self.greetingId = self.request(Hello(PROTOCOL))
+        self.greeting = Greeting(PROTOCOL, "1.2.3", ("cpu",), (), self.folder)
+        self.answer("hello", self.greeting)
 
-    def request(self, op: str, **fields: Any) -> int:
-        self.requests.append((op, fields))
+    def request(self, content: Request) -> int:
+        line = write_message(len(self.requests) + 1, content)
+        assert read_request(line) == (len(self.requests) + 1, content)
+        self.requests.append((json.loads(line)["op"], to_document(content)))
         return len(self.requests)
 
     def cancel(self, requestId: int) -> int:
-        return self.request("cancel", target=requestId)
+        return self.request(Cancel(requestId))
 
     def poll(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for event in waiting:
-            self.received.emit(event)
+        for line in waiting:
+            self.received.emit(*read_event(line))
 
-    def stop(self, farewell_s: float = 0.0) -> None:
+    def stop(self, shutdownTimeout_s: float = 0.0) -> None:
         self.isRunning, self.greeting, self.greetingId = False, None, None
 
     def die(self, exitCode: int) -> None:
@@ -71,14 +88,20 @@ class ScriptedEngine:
 
     def say(self, op: str, event: str, **fields: Any) -> None:
         """Say something about the latest request of a kind; the panel hears it the next time it asks."""
-        number = max(index for index, (name, _) in enumerate(self.requests, 1) if name == op)
-        self._waiting.append({"id": number, "event": event, **fields})
+        self._waiting.append(json.dumps({"id": self._numberOf(op), "event": event, **fields}).encode())
+
+    def answer(self, op: str, event: Event) -> None:
+        """Say the same in the protocol's own words."""
+        self._waiting.append(write_message(self._numberOf(op), event))
+
+    def _numberOf(self, op: str) -> int:
+        return max(index for index, (name, _) in enumerate(self.requests, 1) if name == op)
 
     def finishSegment(self, voxels: np.ndarray, uncertainty: np.ndarray, names: Sequence[str], *notes: str) -> None:
         """Answer the latest request to segment with these labels (K, J, I); value 1 is the first name."""
         fields = self.asked("segment")
-        result = _writeResult(Path(fields["job"]), fields["image"], voxels, uncertainty)
-        self.say("segment", "result", **result, report=_report(voxels, names, notes))
+        report = _report(voxels, names, notes)
+        self.answer("segment", _writeResult(Path(fields["out"]), fields["image"], voxels, uncertainty, report))
 
     def finishFineTune(
         self,
@@ -102,16 +125,34 @@ class ScriptedEngine:
         fields = self.asked("fine_tune")
         names = [each["name"] for each in fields["structures"]]
         writeModel(Path(fields["out"]), names, heldOut, *notes)
-        result = _writeResult(Path(fields["job"]), fields["cases"][0]["image"], voxels, uncertainty)
         report = {**_report(voxels, names, ofProposal), "by_both_teachers": not alone}
-        self.say("fine_tune", "result", model=fields["out"], **result, report=report)
+        image = fields["cases"][0]["image"]
+        proposal = _writeResult(Path(fields["proposal"]), image, voxels, uncertainty, report)
+        structures = tuple(Structure(each["value"], each["name"]) for each in fields["structures"])
+        self.answer("fine_tune", FineTuneResult(Path(fields["out"]), structures, {}, proposal))
+
+    def writePreview(self, voxels: np.ndarray, name: str = "preview-1.npy") -> dict[str, Any]:
+        """Write labels (K, J, I) for the latest request to learn; return what an event says of them."""
+        fields = self.asked("fine_tune")
+        image = readVolume(fields["cases"][0]["image"])
+        labels = image.with_voxels(voxels.astype(np.uint8))
+        return to_document(VolumeFile.write(Path(fields["proposal"]) / name, labels))
 
 
-def _writeResult(folder: Path, imageName: str, voxels: np.ndarray, uncertainty: np.ndarray) -> dict[str, Any]:
-    image = read_nrrd(folder / imageName)
-    write_nrrd(folder / "segmentation.nrrd", image.with_voxels(voxels.astype(np.uint8)))
-    write_nrrd(folder / "uncertainty.nrrd", image.with_voxels(uncertainty.astype(np.float32)))
-    return {"segmentation": "segmentation.nrrd", "uncertainty": "uncertainty.nrrd"}
+def readVolume(document: dict[str, Any]) -> Volume:
+    """Return the volume that a message names."""
+    return from_document(VolumeFile, document, "Volume").read()
+
+
+def _writeResult(
+    folder: Path, image: dict[str, Any], voxels: np.ndarray, uncertainty: np.ndarray, report: dict[str, Any]
+) -> SegmentResult:
+    grid = readVolume(image)
+    return SegmentResult(
+        VolumeFile.write(folder / "segmentation.npy", grid.with_voxels(voxels.astype(np.uint8))),
+        VolumeFile.write(folder / "uncertainty.npy", grid.with_voxels(uncertainty.astype(np.float32))),
+        report,
+    )
 
 
 def _report(voxels: np.ndarray, names: Sequence[str], notes: Sequence[str]) -> dict[str, Any]:

@@ -55,22 +55,22 @@ def test_box_proposal_slices_fine_tune_uncertainty_and_a_second_round(logic, pat
     assert story.diceOfFirst > 0.6
     # three annotated slices, scored before anything learned from them
     [first] = logic.rounds(parameters)
-    assert first["scored"] == [f"K:{index}" for index in slices]
-    assert 0 < first["dice"]["liver"] < 1
-    assert scored[0]["dice"] == first["dice"]
+    assert first.scored == tuple(f"K:{index}" for index in slices)
+    assert 0 < first.dice["liver"] < 1
+    assert scored[0].dice == first.dice
     # a model of their own, active because it is the first
     assert story.fineTuned.activated
     assert logic.store.active == story.fineTuned.modelName == parameters.modelName == "liver"
     assert parameters.runName == ""
     [entry] = logic.store.list()
     assert entry.name == "liver"
-    assert first["heldOut"] == entry.training["held_out_dice"]  # the engine's own words, whether or not it is empty
+    assert first.heldOut == entry.training["held_out_dice"]  # the engine's own words, whether or not it is empty
     assert logic.curve
     assert {each.step for each in progresses if each.step} >= {STEPS}
     # the proposal is the model's and the foundation model's, and it has seen the three slices
     assert parameters.proposal.GetAttribute(RunScene.MODEL_ATTRIBUTE) == "liver"
     assert parameters.proposal.GetAttribute(RunScene.BOTH_ATTRIBUTE) == "1"
-    assert json.loads(parameters.proposal.GetAttribute(RunScene.KNOWN_ATTRIBUTE)) == first["annotated"]
+    assert json.loads(parameters.proposal.GetAttribute(RunScene.KNOWN_ATTRIBUTE)) == list(first.annotated)
     # an uncertainty map on the volume's grid, shown with a threshold
     uncertainty = Bridge.snapshotVolume(parameters.uncertaintyVolume)
     assert uncertainty.shares_grid_with(Bridge.snapshotVolume(volume))
@@ -86,10 +86,10 @@ def test_box_proposal_slices_fine_tune_uncertainty_and_a_second_round(logic, pat
     again = driver.fineTune(STEPS)
 
     _first, second = logic.rounds(parameters)
-    assert second["scored"] == [f"K:{suggestion.index}"]
-    assert second["against"] == ""  # the foundation model had a say, so it is no score of the model's
+    assert second.scored == (f"K:{suggestion.index}",)
+    assert second.against == ""  # the foundation model had a say, so it is no score of the model's
     assert again.activated == (logic.store.active == "liver-2")
-    assert second["activated"] == again.activated
+    assert second.activated == again.activated
     assert len(logic.store.list()) == 2
     assert logic.state is RunState.IDLE
 

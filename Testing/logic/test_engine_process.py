@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from uncol.core.protocol import Log, ShutdownResult
 from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess, engineCommand, engineEnvironment
 
 MODULE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
@@ -21,16 +22,17 @@ ECHO = """
 import json, sys
 for line in sys.stdin:
     request = json.loads(line)
-    print(json.dumps({"id": request["id"], "event": "result", "op": request["op"]}), flush=True)
+    print(json.dumps({"id": request["id"], "event": "log", "level": "info", "message": request["op"]}), flush=True)
     if request["op"] == "shutdown":
         break
 """
-DEAF = 'import time; print(\'{"event": "log", "id": null}\', flush=True); time.sleep(600)'
+DEAF = 'import time; print(\'{"id": null, "event": "log", "level": "info"}\', flush=True); time.sleep(600)'
 GARBAGE_BETWEEN = """
 import sys
 print("Downloading: 12%", "[1, 2]", '{"id": 1}', sep="\\n")
 sys.stdout.buffer.write(b"\\xff\\xfe\\n")
-print('{"id": 1, "event": "result"}', flush=True)
+print('{"id": 1, "event": "shutdown_result"}', flush=True)
+print('{"id": 2, "event": "cancel_result", "lost": true}', flush=True)
 sys.stdin.read()
 """
 BABBLER = "while True: print('nonsense', flush=True)"
@@ -38,7 +40,7 @@ BABBLER = "while True: print('nonsense', flush=True)"
 LAUNCHER = """
 import subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-print('{"id": 1, "event": "result", "child": %d}' % child.pid, flush=True)
+print('{"id": 1, "event": "log", "level": "info", "message": "%d"}' % child.pid, flush=True)
 child.wait()
 """
 
@@ -48,7 +50,7 @@ class Heard:
 
     def __init__(self, engine: EngineProcess) -> None:
         self.engine, self.events, self.ends = engine, [], []
-        engine.received.connect(self.events.append)
+        engine.received.connect(lambda *event: self.events.append(event))
         engine.ended.connect(lambda *end: self.ends.append(end))
 
     def waitFor(self, condition: Callable[[], Any]) -> None:
@@ -78,10 +80,10 @@ def start() -> Iterator[Callable[[str], Heard]]:
 def test_a_start_greets_and_every_answer_carries_its_requests_number(start) -> None:
     heard = start(ECHO)
 
-    number = heard.engine.request("models", action="list")
+    number = heard.engine.cancel(7)
     heard.waitFor(lambda: len(heard.events) == 2)
 
-    assert [(event["id"], event["op"]) for event in heard.events] == [(1, "hello"), (number, "models")]
+    assert heard.events == [(1, Log("info", "hello")), (number, Log("info", "cancel"))]
 
 
 def test_nothing_is_told_before_the_main_thread_polls(start) -> None:
@@ -96,10 +98,21 @@ def test_nothing_is_told_before_the_main_thread_polls(start) -> None:
 def test_lines_that_are_no_events_are_passed_over(start) -> None:
     heard = start(GARBAGE_BETWEEN)
 
-    heard.waitFor(lambda: heard.events)
+    heard.waitFor(lambda: len(heard.events) == 2)
 
-    assert heard.events == [{"id": 1, "event": "result"}]
+    assert heard.events[0] == (1, ShutdownResult())
     assert heard.engine.isRunning
+
+
+def test_an_event_that_cannot_be_understood_is_the_end_of_its_request(start) -> None:
+    heard = start(GARBAGE_BETWEEN)
+
+    heard.waitFor(lambda: len(heard.events) == 2)
+
+    number, failed = heard.events[1]
+    assert (number, failed.kind) == (2, "bug")
+    assert failed.message == 'Event "cancel_result" has no field "lost". Known fields: found.'
+    assert '"lost": true' in failed.details
 
 
 def test_an_engine_that_only_babbles_is_ended_and_its_last_words_are_told(start, wait_until_gone) -> None:
@@ -131,7 +144,7 @@ def test_after_an_end_the_next_start_gets_a_new_engine(start) -> None:
     heard.waitFor(lambda: len(heard.events) == 2)
 
     assert heard.ends == [(-9, "")]
-    assert [event["op"] for event in heard.events] == ["hello", "hello"]
+    assert [event.message for _number, event in heard.events] == ["hello", "hello"]
 
 
 def test_a_stop_is_a_shutdown_that_tells_nothing(start, wait_until_gone) -> None:
@@ -152,7 +165,7 @@ def test_an_engine_that_does_not_listen_is_killed(start, wait_until_gone) -> Non
     pid = heard.engine.processId
     heard.waitFor(lambda: heard.events)
 
-    heard.engine.stop(farewell_s=0.2)
+    heard.engine.stop(shutdownTimeout_s=0.2)
 
     wait_until_gone(pid)
 
@@ -162,7 +175,7 @@ def test_a_stop_does_not_wait(start) -> None:
     heard.waitFor(lambda: heard.events)
 
     began = time.monotonic()
-    heard.engine.stop(farewell_s=1)
+    heard.engine.stop(shutdownTimeout_s=1)
 
     assert time.monotonic() - began < 0.1
 
@@ -171,9 +184,9 @@ def test_a_stop_ends_the_program_behind_a_launcher(start, wait_until_gone) -> No
     heard = start(LAUNCHER)
     heard.waitFor(lambda: heard.events)
 
-    heard.engine.stop(farewell_s=0.1)
+    heard.engine.stop(shutdownTimeout_s=0.1)
 
-    wait_until_gone(heard.events[0]["child"])
+    wait_until_gone(int(heard.events[0][1].message))
 
 
 def test_a_killed_launcher_takes_its_program_along(start, wait_until_gone) -> None:
@@ -184,14 +197,14 @@ def test_a_killed_launcher_takes_its_program_along(start, wait_until_gone) -> No
     heard.waitFor(lambda: heard.ends)
 
     assert heard.ends[0][0] == -9
-    wait_until_gone(heard.events[0]["child"])
+    wait_until_gone(int(heard.events[0][1].message))
 
 
 def test_a_request_that_fills_the_pipe_does_not_block(start) -> None:
     heard = start(DEAF)
 
     began = time.monotonic()
-    heard.engine.request("models", padding="x" * 10_000_000)
+    heard.engine.cancel("x" * 10_000_000)
 
     assert time.monotonic() - began < 1
 
@@ -199,8 +212,8 @@ def test_a_request_that_fills_the_pipe_does_not_block(start) -> None:
 def test_a_request_to_no_engine_is_a_programmers_error() -> None:
     engine = EngineProcess(["nobody"], {})
 
-    with pytest.raises(RuntimeError, match='The engine is not running, so "models" cannot be asked for'):
-        engine.request("models")
+    with pytest.raises(RuntimeError, match="The engine is not running, so Cancel cannot be asked for"):
+        engine.cancel(1)
 
 
 def test_a_program_that_is_not_there_is_an_error_at_once() -> None:
@@ -214,7 +227,7 @@ def test_a_program_that_is_not_there_is_an_error_at_once() -> None:
 def test_the_worker_runs_with_this_python_outside_of_the_application(monkeypatch) -> None:
     monkeypatch.setenv("PATH", "")
 
-    assert engineCommand("--cache", "X") == [sys.executable, "-m", "uncol", "worker", "--cache", "X"]
+    assert engineCommand("--cache", "X") == [sys.executable, "-m", "uncol.worker", "--cache", "X"]
 
 
 def test_the_worker_runs_with_the_applications_python_where_there_is_one(monkeypatch, tmp_path: Path) -> None:

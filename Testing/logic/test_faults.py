@@ -217,7 +217,7 @@ import os, sys
 print("Traceback", "{}", '{"id": 1}', sep="\\n", flush=True)
 sys.stdout.buffer.write(bytes(range(256)) + b"\\n")
 sys.stdout.flush()
-os.execv(sys.executable, [sys.executable, "-m", "uncol", "worker", *sys.argv[1:]])
+os.execv(sys.executable, [sys.executable, "-m", "uncol.worker", *sys.argv[1:]])
 """
 
 
@@ -253,7 +253,7 @@ def test_a_full_disk_is_a_sentence_and_no_half_result(drive, watch, engine, jobF
         signal.signal(signal.SIGXFSZ, handler)
 
     assert kind == "failed"
-    assert "image.nrrd" in message or "File too large" in message
+    assert "image.npy" in message or "File too large" in message
     assert drive.parameters.proposal is None
     waitUntil(lambda: not jobFolders())
 
@@ -274,7 +274,7 @@ def test_a_disk_that_is_full_for_the_worker_is_a_sentence_and_the_worker_lives_o
 
     resource.prlimit(worker, resource.RLIMIT_FSIZE, before)
     assert kind == "failed"
-    assert "segmentation.nrrd" in message
+    assert "segmentation.npy" in message
     assert drive.parameters.proposal is None
     drive.logic.segment(drive.parameters)
     assert watch.untilTold()[0] == "finished"

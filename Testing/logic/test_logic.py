@@ -13,11 +13,10 @@ import pytest
 import slicer
 import slicer.util
 from parameters import Parameters, Plane, SegmentFrom
-from scripted_engine import ScriptedEngine, writeModel
+from scripted_engine import ScriptedEngine, readVolume, writeModel
 
 from uncol.core.errors import DataError
 from uncol.core.model_folder import CHECKPOINT_FILE
-from uncol.core.volume_files import read_nrrd, write_nrrd
 from UnCoLSegmentLib.Engine import Run
 from UnCoLSegmentLib.Engine.Run import RunState
 from UnCoLSegmentLib.Logic import Logic
@@ -166,8 +165,9 @@ def test_the_box_and_its_structure_are_asked_for(user: User) -> None:
     assert box["structure"] == "liver"
     assert box["lower_ijk"] == (indices.min(axis=0)[::-1] - 2).tolist()
     assert box["upper_ijk"] == (indices.max(axis=0)[::-1] + 2).tolist()
-    image = read_nrrd(Path(asked["job"]) / asked["image"])
-    np.testing.assert_array_equal(image.voxels, slicer.util.arrayFromVolume(user.parameters.inputVolume))
+    np.testing.assert_array_equal(
+        readVolume(asked["image"]).voxels, slicer.util.arrayFromVolume(user.parameters.inputVolume)
+    )
 
 
 def test_annotated_slices_are_asked_for_and_everything_else_is_unknown(user: User) -> None:
@@ -176,7 +176,7 @@ def test_annotated_slices_are_asked_for_and_everything_else_is_unknown(user: Use
     user.logic.segment(user.parameters)
     asked = user.untilAsked("segment")
 
-    labels = read_nrrd(Path(asked["job"]) / asked["labels"]).voxels
+    labels = readVolume(asked["labels"]).voxels
     assert asked["structures"] == [{"value": 1, "name": "liver"}]
     np.testing.assert_array_equal(labels[[5, 8]], user.truth[[5, 8]])
     assert (np.delete(labels, [5, 8], axis=0) == 255).all()
@@ -257,7 +257,7 @@ def test_the_first_model_is_used_and_nothing_is_scored_without_a_proposal(user: 
     result = user.fineTune(heldOut=0.8)
 
     [entry] = user.logic.rounds(user.parameters)
-    assert (entry["hadProposal"], entry["scored"], entry["dice"]) == (False, [], {})
+    assert (entry.hadProposal, entry.scored, entry.dice) == (False, (), {})
     assert (result.activated, user.logic.store.active, user.parameters.modelName) == (True, "liver", "liver")
     assert result.message == "This is your first model; it is used from now on."
 
@@ -275,10 +275,10 @@ def test_new_slices_are_scored_against_what_stood_there_before_the_engine_learns
     kept, guess = user.truth[[5, 8]], shifted[[5, 8]]
     expected = 2 * (kept & guess).sum() / (kept.sum() + guess.sum())
     [entry] = scored
-    assert entry["dice"] == {"liver": pytest.approx(expected, abs=1e-4)}
-    assert entry["errorAuroc"] is not None  # the map of the first proposal: 0.3 in the true liver, 0.05 elsewhere
-    assert entry["scored"] == ["K:5", "K:8"]
-    assert "activated" not in entry
+    assert entry.dice == {"liver": pytest.approx(expected, abs=1e-4)}
+    assert entry.errorAuroc is not None  # the map of the first proposal: 0.3 in the true liver, 0.05 elsewhere
+    assert entry.scored == ("K:5", "K:8")
+    assert entry.activated is None
 
 
 def test_slices_that_the_proposals_model_has_learned_from_are_not_scored_again(user: User) -> None:
@@ -289,9 +289,9 @@ def test_slices_that_the_proposals_model_has_learned_from_are_not_scored_again(u
     user.fineTune(heldOut=0.9)
 
     first, second = user.logic.rounds(user.parameters)
-    assert first["annotated"] == ["K:5", "K:8"]
-    assert second["scored"] == ["K:11"]
-    assert second["against"] == "liver"
+    assert first.annotated == ("K:5", "K:8")
+    assert second.scored == ("K:11",)
+    assert second.against == "liver"
 
 
 def test_slices_that_a_first_pass_was_shown_are_not_scored(user: User) -> None:
@@ -302,7 +302,7 @@ def test_slices_that_a_first_pass_was_shown_are_not_scored(user: User) -> None:
     user.fineTune(heldOut=0.8)
 
     [entry] = user.logic.rounds(user.parameters)
-    assert (entry["hadProposal"], entry["scored"]) == (True, [])
+    assert (entry.hadProposal, entry.scored) == (True, ())
 
 
 def test_what_fine_tuning_proposes_is_shown_without_segmenting_again(user: User) -> None:
@@ -327,7 +327,7 @@ def test_the_score_of_what_both_teachers_proposed_is_not_taken_for_the_models(us
 
     assert result.message == "Better than before: Dice 0.95 on held-out slices, before 0.90."
     second = user.logic.rounds(user.parameters)[1]
-    assert (second["against"], second["dice"]) == ("", {"liver": 1.0})
+    assert (second.against, second.dice) == ("", {"liver": 1.0})
 
 
 def test_what_both_teachers_propose_is_shown_also_if_the_model_is_not_better(user: User) -> None:
@@ -361,7 +361,7 @@ def test_a_model_that_is_not_better_is_kept_but_not_used(user: User) -> None:
     assert [each.name for each in user.logic.store.list()] == ["liver", "liver-2"]
     assert (user.logic.store.active, user.parameters.modelName) == ("liver", "liver")
     assert Path(user.engine.asked("segment")["model"]).name == "liver"
-    assert [each["activated"] for each in user.logic.rounds(user.parameters)] == [True, False]
+    assert [each.activated for each in user.logic.rounds(user.parameters)] == [True, False]
 
 
 def test_a_reliability_is_no_score_where_nothing_was_held_out(user: User) -> None:
@@ -371,7 +371,7 @@ def test_a_reliability_is_no_score_where_nothing_was_held_out(user: User) -> Non
 
     result = user.fineTune(heldOut=None)
 
-    assert [each["heldOut"] for each in user.logic.rounds(user.parameters)] == [{"liver": 0.8}, {}]
+    assert [each.heldOut for each in user.logic.rounds(user.parameters)] == [{"liver": 0.8}, {}]
     assert result.message == "There were too few annotated slices for a comparison, so the new model is used."
 
 
@@ -493,7 +493,7 @@ def test_a_proposal_of_another_patient_is_not_scored(user: User) -> None:
 
     user.fineTune(heldOut=0.8)
 
-    assert user.logic.rounds(user.parameters)[0]["scored"] == []
+    assert user.logic.rounds(user.parameters)[0].scored == ()
 
 
 def test_a_run_is_about_the_volume_with_which_it_began(user: User) -> None:
@@ -508,7 +508,7 @@ def test_a_run_is_about_the_volume_with_which_it_began(user: User) -> None:
 
     assert user.parameters.proposal.GetNodeReference("UnCoL.Volume") is first
     user.parameters.inputVolume = first
-    assert user.logic.rounds(user.parameters)[0]["activated"]
+    assert user.logic.rounds(user.parameters)[0].activated
 
 
 def test_removed_segmentation_proposal_and_map_do_not_keep_a_result_from_being_shown(user: User) -> None:
@@ -547,11 +547,9 @@ def test_progress_fills_the_curve(user: User) -> None:
 def test_a_preview_shows_in_the_proposal_and_is_not_scored_later(user: User) -> None:
     user.driver.annotate([5, 8])
     user.logic.fineTune(user.parameters)
-    asked = user.untilAsked("fine_tune")
-    image = read_nrrd(Path(asked["job"]) / "image.nrrd")
-    write_nrrd(Path(asked["job"]) / "preview-1.nrrd", image.with_voxels(user.truth.astype(np.uint8)))
+    user.untilAsked("fine_tune")
 
-    user.engine.say("fine_tune", "preview", segmentation="preview-1.nrrd")
+    user.engine.say("fine_tune", "preview", segmentation=user.engine.writePreview(user.truth))
     user.until(lambda: user.parameters.proposal)
 
     assert user.driver.dice() == 1.0
@@ -563,7 +561,9 @@ def test_a_preview_whose_file_is_gone_is_passed_over(user: User) -> None:
     user.logic.fineTune(user.parameters)
     user.untilAsked("fine_tune")
 
-    user.engine.say("fine_tune", "preview", segmentation="no-such.nrrd")
+    gone = user.engine.writePreview(user.truth)
+    Path(gone["file"]).unlink()
+    user.engine.say("fine_tune", "preview", segmentation=gone)
     user.finishFineTune({"liver": 0.8})
 
     assert user.end()[0] == "finished"

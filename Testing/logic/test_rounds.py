@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import numpy as np
 import pytest
 
 from uncol.core.jobs import Structure
 from uncol.core.volume import UNKNOWN_LABEL
 from UnCoLSegmentLib.Scene.Rounds import (
+    Round,
     baseFor,
     errorAuroc,
     judge,
@@ -23,34 +27,70 @@ from UnCoLSegmentLib.Scene.Rounds import (
 LIVER, SPLEEN = Structure(1, "liver"), Structure(2, "spleen")
 
 
+WRITTEN_BY_0_1 = """[{"number": 1, "volume": "vtkMRMLScalarVolumeNode1", "annotated": ["K:5", "K:8"], "hadProposal":
+true, "scored": ["K:5", "K:8"], "dice": {"liver": 0.6129, "left kidney": 1}, "errorAuroc": 0.75, "against": "", "model":
+"liver", "base": "", "heldOut": {"liver": 0.8}, "activated": true}, {"number": 2, "volume": "vtkMRMLScalarVolumeNode1",
+"annotated": ["K:5", "K:8", "J:11"], "scored": [], "dice": {}, "errorAuroc": null, "against": "liver", "model":
+"liver-2", "base": "liver"}]"""
+
+
+def made(annotated: list[str], **fields: Any) -> Round:
+    return Round(tuple(annotated), **fields)
+
+
 def test_rounds_survive_being_written_and_read() -> None:
-    rounds = [{"annotated": ["K:3"], "dice": {"liver": 0.5}}]
+    rounds = [made(["K:3"], dice={"liver": 0.5}), made([], heldOut={"liver": 0.8}, activated=False, errorAuroc=0.5)]
 
     assert readRounds(writeRounds(rounds)) == rounds
 
 
-@pytest.mark.parametrize("text", ["", "no JSON", "[1, 2]", '[{"other": 1}]'])
+def test_rounds_in_scenes_of_version_0_1_are_read() -> None:
+    first, second = readRounds(WRITTEN_BY_0_1)
+
+    assert first == Round(
+        annotated=("K:5", "K:8"),
+        number=1,
+        volume="vtkMRMLScalarVolumeNode1",
+        hadProposal=True,
+        scored=("K:5", "K:8"),
+        dice={"liver": 0.6129, "left kidney": 1.0},
+        errorAuroc=0.75,
+        model="liver",
+        heldOut={"liver": 0.8},
+        activated=True,
+    )
+    assert (second.annotated, second.against, second.base) == (("K:5", "K:8", "J:11"), "liver", "liver")
+    assert (second.hadProposal, second.heldOut, second.activated, second.errorAuroc) == (False, {}, None, None)
+
+
+def test_what_is_written_has_the_fields_of_version_0_1() -> None:
+    [written] = json.loads(writeRounds([made(["K:3"])]))
+
+    assert written.keys() == json.loads(WRITTEN_BY_0_1)[0].keys()
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", "7", "[1, 2]", '[{"other": 1}]', '[{"annotated": "K:1"}]'])
 def test_text_that_holds_no_rounds_is_no_rounds(text: str) -> None:
     assert readRounds(text) == []
 
 
 def test_rounds_about_another_volume_do_not_count() -> None:
-    rounds = [{"volume": "A", "annotated": []}, {"volume": "B", "annotated": []}]
+    rounds = [made([], volume="A"), made([], volume="B")]
 
     assert ofVolume(rounds, "B") == [rounds[1]]
 
 
 def test_a_slice_is_new_if_neither_the_proposals_maker_nor_a_round_has_seen_it() -> None:
-    earlier = [{"annotated": ["K:2"]}, {"annotated": ["K:2", "K:4"]}]
+    earlier = [made(["K:2"]), made(["K:2", "K:4"])]
 
-    assert newSlices(["K:1", "K:2", "K:3", "K:4"], ["K:1"], earlier) == ["K:3"]
+    assert newSlices(["K:1", "K:2", "K:3", "K:4"], ["K:1"], earlier) == ("K:3",)
 
 
 def test_a_model_knows_the_slices_of_its_round_and_of_its_base() -> None:
     rounds = [
-        {"model": "first", "base": "", "annotated": ["K:1"]},
-        {"model": "other", "base": "", "annotated": ["K:9"]},
-        {"model": "second", "base": "first", "annotated": ["K:2"]},
+        made(["K:1"], model="first"),
+        made(["K:9"], model="other"),
+        made(["K:2"], model="second", base="first"),
     ]
 
     assert sorted(knownTo("second", rounds)) == ["K:1", "K:2"]
@@ -58,23 +98,20 @@ def test_a_model_knows_the_slices_of_its_round_and_of_its_base() -> None:
 
 
 def test_what_a_model_has_seen_stays_known_when_it_is_renamed() -> None:
-    rounds = [
-        {"model": "first", "base": "", "against": "", "annotated": ["K:1"]},
-        {"model": "second", "base": "first", "against": "first", "annotated": ["K:2"]},
-    ]
+    rounds = [made(["K:1"], model="first"), made(["K:2"], model="second", base="first", against="first")]
 
     after = renamed(rounds, "first", "liver")
 
-    assert [(each["model"], each["base"], each["against"]) for each in after] == [
+    assert [(each.model, each.base, each.against) for each in after] == [
         ("liver", "", ""),
         ("second", "liver", "liver"),
     ]
     assert knownTo("liver", after) == ["K:1"]
-    assert rounds[0]["model"] == "first"
+    assert rounds[0].model == "first"
 
 
 def test_a_model_of_this_volume_is_trained_anew_from_where_it_started() -> None:
-    rounds = [{"model": "second", "base": "first"}, {"model": "own", "base": ""}]
+    rounds = [made([], model="second", base="first"), made([], model="own")]
 
     assert baseFor("second", rounds) == "first"
     assert baseFor("own", rounds) == ""

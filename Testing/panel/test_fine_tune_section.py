@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
 from typing import Any
 
 import pytest
@@ -180,12 +180,10 @@ def test_a_round_whose_new_slices_are_empty_says_so(learning: Any, engine: Any, 
 
 
 def test_rounds_of_before_that_do_not_say_whether_there_was_a_proposal_are_shown(annotated: Any) -> None:
-    from UnCoLSegmentLib.Scene import Rounds
-
     volume = annotated.parameters.inputVolume.GetID()
     entry = {"number": 1, "volume": volume, "annotated": ["K:3"], "scored": [], "dice": {}, "activated": True}
 
-    annotated.parameters.rounds = Rounds.writeRounds([entry])
+    annotated.parameters.rounds = json.dumps([entry])
     annotated.settle()
 
     assert annotated.cells("roundsTable") == [["1", "1", "no proposal before", "in use"]]
@@ -198,12 +196,7 @@ def test_a_model_is_not_called_measured_where_nothing_was_held_out(learning: Any
 
 
 def test_a_preview_is_not_called_measured(learning: Any, engine: Any, phantom: Any) -> None:
-    from uncol.core.volume_files import read_nrrd, write_nrrd
-
-    folder = Path(engine.asked("fine_tune")["job"])
-    image = read_nrrd(folder / "image.nrrd")
-    write_nrrd(folder / "preview-1.nrrd", image.with_voxels(phantom.liver.astype("uint8")))
-    engine.say("fine_tune", "preview", segmentation="preview-1.nrrd")
+    engine.say("fine_tune", "preview", segmentation=engine.writePreview(phantom.liver))
     learning.wait(lambda: learning.parameters.proposal)
     learning.parameters.uncertaintyVolume = learning.parameters.inputVolume  # a map of an earlier run
     learning.settle()

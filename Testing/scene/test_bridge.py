@@ -16,7 +16,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 from uncol.core.errors import DataError, GeometryError
 from uncol.core.jobs import Structure
 from uncol.core.volume import Volume
-from uncol.core.volume_files import write_nrrd
+from uncol.data.io import write_results
 from UnCoLSegmentLib.Scene import Bridge
 from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedSlice, AnnotatedTable
 
@@ -119,13 +119,13 @@ def test_an_annotated_slice_outside_the_volume_is_refused(scene, make_volume) ->
 
 
 def test_labels_of_a_left_handed_file_lie_where_they_were_painted(scene, make_volume, tmp_path: Path) -> None:
-    write_nrrd(tmp_path / "ct.nrrd", make_volume(geometry="left-handed"))
+    write_results(tmp_path, {"ct.nrrd": make_volume(geometry="left-handed")}, {})
     volume = slicer.util.loadVolume(str(tmp_path / "ct.nrrd"))
     mask = randomMask((2, 3, 4))
     segmentation = addSegmentation({"spleen": mask}, volume)
 
     labels = Bridge.labelsFromSegmentation(segmentation, volume, allSlicesOf(volume)).labels
-    write_nrrd(tmp_path / "labels.nrrd", labels)
+    write_results(tmp_path, {"labels.nrrd": labels}, {})
     readBack = slicer.util.loadVolume(str(tmp_path / "labels.nrrd"))
 
     assert np.array_equal(slicer.util.arrayFromVolume(readBack), mask)

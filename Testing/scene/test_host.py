@@ -11,7 +11,7 @@ from host import Host
 from scene_parts import addSegmentation, addVolume, maskOf, worldOf
 
 from uncol.core.volume import Volume
-from uncol.core.volume_files import write_nrrd
+from uncol.data.io import write_results
 
 
 @pytest.mark.parametrize("suffix", ["nrrd", "nii.gz"])
@@ -26,7 +26,7 @@ def test_a_volume_file_keeps_voxels_and_places(host: Host, nasty_volume: Volume,
 
 def test_slicer_reverses_the_slices_of_a_left_handed_file(host: Host, make_volume, tmp_path: Path) -> None:
     volume = make_volume(geometry="left-handed")
-    write_nrrd(tmp_path / "ct.nrrd", volume)
+    write_results(tmp_path, {"ct.nrrd": volume}, {})
 
     node = slicer.util.loadVolume(str(tmp_path / "ct.nrrd"))
 

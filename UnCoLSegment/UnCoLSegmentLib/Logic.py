@@ -14,16 +14,24 @@ from slicer.i18n import tr as _
 from uncol.core.errors import CancelledError, DataError
 from uncol.core.model_store import Store
 from uncol.core.progress import Progress
+from uncol.core.protocol import Event, Log, Preview, RequestId
+from uncol.core.slice_suggestion import SliceScores, score_slices
 from uncol.core.volume import Volume, view_slices
-from uncol.core.volume_files import read_nrrd
 from UnCoLSegmentLib import Preconditions
 from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess, engineCommand, engineEnvironment
 from UnCoLSegmentLib.Engine.Run import Run, RunResult, RunState, Steps, inThread, messageAndDetails
 from UnCoLSegmentLib.Engine.RunSteps import RunSteps, Training
 from UnCoLSegmentLib.Engine.Signal import Signal
 from UnCoLSegmentLib.Scene import Bridge, Rounds
-from UnCoLSegmentLib.Scene.RunScene import Inputs, RunScene, Shown, annotatedSlices, resultInScene, roundsOf
-from UnCoLSegmentLib.Scene.SliceSuggestion import SliceScores, Suggestion, scoreSlices, suggest
+from UnCoLSegmentLib.Scene.RunScene import (
+    RunInputs,
+    RunScene,
+    SegmentationResult,
+    annotatedSlices,
+    resultInScene,
+    roundsOf,
+)
+from UnCoLSegmentLib.Scene.SliceSuggestion import Suggestion, suggest
 
 MODULE_FOLDER = Path(__file__).resolve().parents[1]
 PREVIEW_EVERY_S = 30.0
@@ -39,10 +47,11 @@ class Logic:
     Args:
         modelFolder: Where the user's models are kept.
         engine: The process that computes; None takes the one that comes with this module.
+        cacheFolder: Where that keeps what it has computed of images; None takes a folder beside the models.
 
     Signals:
         stateChanged: The state is another one.
-        progressed: How far the run has come, a `uncol.core.jobs.Progress`.
+        progressed: How far the run has come, a `uncol.core.progress.Progress`.
         finished: The run ended well, a `RunResult`.
         failed: It did not, or could not start: a sentence for the user, details for a developer.
         cancelled: It was stopped: a sentence.
@@ -50,7 +59,7 @@ class Logic:
         roundScored: The newly annotated slices were scored, a round (see `Rounds`).
     """
 
-    def __init__(self, modelFolder: Path, engine: EngineProcess | None = None) -> None:
+    def __init__(self, modelFolder: Path, engine: EngineProcess | None = None, cacheFolder: Path | None = None) -> None:
         self.stateChanged, self.progressed, self.modelsChanged = Signal(), Signal(), Signal()
         self.finished, self.failed, self.cancelled, self.roundScored = Signal(), Signal(), Signal(), Signal()
         self.store = Store(modelFolder)
@@ -58,7 +67,8 @@ class Logic:
         """Points of the learning curve of the latest fine-tune: `step` and the losses by name."""
         self.previewEvery_s = PREVIEW_EVERY_S
         """Time between two previews of a fine-tune, in s."""
-        self.engine = engine or EngineProcess(engineCommand("--models", str(modelFolder)), defaultEnvironment())
+        folders = ("--models", str(modelFolder), "--cache", str(cacheFolder or modelFolder.parent / "Embeddings"))
+        self.engine = engine or EngineProcess(engineCommand(*folders), defaultEnvironment())
         self.engine.received.connect(self._onReceived)
         self.engine.ended.connect(self._onEngineEnded)
         self._state = RunState.IDLE
@@ -66,7 +76,7 @@ class Logic:
         self._scene: RunScene | None = None
         self._steps: RunSteps | None = None
         self._training: Training | None = None
-        self._inputs: Inputs | None = None
+        self._inputs: RunInputs | None = None
         self._preview: Future[Volume] | None = None
         self._warnings: list[str] = []
         self._scores: tuple[object, Future[SliceScores]] | None = None
@@ -108,7 +118,7 @@ class Logic:
 
     def fineTune(self, parameters: Any, steps: int | None = None) -> None:
         """Learn from the annotated slices for some minutes, or for a number of steps, and show what that proposes."""
-        budget: dict[str, float] = {"minutes": parameters.minutes} if steps is None else {"steps": steps}
+        minutes = parameters.minutes if steps is None else None
 
         def prepare(scene: RunScene, runSteps: RunSteps) -> Steps:
             inputs = scene.forSlices()
@@ -116,19 +126,19 @@ class Logic:
             self._forgetUnfinished(parameters)
             base = Rounds.baseFor(parameters.modelName, roundsOf(parameters))
             parameters.runName = name
-            return self._fineTuneSteps(
-                runSteps, inputs, Training(name, base, budget, previewEvery_s=self.previewEvery_s)
-            )
+            training = Training(name, base, minutes, steps, previewEvery_s=self.previewEvery_s)
+            return self._fineTuneSteps(runSteps, inputs, training)
 
         self._begin("fineTune", parameters, self.whyNotFineTune(parameters), prepare)
 
     def resumeFineTune(self, parameters: Any, steps: int | None = None) -> None:
         """Go on with the fine-tune that was stopped; annotations must be those of then."""
-        budget: dict[str, float] = {"minutes": parameters.minutes} if steps is None else {"steps": steps}
+        minutes = parameters.minutes if steps is None else None
 
         def prepare(scene: RunScene, runSteps: RunSteps) -> Steps:
-            base = str(scene.roundOf(parameters.runName).get("base") or "")
-            training = Training(parameters.runName, base, budget, resume=True, previewEvery_s=self.previewEvery_s)
+            name, begun = parameters.runName, scene.roundOf(parameters.runName)
+            base = begun.base if begun else ""
+            training = Training(name, base, minutes, steps, resume=True, previewEvery_s=self.previewEvery_s)
             return self._fineTuneSteps(runSteps, scene.forSlices(), training)
 
         self._begin("fineTune", parameters, self.whyNotResume(parameters), prepare)
@@ -165,7 +175,7 @@ class Logic:
         volume, node = parameters.inputVolume, parameters.uncertaintyVolume
         axis = view_slices(Bridge.snapshotVolume(volume), parameters.plane.value).slice_axis
         if self._scores is None or self._scores[0] != (_identity(node), axis):
-            work = partial(scoreSlices, *resultInScene(parameters), axis)
+            work = partial(score_slices, *resultInScene(parameters), axis)
             self._scores = ((_identity(node), axis), inThread(work))
         annotated = [row.index for row in annotatedSlices(parameters) if row.axis == axis]
         try:
@@ -197,7 +207,7 @@ class Logic:
             self.curve = []
         self._setState(RunState.RUNNING)
 
-    def _fineTuneSteps(self, runSteps: RunSteps, inputs: Inputs, training: Training) -> Steps:
+    def _fineTuneSteps(self, runSteps: RunSteps, inputs: RunInputs, training: Training) -> Steps:
         self._training, self._inputs = training, inputs
         return runSteps.fineTune(inputs, training)
 
@@ -240,34 +250,23 @@ class Logic:
     def _whyBusy(self) -> str:
         return "" if self._run is None else _("A run is under way. Wait for its end, or cancel it.")
 
-    def _onReceived(self, event: dict[str, Any]) -> None:
+    def _onReceived(self, number: RequestId | None, event: Event) -> None:
         if self._run is not None:
-            self._run.hear(event)
+            self._run.onEvent(number, event)
 
-    def _onEngineEnded(self, exitCode: int | None, lastWords: str) -> None:
+    def _onEngineEnded(self, exitCode: int | None, stderrTail: str) -> None:
         if self._run is not None:
-            self._run.hearEnd(exitCode, lastWords)
+            self._run.onEngineEnded(exitCode, stderrTail)
 
-    def _onHappened(self, event: dict[str, Any]) -> None:
-        if event["event"] == "preview" and self._steps is not None and self._steps.folder is not None:
-            self._preview = inThread(partial(read_nrrd, self._steps.folder / event["segmentation"]))
-        elif event["event"] == "log" and event.get("level") in _WARNING_LEVELS:
-            self._warnings.append(str(event.get("message", "")))
-        elif event["event"] == "progress":
-            self._onProgress(event)
-
-    def _onProgress(self, event: dict[str, Any]) -> None:
-        losses = event.get("losses") or {}
-        if losses:
-            self.curve.append({"step": event.get("step", 0), **losses})
-        progress = Progress(
-            phase=event.get("phase", ""),
-            fraction=event.get("fraction", 0.0),
-            seconds_left=event.get("seconds_left"),
-            step=event.get("step"),
-            losses=losses,
-        )
-        self.progressed.emit(progress)
+    def _onHappened(self, event: Progress | Preview | Log) -> None:
+        if isinstance(event, Preview):
+            self._preview = inThread(event.segmentation.read)
+        elif isinstance(event, Progress):
+            if event.losses:
+                self.curve.append({"step": event.step or 0, **event.losses})
+            self.progressed.emit(event)
+        elif event.level in _WARNING_LEVELS:
+            self._warnings.append(event.message)
 
     def _showPreview(self) -> None:
         """Show a preview that has been read; one whose file is gone again is passed over, the next one comes."""
@@ -278,11 +277,11 @@ class Logic:
             name = self._training.name if self._training else ""
             self._scene.showPreview(preview.result(), self._inputs, name)
 
-    def _onResultShown(self, parameters: Any, shown: Shown) -> None:
+    def _onResultShown(self, parameters: Any, shown: SegmentationResult) -> None:
         """Begin to look for the slices to suggest: when the user asks, they have long been found."""
         self._preview = None  # one that is still being read is older
         axis = view_slices(shown.labels, parameters.plane.value).slice_axis
-        work = partial(scoreSlices, shown.labels, shown.uncertainty, shown.structures, axis)
+        work = partial(score_slices, shown.labels, shown.uncertainty, shown.structures, axis)
         self._scores = ((_identity(parameters.uncertaintyVolume), axis), inThread(work))
 
     def _forgetUnfinished(self, parameters: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from uncol.core.jobs import (
     Box,
     Case,
     FineTuneJob,
+    SegmentJob,
     Structure,
     parse_annotated_slices,
     parse_box,
@@ -20,6 +22,8 @@ from uncol.core.jobs import (
     parse_structure,
     parse_student,
 )
+
+CASE = Case(Path("a.nrrd"), Path("a-labels.nrrd"))
 
 
 @pytest.mark.parametrize("value", [1, 254])
@@ -186,11 +190,36 @@ def test_unknown_student_is_refused_with_the_known_ones() -> None:
 
 def test_a_job_with_an_unknown_method_is_refused() -> None:
     with pytest.raises(ConfigError, match=r'There is no method "magic"\. Choose one of supervised, '):
-        FineTuneJob(cases=(), out=Path("model"), method="magic")
+        FineTuneJob(cases=(CASE,), out=Path("model"), method="magic")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"cases": ()}, "There is nothing to learn from: give at least one image with annotated slices."),
+        ({"seed": -1}, "seed must be a whole number from 0 to 2^63 - 1, got -1."),
+        ({"seed": 2**63}, f"seed must be a whole number from 0 to 2^63 - 1, got {2**63}."),
+        ({"preview_s": 0.0}, "preview_s must be above 0, got 0. Leave it out for no previews."),
+    ],
+)
+def test_a_job_whose_fields_are_out_of_range_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        FineTuneJob(**({"cases": (CASE,), "out": Path("model")} | fields))
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [{}, {"model": Path("m"), "labels": Path("l")}, {"model": Path("m"), "boxes": (Box("x", (0, 0, 0), (1, 1, 1)),)}],
+)
+def test_an_image_is_segmented_with_one_thing_only(sources: dict[str, Any]) -> None:
+    with pytest.raises(
+        ConfigError, match=r"exactly one of a model \(--model\), boxes \(--box\) or slices \(--labels\)"
+    ):
+        SegmentJob(Path("image"), Path("out"), **sources)
 
 
 def test_slices_of_a_case_that_is_not_there_are_refused() -> None:
-    cases = (Case(Path("a.nrrd"), Path("a-labels.nrrd")), Case(Path("b.nrrd"), Path("b-labels.nrrd")))
+    cases = (CASE, Case(Path("b.nrrd"), Path("b-labels.nrrd")))
     message = (
         'Slices "3@K:0,5" are of case 3, but the last one is case 2. '
         "Cases are counted from 1, in the order of --case: correct the number."

@@ -9,7 +9,7 @@ import pytest
 
 from uncol.core.config import Config, StudentConfig
 from uncol.core.errors import ConfigError
-from uncol.core.jobs import FineTuneJob, StudentChoice
+from uncol.core.jobs import Case, FineTuneJob, StudentChoice
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.cases import LabeledCase
 from uncol.pipelines.tasks import with_job_choices
@@ -22,7 +22,7 @@ def case(unknown_voxels: int) -> LabeledCase:
 
 
 def job(method: str | None = None, student: StudentChoice | None = None) -> FineTuneJob:
-    return FineTuneJob(cases=(), out=Path("out"), method=method, student=student)
+    return FineTuneJob((Case(Path("image"), Path("labels")),), Path("out"), method=method, student=student)
 
 
 @pytest.mark.parametrize(

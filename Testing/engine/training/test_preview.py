@@ -15,7 +15,7 @@ from uncol.core.errors import CancelledError
 from uncol.core.jobs import Case, FineTuneJob
 from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import Volume
-from uncol.core.volume_files import write_nrrd
+from uncol.core.volume_files import VolumeFile
 from uncol.models.card import Model
 from uncol.pipelines.tasks import Context, train_model
 from uncol.training.preview import PreviewOrder
@@ -44,9 +44,11 @@ def case(tmp_path: Path) -> Case:
     labels = np.full(SHAPE, 255, np.uint8)
     labels[[0, 3]] = 0
     labels[3, 10:30, 10:30] = 4
-    write_nrrd(tmp_path / "image.nrrd", Volume(grey, np.diag([-1.0, -1.0, 3.0, 1.0])))
-    write_nrrd(tmp_path / "labels.nrrd", Volume(labels, np.diag([-1.0, -1.0, 3.0, 1.0])))
-    return Case(tmp_path / "image.nrrd", tmp_path / "labels.nrrd")
+    matrix = np.diag([-1.0, -1.0, 3.0, 1.0])
+    return Case(
+        VolumeFile.write(tmp_path / "image.npy", Volume(grey, matrix)),
+        VolumeFile.write(tmp_path / "labels.npy", Volume(labels, matrix)),
+    )
 
 
 def weights_of(model: Model) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""What a worker does for each request: it segments, fine-tunes and manages models, in its own folders only."""
+"""What a worker does for each job: it segments and fine-tunes, in its own folders only."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worker_child import PROMPT_S, SHAPE, Child, ball, box_fields, fine_tune_fields, needs_posix
+from worker_child import PROMPT_S, SHAPE, Child, ball, box_fields, file_fields, fine_tune_fields, needs_posix
 
-from uncol.core.volume_files import read_nrrd, write_nrrd
-from uncol.data.io import read_image
+from uncol.core.records import from_document
+from uncol.core.volume import Volume
+from uncol.core.volume_files import VolumeFile, read_voxels
+from uncol.data.io import write_results
 
 pytestmark = needs_posix
 
@@ -22,12 +24,16 @@ def dice(found: np.ndarray, truth: np.ndarray) -> float:
     return float(2 * (found & truth).sum() / (found.sum() + truth.sum()))
 
 
+def read(document: dict[str, Any]) -> Volume:
+    return from_document(VolumeFile, document, "Volume").read()
+
+
 @pytest.fixture(scope="module")
 def model(shared: Child) -> str:
     """A model that was trained for a moment."""
     job = shared.new_job()
     result = shared.ask("fine_tune", **fine_tune_fields(job, "ball", steps=30))
-    assert result["event"] == "result", result
+    assert result["event"] == "fine_tune_result", result
     return "ball"
 
 
@@ -37,13 +43,16 @@ class TestSegment:
 
         result = shared.ask("segment", **box_fields(job))
 
-        assert result["event"] == "result", result
-        assert (result["segmentation"], result["uncertainty"]) == ("segmentation.nrrd", "uncertainty.nrrd")
+        assert result["event"] == "segment_result", result
+        assert [result[name]["file"] for name in ("segmentation", "uncertainty")] == [
+            str(job / "segmentation.npy"),
+            str(job / "uncertainty.npy"),
+        ]
         image, _ = ball()
-        labels, doubt = read_nrrd(job / "segmentation.nrrd"), read_nrrd(job / "uncertainty.nrrd")
+        labels, doubt = read(result["segmentation"]), read(result["uncertainty"])
         for volume, dtype in ((labels, np.uint8), (doubt, np.float32)):
             assert volume.voxels.dtype == dtype
-            np.testing.assert_allclose(volume.ijk_to_ras, image.ijk_to_ras, rtol=0, atol=1e-12)
+            assert np.array_equal(volume.ijk_to_ras, image.ijk_to_ras)
         assert dice(labels.voxels[4:7] == 1, image.voxels[4:7] > 70) > 0.8
         assert doubt.voxels.min() >= 0 < doubt.voxels.max() <= 1
         assert result["report"]["structures"][0]["name"] == "ball"
@@ -52,10 +61,11 @@ class TestSegment:
     def test_annotated_slices_stay_as_they_are(self, shared: Child) -> None:
         job = shared.new_job()
 
-        shared.ask("segment", job=job, image="image.nrrd", labels="labels.nrrd", structures=[{"value": 1, "name": "b"}])
+        files = {"image": file_fields("image"), "labels": file_fields("labels")}
+        shared.ask("segment", out=job, **files, structures=[{"value": 1, "name": "b"}])
 
         annotated = ball()[1].voxels
-        found = read_nrrd(job / "segmentation.nrrd").voxels
+        found = read_voxels(job / "segmentation.npy")
         assert (found == annotated)[annotated != 255].all()
 
     @pytest.mark.parametrize("by", ["name", "path"])
@@ -63,31 +73,35 @@ class TestSegment:
         job = shared.new_job()
 
         chosen = model if by == "name" else shared.store.path_of(model)
-        result = shared.ask("segment", job=job.name, image="image.nrrd", model=chosen)
+        result = shared.ask("segment", out=job.name, image=file_fields("image"), model=chosen)
 
-        assert result["event"] == "result", result
+        assert result["event"] == "segment_result", result
         assert result["report"]["model"] == model
-        assert read_nrrd(job / "segmentation.nrrd").shape_kji == SHAPE
+        assert read_voxels(job / "segmentation.npy").shape == SHAPE
 
-    def test_other_readers_read_the_results(self, shared: Child, model: str) -> None:
+    def test_files_of_other_programs_are_read_too(self, shared: Child, model: str) -> None:
         job = shared.new_job()
-        shared.ask("segment", job=job, image="image.nrrd", model=model)
+        write_results(job, {"image.nrrd": ball()[0]}, {})
 
-        assert np.array_equal(read_image(job / "uncertainty.nrrd").voxels, read_nrrd(job / "uncertainty.nrrd").voxels)
+        theirs = shared.ask("segment", out=job, image="image.nrrd", model=model)
+        found = read(theirs["segmentation"]).voxels
+        shared.ask("segment", out=job, image=file_fields("image"), model=model)
+
+        assert np.array_equal(found, read_voxels(job / "segmentation.npy"))
 
     def test_inputs_that_cannot_be_used_are_one_sentence(self, shared: Child) -> None:
         job = shared.new_job()
         image, _ = ball()
-        write_nrrd(job / "flat.nrrd", image.with_voxels(np.zeros(SHAPE, np.int16)))
-        (job / "broken.nrrd").write_bytes((job / "image.nrrd").read_bytes()[:500])
+        VolumeFile.write(job / "flat.npy", image.with_voxels(np.zeros(SHAPE, np.int16)))
+        (job / "broken.npy").write_bytes((job / "image.npy").read_bytes()[:500])
 
-        flat = shared.ask("segment", **(box_fields(job) | {"image": "flat.nrrd"}))
-        broken = shared.ask("segment", **(box_fields(job) | {"image": "broken.nrrd"}))
-        unknown = shared.ask("segment", job=job, image="image.nrrd", model="nobody")
+        flat = shared.ask("segment", **(box_fields(job) | {"image": file_fields("flat")}))
+        broken = shared.ask("segment", **(box_fields(job) | {"image": file_fields("broken")}))
+        unknown = shared.ask("segment", out=job, image=file_fields("image"), model="nobody")
 
         assert (flat["kind"], broken["kind"], unknown["kind"]) == ("user", "user", "user")
-        assert 'Image "flat.nrrd" is constant' in flat["message"]
-        assert 'Image "broken.nrrd" cannot be read' in broken["message"]
+        assert 'Image "flat.npy" is constant' in flat["message"]
+        assert '"broken.npy" is damaged' in broken["message"]
         assert 'There is no model "nobody"' in unknown["message"]
 
     @pytest.mark.slow
@@ -109,37 +123,48 @@ class TestSegment:
         assert (log["id"], log["level"]) == (number, "warning")
         assert "Embeddings are no longer kept on disk" in log["message"]
         assert (end["event"], end["kind"]) == ("error", "user")
-        assert "uncertainty.nrrd" in end["message"]
+        assert "uncertainty.npy" in end["message"]
         assert "Free some space" in end["message"]
-        assert child.ask("models", action="list")["event"] == "result"
+        assert child.is_alive()
 
 
 class TestPlaces:
     @pytest.mark.parametrize("job", ["/", ".", "..", "../..", "run/../..", "/etc"])
     def test_a_job_lies_inside_the_job_folder(self, shared: Child, job: str) -> None:
-        answer = shared.ask("segment", job=job, image="image.nrrd", model="m")
+        answer = shared.ask("segment", out=job, image=file_fields("image"), model="m")
 
         assert answer["kind"] == "user"
-        assert re.match(r'"job" must lie inside the folder ".*uncol-worker-', answer["message"])
+        assert re.match(r'"out" must lie inside the folder ".*uncol-worker-', answer["message"])
 
     def test_a_job_that_was_not_made_is_told(self, shared: Child) -> None:
-        assert '"job" is not there' in shared.ask("segment", job="nowhere", image="i", model="m")["message"]
+        assert '"out" is not there' in shared.ask("segment", out="nowhere", image="i", model="m")["message"]
 
-    @pytest.mark.parametrize("image", ["../image.nrrd", "/etc/hosts", "link.nrrd", "linked/image.nrrd"])
-    def test_an_image_lies_inside_its_job(self, shared: Child, tmp_path: Path, image: str) -> None:
+    def test_a_fine_tuning_needs_a_job(self, shared: Child) -> None:
+        fields = fine_tune_fields(shared.new_job(), "m")
+        del fields["proposal"]
+
+        assert shared.ask("fine_tune", **fields)["message"] == 'Request "fine_tune" lacks the field "proposal".'
+
+    @pytest.mark.parametrize("image", ["../image.npy", "/etc/hosts", "link.npy", "linked/image.npy"])
+    @pytest.mark.parametrize("as_volume", [True, False], ids=["volume", "file"])
+    def test_an_image_lies_inside_its_job(self, shared: Child, tmp_path: Path, image: str, *, as_volume: bool) -> None:
         job = shared.new_job()
-        write_nrrd(job.parent / "image.nrrd", ball()[0])
-        write_nrrd(tmp_path / "image.nrrd", ball()[0])
-        (job / "link.nrrd").symlink_to(tmp_path / "image.nrrd")
+        VolumeFile.write(job.parent / "image.npy", ball()[0])
+        VolumeFile.write(tmp_path / "image.npy", ball()[0])
+        (job / "link.npy").symlink_to(tmp_path / "image.npy")
         (job / "linked").symlink_to(tmp_path)
+        outside = file_fields("image") | {"file": image} if as_volume else image
+        tuning = fine_tune_fields(job, "m")
+        inside = tuning["cases"][0]
 
-        answer = shared.ask("segment", **(box_fields(job) | {"image": image}))
-        tuned = shared.ask(
-            "fine_tune", **(fine_tune_fields(job, "m") | {"cases": [{"image": "image.nrrd", "labels": image}]})
-        )
+        answers = {
+            "image": shared.ask("segment", **(box_fields(job) | {"image": outside})),
+            "labels": shared.ask("fine_tune", **(tuning | {"cases": [inside | {"labels": outside}]})),
+            "unlabeled": shared.ask("fine_tune", **tuning, unlabeled=[outside]),
+        }
 
-        assert answer["message"].startswith('"image" must lie inside the folder')
-        assert tuned["message"].startswith('"labels" must lie inside the folder')
+        for field, answer in answers.items():
+            assert answer["message"].startswith(f'"{field}" must lie inside the folder')
 
     @pytest.mark.parametrize("out", ["../elsewhere", "/etc/model", "a/b", "Name", ".hidden", ".."])
     def test_a_model_is_written_into_the_store_only(self, shared: Child, out: str) -> None:
@@ -150,13 +175,13 @@ class TestPlaces:
         assert not (shared.home / "elsewhere").exists()
 
     def test_a_model_outside_the_store_is_not_opened(self, shared: Child, tmp_path: Path) -> None:
-        answer = shared.ask("segment", job=shared.new_job(), image="image.nrrd", model=tmp_path / "model")
+        answer = shared.ask("segment", out=shared.new_job(), image=file_fields("image"), model=tmp_path / "model")
 
         assert answer["message"].startswith('"model" must be a model in')
 
     def test_a_failed_run_leaves_no_empty_model_folder(self, shared: Child) -> None:
         job = shared.new_job()
-        write_nrrd(job / "labels.nrrd", ball()[0].with_voxels(np.zeros(SHAPE, np.uint8)))
+        VolumeFile.write(job / "labels.npy", ball()[0].with_voxels(np.zeros(SHAPE, np.uint8)))
 
         answer = shared.ask("fine_tune", **fine_tune_fields(job, "nothing", steps=2))
 
@@ -166,7 +191,7 @@ class TestPlaces:
 
 class TestFineTune:
     def test_the_result_tells_how_the_training_went(self, shared: Child, model: str) -> None:
-        result = shared.ask("models", action="show", name=model)["card"]
+        result = shared.store.show(model)
 
         assert result["training"]["steps"] == 30
         assert result["structures"] == [{"value": 1, "name": "ball"}]
@@ -178,17 +203,17 @@ class TestFineTune:
         result = shared.ask("fine_tune", **fine_tune_fields(job, "proposing", steps=10))
 
         image, annotated = ball()
-        labels, doubt = (read_nrrd(job / result[name]) for name in ("segmentation", "uncertainty"))
+        labels, doubt = (read(result["proposal"][name]) for name in ("segmentation", "uncertainty"))
         assert labels.shares_grid_with(image)
         assert doubt.shares_grid_with(image)
         known = annotated.voxels != 255
         assert (labels.voxels == annotated.voxels)[known].all()
-        assert result["report"]["by_both_teachers"] is True
-        assert [each["name"] for each in result["report"]["structures"]] == ["ball"]
+        assert result["proposal"]["report"]["by_both_teachers"] is True
+        assert [each["name"] for each in result["proposal"]["report"]["structures"]] == ["ball"]
 
     def test_progress_holds_steps_losses_and_time_left(self, shared: Child) -> None:
         number = shared.start_training("progress")
-        event = shared.until(lambda event: event["event"] == "progress" and event.get("step", 0) > 3)
+        event = shared.until(lambda event: event["event"] == "progress" and (event["step"] or 0) > 3)
         shared.request("cancel", target=number)
         shared.end_of(number)
 
@@ -201,13 +226,11 @@ class TestFineTune:
         number = shared.start_training("first")
 
         second = shared.ask("segment", **box_fields(shared.new_job()))
-        listed = shared.ask("models", action="list")
         goes_on = shared.until(lambda event: event["id"] == number)
         shared.request("cancel", target=number)
 
         assert (second["event"], second["kind"]) == ("error", "user")
         assert second["message"] == f"The engine is busy with request {number}. Wait for its end, or cancel it."
-        assert listed["event"] == "result"
         assert goes_on["event"] == "progress"
         assert shared.end_of(number)["event"] == "cancelled"
 
@@ -217,7 +240,7 @@ class TestFineTune:
         asked = time.monotonic()
         cancel = shared.request("cancel", target=number)
 
-        assert shared.end_of(cancel) == {"id": cancel, "event": "result", "found": True}
+        assert shared.end_of(cancel) == {"id": cancel, "event": "cancel_result", "found": True}
         end = shared.end_of(number)
         ended = time.monotonic()
 
@@ -230,8 +253,8 @@ class TestFineTune:
         again = shared.ask("fine_tune", **fine_tune_fields(job, "resumed", steps=20))
         assert "holds an unfinished run" in again["message"]
         done = shared.ask("fine_tune", **fine_tune_fields(job, "resumed", steps=20, resume=True))
-        assert done["event"] == "result", done
-        assert done["model"] == "resumed"
+        assert done["event"] == "fine_tune_result", done
+        assert done["out"] == str(shared.store.path_of("resumed"))
         assert done["training"]["steps"] >= 20
         assert {"curve", "notes", "specialized_reliability", "generalized_reliability"} <= done["training"].keys()
         assert shared.store.has("resumed")
@@ -241,7 +264,8 @@ class TestFineTune:
         shared.request("cancel", target=number)
         shared.end_of(number)
         job = shared.new_job()
-        write_nrrd(job / "labels.nrrd", ball()[1].with_voxels(np.where(ball()[1].voxels == 1, 2, 0).astype(np.uint8)))
+        others = ball()[1].with_voxels(np.where(ball()[1].voxels == 1, 2, 0).astype(np.uint8))
+        VolumeFile.write(job / "labels.npy", others)
 
         fields = fine_tune_fields(job, "other-labels", steps=2, resume=True)
         answer = shared.ask("fine_tune", **(fields | {"structures": []}))
@@ -260,7 +284,7 @@ class TestFineTune:
         number = shared.start_training("previewed", job, preview_s=1.0)
 
         first = shared.until(lambda event: event["event"] == "preview")
-        labels = read_nrrd(job / first["segmentation"])
+        labels = read(first["segmentation"])
         second = shared.until(lambda event: event["event"] == "preview")
         shared.request("cancel", target=number)
 
@@ -269,29 +293,3 @@ class TestFineTune:
         assert labels.shares_grid_with(ball()[0])
         assert second["segmentation"] != first["segmentation"]
         assert shared.end_of(number)["resumable"] is True
-
-
-class TestModels:
-    def test_every_action_on_models(self, shared: Child, model: str, tmp_path: Path) -> None:
-        def ask(action: str, **fields: Any) -> dict[str, Any]:
-            answer = shared.ask("models", action=action, **fields)
-            assert answer["event"] == "result", answer
-            return answer
-
-        ask("export", name=model, path=tmp_path / "ball.zip")
-        assert ask("import", path=tmp_path / "ball.zip", name="copy")["name"] == "copy"
-        ask("verify", name="copy")
-        assert ask("activate", name=model)["active"] == model
-        assert ask("activate", name="copy")["active"] == "copy"
-        assert ask("roll_back") == {"id": shared._last_id, "event": "result", "active": model, "name": model}
-        assert ask("rename", name=model, new_name="round")["active"] == "round"
-        assert {"copy", "round"} <= {each["name"] for each in ask("list")["models"]}
-        ask("rename", name="round", new_name=model)
-        ask("remove", name="copy")
-        assert not shared.store.has("copy")
-
-    def test_what_does_not_work_is_one_sentence(self, shared: Child, tmp_path: Path) -> None:
-        (tmp_path / "bad.zip").write_bytes(b"nonsense")
-
-        assert "no zip of a model" in shared.ask("models", action="import", path=tmp_path / "bad.zip")["message"]
-        assert 'no model "nobody"' in shared.ask("models", action="remove", name="nobody")["message"]

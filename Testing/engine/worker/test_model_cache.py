@@ -14,7 +14,7 @@ from uncol.foundation.loading import LITE_MEDSAM, FoundationModel
 from uncol.models.build import build_student
 from uncol.models.card import Model, ModelCard
 from uncol.models.checkpoints import save_model
-from uncol.worker.model_cache import WarmModels
+from uncol.worker.model_cache import ModelCache
 
 CONFIG = Config(student=StudentConfig(channels=(2, 2, 2, 2, 2)))
 CARD = ModelCard((Structure(1, "liver"),), "axial", 1.0, 3.0, (-160.0, 240.0), CONFIG)
@@ -27,26 +27,26 @@ def write_model(folder: Path, seed: int) -> Path:
 
 
 def test_the_last_model_is_kept(tmp_path: Path) -> None:
-    warm, folder = WarmModels(), write_model(tmp_path / "a", 0)
+    cache, folder = ModelCache(), write_model(tmp_path / "a", 0)
 
-    assert warm.model(folder) is warm.model(folder)
+    assert cache.model(folder) is cache.model(folder)
 
 
 def test_another_model_is_loaded_and_replaces_the_last(tmp_path: Path) -> None:
-    warm = WarmModels()
+    cache = ModelCache()
     first, second = write_model(tmp_path / "a", 0), write_model(tmp_path / "b", 1)
-    kept = warm.model(first)
+    kept = cache.model(first)
 
-    assert warm.model(second) is not kept
-    assert warm.model(first) is not kept
+    assert cache.model(second) is not kept
+    assert cache.model(first) is not kept
 
 
 def test_a_model_that_was_trained_anew_in_the_same_folder_is_loaded_again(tmp_path: Path) -> None:
-    warm, folder = WarmModels(), write_model(tmp_path / "a", 0)
-    before = warm.model(folder)
+    cache, folder = ModelCache(), write_model(tmp_path / "a", 0)
+    before = cache.model(folder)
     write_model(folder, 1)
 
-    after = warm.model(folder)
+    after = cache.model(folder)
 
     assert after is not before
     assert any(
@@ -56,18 +56,18 @@ def test_a_model_that_was_trained_anew_in_the_same_folder_is_loaded_again(tmp_pa
 
 
 def test_a_model_that_is_gone_is_not_given_from_memory(tmp_path: Path) -> None:
-    warm, folder = WarmModels(), write_model(tmp_path / "a", 0)
-    warm.model(folder)
+    cache, folder = ModelCache(), write_model(tmp_path / "a", 0)
+    cache.model(folder)
     for file in folder.iterdir():
         file.unlink()
 
     with pytest.raises(CheckpointError, match="is not a model folder"):
-        warm.model(folder)
+        cache.model(folder)
 
 
 def test_the_foundation_model_is_kept(tmp_path: Path) -> None:
-    warm = WarmModels()
+    cache = ModelCache()
 
-    assert warm.teacher(torch.device("cpu"), LITE_MEDSAM) is warm.teacher(torch.device("cpu"), LITE_MEDSAM)
+    assert cache.teacher(torch.device("cpu"), LITE_MEDSAM) is cache.teacher(torch.device("cpu"), LITE_MEDSAM)
     with pytest.raises(CheckpointError, match=r"none.pth.*could not be read"):
-        warm.teacher(torch.device("cpu"), FoundationModel(weights=tmp_path / "none.pth"))
+        cache.teacher(torch.device("cpu"), FoundationModel(weights=tmp_path / "none.pth"))

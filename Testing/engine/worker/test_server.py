@@ -62,15 +62,29 @@ class TestGreeting:
     def test_nothing_is_done_before_the_right_hello(self, start: Callable[..., Child]) -> None:
         child = start(greet=False)
 
-        early = child.ask("models", action="list")
-        other = child.ask("hello", protocol=2)
-        still = child.ask("models", action="list")
+        early = child.ask("cancel", target=1)
+        other = child.ask("hello", protocol=1)
+        still = child.ask("cancel", target=1)
 
         assert early["kind"] == still["kind"] == "user"
-        assert early["message"] == still["message"] == 'The first request must be {"op": "hello", "protocol": 1}.'
-        assert other["message"].startswith("This engine speaks version 1 of the messages, version 2 was asked for.")
-        assert child.greet()["event"] == "result"
-        assert child.ask("models", action="list")["event"] == "result"
+        assert early["message"] == still["message"] == 'The first request must be {"op": "hello", "protocol": 2}.'
+        assert other["message"].startswith("This engine speaks version 2 of the messages, version 1 was asked for.")
+        assert child.greet()["event"] == "greeting"
+        assert child.is_alive()
+
+
+def test_a_worker_loads_only_what_it_needs() -> None:
+    program = "import sys, uncol.worker.__main__; print(*sys.modules)\n"
+    program += "import uncol.worker.job_runner; print(*sys.modules)"
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=child_environment(), capture_output=True, text=True, check=True
+    )
+    to_greet, to_work = ({*line.split()} for line in ended.stdout.splitlines())
+
+    assert "uncol.worker.server" in to_greet
+    assert not to_greet & {"matplotlib", "monai", "typer", "rich"}
+    assert "uncol.pipelines.tasks" in to_work
+    assert not to_work & {f"uncol.{room}" for room in ("cli", "demo", "benchmark", "report")}
 
 
 GARBAGE: list[Any] = [
@@ -102,33 +116,35 @@ class TestLines:
         assert (answer["id"], answer["event"], answer["kind"]) == (request_id, "error", "user")
         assert sentence in answer["message"]
         assert answer["details"] == ""
-        assert shared.ask("models", action="list")["event"] == "result"
+        assert shared.is_alive()
 
     @pytest.mark.parametrize(
         ("op", "fields", "sentence"),
         [
-            ("hello", {"protocol": 1, "color": 2}, 'Request "hello" has no field "color". Known fields: protocol.'),
+            ("hello", {"protocol": 2, "color": 2}, 'Request "hello" has no field "color". Known fields: protocol.'),
             ("shutdown", {"now": True}, 'Request "shutdown" has no field "now". Known fields: none.'),
             ("hello", {}, 'Request "hello" lacks the field "protocol".'),
             ("hello", {"protocol": "1"}, 'field "protocol": a whole number is needed, got "1".'),
             ("cancel", {}, 'lacks the field "target"'),
-            ("segment", {"image": "a"}, 'lacks the field "job"'),
-            ("segment", {"job": "a", "image": 3, "model": "m"}, 'field "image": a text is needed, got 3.'),
-            ("segment", {"job": "a", "image": "a\0b", "model": "m"}, "a text is needed"),
-            ("segment", {"job": "a", "image": "b"}, "exactly one of a model, boxes or annotated slices"),
-            ("segment", {"job": "a", "image": "b", "model": "m", "labels": "l"}, "exactly one of"),
-            ("segment", {"job": "a", "image": "b", "model": "m", "device": "tpu"}, "one of auto, cpu, cuda, mps"),
-            ("segment", {"job": "a", "image": "b", "boxes": {}}, "a list is needed"),
-            ("segment", {"job": "a", "image": "b", "boxes": [5]}, 'field "boxes" must be a JSON object, got 5.'),
+            ("segment", {"image": "a"}, 'lacks the field "out"'),
+            ("segment", {"out": "a", "image": 3, "model": "m"}, 'field "image" must be a JSON object, got 3.'),
+            ("segment", {"out": "a", "image": {"file": "b"}, "model": "m"}, 'image" lacks the field "ijk_to_ras"'),
+            ("segment", {"out": 3, "image": "b", "model": "m"}, 'field "out": a text is needed, got 3.'),
+            ("segment", {"out": "a\0b", "image": "b", "model": "m"}, "a text is needed"),
+            ("segment", {"out": "a", "image": "b"}, "exactly one of a model (--model), boxes (--box) or slices"),
+            ("segment", {"out": "a", "image": "b", "model": "m", "labels": "l"}, "exactly one of"),
+            ("segment", {"out": "a", "image": "b", "model": "m", "device": "tpu"}, "one of auto, cpu, cuda, mps"),
+            ("segment", {"out": "a", "image": "b", "boxes": {}}, "a list is needed"),
+            ("segment", {"out": "a", "image": "b", "boxes": [5]}, 'field "boxes" must be a JSON object, got 5.'),
             (
                 "segment",
-                {"job": "a", "image": "b", "boxes": [{"structure": "x", "lower_ijk": [0, 0], "upper_ijk": [1, 1, 1]}]},
+                {"out": "a", "image": "b", "boxes": [{"structure": "x", "lower_ijk": [0, 0], "upper_ijk": [1, 1, 1]}]},
                 "three whole numbers",
             ),
             (
                 "segment",
                 {
-                    "job": "a",
+                    "out": "a",
                     "image": "b",
                     "boxes": [{"structure": "x", "lower_ijk": [2, 0, 0], "upper_ijk": [1, 1, 1]}],
                 },
@@ -136,19 +152,15 @@ class TestLines:
             ),
             (
                 "segment",
-                {"job": "a", "image": "b", "model": "m", "structures": [{"value": 0, "name": "x"}]},
+                {"out": "a", "image": "b", "model": "m", "structures": [{"value": 0, "name": "x"}]},
                 "label value 0; use 1 to 254",
             ),
-            ("fine_tune", {"job": "a", "cases": [], "out": "m"}, "nothing to learn from"),
-            ("fine_tune", {"job": "a", "cases": [{"image": "b"}], "out": "m"}, 'lacks the field "labels"'),
+            ("fine_tune", {"cases": [], "out": "m"}, "nothing to learn from"),
+            ("fine_tune", {"cases": [{"image": "b"}], "out": "m"}, 'lacks the field "labels"'),
             ("fine_tune", fine_tune_fields(Path("a"), "m", minutes=float("nan")), "a number is needed"),
             ("fine_tune", fine_tune_fields(Path("a"), "m", resume=1), "true or false"),
             ("fine_tune", fine_tune_fields(Path("a"), "m", preview_s=0), "preview_s must be above 0"),
             ("fine_tune", fine_tune_fields(Path("a"), "m") | {"seed": -1}, "seed must be a whole number from 0"),
-            ("models", {"action": "sell"}, "one of list, show, rename"),
-            ("models", {"action": "rename", "name": "a"}, 'To rename a model, the request needs the field "new_name"'),
-            ("models", {"action": "show"}, 'needs the field "name"'),
-            ("models", {"action": "import"}, 'needs the field "path"'),
         ],
     )
     def test_a_request_that_is_not_understood_says_what_is_wrong(
@@ -161,7 +173,7 @@ class TestLines:
 
     def test_lines_may_arrive_in_pieces_and_several_at_once(self, shared: Child) -> None:
         assert shared.process.stdin is not None
-        line = b'{"id": "x-1", "op": "models", "action": "list"}\r\n'
+        line = b'{"id": "x-1", "op": "cancel", "target": 1}\r\n'
         for piece in (line[:10], line[10:], line.replace(b"x-1", b"x-2") + line.replace(b"x-1", b"x-3")):
             shared.process.stdin.write(piece)
             shared.process.stdin.flush()
@@ -192,7 +204,7 @@ class TestLines:
         child = start(environment={"PYTHONPATH": searched})
 
         for _ in range(20):
-            assert child.ask("models", action="list")["models"] == []
+            assert child.is_alive()
             time.sleep(0.02)
 
         assert eventually(lambda: b"from a child" in child.errors)
@@ -221,7 +233,7 @@ class TestCancel:
         assert end["event"] == "cancelled"
         assert end["message"] == "Segmentation was cancelled; nothing was written."
         assert end["resumable"] is False
-        assert child.ask("segment", **box_fields(job))["event"] == "result"
+        assert child.ask("segment", **box_fields(job))["event"] == "segment_result"
 
     def test_a_segmentation_cancelled_halfway_writes_nothing(self, start: Callable[..., Child]) -> None:
         child = start()
@@ -233,8 +245,8 @@ class TestCancel:
 
         assert child.end_of(number)["event"] == "cancelled"
         assert time.monotonic() - asked < PROMPT_S
-        assert child.ask("models", action="list")["event"] == "result"
-        assert sorted(each.name for each in job.iterdir()) == ["image.nrrd", "labels.nrrd"]
+        assert child.is_alive()
+        assert sorted(each.name for each in job.iterdir()) == ["image.npy", "labels.npy"]
 
     def test_a_training_cancelled_before_it_began_leaves_nothing(self, shared: Child) -> None:
         number = shared.request("fine_tune", **fine_tune_fields(shared.new_job(), "early", steps=100_000))
@@ -253,7 +265,7 @@ class TestEnd:
         child = start()
         child.new_job()
 
-        assert child.ask("shutdown")["event"] == "result"
+        assert child.ask("shutdown")["event"] == "shutdown_result"
 
         assert child.wait() == 0
         assert list((child.home / "jobs").iterdir()) == []
@@ -306,7 +318,7 @@ class TestEnd:
         left = killed.new_job().parent
         killed.process.kill()
         killed.wait()
-        assert any(left.rglob("image.nrrd"))
+        assert any(left.rglob("image.npy"))
 
         living = start()
 
@@ -318,8 +330,9 @@ class TestEnd:
 
     def test_a_job_folder_that_cannot_be_made_is_told_with_exit_code_2(self, tmp_path: Path) -> None:
         (tmp_path / "file").touch()
+        options = ("--jobs", str(tmp_path / "file"), "--models", str(tmp_path), "--cache", str(tmp_path))
         ended = subprocess.run(
-            [sys.executable, "-m", "uncol", "worker", "--jobs", str(tmp_path / "file"), "--models", str(tmp_path)],
+            [sys.executable, "-m", "uncol.worker", *options],
             env=child_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,

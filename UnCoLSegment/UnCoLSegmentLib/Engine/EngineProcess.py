@@ -5,7 +5,6 @@ Nothing here waits: threads read and write the pipes, and `poll`, called by the 
 
 from __future__ import annotations
 
-import json
 import os
 import queue
 import shutil
@@ -19,22 +18,36 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from uncol.core.protocol import PROTOCOL, WORKER_ENVIRONMENT
+from uncol.core.protocol import (
+    PROTOCOL,
+    WORKER_ENVIRONMENT,
+    Cancel,
+    Event,
+    Failed,
+    Greeting,
+    Hello,
+    MessageError,
+    Request,
+    RequestId,
+    Shutdown,
+    read_event,
+    write_message,
+)
 from UnCoLSegmentLib.Engine.Signal import Signal
 
 _LONGEST_LINE = 1 << 24
 _MOST_GARBAGE_LINES = 200
-_LAST_WORDS_LINES = 60
+_STDERR_TAIL_LINES = 60
 _EVENTS_PER_POLL = 200
 _PATIENCE_S = 2.0
 
-FAREWELL_S = 20.0
+SHUTDOWN_TIMEOUT_S = 20.0
 """Time in which a worker that is asked to end has to do so; it needs up to 15 s to save what it has learned."""
 
 
 def engineCommand(*arguments: str) -> list[str]:
     """Return the command of the worker: with PythonSlicer in the application, with this Python elsewhere."""
-    return [shutil.which("PythonSlicer") or sys.executable, "-m", "uncol", "worker", *arguments]
+    return [shutil.which("PythonSlicer") or sys.executable, "-m", "uncol.worker", *arguments]
 
 
 def engineEnvironment(moduleFolder: Path, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -43,11 +56,15 @@ def engineEnvironment(moduleFolder: Path, inherited: Mapping[str, str] = os.envi
     return {**inherited, **WORKER_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(filter(None, searched))}
 
 
+_Arrived = queue.SimpleQueue[tuple[RequestId | None, Event] | int | None]
+"""Events with the numbers of their requests; what is no pair is the exit code, and nothing follows it."""
+
+
 class EngineProcess:
     """One worker at a time; after it has ended, `start` gets the next one.
 
     Signals:
-        received: One event of the worker, a dict.
+        received: One event of the worker: the number of its request, None for none, and an `Event` of the protocol.
         ended: The worker is gone without being asked: exit code and the last lines it wrote.
     """
 
@@ -55,11 +72,11 @@ class EngineProcess:
         self.received, self.ended = Signal(), Signal()
         self._command, self._environment = list(command), dict(environment)
         self._process: subprocess.Popen[bytes] | None = None
-        self._arrived: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._arrived: _Arrived = queue.SimpleQueue()
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._lastWords: deque[str] = deque(maxlen=_LAST_WORDS_LINES)
+        self._stderrTail: deque[str] = deque(maxlen=_STDERR_TAIL_LINES)
         self._lastId = 0
-        self.greeting: dict[str, Any] | None = None
+        self.greeting: Greeting | None = None
         """The worker's answer to `hello`, once it has come."""
         self.greetingId: int | None = None
         """Number of that request; None without a worker."""
@@ -92,26 +109,25 @@ class EngineProcess:
         )
         self._process = process
         self._arrived, self._outgoing = queue.SimpleQueue(), queue.SimpleQueue()
-        self._lastWords = deque(maxlen=_LAST_WORDS_LINES)
-        listener = _Listener(process, self._arrived, self._outgoing, self._lastWords)
+        self._stderrTail = deque(maxlen=_STDERR_TAIL_LINES)
+        listener = _Listener(process, self._arrived, self._outgoing, self._stderrTail)
         for work, arguments in ((listener.listen, ()), (_write, (process.stdin, self._outgoing))):
             threading.Thread(target=work, args=arguments, name="UnCoL engine", daemon=True).start()
         self._lastId, self.greeting = 0, None
-        self.greetingId = self.request("hello", protocol=PROTOCOL)
+        self.greetingId = self.request(Hello(PROTOCOL))
 
-    def request(self, op: str, **fields: object) -> int:
+    def request(self, content: Request) -> int:
         """Send a request and return its number, which all events about it carry."""
         if self._process is None:
-            message = f'The engine is not running, so "{op}" cannot be asked for; start it first.'
+            message = f"The engine is not running, so {type(content).__name__} cannot be asked for; start it first."
             raise RuntimeError(message)
         self._lastId += 1
-        line = json.dumps({"id": self._lastId, "op": op, **fields}, default=str)
-        self._outgoing.put(line.encode() + b"\n")
+        self._outgoing.put(write_message(self._lastId, content))
         return self._lastId
 
     def cancel(self, requestId: int) -> int:
         """Ask the worker to stop working on a request."""
-        return self.request("cancel", target=requestId)
+        return self.request(Cancel(requestId))
 
     def poll(self) -> None:
         """Tell what arrived since the last call; the main thread calls this many times a second."""
@@ -119,20 +135,20 @@ class EngineProcess:
         for _ in range(_EVENTS_PER_POLL):
             if arrived is not self._arrived or arrived.empty():
                 return
-            event = arrived.get()
-            if "exitCode" in event:
+            told = arrived.get()
+            if not isinstance(told, tuple):
                 self._forget()
-                self.ended.emit(event["exitCode"], "\n".join(self._lastWords))
+                self.ended.emit(told, "\n".join(self._stderrTail))
                 return
-            if event["event"] == "result" and event.get("id") == self.greetingId:
-                self.greeting = event
-            self.received.emit(event)
+            if isinstance(told[1], Greeting):
+                self.greeting = told[1]
+            self.received.emit(*told)
 
     def _forget(self) -> None:
         self._process = self.greeting = self.greetingId = None
         self._arrived = queue.SimpleQueue()
 
-    def stop(self, farewell_s: float = FAREWELL_S) -> None:
+    def stop(self, shutdownTimeout_s: float = SHUTDOWN_TIMEOUT_S) -> None:
         """Ask the worker to end, and kill it with everything it started if it has not done so in time.
 
         This does not wait: a worker that learns saves that first. Nothing is told any more. When the application
@@ -141,18 +157,20 @@ class EngineProcess:
         process = self._process
         if process is None:
             return
-        self.request("shutdown")
+        self.request(Shutdown())
         self._outgoing.put(None)
         self._forget()
-        if farewell_s <= 0:
+        if shutdownTimeout_s <= 0:
             killTree(process)
             return
-        threading.Thread(target=_endInTime, args=(process, farewell_s), name="UnCoL engine's end", daemon=True).start()
+        threading.Thread(
+            target=_endInTime, args=(process, shutdownTimeout_s), name="UnCoL engine's end", daemon=True
+        ).start()
 
 
-def _endInTime(process: subprocess.Popen[bytes], farewell_s: float) -> None:
+def _endInTime(process: subprocess.Popen[bytes], shutdownTimeout_s: float) -> None:
     with suppress(subprocess.TimeoutExpired):
-        process.wait(farewell_s)
+        process.wait(shutdownTimeout_s)
     killTree(process)
 
 
@@ -189,11 +207,11 @@ class _Listener:
     def __init__(
         self,
         process: subprocess.Popen[bytes],
-        arrived: queue.SimpleQueue[dict[str, Any]],
+        arrived: _Arrived,
         outgoing: queue.SimpleQueue[bytes | None],
-        lastWords: deque[str],
+        stderrTail: deque[str],
     ) -> None:
-        self._process, self._arrived, self._outgoing, self._lastWords = process, arrived, outgoing, lastWords
+        self._process, self._arrived, self._outgoing, self._stderrTail = process, arrived, outgoing, stderrTail
 
     def listen(self) -> None:
         errors = threading.Thread(target=self._readErrors, name="UnCoL engine's log", daemon=True)
@@ -205,7 +223,7 @@ class _Listener:
             killTree(self._process)
             errors.join(_PATIENCE_S)
             self._outgoing.put(None)
-            self._arrived.put({"exitCode": self._process.returncode})
+            self._arrived.put(self._process.returncode)
 
     def _bury(self) -> None:
         """End what a worker leaves behind; a pipe that a descendant holds open would never end."""
@@ -215,27 +233,27 @@ class _Listener:
     def _readErrors(self) -> None:
         with suppress(OSError, ValueError), self._process.stderr:
             while line := self._process.stderr.readline(_LONGEST_LINE):
-                self._lastWords.append(line.decode(errors="replace").rstrip())
+                self._stderrTail.append(line.decode(errors="replace").rstrip())
 
     def _readEvents(self) -> None:
         garbageLines = 0
         with suppress(OSError, ValueError), self._process.stdout:
             while line := self._process.stdout.readline(_LONGEST_LINE):
-                event = _eventIn(line)
-                if event is not None:
-                    self._arrived.put(event)
+                with suppress(MessageError):
+                    self._arrived.put(_eventIn(line))
                     continue
                 garbageLines += 1
-                self._lastWords.append(line[:200].decode(errors="replace").rstrip())
+                self._stderrTail.append(line[:200].decode(errors="replace").rstrip())
                 if garbageLines >= _MOST_GARBAGE_LINES:
-                    self._lastWords.append(f"{garbageLines} lines were not messages of the engine; it was ended.")
+                    self._stderrTail.append(f"{garbageLines} lines were not messages of the engine; it was ended.")
                     return
 
 
-def _eventIn(line: bytes) -> dict[str, Any] | None:
-    """Return the event that a line holds, or None if it holds something else."""
+def _eventIn(line: bytes) -> tuple[RequestId | None, Event]:
+    """Return what a line says; an event of a request that cannot be understood is that request's end."""
     try:
-        event = json.loads(line)
-    except ValueError:
-        return None
-    return event if isinstance(event, dict) and isinstance(event.get("event"), str) else None
+        return read_event(line)
+    except MessageError as error:
+        if error.id is None:
+            raise
+        return error.id, Failed("bug", str(error), line.decode(errors="replace"))

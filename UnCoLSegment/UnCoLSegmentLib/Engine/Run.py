@@ -11,13 +11,15 @@ import time
 import traceback
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from slicer.i18n import tr as _
 
 from uncol.core.errors import CancelledError, UncolError
+from uncol.core.progress import Progress
+from uncol.core.protocol import Cancelled, Event, Failed, Log, Preview, Request
 from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess
 from UnCoLSegmentLib.Engine.Signal import Signal
 
@@ -49,7 +51,6 @@ class RunResult:
         seconds: How long it took.
         modelName: The model that was made or used; "" for the foundation model.
         activated: Whether a new model became the active one; None where no model was made.
-        document: The engine's report (segment) or summary (fine-tune).
     """
 
     kind: str
@@ -58,7 +59,6 @@ class RunResult:
     seconds: float = 0.0
     modelName: str = ""
     activated: bool | None = None
-    document: dict[str, Any] = field(default_factory=dict)
 
 
 class EngineError(UncolError):
@@ -77,22 +77,21 @@ class InThread:
 
 
 @dataclass(frozen=True)
-class Asked:
+class EngineRequest:
     """Wait for the engine's answer to a request; the result event comes back, an error is raised."""
 
-    op: str
-    fields: dict[str, Any]
+    content: Request
 
 
-class Greeting:
+class EngineReady:
     """Wait until the engine is there; its first answer comes back."""
 
 
-class Breath:
+class NextTick:
     """Let the application draw and react before the next piece of work on the main thread."""
 
 
-Waiting = InThread | Asked | Greeting | Breath
+Waiting = InThread | EngineRequest | EngineReady | NextTick
 Steps = Generator[Waiting, Any, RunResult]
 Resumption = Callable[[], Any]
 
@@ -128,23 +127,20 @@ class Run:
             resumption, self._resumption = self._resumption, None
             self._go(resumption)
 
-    def hear(self, event: dict[str, Any]) -> None:
+    def onEvent(self, number: int | None, event: Event) -> None:
         """Take an event of the engine; those about other requests are let be."""
-        if self._requestId is None or event.get("id") != self._requestId:
+        if self._requestId is None or number != self._requestId:
             return
-        kind = event["event"]
-        if kind == "result" and self.isCancelling:
-            self._raise(CancelledError(self._reason))
-        elif kind == "result":
-            self._answer(lambda: self._steps.send(event))
-        elif kind == "error":
-            self._raise(EngineError(_messageOf(event), str(event.get("details") or "")))
-        elif kind == "cancelled":
-            self._raise(CancelledError(self._reason or _messageOf(event)))
-        else:
+        if isinstance(event, Progress | Preview | Log):
             self.happened.emit(event)
+        elif isinstance(event, Failed):
+            self._raise(EngineError(event.message, event.details))
+        elif isinstance(event, Cancelled) or self.isCancelling:
+            self._raise(CancelledError(self._reason or event.message))
+        else:
+            self._answer(lambda: self._steps.send(event))
 
-    def hearEnd(self, exitCode: int | None, lastWords: str) -> None:
+    def onEngineEnded(self, exitCode: int | None, stderrTail: str) -> None:
         """Take the news that the engine is gone."""
         if self._requestId is None:
             return
@@ -160,7 +156,7 @@ class Run:
             )
         else:
             message = _("The engine stopped unexpectedly (exit code {code}). No annotation was lost; try again.")
-        self._raise(EngineError(message.format(code=exitCode), lastWords))
+        self._raise(EngineError(message.format(code=exitCode), stderrTail))
 
     def cancel(self, reason: str) -> None:
         """End the run as soon as possible; what it was doing is thrown away, what can be resumed is kept."""
@@ -201,9 +197,9 @@ class Run:
     def _waitFor(self, waiting: Waiting) -> None:
         if isinstance(waiting, InThread):
             self._future = inThread(waiting.work)
-        elif isinstance(waiting, Asked):
-            self._requestId = self._engine.request(waiting.op, **waiting.fields)
-        elif isinstance(waiting, Breath):
+        elif isinstance(waiting, EngineRequest):
+            self._requestId = self._engine.request(waiting.content)
+        elif isinstance(waiting, NextTick):
             self._resumption = lambda: self._steps.send(None)
         elif self._engine.greeting is not None:
             greeting = self._engine.greeting
@@ -251,7 +247,3 @@ def messageAndDetails(error: BaseException) -> tuple[str, str]:
 def _from(future: Future[Any], steps: Steps) -> Resumption:
     error = future.exception()
     return (lambda: steps.throw(error)) if error else (lambda: steps.send(future.result()))
-
-
-def _messageOf(event: dict[str, Any]) -> str:
-    return str(event.get("message") or _("The engine gave no reason."))

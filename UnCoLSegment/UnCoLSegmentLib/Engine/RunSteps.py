@@ -19,16 +19,25 @@ import numpy as np
 from slicer.i18n import tr as _
 
 from uncol.core.errors import CheckpointError
-from uncol.core.jobs import Structure
+from uncol.core.jobs import Case, FineTuneJob, SegmentJob, SegmentResult, Structure
 from uncol.core.model_store import Store
 from uncol.core.volume import UNKNOWN_LABEL, Volume
-from uncol.core.volume_files import read_nrrd, write_nrrd
-from UnCoLSegmentLib.Engine.Run import Asked, Breath, Greeting, InThread, RunResult, Steps, Waiting, inThread
+from uncol.core.volume_files import VolumeFile
+from UnCoLSegmentLib.Engine.Run import (
+    EngineReady,
+    EngineRequest,
+    InThread,
+    NextTick,
+    RunResult,
+    Steps,
+    Waiting,
+    inThread,
+)
 from UnCoLSegmentLib.Engine.Signal import Signal
 from UnCoLSegmentLib.Scene import Grids, Rounds
-from UnCoLSegmentLib.Scene.RunScene import Inputs, RunScene, Shown
+from UnCoLSegmentLib.Scene.RunScene import RunInputs, RunScene, SegmentationResult
 
-IMAGE_FILE, LABELS_FILE = "image.nrrd", "labels.nrrd"
+IMAGE_FILE, LABELS_FILE = "image.npy", "labels.npy"
 
 
 @dataclass(frozen=True)
@@ -38,14 +47,16 @@ class Training:
     Attributes:
         name: Name of the model to make.
         base: Name of the model to start from; "" for none.
-        budget: `{"minutes": M}` or `{"steps": N}`.
+        minutes: How long; None where the number of steps says that.
+        steps: How many steps; None where the time says that.
         resume: Whether to go on with an unfinished run.
         previewEvery_s: Time between two previews, in s; None for none.
     """
 
     name: str
     base: str
-    budget: dict[str, float]
+    minutes: float | None = None
+    steps: int | None = None
     resume: bool = False
     previewEvery_s: float | None = None
 
@@ -58,7 +69,7 @@ class RunSteps:
         store: The user's models.
         roundScored: Told each round once its new slices are scored.
         modelsChanged: Told when a model was made or activated.
-        resultShown: Told each result, a `Shown`, when it is in the scene.
+        resultShown: Told each result, a `SegmentationResult`, when it is in the scene.
     """
 
     def __init__(
@@ -69,36 +80,49 @@ class RunSteps:
         self.folder: Path | None = None
         """Where the files of this run are, while it lasts."""
 
-    def segment(self, inputs: Inputs) -> Steps:
+    def segment(self, inputs: RunInputs) -> Steps:
         """Segment one volume and show proposal and uncertainty."""
         began = time.monotonic()
         folder = yield from self._openFolder()
-        structures = yield InThread(partial(_writeInputs, folder, inputs))
-        report, shown = yield from self._segment(inputs, folder, structures)
+        files = yield InThread(partial(_writeInputs, folder, inputs))
+        report = yield from self._segment(inputs, folder, files)
         return RunResult(
             kind="segment",
             message=_foundText(report, inputs),
             notes=(*inputs.notes, *_notesIn(report)),
             seconds=time.monotonic() - began,
-            modelName=shown.model,
-            document=report,
+            modelName=inputs.model,
         )
 
-    def fineTune(self, inputs: Inputs, training: Training) -> Steps:
+    def fineTune(self, inputs: RunInputs, training: Training) -> Steps:
         """Score the new slices, learn from all annotated ones, keep what is better, and show what that proposes."""
         began = time.monotonic()
         folder = yield from self._openFolder()
         if not training.resume:
-            yield from self._score(inputs, training)
-        structures = yield InThread(partial(_writeInputs, folder, inputs))
-        summary = yield Asked("fine_tune", self._fineTuneFields(inputs, training, folder, structures))
-        verdict = self._decide(training)
-        report = summary["report"]
+            yield from self._scoreNewSlices(inputs, training)
+        files = yield InThread(partial(_writeInputs, folder, inputs))
+        result = yield EngineRequest(
+            FineTuneJob(
+                cases=(Case(files.image, files.labels),),
+                out=self._store.folder / training.name,
+                structures=files.structures,
+                minutes=training.minutes,
+                steps=training.steps,
+                seed=0,
+                base=self._store.path_of(training.base) if training.base else None,
+                resume=training.resume,
+                proposal=folder,
+                preview_s=training.previewEvery_s,
+                device=inputs.device,
+            )
+        )
+        verdict = self._activateIfBetter(training)
+        report = result.proposal.report
         if verdict.isBetter or report.get("by_both_teachers"):  # the latter knows all annotated slices
-            yield from self._show(summary, replace(inputs, model=training.name), folder, inputs.annotated)
+            yield from self._show(result.proposal, replace(inputs, model=training.name), inputs.annotated)
         else:
             segmenting = replace(inputs, boxes=(), labels=None, model=str(self._store.active))
-            report, _shown = yield from self._segment(segmenting, folder, ())
+            report = yield from self._segment(segmenting, folder, _Files(files.image))
         return RunResult(
             kind="fineTune",
             message=_verdictText(verdict, report),
@@ -106,7 +130,6 @@ class RunSteps:
             seconds=time.monotonic() - began,
             modelName=training.name,
             activated=verdict.isBetter,
-            document={**summary, "report": report},
         )
 
     def closeFolder(self) -> None:
@@ -118,92 +141,64 @@ class RunSteps:
         if folder is not None:
             inThread(partial(_removeFolder, folder))
 
-    def _openFolder(self) -> Generator[Greeting, Any, Path]:
-        greeting = yield Greeting()
-        self.folder = Path(greeting["job_folder"]) / f"run-{uuid4().hex[:12]}"
+    def _openFolder(self) -> Generator[EngineReady, Any, Path]:
+        greeting = yield EngineReady()
+        self.folder = greeting.job_folder / f"run-{uuid4().hex[:12]}"
         return self.folder
 
-    def _segment(
-        self, inputs: Inputs, folder: Path, structures: tuple[Structure, ...]
-    ) -> Generator[Waiting, Any, tuple[dict[str, Any], Shown]]:
-        fields = self._segmentFields(inputs, folder, structures)
-        event = yield Asked("segment", fields)
+    def _segment(self, inputs: RunInputs, folder: Path, files: _Files) -> Generator[Waiting, Any, dict[str, Any]]:
+        """Show what the engine finds in the volume; return its report."""
+        result = yield EngineRequest(
+            SegmentJob(
+                image=files.image,
+                out=folder,
+                model=self._store.path_of(inputs.model) if inputs.model else None,
+                boxes=inputs.boxes,
+                labels=files.labels,
+                structures=files.structures,
+                device=inputs.device,
+            )
+        )
         known = inputs.annotated if inputs.labels is not None else self._scene.knownTo(inputs.model)
-        shown = yield from self._show(event, inputs, folder, known)
-        return event["report"], shown
+        yield from self._show(result, inputs, known)
+        return result.report
 
-    def _show(
-        self, event: dict[str, Any], inputs: Inputs, folder: Path, known: tuple[str, ...]
-    ) -> Generator[Waiting, Any, Shown]:
+    def _show(self, result: SegmentResult, inputs: RunInputs, known: tuple[str, ...]) -> Generator[Waiting, Any, None]:
         """Put a result of the engine into the scene; `known` are the annotated slices that its maker has seen."""
-        shown = yield InThread(partial(_readResult, folder, event, inputs, known))
+        shown = yield InThread(partial(_readResult, result, inputs, known))
         self._scene.showProposal(shown)
-        yield Breath()
+        yield NextTick()
         self._scene.showUncertainty(shown)
-        yield Breath()
+        yield NextTick()
         self._resultShown.emit(shown)
-        return shown
 
-    def _segmentFields(self, inputs: Inputs, folder: Path, structures: tuple[Structure, ...]) -> dict[str, Any]:
-        return {
-            "job": str(folder),
-            "image": IMAGE_FILE,
-            "model": str(self._store.path_of(inputs.model)) if inputs.model else None,
-            "boxes": [
-                {"structure": each.structure, "lower_ijk": list(each.lower_ijk), "upper_ijk": list(each.upper_ijk)}
-                for each in inputs.boxes
-            ],
-            "labels": LABELS_FILE if inputs.labels is not None else None,
-            "structures": _structureFields(structures),
-            "device": inputs.device,
-        }
-
-    def _fineTuneFields(
-        self, inputs: Inputs, training: Training, folder: Path, structures: tuple[Structure, ...]
-    ) -> dict[str, Any]:
-        return {
-            "job": str(folder),
-            "cases": [{"image": IMAGE_FILE, "labels": LABELS_FILE}],
-            "out": str(self._store.folder / training.name),
-            "structures": _structureFields(structures),
-            **training.budget,
-            "seed": 0,
-            "base": str(self._store.path_of(training.base)) if training.base else None,
-            "resume": training.resume,
-            "device": inputs.device,
-            "preview_s": training.previewEvery_s,
-        }
-
-    def _score(self, inputs: Inputs, training: Training) -> Generator[Waiting, Any, None]:
+    def _scoreNewSlices(self, inputs: RunInputs, training: Training) -> Generator[Waiting, Any, None]:
         """Note the round, with what the proposal there and its map are worth on slices that they have not seen."""
         entry = self._scene.newRound(inputs, training.name, training.base)
-        if entry["scored"]:
-            proposal = self._scene.proposalIn(entry["scored"])
-            yield Breath()
+        if entry.scored:
+            proposal = self._scene.proposalIn(entry.scored)
+            yield NextTick()
             uncertainty = self._scene.uncertaintyOfProposal()
-            entry |= yield InThread(partial(_scoreRound, inputs, proposal, uncertainty, entry["scored"]))
+            entry = yield InThread(partial(_scored, entry, inputs, proposal, uncertainty))
         self._scene.noteRound(entry)
         self._roundScored.emit(entry)
 
-    def _decide(self, training: Training) -> Rounds.Verdict:
+    def _activateIfBetter(self, training: Training) -> Rounds.Verdict:
         """Activate the new model if there is none yet or if it is better; note that in the round."""
         active, entry = self._store.active, self._scene.roundOf(training.name)
         heldOut = self._heldOut(training.name)
         if active is None:
             verdict = Rounds.Verdict(True, _("This is your first model; it is used from now on."))
         else:
-            verdict = Rounds.judge(heldOut, self._scoreOfActive(active, entry))
+            isItsScore = entry is not None and entry.dice and entry.against == active
+            verdict = Rounds.judge(heldOut, entry.dice if isItsScore else self._heldOut(active))
         if verdict.isBetter:
             self._store.activate(training.name)
-        self._scene.noteRound({**entry, "heldOut": heldOut, "activated": verdict.isBetter})
+        if entry is not None:
+            self._scene.noteRound(replace(entry, heldOut=heldOut, activated=verdict.isBetter))
         self._scene.takeModel(str(self._store.active))
         self._modelsChanged.emit()
         return verdict
-
-    def _scoreOfActive(self, active: str, entry: Rounds.Round) -> dict[str, float]:
-        if entry.get("dice") and entry.get("against") == active:
-            return dict(entry["dice"])
-        return self._heldOut(active)
 
     def _heldOut(self, name: str) -> dict[str, float]:
         """Return a model's Dice on slices held out of its first stage; empty if nothing was held out."""
@@ -215,46 +210,52 @@ class RunSteps:
         return {}
 
 
-def _writeInputs(folder: Path, inputs: Inputs) -> tuple[Structure, ...]:
-    """Write image and labels; return the structures that the annotated slices really show."""
+@dataclass(frozen=True)
+class _Files:
+    """What was written for the engine; the structures are those that the annotated slices really show."""
+
+    image: VolumeFile
+    labels: VolumeFile | None = None
+    structures: tuple[Structure, ...] = ()
+
+
+def _writeInputs(folder: Path, inputs: RunInputs) -> _Files:
     folder.mkdir(mode=0o700, exist_ok=True)
-    write_nrrd(folder / IMAGE_FILE, inputs.image)
+    image = VolumeFile.write(folder / IMAGE_FILE, inputs.image)
     if inputs.labels is None:
-        return inputs.structures
-    write_nrrd(folder / LABELS_FILE, inputs.labels)
+        return _Files(image)
     present = set(np.unique(inputs.labels.voxels).tolist()) - {0, UNKNOWN_LABEL}
-    return tuple(each for each in inputs.structures if each.value in present)
+    structures = tuple(each for each in inputs.structures if each.value in present)
+    return _Files(image, VolumeFile.write(folder / LABELS_FILE, inputs.labels), structures)
 
 
-def _readResult(folder: Path, event: dict[str, Any], inputs: Inputs, known: tuple[str, ...]) -> Shown:
-    labels, uncertainty = (read_nrrd(folder / event[name]) for name in ("segmentation", "uncertainty"))
-    structures = tuple(Structure(each["value"], each["name"]) for each in event["report"]["structures"])
-    return Shown(
+def _readResult(result: SegmentResult, inputs: RunInputs, known: tuple[str, ...]) -> SegmentationResult:
+    labels = result.segmentation.read()
+    return SegmentationResult(
         labels,
-        uncertainty,
-        structures,
+        result.uncertainty.read(),
+        tuple(Structure(each["value"], each["name"]) for each in result.report["structures"]),
         inputs.model,
         known,
         Grids.nonzeroRegion(labels.voxels),
-        byBothTeachers=bool(event["report"].get("by_both_teachers")),
+        byBothTeachers=bool(result.report.get("by_both_teachers")),
     )
 
 
-def _scoreRound(
-    inputs: Inputs, proposal: tuple[Volume, tuple[Structure, ...]], uncertainty: Volume | None, scored: list[str]
+def _scored(
+    entry: Rounds.Round,
+    inputs: RunInputs,
+    proposal: tuple[Volume, tuple[Structure, ...]],
+    uncertainty: Volume | None,
 ) -> Rounds.Round:
-    """Return the entries `dice` and `errorAuroc` of a round."""
+    """Return a round with the scores of its new slices."""
     assert inputs.labels is not None  # there is no round without annotated slices
     labels, structures = proposal
     compared = (inputs.labels.voxels, inputs.structures, labels.voxels, structures)
     auroc = None
     if uncertainty is not None:
-        auroc = Rounds.errorAuroc(*compared, uncertainty.voxels, scored, labels.spacing_mm[::-1])
-    return {"dice": Rounds.scoreSlices(*compared, scored), "errorAuroc": auroc}
-
-
-def _structureFields(structures: tuple[Structure, ...]) -> list[dict[str, Any]]:
-    return [{"value": each.value, "name": each.name} for each in structures]
+        auroc = Rounds.errorAuroc(*compared, uncertainty.voxels, entry.scored, labels.spacing_mm[::-1])
+    return replace(entry, dice=Rounds.scoreSlices(*compared, entry.scored), errorAuroc=auroc)
 
 
 def _notesIn(document: dict[str, Any]) -> tuple[str, ...]:
@@ -268,7 +269,7 @@ def _verdictText(verdict: Rounds.Verdict, report: dict[str, Any]) -> str:
     return text.format(verdict=verdict.sentence)
 
 
-def _foundText(report: dict[str, Any], inputs: Inputs) -> str:
+def _foundText(report: dict[str, Any], inputs: RunInputs) -> str:
     found = [each["name"] for each in report["structures"] if each["voxels"]]
     if found:
         return _("Proposed: {names}. Check it, then accept what is right.").format(names=", ".join(found))

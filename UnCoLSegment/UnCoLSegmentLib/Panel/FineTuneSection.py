@@ -52,14 +52,14 @@ class FineTuneSection(RunSection):
 
 
 def _roundTexts(entry: Round) -> list[str]:
-    kept = {True: _("in use"), False: _("kept the old one")}.get(entry.get("activated"), _("not finished"))
-    return [str(entry["number"]), str(len(entry["annotated"])), _scoresText(entry), kept]
+    kept = {True: _("in use"), False: _("kept the old one")}.get(entry.activated, _("not finished"))
+    return [str(entry.number), str(len(entry.annotated)), _scoresText(entry), kept]
 
 
 def _scoresText(entry: Round) -> str:
     """Return what the proposal of before was worth on the new slices, or why that is not known."""
-    if entry.get("dice"):
-        return ", ".join(f"{name} {score:.2f}" for name, score in entry["dice"].items())
-    if entry.get("scored"):
+    if entry.dice:
+        return ", ".join(f"{name} {score:.2f}" for name, score in entry.dice.items())
+    if entry.scored:
         return _("new slices are empty")
-    return _("no new slices") if entry.get("hadProposal") else _("no proposal before")
+    return _("no new slices") if entry.hadProposal else _("no proposal before")

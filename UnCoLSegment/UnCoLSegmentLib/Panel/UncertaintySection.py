@@ -87,14 +87,14 @@ def _modelTrust(name: str, rounds: Sequence[Round], byBothTeachers: bool) -> str
             "Not measured: this proposal comes from the foundation model. Annotate a few slices and fine-tune to get a "
             "score."
         )
-    entry = next((each for each in reversed(rounds) if each.get("model") == name), None)
+    entry = next((each for each in reversed(rounds) if each.model == name), None)
     if entry is None:
         return _("Not measured on this volume: the model learned from another one.")
-    if "activated" not in entry:
+    if entry.activated is None:
         return _("Not measured yet: the fine-tuning has not ended.")
-    if not entry.get("heldOut"):
+    if not entry.heldOut:
         return _("Not measured: too few annotated slices to hold some out.")
-    scores = ", ".join(f"{structure} {score:.2f}" for structure, score in entry["heldOut"].items())
+    scores = ", ".join(f"{structure} {score:.2f}" for structure, score in entry.heldOut.items())
     text = _("Measured on annotated slices that the model had not seen (Dice): {scores}.")
     if byBothTeachers:
         text = _(
@@ -106,11 +106,11 @@ def _modelTrust(name: str, rounds: Sequence[Round], byBothTeachers: bool) -> str
 
 def _mapTrust(rounds: Sequence[Round]) -> str:
     """Return how well the last map that met newly annotated slices had found the errors there."""
-    last = next((each for each in reversed(rounds) if each.get("errorAuroc") is not None), None)
+    last = next((each for each in reversed(rounds) if each.errorAuroc is not None), None)
     if last is None:
         return ""
     text = _(
         "Slices newly annotated for round {number} showed what the map was worth: a wrong voxel near a contour was "
         "less sure than a right one in {percent:.0f} of 100 cases (50 is chance)."
     )
-    return text.format(number=last["number"], percent=100 * last["errorAuroc"])
+    return text.format(number=last.number, percent=100 * last.errorAuroc)

@@ -11,6 +11,7 @@ import slicer
 import slicer.util
 import vtk
 
+from uncol.core.protocol import Greeting
 from UnCoLSegmentLib.Dependencies import ensureInstalled
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Panel.AnnotateSection import AnnotateSection
@@ -192,9 +193,9 @@ class Widget(slicer.util.VTKObservationMixin):
             ensureInstalled(Path(self._moduleWidget.resourcePath("requirements.txt")))
 
 
-def _offerDevices(box: qt.QComboBox, greeting: dict[str, Any] | None) -> None:
+def _offerDevices(box: qt.QComboBox, greeting: Greeting | None) -> None:
     """Let only those devices be chosen that the engine has; as long as it has not said so, all of them."""
-    named = greeting.get("devices") if greeting else None
+    named = greeting.devices if greeting else None
     for index, device in enumerate(Device):
         isOffered = named is None or device is Device.AUTO or device.value in named
         box.setItemData(index, _CHOOSABLE if isOffered else 0, _FLAGS_ROLE)

@@ -1,31 +1,56 @@
-"""Honest numbers: each newly annotated slice is scored against what stood there before, and decides what is better.
-
-A round is a JSON object: `number`, `volume` (node ID), `annotated` (all slices, as "K:12"), `hadProposal` (whether one
-stood there; older rounds do not say), `scored` (the new slices among the annotated ones), `dice` (by structure, on the
-scored slices), `errorAuroc` (how well the proposal's uncertainty map found errors there; None where that cannot be
-said), `against` (model that made the scored proposal alone, "" where the foundation model had a say), `model` (the one
-that was trained), `base` and, once training has ended, `heldOut` (its Dice on slices held out of its first stage) and
-`activated`.
-"""
+"""Honest numbers: each newly annotated slice is scored against what stood there before, and decides what is better."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from uncol.core.error_detection import BAND_MM, Floats, error_detection_auroc, label_boundary, within_distance
+from uncol.core.errors import ConfigError
 from uncol.core.jobs import Structure
+from uncol.core.records import from_document, to_document
 from uncol.core.volume import ARRAY_AXIS, UNKNOWN_LABEL
 
-Round = dict[str, Any]
-
 _DECIMALS = 4
+
+
+@dataclass(frozen=True)
+class Round:
+    """One fine-tune of a volume; the scene keeps it, so that the names of its fields stay.
+
+    Attributes:
+        annotated: All annotated slices, as "K:12".
+        number: Counts the rounds of a volume from 1.
+        volume: Node ID of the volume.
+        hadProposal: Whether a proposal stood there before; the first release did not say.
+        scored: The annotated slices that were new to its maker.
+        dice: What it was worth there, by structure.
+        errorAuroc: How well its uncertainty map found errors there; None where that cannot be said.
+        against: The model that made it alone, "" where the foundation model had a say.
+        model: The model that was trained.
+        base: The one it started from, "" for none.
+        heldOut: Its Dice by structure on slices held out of its first stage.
+        activated: Whether it took the place of the one in use; None before the training has ended.
+    """
+
+    annotated: tuple[str, ...]
+    number: int = 0
+    volume: str = ""
+    hadProposal: bool = False
+    scored: tuple[str, ...] = ()
+    dice: dict[str, float] = field(default_factory=dict)
+    errorAuroc: float | None = None
+    against: str = ""
+    model: str = ""
+    base: str = ""
+    heldOut: dict[str, float] = field(default_factory=dict)
+    activated: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -37,43 +62,45 @@ class Verdict:
 
 
 def readRounds(text: str) -> list[Round]:
-    """Return the rounds that a parameter node holds; text that is none of ours counts as no rounds."""
-    try:
-        rounds = json.loads(text or "[]")
-    except ValueError:
-        return []
-    return [each for each in rounds if isinstance(each, dict) and "annotated" in each]
+    """Return the rounds that a parameter node holds; what is none of ours counts as no rounds."""
+    rounds = []
+    with suppress(ValueError, TypeError):
+        for each in json.loads(text):
+            with suppress(ConfigError):
+                rounds.append(from_document(Round, each, "Round"))
+    return rounds
 
 
 def writeRounds(rounds: Sequence[Round]) -> str:
     """Return the text that `readRounds` reads."""
-    return json.dumps(list(rounds))
+    return json.dumps(to_document(list(rounds)))
 
 
 def ofVolume(rounds: Iterable[Round], volumeId: str) -> list[Round]:
     """Return the rounds about one volume."""
-    return [each for each in rounds if each.get("volume") == volumeId]
+    return [each for each in rounds if each.volume == volumeId]
 
 
-def newSlices(annotated: Sequence[str], known: Iterable[str], earlier: Iterable[Round]) -> list[str]:
+def newSlices(annotated: Sequence[str], known: Iterable[str], earlier: Iterable[Round]) -> tuple[str, ...]:
     """Return the annotated slices that neither the proposal's maker nor an earlier round has seen."""
-    seen = {*known, *(key for each in earlier for key in each["annotated"])}
-    return [key for key in annotated if key not in seen]
+    seen = {*known, *(key for each in earlier for key in each.annotated)}
+    return tuple(key for key in annotated if key not in seen)
 
 
 def knownTo(model: str, rounds: Iterable[Round]) -> list[str]:
     """Return the slices of this volume from which a model has learned, itself or as another one's base."""
     known: dict[str, None] = {}
     for each in reversed(list(rounds)):
-        if each.get("model") == model:
-            known |= dict.fromkeys(each["annotated"])
-            model = each.get("base") or model
+        if each.model == model:
+            known |= dict.fromkeys(each.annotated)
+            model = each.base or model
     return list(known)
 
 
 def renamed(rounds: Iterable[Round], old: str, new: str) -> list[Round]:
     """Return rounds in which a model has another name: what it has seen stays known."""
-    return [each | {role: new for role in ("model", "base", "against") if each.get(role) == old} for each in rounds]
+    roles = ("model", "base", "against")
+    return [replace(each, **{role: new for role in roles if getattr(each, role) == old}) for each in rounds]
 
 
 def baseFor(model: str, rounds: Sequence[Round]) -> str:
@@ -82,7 +109,7 @@ def baseFor(model: str, rounds: Sequence[Round]) -> str:
     A model that has learned from this volume is trained anew from where it started: its weights have seen the slices
     that are to be held out, so that its score on them would not be honest.
     """
-    return next((str(each.get("base") or "") for each in rounds if each.get("model") == model), model)
+    return next((each.base for each in rounds if each.model == model), model)
 
 
 def scoreSlices(

@@ -31,7 +31,7 @@ VOLUME_ROLE = "UnCoL.Volume"
 
 
 @dataclass(frozen=True)
-class Inputs:
+class RunInputs:
     """What a run takes out of the scene before it starts; arrays are views, nobody writes to them.
 
     Attributes:
@@ -56,7 +56,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Shown:
+class SegmentationResult:
     """A result on its way into the scene.
 
     Attributes:
@@ -114,17 +114,17 @@ class RunScene:
             self._scene.RemoveObserver(observation)
         self._observations = []
 
-    def forBox(self) -> Inputs:
+    def forBox(self) -> RunInputs:
         """Take what a run from a box needs; the box carries the structure's name."""
         roi = self._parameters.roi
         box = Bridge.boxFromRoi(roi, self._volume, roi.GetName())
         return self._inputs(boxes=(box,))
 
-    def forModel(self, model: str) -> Inputs:
+    def forModel(self, model: str) -> RunInputs:
         """Take what a run of a model needs."""
         return self._inputs(model=model)
 
-    def forSlices(self) -> Inputs:
+    def forSlices(self) -> RunInputs:
         """Take what a run from annotated slices needs, a fine-tune or a first pass.
 
         Raises:
@@ -140,7 +140,7 @@ class RunScene:
             notes=tuple(notes),
         )
 
-    def showProposal(self, shown: Shown) -> None:
+    def showProposal(self, shown: SegmentationResult) -> None:
         """Put proposed labels into the proposal; a new one is made if there is none about this volume."""
         parameters = self._parameters
         like = parameters.segmentation if self._isInScene(parameters.segmentation) else None
@@ -153,11 +153,11 @@ class RunScene:
         node.SetNodeReferenceID(VOLUME_ROLE, self._volume.GetID())
         parameters.proposal = node
 
-    def showPreview(self, labels: Volume, inputs: Inputs, model: str) -> None:
+    def showPreview(self, labels: Volume, inputs: RunInputs, model: str) -> None:
         """Put what an unfinished model says into the proposal."""
-        self.showProposal(Shown(labels, labels, inputs.structures, model, inputs.annotated))
+        self.showProposal(SegmentationResult(labels, labels, inputs.structures, model, inputs.annotated))
 
-    def showUncertainty(self, shown: Shown) -> None:
+    def showUncertainty(self, shown: SegmentationResult) -> None:
         """Put an uncertainty map into its volume; a new one is made if there is none about the run's volume."""
         parameters = self._parameters
         name = _("{volume} uncertainty").format(volume=self._volume.GetName())
@@ -185,35 +185,30 @@ class RunScene:
         isSameModel = node.GetAttribute(MODEL_ATTRIBUTE) == proposal.GetAttribute(MODEL_ATTRIBUTE)
         return Bridge.snapshotVolume(node) if isSameModel else None
 
-    def newRound(self, inputs: Inputs, model: str, base: str) -> Rounds.Round:
+    def newRound(self, inputs: RunInputs, model: str, base: str) -> Rounds.Round:
         """Return the entry of a round that begins; `scored` names the slices that the proposal has not seen."""
         rounds, proposal = self._rounds(), self._proposal()
         known = json.loads(proposal.GetAttribute(KNOWN_ATTRIBUTE) or "[]") if proposal else []
-        return {
-            "number": len(rounds) + 1,
-            "volume": self._volume.GetID(),
-            "annotated": list(inputs.annotated),
-            "hadProposal": proposal is not None,
-            "scored": Rounds.newSlices(inputs.annotated, known, rounds) if proposal else [],
-            "dice": {},
-            "errorAuroc": None,
-            "against": _modelBehind(proposal),
-            "model": model,
-            "base": base,
-        }
+        return Rounds.Round(
+            number=len(rounds) + 1,
+            volume=self._volume.GetID(),
+            annotated=inputs.annotated,
+            hadProposal=proposal is not None,
+            scored=Rounds.newSlices(inputs.annotated, known, rounds) if proposal else (),
+            against=_modelBehind(proposal),
+            model=model,
+            base=base,
+        )
 
-    def roundOf(self, model: str) -> Rounds.Round:
-        """Return the round in which a model was trained; an empty one if it is not noted."""
-        return next((each for each in reversed(self._rounds()) if each.get("model") == model), {})
+    def roundOf(self, model: str) -> Rounds.Round | None:
+        """Return the round in which a model was trained; None if it is not noted."""
+        return next((each for each in reversed(self._rounds()) if each.model == model), None)
 
     def noteRound(self, entry: Rounds.Round) -> None:
         """Add a round, or put it in the place of the one with its model."""
-        others = [
-            each
-            for each in Rounds.readRounds(self._parameters.rounds)
-            if (each.get("volume"), each.get("model")) != (entry.get("volume"), entry.get("model"))
-        ]
-        self._parameters.rounds = Rounds.writeRounds([*others, entry] if entry.get("model") else others)
+        rounds = Rounds.readRounds(self._parameters.rounds)
+        others = [each for each in rounds if (each.volume, each.model) != (entry.volume, entry.model)]
+        self._parameters.rounds = Rounds.writeRounds([*others, entry])
 
     def knownTo(self, model: str) -> tuple[str, ...]:
         """Return the slices of this volume from which a model has learned."""
@@ -236,8 +231,8 @@ class RunScene:
     def _isInScene(self, node: Any) -> bool:
         return node is not None and node.GetScene() is self._scene
 
-    def _inputs(self, **others: Any) -> Inputs:
-        return Inputs(Bridge.snapshotVolume(self._volume), str(self._parameters.device.value), **others)
+    def _inputs(self, **others: Any) -> RunInputs:
+        return RunInputs(Bridge.snapshotVolume(self._volume), str(self._parameters.device.value), **others)
 
 
 def _modelBehind(proposal: Any) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import tempfile
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -53,9 +52,8 @@ from uncol.core.methods import MODEL_METHODS
 from uncol.core.model_store import Store, find_model
 from uncol.demo.run import DemoJob, run_demo
 from uncol.foundation.loading import LITE_MEDSAM, FoundationModel
-from uncol.pipelines.tasks import Context, run_evaluate, run_fine_tune, run_segment, with_choices
-from uncol.worker.allocator import keep_freed_memory
-from uncol.worker.server import WorkerSettings, run_worker
+from uncol.pipelines.tasks import Context, run_evaluate, run_fine_tune, run_segment
+from uncol.worker.process import keep_freed_memory
 
 app = typer.Typer(
     add_completion=False,
@@ -152,6 +150,9 @@ def fine_tune(
         unlabeled=tuple(unlabeled or ()),
         annotated_slices=parsed(annotated_slices, parse_annotated_slices),
         structures=parsed(structure, parse_structure),
+        minutes=minutes,
+        steps=steps,
+        seed=seed,
         base=None if base is None else find_model(base, Store(models_folder(models))),
         method=method,
         student=None if student is None else parse_student(student),
@@ -159,7 +160,7 @@ def fine_tune(
         proposal=proposal,
         device=parse_device(device),
     )
-    settings = with_choices(read_config(config) if config else Config(), minutes=minutes, steps=steps, seed=seed)
+    settings = read_config(config) if config else Config()
     foundation = FoundationModel.of(foundation_model, foundation_weights)
     document = _with_progress(lambda context: run_fine_tune(job, settings, context), cache, foundation, as_json=as_json)
     _tell_result(document, as_json=as_json)
@@ -234,25 +235,6 @@ def doctor(
         return
     rows = [[check["name"], check["state"], check["advice"]] for check in document["checks"]]
     print_table(f"UnCoL {__version__}", ["what", "state", "what to do"], rows)
-
-
-@app.command()
-def worker(
-    models: ModelsFolder = None,
-    cache: CacheFolder = None,
-    jobs: Annotated[Path | None, typer.Option(help="Folder in which the private job folder is made.")] = None,
-    foundation_model: FoundationFamily = "LiteMedSAM",
-    foundation_weights: WeightsFile = None,
-) -> None:
-    """Serve the panel of 3D Slicer: JSON lines on stdin and stdout (docs/worker.md)."""
-    run_worker(
-        WorkerSettings(
-            models=models_folder(models),
-            cache=cache_folder(cache),
-            jobs=jobs or Path(tempfile.gettempdir()),
-            foundation=FoundationModel.of(foundation_model, foundation_weights),
-        )
-    )
 
 
 def main() -> None:

@@ -1,11 +1,14 @@
-"""What a piece of work is asked for; the command line, the worker process and the panel all use it."""
+"""What a piece of work is asked for and what it gives; the command line, the worker and the panel all use it.
+
+The worker's messages are these dataclasses (`core/protocol.py`): a field has the same name on both sides of the pipe.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +16,13 @@ from numpy.typing import NDArray
 from uncol.core.errors import ConfigError, DataError
 from uncol.core.methods import find_method
 from uncol.core.volume import ARRAY_AXIS, Axis
+from uncol.core.volume_files import VolumeFile
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 StudentChoice = Literal["2d", "3d", "auto"]
 """Slices with neighbors, patches of volumes, or what suits the annotation."""
+VolumeSource = Path | VolumeFile
+"""A file of any known format, or a volume from the panel."""
 
 
 @dataclass(frozen=True)
@@ -164,53 +170,104 @@ def parse_student(text: str) -> StudentChoice:
 
 @dataclass(frozen=True)
 class SegmentJob:
-    """Segment one image, with a model or, without one, from boxes or annotated slices."""
+    """Segment one image, with a model or, without one, from boxes or annotated slices.
 
-    image: Path
+    Attributes:
+        image: The image's file, or a DICOM folder.
+        out: Folder for the results; for a worker one in its job folder, from which image and labels must come.
+        model: Folder of the model; for a worker also its name.
+        boxes: Boxes round structures.
+        labels: Label map with a few annotated slices, 255 elsewhere.
+        annotated_slices: Which slices of it count as annotated; none leaves that to the 255.
+        structures: Names of its values.
+        device: Where to compute.
+    """
+
+    image: VolumeSource
     out: Path
     model: Path | None = None
     boxes: tuple[Box, ...] = ()
-    labels: Path | None = None
+    labels: VolumeSource | None = None
     annotated_slices: tuple[AnnotatedSlices, ...] = ()
     structures: tuple[Structure, ...] = ()
     device: Device = "auto"
 
     def __post_init__(self) -> None:
         if sum([self.model is not None, bool(self.boxes), self.labels is not None]) != 1:
-            message = "Say what to segment with: exactly one of --model, --box or --labels."
+            message = "Say what to segment with: exactly one of a model (--model), boxes (--box) or slices (--labels)."
             raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class SegmentResult:
+    """What was found in an image: labels (uint8), normalized entropy (float32, in [0, 1]) and a report on both."""
+
+    segmentation: VolumeFile
+    uncertainty: VolumeFile
+    report: dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Case:
     """One image with the label map that holds its annotated slices."""
 
-    image: Path
-    labels: Path
+    image: VolumeSource
+    labels: VolumeSource
 
 
 @dataclass(frozen=True)
 class FineTuneJob:
     """Train a model from annotated slices and everything that nobody annotated.
 
-    `method` and `student` left out are those of the configuration.
+    Attributes:
+        cases: Images with their label maps.
+        out: Folder for the model; for a worker also its name.
+        unlabeled: Further images.
+        annotated_slices: Which slices of the label maps count as annotated; none leaves that to the 255.
+        structures: Names of their values.
+        minutes: Time for everything; at most one of minutes and steps.
+        steps: Number of steps.
+        seed: Seed of all randomness.
+        base: Model to start from: its folder; for a worker also its name.
+        method: Name of the method.
+        student: Kind of network.
+        resume: Whether to go on with the unfinished run in `out`.
+        proposal: Folder for what is proposed for the first image; None proposes nothing. A worker needs one in its job
+            folder, from which images and labels must come.
+        preview_s: Least time between two previews of a worker, in s; None for no previews.
+        device: Where to compute.
+
+    What is None of minutes, steps, seed, method and student is that of the configuration.
     """
 
     cases: tuple[Case, ...]
     out: Path
-    unlabeled: tuple[Path, ...] = ()
+    unlabeled: tuple[VolumeSource, ...] = ()
     annotated_slices: tuple[AnnotatedSlices, ...] = ()
     structures: tuple[Structure, ...] = ()
+    minutes: float | None = None
+    steps: int | None = None
+    seed: int | None = None
     base: Path | None = None
     method: str | None = None
     student: StudentChoice | None = None
     resume: bool = False
     proposal: Path | None = None
+    preview_s: float | None = None
     device: Device = "auto"
 
     def __post_init__(self) -> None:
         if self.method is not None:
             find_method(self.method)
+        if not self.cases:
+            message = "There is nothing to learn from: give at least one image with annotated slices."
+            raise ConfigError(message)
+        if self.seed is not None and not 0 <= self.seed < 2**63:
+            message = f"seed must be a whole number from 0 to 2^63 - 1, got {self.seed}."
+            raise ConfigError(message)
+        if self.preview_s is not None and self.preview_s <= 0:
+            message = f"preview_s must be above 0, got {self.preview_s:g}. Leave it out for no previews."
+            raise ConfigError(message)
         if self.proposal is not None and self.proposal.resolve().is_relative_to(self.out.resolve()):
             message = (
                 f'"{self.proposal}" lies in the model\'s folder. Models are passed on, and what was found in an image '
@@ -224,3 +281,20 @@ class FineTuneJob:
                     "Cases are counted from 1, in the order of --case: correct the number."
                 )
                 raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class FineTuneResult:
+    """The model that was trained, and what is proposed for the first image.
+
+    Attributes:
+        out: Its folder.
+        structures: What it segments.
+        training: The record of its training: steps, curve, notes, scores and reliabilities.
+        proposal: Labels, uncertainty and report, with `by_both_teachers`.
+    """
+
+    out: Path
+    structures: tuple[Structure, ...]
+    training: dict[str, Any]
+    proposal: SegmentResult

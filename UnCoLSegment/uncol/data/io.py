@@ -25,7 +25,9 @@ from numpy.typing import NDArray
 
 from uncol.core.errors import MEMORY_IS_FULL, DataError, GeometryError, OutputError, says_memory_is_full
 from uncol.core.files import flush_to_disk, private_folder
+from uncol.core.jobs import VolumeSource
 from uncol.core.volume import UNKNOWN_LABEL, Volume
+from uncol.core.volume_files import VolumeFile
 from uncol.data.dicom import read_dicom_folder
 
 _LOGGER = logging.getLogger(__name__)
@@ -46,13 +48,13 @@ _NIFTI_HEADER_BYTES = 348
 _CHUNK_BYTES = 1 << 20
 
 
-def read_image(path: Path) -> Volume:
-    """Read a scalar 3D image from a NIfTI, NRRD or MetaImage file or the folder of one DICOM series.
+def read_image(source: VolumeSource) -> Volume:
+    """Read a scalar 3D image from a NIfTI, NRRD or MetaImage file, the folder of one DICOM series, or the panel.
 
     Voxels keep their stored type, except that 64-bit numbers become 32-bit. Voxels that are not
     finite become the lowest finite value; a warning in the log counts them.
     """
-    volume, subject = _read_volume(path, "Image")
+    volume, subject = _read_volume(source, "Image")
     voxels = _replace_non_finite(volume.voxels, subject)
     if voxels.min() == voxels.max():
         what = f"every voxel is {voxels.flat[0]}, there is nothing to segment"
@@ -61,10 +63,10 @@ def read_image(path: Path) -> Volume:
     return volume.with_voxels(voxels)
 
 
-def read_labels(path: Path, image: Volume, image_name: str) -> Volume:
+def read_labels(source: VolumeSource, image: Volume, image_name: str) -> Volume:
     """Read a label map, uint8 in [0, 255] with 255 = unknown, that lies on the grid of an image."""
     advice = "Resample the label map to the image."
-    voxels, subject = _read_on_grid(path, "Label map", image, f'image "{image_name}"', advice)
+    voxels, subject = _read_on_grid(source, "Label map", image, f'image "{image_name}"', advice)
     return image.with_voxels(_as_labels(voxels, subject))
 
 
@@ -163,11 +165,16 @@ def content_hash(volume: Volume) -> str:
     return digest.hexdigest()
 
 
+def path_of(source: VolumeSource) -> Path:
+    """Return the file that a volume is in, or its DICOM folder."""
+    return source.file if isinstance(source, VolumeFile) else source
+
+
 def _read_on_grid(
-    path: Path, kind: str, reference: Volume, other_subject: str, advice: str
+    source: VolumeSource, kind: str, reference: Volume, other_subject: str, advice: str
 ) -> tuple[NDArray[Any], str]:
     """Return voxels that lie on the grid of another volume, and what messages call the file."""
-    volume, subject = _read_volume(path, kind)
+    volume, subject = _read_volume(source, kind)
     if volume.shares_grid_with(reference):
         return volume.voxels, subject
     both = _grid_facts(volume), _grid_facts(reference)
@@ -194,9 +201,14 @@ def _tuple_text(numbers: NDArray[np.float64]) -> str:
     return f"({', '.join(f'{number:.7g}' for number in numbers.round(6) + 0.0)})"
 
 
-def _read_volume(path: Path, kind: str) -> tuple[Volume, str]:
+def _read_volume(source: VolumeSource, kind: str) -> tuple[Volume, str]:
     """Return a volume and what messages call it."""
+    path = path_of(source)
     subject = f'{kind} "{path.absolute().name}"'
+    if isinstance(source, VolumeFile):
+        volume = source.read()
+        grid = _regular_grid(volume.ijk_to_ras, volume.spacing_mm, subject)
+        return Volume(_in_32_bits(volume.voxels), grid), subject
     if not path.exists():
         message = f'{subject} does not exist. Check the path "{path}".'
         raise DataError(message)
@@ -292,25 +304,30 @@ def _replace_non_finite(voxels: NDArray[Any], subject: str) -> NDArray[Any]:
 
 
 def _ijk_to_ras_of(image: Any, subject: str) -> NDArray[np.float64]:
+    ijk_to_lps = np.eye(4)
+    ijk_to_lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
+    ijk_to_lps[:3, 3] = image.GetOrigin()
+    return _regular_grid(_LPS_TO_RAS @ ijk_to_lps + 0.0, image.GetSpacing(), subject)  # + 0.0 turns -0.0 into 0.0
+
+
+def _regular_grid(ijk_to_ras: NDArray[np.float64], spacing_mm: tuple[float, ...], subject: str) -> NDArray[np.float64]:
     smallest, largest = _SPACING_LIMITS_MM
-    spacing = np.array(image.GetSpacing())
-    directions = np.reshape(image.GetDirection(), (3, 3))
+    spacing = np.array(spacing_mm)
     if not all(smallest <= length <= largest for length in spacing):
         message = (
             f"{subject} has spacing {_tuple_text(spacing)} mm; each must be {smallest:g} to {largest:g} mm. "
             "The units are probably mixed up (micrometers or meters taken for mm): export it again in mm."
         )
         raise GeometryError(message)
+    directions = ijk_to_ras[:3, :3] / spacing
     slant = np.abs(directions.T @ directions - np.eye(3)).max()
-    if not slant <= _ROUNDED_COSINE or not np.isfinite(image.GetOrigin()).all():
+    if not slant <= _ROUNDED_COSINE or not np.isfinite(ijk_to_ras).all():
         raise GeometryError(_irregular_grid(subject))
     if slant > _EXACT_COSINE:  # make the axes as orthogonal as NIfTI results will be, so that both share one grid
         left, _, right = np.linalg.svd(directions)
-        directions = left @ right
-    ijk_to_lps = np.eye(4)
-    ijk_to_lps[:3, :3] = directions * spacing
-    ijk_to_lps[:3, 3] = image.GetOrigin()
-    return _LPS_TO_RAS @ ijk_to_lps + 0.0  # + 0.0 turns -0.0 into 0.0
+        ijk_to_ras = ijk_to_ras.copy()
+        ijk_to_ras[:3, :3] = left @ right * spacing
+    return ijk_to_ras
 
 
 @contextmanager

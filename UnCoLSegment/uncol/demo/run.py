@@ -5,33 +5,32 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from uncol.core.config import Config
-from uncol.core.errors import CancelledError, ConfigError, DataError, OutputError
+from uncol.core.errors import CancelledError, ConfigError, OutputError
 from uncol.core.model_folder import MODEL_FILE, SUMS_FILE, WEIGHTS_FILE
 from uncol.core.progress import Monitor
-from uncol.core.volume import SliceView, Volume, view_slices
+from uncol.core.volume import Volume, view_slices
 from uncol.data.cases import LabeledCase
 from uncol.data.io import check_writable, write_results
 from uncol.data.shape_interpolation import interpolate_shapes
 from uncol.data.transforms import choose_window
-from uncol.demo.case import Annotation, DemoCase, DemoJob, annotate, find_case
+from uncol.demo.case import DemoCase, DemoJob, annotate, find_case
 from uncol.demo.scores import SCORING, score
 from uncol.demo.suggestion import suggest_slice
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.loading import load_foundation_model
 from uncol.inference.prompted import acquisition_plane, segment_from_boxes
-from uncol.inference.result import Segmentation
 from uncol.inference.student import segment_with_model
 from uncol.models.devices import select_device
 from uncol.pipelines.tasks import Context, Document, with_choices
 from uncol.report import report
-from uncol.report.results import Method, Results, Suggestion
+from uncol.report.results import Method, Results
 from uncol.training.state import FineTuneSetup
 from uncol.training.train import fine_tune
 
@@ -137,7 +136,7 @@ def _work_through(job: DemoJob, model_folder: Path, parts: _Parts, context: Cont
         reference_use=_REFERENCE_USE,
         evaluations=evaluations,
         slices=slices,
-        suggestion=_suggest(result, view, annotation),
+        suggestion=suggest_slice(result, view, annotation.slices.indices),
         training=training,
         foundation_model=teacher.name,
         notes=(
@@ -153,13 +152,6 @@ def _with_values_of(case: DemoCase, labels: Volume) -> Volume:
     """Give structures that are numbered by their boxes the values that they have in the reference."""
     table = np.array([0, *(each.value for each in case.structures)], dtype=np.uint8)
     return labels.with_voxels(table[labels.voxels])
-
-
-def _suggest(result: Segmentation, view: SliceView, annotation: Annotation) -> Suggestion | None:
-    try:
-        return Suggestion(**asdict(suggest_slice(result, view, annotation.slices.indices)))
-    except DataError:  # nothing was found, or everything is annotated; the report says that there is no suggestion
-        return None
 
 
 def _volumes(results: Results) -> dict[str, Volume]:

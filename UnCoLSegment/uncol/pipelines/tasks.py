@@ -14,8 +14,8 @@ import torch
 
 from uncol import __version__
 from uncol.core.config import Config
-from uncol.core.errors import CheckpointError, ConfigError, DataError
-from uncol.core.jobs import AnnotatedSlices, FineTuneJob, SegmentJob, Structure
+from uncol.core.errors import CheckpointError, ConfigError
+from uncol.core.jobs import AnnotatedSlices, FineTuneJob, SegmentJob, Structure, VolumeSource
 from uncol.core.methods import MODEL_METHODS, find_method
 from uncol.core.model_folder import DISCLAIMER, MODEL_FILE
 from uncol.core.progress import Monitor, Progress
@@ -25,6 +25,7 @@ from uncol.data.cases import LabeledCase
 from uncol.data.io import (
     check_writable,
     content_hash,
+    path_of,
     read_image,
     read_labels,
     read_map,
@@ -153,6 +154,7 @@ def train_and_propose(job: FineTuneJob, config: Config, context: Context) -> tup
 
 
 def _train(job: FineTuneJob, config: Config, context: Context) -> TrainingState:
+    config = with_choices(config, minutes=job.minutes, steps=job.steps, seed=job.seed)
     device = select_device(job.device)
     _check_model_folder(job)
     check_writable(job.out)
@@ -236,11 +238,11 @@ def _segment_without_model(
 
 
 def _read_case(
-    image_path: Path, labels_path: Path, annotated: Sequence[AnnotatedSlices], image: Volume | None = None
+    image_source: VolumeSource, source: VolumeSource, annotated: Sequence[AnnotatedSlices], image: Volume | None = None
 ) -> LabeledCase:
-    image = image or read_image(image_path)
-    labels = read_labels(labels_path, image, image_path.name)
-    return LabeledCase(image, keep_annotated(labels, annotated, labels_path.name))
+    image = image or read_image(image_source)
+    labels = read_labels(source, image, path_of(image_source).name)
+    return LabeledCase(image, keep_annotated(labels, annotated, path_of(source).name))
 
 
 def _slices_of_case(annotated: Sequence[AnnotatedSlices], number: int) -> list[AnnotatedSlices]:
@@ -260,9 +262,6 @@ def _check_model_folder(job: FineTuneJob) -> None:
     if not job.resume and has_checkpoint(job.out):
         message = f'"{job.out}" holds an unfinished run. Add --resume to go on, or choose another folder.'
         raise CheckpointError(message)
-    if not job.cases:
-        message = "There is nothing to learn from: give at least one --case IMAGE LABELS."
-        raise DataError(message)
 
 
 def _summary(model: Model) -> Document:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from threading import Lock
-from typing import Any
 
 _CHUNK_BYTES = 1 << 16
 
@@ -45,9 +43,8 @@ class Channel:
         os.write(outgoing, b"\n")
         return cls(incoming, outgoing, line_limit_bytes)
 
-    def send(self, document: dict[str, Any]) -> None:
+    def send(self, line: bytes) -> None:
         """Write one line, from any thread; when nobody reads any more, `is_broken` becomes true."""
-        line = (json.dumps(document, allow_nan=False) + "\n").encode()
         with self._lock:
             try:
                 while line and not self.is_broken:

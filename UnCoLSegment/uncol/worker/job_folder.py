@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
-import sys
-import tempfile
-import time
 from contextlib import suppress
 from pathlib import Path
 
+from filelock import FileLock
+
 from uncol.core.errors import ConfigError, DataError, OutputError
 
-if sys.platform != "win32":
-    import fcntl
-
 _PREFIX = "uncol-worker-"
-_ALIVE_FILE = ".alive"
-_BEGINNING_S = 60.0
-"""Age below which a folder without that file may be one that is just being made."""
+_ALIVE = ".alive"
+"""A file of the folder's name and this ending is locked as long as the worker lives, however it ends."""
 
 
 class JobFolder:
@@ -26,10 +22,10 @@ class JobFolder:
 
     Args:
         path: The folder.
-        alive: Open file descriptor of the file in it that says that the worker lives.
+        alive: The lock that says that the worker lives.
     """
 
-    def __init__(self, path: Path, alive: int) -> None:
+    def __init__(self, path: Path, alive: FileLock) -> None:
         self.path = path
         self._alive = alive
 
@@ -43,46 +39,51 @@ class JobFolder:
         try:
             root.mkdir(parents=True, exist_ok=True)
             sweep(root)
-            path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=root)).resolve()
-            return cls(path, _mark_alive(path))
+            path = root.resolve() / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+            alive = FileLock(path.with_suffix(_ALIVE), timeout=0, thread_local=False)
+            alive.acquire()  # before there is a folder that another worker could take for a dead one's
+            path.mkdir(mode=0o700)
         except OSError as error:
             message = f'The worker cannot make its job folder in "{root}" ({error.strerror}). Choose another --jobs.'
             raise OutputError(message) from error
+        return cls(path, alive)
 
     def close(self) -> None:
         """Delete the folder with everything in it."""
-        with suppress(OSError):
-            os.close(self._alive)
         shutil.rmtree(self.path, ignore_errors=True)
+        self._alive.release()
+        with suppress(OSError):
+            self.path.with_suffix(_ALIVE).unlink()
 
-    def subfolder(self, text: str) -> Path:
+    def subfolder(self, path: Path, field: str) -> Path:
         """Return the folder of one job, given by its path or its name.
 
         Raises:
             ConfigError: If it does not lie inside this folder.
             DataError: If it does not exist.
         """
-        path = (self.path / text).resolve()
-        return _checked(path, self.path, is_there=path.is_dir(), field="job")
+        path = (self.path / path).resolve()
+        return _checked(path, self.path, is_there=path.is_dir(), field=field)
 
 
-def file_of_job(job: Path, text: str, field: str) -> Path:
-    """Return a file of a job.
+def file_of_job(job: Path, path: Path, field: str) -> Path:
+    """Return a file of a job, given by its path or its name.
 
     Raises:
         ConfigError: If it does not lie inside the job's folder.
         DataError: If it does not exist.
     """
-    path = (job / text).resolve()
+    path = (job / path).resolve()
     return _checked(path, job, is_there=path.is_file(), field=field)
 
 
 def sweep(root: Path) -> None:
     """Delete the job folders of workers that are no longer alive; those of other users stay."""
-    for folder in root.glob(f"{_PREFIX}*"):
-        with suppress(OSError):  # swept by another worker at the same time
-            if _is_own_folder(folder) and not _is_alive(folder):
-                shutil.rmtree(folder)
+    for alive in root.glob(f"{_PREFIX}*{_ALIVE}"):
+        with suppress(OSError):  # it is locked (`filelock.Timeout`), or another user's
+            with FileLock(alive, timeout=0):
+                shutil.rmtree(alive.with_suffix(""), ignore_errors=True)
+            alive.unlink()
 
 
 def _checked(path: Path, folder: Path, *, is_there: bool, field: str) -> Path:
@@ -93,41 +94,3 @@ def _checked(path: Path, folder: Path, *, is_there: bool, field: str) -> Path:
         message = f'"{field}" is not there: "{path}". Write it before the request is sent.'
         raise DataError(message)
     return path
-
-
-def _is_own_folder(folder: Path) -> bool:
-    if folder.is_symlink() or not folder.is_dir():
-        return False
-    return sys.platform == "win32" or folder.stat().st_uid == os.getuid()
-
-
-def _mark_alive(folder: Path) -> int:
-    """Hold a file that nobody else can hold while this process lives, however it ends."""
-    flags, mode = os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600
-    if sys.platform == "win32":  # Windows itself keeps an open file from being deleted
-        return os.open(folder / _ALIVE_FILE, flags, mode)
-    unready = folder / f"{_ALIVE_FILE}.new"
-    handle = os.open(unready, flags, mode)
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    unready.rename(folder / _ALIVE_FILE)
-    return handle
-
-
-def _is_alive(folder: Path) -> bool:
-    alive = folder / _ALIVE_FILE
-    if not alive.exists():  # just made, or its worker died before it could say so
-        return time.time() - folder.stat().st_mtime < _BEGINNING_S
-    if sys.platform == "win32":
-        try:
-            alive.unlink()
-        except PermissionError:
-            return True
-        return False
-    handle = os.open(alive, os.O_RDWR)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(handle)
-    return False

@@ -13,7 +13,7 @@ from uncol.models.card import Model
 from uncol.models.checkpoints import load_model
 
 
-class WarmModels:
+class ModelCache:
     """Loads as `load_model` and `load_foundation_model` do, but the same thing only once."""
 
     def __init__(self) -> None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from uncol.core.errors import CancelledError
+from uncol.core.jobs import FineTuneJob, SegmentJob
 from uncol.core.progress import Monitor, Progress
-from uncol.core.protocol import FineTune, RequestId, Segment
+from uncol.core.protocol import Cancelled, Event, News, RequestId
 
-Tell = Callable[..., None]
-"""Sends an event: `tell(request_id, event, **content)`."""
+Send = Callable[[RequestId, Event], None]
 
 _REPORT_INTERVAL_S = 0.2
 _GRACE_S = 0.8
@@ -21,22 +20,26 @@ _SAVING_GRACE_S = 15.0
 """The same once there are training steps, which a checkpoint must keep."""
 
 
-class Assignment:
+class RunningJob:
     """A job on its way from acceptance to its end, told exactly once.
 
     Args:
         request_id: What its events carry.
-        content: What is wanted.
-        tell: Sends an event.
+        job: What is wanted.
+        send: Sends an event.
         release: Called just before the end is told: then the next job may come.
     """
 
     def __init__(
-        self, request_id: RequestId, content: Segment | FineTune, tell: Tell, release: Callable[[Assignment], None]
+        self,
+        request_id: RequestId,
+        job: SegmentJob | FineTuneJob,
+        send: Send,
+        release: Callable[[RunningJob], None],
     ) -> None:
-        self.id, self.content = request_id, content
-        self.can_be_resumed: Callable[[], bool] = _no
-        self._tell, self._release = tell, release
+        self.id, self.job = request_id, job
+        self.can_be_resumed: Callable[[], bool] = lambda: False
+        self._send, self._release = send, release
         self._lock = threading.Lock()
         self._has_ended = self._is_cancelled = self._is_training = False
         self._last_phase, self._last_report = "", 0.0
@@ -63,25 +66,25 @@ class Assignment:
         if progress.phase == self._last_phase and now - self._last_report < _REPORT_INTERVAL_S:
             return
         self._last_phase, self._last_report = progress.phase, now
-        self.tell(**progress.as_message())
+        self.tell(progress)
 
-    def tell(self, event: str, **content: Any) -> None:
+    def tell(self, news: News) -> None:
         """Tell something on the way to the end."""
         if not self._has_ended:
-            self._tell(self.id, event, **content)
+            self._send(self.id, news)
 
-    def end(self, event: str, **content: Any) -> None:
+    def end(self, event: Event) -> None:
         """Tell the end, unless it was told already."""
         with self._lock:
             if self._has_ended:
                 return
             self._has_ended = True
         self._release(self)
-        self._tell(self.id, event, **content)
+        self._send(self.id, event)
 
     def end_as_cancelled(self) -> None:
         """Tell that the job was cancelled, and whether it can be resumed."""
-        self.end("cancelled", message=self._cancelled_message(), resumable=self.can_be_resumed())
+        self.end(Cancelled(self._cancelled_message(), self.can_be_resumed()))
 
     def cancel(self) -> None:
         """Ask the job to end; if it does not in time, tell its end all the same."""
@@ -91,12 +94,8 @@ class Assignment:
         patience.start()
 
     def _cancelled_message(self) -> str:
-        if isinstance(self.content, Segment):
+        if isinstance(self.job, SegmentJob):
             return "Segmentation was cancelled; nothing was written."
         if self.can_be_resumed():
             return "Fine-tuning was cancelled; it can be resumed."
         return "Fine-tuning was cancelled before there was anything to keep."
-
-
-def _no() -> bool:
-    return False
