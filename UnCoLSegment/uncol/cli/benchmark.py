@@ -26,7 +26,7 @@ from uncol.cli.options import (
 from uncol.core.errors import CheckpointError, ConfigError
 from uncol.core.files import sha256_of
 from uncol.foundation.loading import LITE_MEDSAM, FoundationModel
-from uncol.worker.allocator import keep_freed_memory
+from uncol.worker.process import keep_freed_memory
 
 
 def benchmark(
