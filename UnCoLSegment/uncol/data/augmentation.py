@@ -66,8 +66,12 @@ def draw_pose(
     turned = functools.reduce(torch.matmul, turns) * scale[:, None, None]
     if mirror:
         turned[:, :, 0] *= 1 - 2 * torch.randint(2, (count, 1), generator=generator).float()
-    extent = torch.tensor(size[::-1], dtype=torch.float32)
-    return Pose(torch.cat([turned * extent[None, None, :] / extent[None, :, None], shift], 2))
+    wide = torch.tensor(size[::-1], dtype=torch.float32).expand(dims, dims)
+    high = wide.T
+    if dims == 2:  # the same, with one ratio: the diagonal stays as it is to the last bit
+        ratio = size[0] / size[1]
+        wide, high = torch.tensor([[1, ratio], [1, 1]]), torch.tensor([[1, 1], [ratio, 1]])
+    return Pose(torch.cat([turned * wide / high, shift], 2))
 
 
 def _rotation(dims: int, first: int, second: int, angle: Tensor) -> Tensor:
