@@ -24,14 +24,14 @@ from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.cases import LabeledCase
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.loading import LITE_MEDSAM, FoundationModel
+from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
 from uncol.models.card import ModelCard
 
 BALL = Structure(1, "ball")
 STEPS = 8
 
 
-def load_threshold_teacher(_device: torch.device, _choice: FoundationModel) -> ThresholdTeacher:
+def load_threshold_teacher(_device: torch.device, _choice: FoundationChoice) -> ThresholdTeacher:
     return ThresholdTeacher(32)
 
 

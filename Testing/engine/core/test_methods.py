@@ -244,7 +244,7 @@ def test_a_run_is_resumed_with_the_foundation_model_that_began_it(make_setup, tm
     [("supervised", False), ("bcp", False), ("uncol-without-generalized", False), ("uncol", True)],
 )
 def test_only_methods_with_a_generalized_teacher_ask_it(make_setup, tmp_path: Path, method: str, asks: bool):
-    assert (begin(make_setup(method), tmp_path).opinions is not None) == asks
+    assert (begin(make_setup(method), tmp_path).teacher is not None) == asks
 
 
 @pytest.mark.parametrize("method", ["supervised", "bcp", "mean-teacher"])
@@ -305,7 +305,7 @@ def test_without_the_specialized_teacher_the_generalized_one_alone_finds_the_bal
 
 def test_bcp_has_no_gate_for_a_moving_average_in_doubt(make_setup, tmp_path: Path):
     runs = [doubting(begin(make_setup(method), tmp_path / method)) for method in ("bcp", "uncol-without-generalized")]
-    bcp, gated = (draw_pseudo_labeled(run, run.sampler.pose(2))[1].unique().tolist() for run in runs)
+    bcp, gated = (draw_pseudo_labeled(run, run.sampler.affine(2))[1].unique().tolist() for run in runs)
 
     assert bcp == [0, UNKNOWN_LABEL]  # of two classes alike the first one; unknown is what was moved in from outside
     assert gated == [UNKNOWN_LABEL]

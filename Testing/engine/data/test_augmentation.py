@@ -8,10 +8,10 @@ from torch import Tensor
 
 from uncol.core.volume import UNKNOWN_LABEL
 from uncol.data.augmentation import (
-    Pose,
-    change_grey_values,
+    RandomAffine,
     draw_box_mask,
-    draw_pose,
+    jitter_intensity,
+    sample_affine,
 )
 
 IDENTITY = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
@@ -22,9 +22,9 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def shifted_by(rows: float, columns: float, height: int, width: int) -> Pose:
-    """A pose that moves one slice's content up and left; matrices count in half sides of the slice."""
-    return Pose(torch.tensor([[[1, 0, 2 * columns / width], [0, 1, 2 * rows / height]]]))
+def shifted_by(rows: float, columns: float, height: int, width: int) -> RandomAffine:
+    """A affine that moves one slice's content up and left; matrices count in half sides of the slice."""
+    return RandomAffine(torch.tensor([[[1, 0, 2 * columns / width], [0, 1, 2 * rows / height]]]))
 
 
 class TestPose:
@@ -32,19 +32,21 @@ class TestPose:
     def test_the_identity_leaves_labels_bit_equal(self, shape: tuple[int, int]) -> None:
         labels = torch.randint(256, (2, *shape), generator=seeded()).to(torch.uint8)
 
-        assert torch.equal(Pose(IDENTITY.repeat(2, 1, 1)).move_labels(labels), labels)
+        assert torch.equal(RandomAffine(IDENTITY.repeat(2, 1, 1)).warp_labels(labels), labels)
 
     @pytest.mark.parametrize("shape", [(4, 4), (16, 16), (7, 13), (48, 80), (100, 101)])
     def test_the_identity_leaves_images_as_they_are(self, shape: tuple[int, int]) -> None:
         images = torch.rand(2, 3, *shape, generator=seeded())
 
         # bit-equal but for the rounding of the grid's coordinates, a few 1e-7 of half a side
-        torch.testing.assert_close(Pose(IDENTITY.repeat(2, 1, 1)).move_images(images), images, rtol=0, atol=2e-5)
+        torch.testing.assert_close(
+            RandomAffine(IDENTITY.repeat(2, 1, 1)).warp_images(images), images, rtol=0, atol=2e-5
+        )
 
     def test_labels_move_by_whole_pixels_and_what_comes_in_is_unknown(self) -> None:
         labels = torch.tensor([[[0, 1], [2, 3]]], dtype=torch.uint8)
 
-        moved = shifted_by(1, 0, 2, 2).move_labels(labels)
+        moved = shifted_by(1, 0, 2, 2).warp_labels(labels)
 
         # the lower row moves up; nobody knows what lies below it
         assert moved.tolist() == [[[2, 3], [UNKNOWN_LABEL, UNKNOWN_LABEL]]]
@@ -52,7 +54,7 @@ class TestPose:
     def test_images_move_by_whole_pixels_and_their_edge_goes_on(self) -> None:
         image = torch.tensor([[[[0.0, 0.25], [0.5, 1.0]]]])
 
-        moved = shifted_by(0, 1, 2, 2).move_images(image)
+        moved = shifted_by(0, 1, 2, 2).warp_images(image)
 
         # the right column moves left and is repeated
         assert moved.flatten().tolist() == pytest.approx([0.25, 0.25, 1.0, 1.0], abs=1e-6)
@@ -62,7 +64,7 @@ class TestPose:
             torch.randint(4, (6, ROWS, COLUMNS), generator=seeded())
         ]
 
-        moved = draw_pose(6, (ROWS, COLUMNS), seeded(), rotation_deg=12.0, mirror=True).move_labels(labels)
+        moved = sample_affine(6, (ROWS, COLUMNS), seeded(), rotation_deg=12.0, mirror=True).warp_labels(labels)
 
         assert set(moved.unique().tolist()) == {0, 3, 254, UNKNOWN_LABEL}
         assert moved.dtype == torch.uint8
@@ -71,10 +73,10 @@ class TestPose:
     def test_an_image_and_its_labels_move_alike(self, *, mirror: bool) -> None:
         # every pixel carries its own column (then its own row), once as a grey value and once as a label
         for ramp in (torch.arange(COLUMNS).expand(ROWS, COLUMNS), torch.arange(ROWS)[:, None].expand(ROWS, COLUMNS)):
-            pose = draw_pose(8, (ROWS, COLUMNS), seeded(3), rotation_deg=12.0, mirror=mirror)
+            affine = sample_affine(8, (ROWS, COLUMNS), seeded(3), rotation_deg=12.0, mirror=mirror)
 
-            image = pose.move_images(ramp.float().expand(8, 1, ROWS, COLUMNS))[:, 0]
-            labels = pose.move_labels(ramp.to(torch.uint8).expand(8, ROWS, COLUMNS))
+            image = affine.warp_images(ramp.float().expand(8, 1, ROWS, COLUMNS))[:, 0]
+            labels = affine.warp_labels(ramp.to(torch.uint8).expand(8, ROWS, COLUMNS))
 
             known = labels != UNKNOWN_LABEL
             # the nearest pixel is at most half a pixel away from the place that the image shows
@@ -84,10 +86,10 @@ class TestPose:
     def test_a_moved_blob_is_found_where_its_labels_say(self) -> None:
         row, column = torch.arange(ROWS)[:, None] - 20.5, torch.arange(COLUMNS) - 45.5
         blob = (row**2 + column**2 < 12**2).expand(8, ROWS, COLUMNS)
-        pose = draw_pose(8, (ROWS, COLUMNS), seeded(1), rotation_deg=12.0, mirror=True)
+        affine = sample_affine(8, (ROWS, COLUMNS), seeded(1), rotation_deg=12.0, mirror=True)
 
-        seen = pose.move_images(blob[:, None].float())[:, 0] > 0.5
-        labeled = pose.move_labels(blob.to(torch.uint8)) == 1
+        seen = affine.warp_images(blob[:, None].float())[:, 0] > 0.5
+        labeled = affine.warp_labels(blob.to(torch.uint8)) == 1
 
         overlap = 2 * (seen & labeled).sum((1, 2)) / (seen.sum((1, 2)) + labeled.sum((1, 2)))
         assert overlap.min() > 0.97
@@ -95,16 +97,16 @@ class TestPose:
 
 class TestDrawnPose:
     @staticmethod
-    def in_pixels(pose: Pose, rows: int, columns: int) -> Tensor:
+    def in_pixels(affine: RandomAffine, rows: int, columns: int) -> Tensor:
         """The linear parts (B, 2, 2) of the matrices with pixels, not half sides, as their unit."""
         half_sides = torch.diag(torch.tensor([columns / 2, rows / 2]))
-        return half_sides @ pose.matrices[:, :, :2] @ half_sides.inverse()
+        return half_sides @ affine.matrices[:, :, :2] @ half_sides.inverse()
 
     @pytest.mark.parametrize(("rows", "columns"), [(64, 64), (48, 80), (160, 32)])
     @pytest.mark.parametrize("mirror", [False, True])
     def test_a_square_stays_a_square(self, rows: int, columns: int, *, mirror: bool) -> None:
         linear = self.in_pixels(
-            draw_pose(50, (rows, columns), seeded(), rotation_deg=12.0, mirror=mirror), rows, columns
+            sample_affine(50, (rows, columns), seeded(), rotation_deg=12.0, mirror=mirror), rows, columns
         )
 
         # A^T A = s^2 I: rotation, mirror image and one scale for both directions, nothing else
@@ -117,7 +119,7 @@ class TestDrawnPose:
         square = torch.zeros(1, 1, rows, columns)
         square[..., 40:80, 80:120] = 1
 
-        moved = draw_pose(8, (rows, columns), seeded(2), rotation_deg=12.0, mirror=False).move_images(
+        moved = sample_affine(8, (rows, columns), seeded(2), rotation_deg=12.0, mirror=False).warp_images(
             square.expand(8, 1, rows, columns)
         )
 
@@ -130,29 +132,31 @@ class TestDrawnPose:
 
     def test_without_mirror_left_stays_left(self) -> None:
         assert (
-            self.in_pixels(draw_pose(100, (48, 80), seeded(), rotation_deg=12.0, mirror=False), 48, 80).det() > 0
+            self.in_pixels(sample_affine(100, (48, 80), seeded(), rotation_deg=12.0, mirror=False), 48, 80).det() > 0
         ).all()
 
     def test_with_mirror_about_half_of_the_slices_are_mirrored(self) -> None:
-        mirrored = self.in_pixels(draw_pose(400, (48, 80), seeded(), rotation_deg=12.0, mirror=True), 48, 80).det() < 0
+        mirrored = (
+            self.in_pixels(sample_affine(400, (48, 80), seeded(), rotation_deg=12.0, mirror=True), 48, 80).det() < 0
+        )
 
         assert 150 < mirrored.sum() < 250
 
     def test_mirrored_slices_are_not_turned_upside_down(self) -> None:
-        linear = self.in_pixels(draw_pose(100, (48, 80), seeded(), rotation_deg=12.0, mirror=True), 48, 80)
+        linear = self.in_pixels(sample_affine(100, (48, 80), seeded(), rotation_deg=12.0, mirror=True), 48, 80)
 
         assert (linear[:, 1, 1] > 0.5).all()
 
     def test_slices_are_turned_as_far_as_asked_for_both_ways(self) -> None:
-        linear = self.in_pixels(draw_pose(500, (48, 80), seeded(), rotation_deg=90.0, mirror=False), 48, 80)
+        linear = self.in_pixels(sample_affine(500, (48, 80), seeded(), rotation_deg=90.0, mirror=False), 48, 80)
 
         angle_deg = torch.atan2(linear[:, 1, 0], linear[:, 0, 0]).rad2deg()
         assert -90 <= angle_deg.min() < -85
         assert 85 < angle_deg.max() <= 90
 
     def test_poses_stay_small(self) -> None:
-        pose = draw_pose(500, (48, 80), seeded(), rotation_deg=12.0, mirror=False)
-        linear = self.in_pixels(pose, 48, 80)
+        affine = sample_affine(500, (48, 80), seeded(), rotation_deg=12.0, mirror=False)
+        linear = self.in_pixels(affine, 48, 80)
 
         angle_deg = torch.atan2(linear[:, 1, 0], linear[:, 0, 0]).rad2deg()
         scale = linear.det().sqrt()
@@ -160,14 +164,14 @@ class TestDrawnPose:
         assert 0.7 <= scale.min() < 0.95
         assert 1.05 < scale.max() <= 1.4
         # in half sides: at most a tenth of the side
-        assert 0.05 < pose.matrices[:, :, 2].abs().max() <= 0.2
+        assert 0.05 < affine.matrices[:, :, 2].abs().max() <= 0.2
 
     def test_every_slice_gets_a_pose_of_its_own(self) -> None:
-        assert len(draw_pose(10, (48, 80), seeded(), rotation_deg=12.0, mirror=False).matrices.unique(dim=0)) == 10
+        assert len(sample_affine(10, (48, 80), seeded(), rotation_deg=12.0, mirror=False).matrices.unique(dim=0)) == 10
 
     def test_one_seed_gives_one_pose(self) -> None:
         first, again, other = (
-            draw_pose(3, (48, 80), seeded(seed), rotation_deg=12.0, mirror=True).matrices for seed in (5, 5, 6)
+            sample_affine(3, (48, 80), seeded(seed), rotation_deg=12.0, mirror=True).matrices for seed in (5, 5, 6)
         )
 
         assert torch.equal(first, again)
@@ -178,7 +182,7 @@ class TestGreyValues:
     def test_grey_values_stay_in_their_range(self) -> None:
         images = torch.rand(32, 3, 16, 16, generator=seeded()).round(decimals=1)
 
-        changed = change_grey_values(images, seeded())
+        changed = jitter_intensity(images, seeded())
 
         assert changed.shape == images.shape
         assert changed.min() >= 0
@@ -187,12 +191,12 @@ class TestGreyValues:
     def test_extreme_images_stay_finite(self) -> None:
         images = torch.stack([torch.zeros(1, 8, 8), torch.ones(1, 8, 8)])
 
-        assert change_grey_values(images, seeded()).isfinite().all()
+        assert jitter_intensity(images, seeded()).isfinite().all()
 
     def test_the_order_of_grey_values_survives_but_for_noise(self) -> None:
         ramp = torch.linspace(0, 1, 1024).reshape(1, 1, 32, 32).expand(16, 1, 32, 32)
 
-        changed = change_grey_values(ramp, seeded())
+        changed = jitter_intensity(ramp, seeded())
 
         dark, bright = changed.flatten(1)[:, :256].mean(1), changed.flatten(1)[:, -256:].mean(1)
         assert (bright - dark > 0.3).all()
@@ -201,7 +205,7 @@ class TestGreyValues:
         images = torch.rand(2, 3, 8, 8, generator=seeded())
         original = images.clone()
 
-        first, again, other = (change_grey_values(images, seeded(seed)) for seed in (5, 5, 6))
+        first, again, other = (jitter_intensity(images, seeded(seed)) for seed in (5, 5, 6))
 
         assert torch.equal(first, again)
         assert not torch.equal(first, other)
@@ -253,20 +257,20 @@ class TestCopyPasteMask:
 class TestPosesInSpace:
     SIZE = (8, 12, 16)
 
-    def in_voxels(self, pose: Pose) -> Tensor:
+    def in_voxels(self, affine: RandomAffine) -> Tensor:
         """Return what the matrices (B, 3, 3) do to steps of one voxel along column, row and slice."""
         sides = torch.tensor([16.0, 12.0, 8.0])
-        return pose.matrices[:, :, :3] * sides[None, :, None] / sides[None, None, :]
+        return affine.matrices[:, :, :3] * sides[None, :, None] / sides[None, None, :]
 
     def test_they_turn_and_scale_without_bending(self) -> None:
-        linear = self.in_voxels(draw_pose(50, self.SIZE, seeded(), rotation_deg=12.0, mirror=False))
+        linear = self.in_voxels(sample_affine(50, self.SIZE, seeded(), rotation_deg=12.0, mirror=False))
 
         scale = linear.det() ** (1 / 3)
         assert ((scale > 0.85) & (scale < 1.15)).all()
         torch.testing.assert_close(linear @ linear.mT, scale[:, None, None] ** 2 * torch.eye(3).repeat(50, 1, 1))
 
     def test_mirroring_flips_the_columns_of_about_half_of_them(self) -> None:
-        linear = self.in_voxels(draw_pose(400, self.SIZE, seeded(), rotation_deg=12.0, mirror=True))
+        linear = self.in_voxels(sample_affine(400, self.SIZE, seeded(), rotation_deg=12.0, mirror=True))
 
         assert 0.4 < float((linear.det() < 0).float().mean()) < 0.6
         assert (linear[:, 1, 1] > 0).all()
@@ -274,20 +278,20 @@ class TestPosesInSpace:
 
     def test_an_image_and_its_labels_move_alike(self) -> None:
         ramp = torch.arange(16).expand(self.SIZE)
-        pose = draw_pose(4, self.SIZE, seeded(2), rotation_deg=12.0, mirror=True)
+        affine = sample_affine(4, self.SIZE, seeded(2), rotation_deg=12.0, mirror=True)
 
-        image = pose.move_images(ramp.float().expand(4, 1, *self.SIZE))[:, 0]
-        labels = pose.move_labels(ramp.byte().expand(4, *self.SIZE).contiguous())
+        image = affine.warp_images(ramp.float().expand(4, 1, *self.SIZE))[:, 0]
+        labels = affine.warp_labels(ramp.byte().expand(4, *self.SIZE).contiguous())
 
         inside = labels != UNKNOWN_LABEL
         assert inside.float().mean() > 0.6
         assert float((image - labels.float())[inside].abs().max()) < 1.7  # the nearest voxel in space
 
     def test_nothing_moves_with_the_identity(self) -> None:
-        identity = Pose(torch.eye(3, 4)[None])
+        identity = RandomAffine(torch.eye(3, 4)[None])
         labels = torch.randint(3, (1, *self.SIZE), generator=seeded()).byte()
 
-        assert torch.equal(identity.move_labels(labels), labels)
+        assert torch.equal(identity.warp_labels(labels), labels)
 
     def test_the_pasted_box_has_its_part_of_every_side(self) -> None:
         cut = ~draw_box_mask((9, 12, 30), 2 / 3, seeded())

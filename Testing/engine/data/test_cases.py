@@ -10,7 +10,7 @@ import torch
 
 from uncol.core.jobs import Structure
 from uncol.core.volume import UNKNOWN_LABEL, SliceView, Volume, view_slices
-from uncol.data.cases import LabeledCase, SliceStack, class_indices, finest_pixel_mm, stack_case
+from uncol.data.cases import FramedCase, LabeledCase, class_indices, finest_pixel_mm, frame_case
 
 AXIAL = SliceView("axial", (0, 1, 2), (False, False, False), (3.0, 1.0, 1.0))
 
@@ -37,9 +37,9 @@ class TestStackCase:
     # 0 ... 23 in the file's order, so that a voxel's value tells where it came from: 12 k + 4 j + i
     STRUCTURE = (Structure(1, "left half"),)
 
-    def stack(self, volume: Volume, plane: str, pixel_mm: float) -> SliceStack:
+    def stack(self, volume: Volume, plane: str, pixel_mm: float) -> FramedCase:
         labels = volume.with_voxels((np.arange(24).reshape(2, 3, 4) >= 12).astype(np.uint8))
-        return stack_case(LabeledCase(volume, labels), self.STRUCTURE, plane, pixel_mm, (0.0, 23.0))  # type: ignore[arg-type]  # a plane's name
+        return frame_case(LabeledCase(volume, labels), self.STRUCTURE, plane, pixel_mm, (0.0, 23.0))  # type: ignore[arg-type]  # a plane's name
 
     def test_a_sagittal_acquisition_is_its_own_sagittal_stack(self, make_volume: Callable[..., Volume]) -> None:
         volume = make_volume(geometry="sagittal")  # 0.5 mm, 0.8 mm, 4 mm along I, J, K
@@ -73,7 +73,7 @@ class TestStackCase:
     def test_columns_that_run_to_the_right_are_flipped(self, make_volume: Callable[..., Volume]) -> None:
         volume = make_volume(geometry="left-handed")
 
-        stack = stack_case(
+        stack = frame_case(
             LabeledCase(volume, volume.with_voxels((volume.voxels % 4 == 0).astype(np.uint8))),
             [Structure(1, "first column of the file")],
             "axial",
@@ -96,7 +96,7 @@ class TestStackCase:
         volume = make_volume(geometry="sagittal")
         case = LabeledCase(volume, volume.with_voxels(np.zeros((2, 3, 4), dtype=np.uint8)))
 
-        images = stack_case(case, [], "sagittal", 0.1, (8.0, 16.0)).images
+        images = frame_case(case, [], "sagittal", 0.1, (8.0, 16.0)).images
 
         # corners 0, 11 | 12, 23 between 8 and 16: 0, 3/8 | 4/8, 1
         assert images[:, [0, -1], [0, -1]].tolist() == [pytest.approx([0, 0.375]), pytest.approx([0.5, 1])]
@@ -106,7 +106,7 @@ class TestStackCase:
         volume = Volume(voxels, np.diag([-1.0, -1.0, 1.0, 1.0]))
         labels = volume.with_voxels((voxels + 1).astype(np.uint8))
 
-        stack = stack_case(LabeledCase(volume, labels), [Structure(41, "slice 40")], "axial", 0.5, (0.0, 69.0))
+        stack = frame_case(LabeledCase(volume, labels), [Structure(41, "slice 40")], "axial", 0.5, (0.0, 69.0))
 
         assert (stack.images[:, 0, 0] * 69).round().int().tolist() == list(range(70))
         assert (stack.labels == 1).any(2).any(1).nonzero().flatten().tolist() == [40]
@@ -115,7 +115,7 @@ class TestStackCase:
         volume = Volume(np.arange(24, dtype=">i2").reshape(2, 3, 4), np.diag([-1.0, -1.0, 1.0, 1.0]))
         case = LabeledCase(volume, volume.with_voxels(np.zeros((2, 3, 4), dtype=np.uint8)))
 
-        images = stack_case(case, [], "axial", 1.0, (0.0, 23.0)).images
+        images = frame_case(case, [], "axial", 1.0, (0.0, 23.0)).images
 
         assert (images.flatten() * 23).round().int().tolist() == list(range(24))
 

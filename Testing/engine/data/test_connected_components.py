@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from uncol.data.connected_components import is_in_one_piece, largest_component, remove_islands
+from uncol.data.connected_components import is_connected, largest_component, remove_small_components
 
 
 def stack_with_an_island(side: int = 24) -> np.ndarray:
@@ -20,7 +20,7 @@ def stack_with_an_island(side: int = 24) -> np.ndarray:
 def test_an_island_goes_and_the_structure_stays():
     labels = stack_with_an_island()
 
-    removed = remove_islands(labels, [1])
+    removed = remove_small_components(labels, [1])
 
     assert removed == {1: 8}
     assert (labels == 1).sum() == 4 * 8 * 8
@@ -30,7 +30,7 @@ def test_an_island_goes_and_the_structure_stays():
 def test_structures_that_are_not_named_keep_their_islands():
     labels = stack_with_an_island()
 
-    assert remove_islands(labels, [2]) == {}
+    assert remove_small_components(labels, [2]) == {}
     assert (labels == stack_with_an_island()).all()
 
 
@@ -40,7 +40,7 @@ def test_a_piece_of_a_fifth_of_the_largest_is_no_island():
     labels[:, 8:, 8:9] = 1  # 12 voxels, less than 15: an island
     labels[:, :5, 10:11] = 1  # 15 voxels, a fifth
 
-    assert remove_islands(labels, [1]) == {1: 12}
+    assert remove_small_components(labels, [1]) == {1: 12}
 
 
 def test_pieces_that_touch_by_a_corner_are_one():
@@ -48,7 +48,7 @@ def test_pieces_that_touch_by_a_corner_are_one():
     labels[0, :4, :4] = 1
     labels[1, 4, 4] = 1
 
-    assert remove_islands(labels, [1]) == {}
+    assert remove_small_components(labels, [1]) == {}
 
 
 def test_large_slices_keep_the_fine_border_of_the_structure():
@@ -58,7 +58,7 @@ def test_large_slices_keep_the_fine_border_of_the_structure():
     disk = labels.copy()
     labels[1, 250:256, 200:206] = 1
 
-    remove_islands(labels, [1])
+    remove_small_components(labels, [1])
 
     assert (labels == disk).all()
 
@@ -73,7 +73,7 @@ def test_thin_structures_in_large_slices_stay_whole_wherever_they_lie(place: int
     whole = labels.copy()
     labels[5, 400, 30] = 1
 
-    assert remove_islands(labels, [1]) == {1: 1}
+    assert remove_small_components(labels, [1]) == {1: 1}
     assert (labels == whole).all()
 
 
@@ -82,13 +82,13 @@ def test_pieces_are_measured_in_voxels_not_in_blocks():
     labels[:, 40:60, 40:60] = 1  # 1,200 voxels in 75 blocks
     labels[:, 400, 100:160] = 1  # 180 voxels, less than 240, in 45 blocks, more than 15: an island
 
-    assert remove_islands(labels, [1]) == {1: 180}
+    assert remove_small_components(labels, [1]) == {1: 180}
 
 
 def test_nothing_happens_where_the_structure_is_not_found():
     labels = np.zeros((2, 5, 5), dtype=np.uint8)
 
-    assert remove_islands(labels, [1]) == {}
+    assert remove_small_components(labels, [1]) == {}
 
 
 def mask_of(*squares: tuple[int, int]) -> np.ndarray:
@@ -110,7 +110,7 @@ def mask_of(*squares: tuple[int, int]) -> np.ndarray:
     ],
 )
 def test_one_piece_means_nine_tenths_of_the_annotated_area(masks: list[np.ndarray], expected: bool):
-    assert is_in_one_piece(masks) == expected
+    assert is_connected(masks) == expected
 
 
 class TestLargestComponent:

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 from uncol.core.volume import UNKNOWN_LABEL, SliceView
-from uncol.data.cases import SliceAddress, SliceStack
+from uncol.data.cases import FramedCase, SliceIndex
 from uncol.data.holdout import held_out_cases, held_out_slices
-from uncol.data.slice_dataset import SlicePool
+from uncol.data.slice_dataset import SliceDataset
 
 AXIAL = SliceView("axial", (0, 1, 2), (False, False, False), (3.0, 1.0, 1.0))
 U = UNKNOWN_LABEL
@@ -18,14 +18,14 @@ def seeded() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def stack_of(*values: int) -> SliceStack:
+def stack_of(*values: int) -> FramedCase:
     """A stack with one label value for each slice."""
     labels = np.broadcast_to(np.array(values, dtype=np.uint8)[:, None, None], (len(values), 2, 2)).copy()
-    return SliceStack(AXIAL, torch.zeros(labels.shape), torch.from_numpy(labels), labels)
+    return FramedCase(AXIAL, torch.zeros(labels.shape), torch.from_numpy(labels), labels)
 
 
-def at(case: int, *indices: int) -> list[SliceAddress]:
-    return [SliceAddress(case, index) for index in indices]
+def at(case: int, *indices: int) -> list[SliceIndex]:
+    return [SliceIndex(case, index) for index in indices]
 
 
 def test_of_cases_annotated_as_a_whole_one_in_eight_is_held_out_with_the_slices_that_hold_a_structure() -> None:
@@ -70,7 +70,7 @@ def test_too_few_inner_slices_are_all_learned_from() -> None:
 
 
 def test_the_slice_pool_draws_no_structure_of_a_held_out_case_until_it_is_released() -> None:
-    pool = SlicePool([*[stack_of(0, 1)] * 3, stack_of(U, U)], 2, 1, 1)
+    pool = SliceDataset([*[stack_of(0, 1)] * 3, stack_of(U, U)], 2, 1, 1)
 
     assert set(pool.draw_labeled(100, seeded())) == {*at(0, 0, 1), *at(1, 0), *at(2, 0, 1)}
     pool.release_held_out()

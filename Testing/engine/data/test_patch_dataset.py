@@ -11,8 +11,8 @@ import torch
 from uncol.core.errors import DataError
 from uncol.core.jobs import Structure
 from uncol.core.volume import UNKNOWN_LABEL, SliceView, Volume
-from uncol.data.cases import LabeledCase, SliceAddress, SliceCut, SliceStack
-from uncol.data.patch_dataset import PatchAddress, VolumePool, native_slice, stack_volume
+from uncol.data.cases import FramedCase, LabeledCase, SliceCut, SliceIndex
+from uncol.data.patch_dataset import PatchDataset, PatchIndex, frame_volume, native_slice
 
 VIEW = SliceView("axial", (0, 1, 2), (False, False, False), (2.0, 1.0, 1.0))
 U = UNKNOWN_LABEL
@@ -23,11 +23,11 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def stack_of(labels: np.ndarray, native_depth: int | None = None) -> SliceStack:
+def stack_of(labels: np.ndarray, native_depth: int | None = None) -> FramedCase:
     """A case whose grey values count its voxels."""
     images = torch.arange(labels.size, dtype=torch.float32).reshape(labels.shape)
     native = labels if native_depth is None else np.repeat(labels[:1], native_depth, 0)
-    return SliceStack(VIEW, images, torch.from_numpy(labels.copy()), native)
+    return FramedCase(VIEW, images, torch.from_numpy(labels.copy()), native)
 
 
 def volume(shape: tuple[int, int, int], value: int, *marks: tuple[tuple[int, int, int], int]) -> np.ndarray:
@@ -37,13 +37,13 @@ def volume(shape: tuple[int, int, int], value: int, *marks: tuple[tuple[int, int
     return labels
 
 
-def pool_of(*labels: np.ndarray, class_count: int = 2, patch: tuple[int, int, int] = PATCH) -> VolumePool:
-    return VolumePool([stack_of(each) for each in labels], class_count, patch)
+def pool_of(*labels: np.ndarray, class_count: int = 2, patch: tuple[int, int, int] = PATCH) -> PatchDataset:
+    return PatchDataset([stack_of(each) for each in labels], class_count, patch)
 
 
 def test_a_volume_smaller_than_the_patch_is_padded_behind_with_its_edge_and_unknown():
     pool = pool_of(volume((1, 2, 4), 0, ((0, 1, 1), 1)))
-    whole = [PatchAddress(0, (0, 0, 0))]
+    whole = [PatchIndex(0, (0, 0, 0))]
 
     # Voxels 0 ... 3 and 4 ... 7; the last row and the last slice are repeated.
     rows = [[0, 1, 2, 3], [4, 5, 6, 7], [4, 5, 6, 7]]
@@ -58,12 +58,12 @@ def test_a_volume_smaller_than_the_patch_is_padded_behind_with_its_edge_and_unkn
 def test_a_patch_of_a_larger_volume_begins_at_its_corner():
     pool = pool_of(volume((3, 4, 6), 0, ((1, 1, 2), 1)))
 
-    cut = pool.inputs([PatchAddress(0, (1, 1, 2))])
+    cut = pool.inputs([PatchIndex(0, (1, 1, 2))])
 
     # Voxel (1, 1, 2) is number 24 + 6 + 2 = 32 of 3 * 4 * 6.
     assert cut.shape == (1, 1, 2, 3, 4)
     assert float(cut[0, 0, 0, 0, 0]) == 32
-    assert pool.targets([PatchAddress(0, (1, 1, 2))])[0, 0, 0].tolist() == [1, 0, 0, 0]
+    assert pool.targets([PatchIndex(0, (1, 1, 2))])[0, 0, 0].tolist() == [1, 0, 0, 0]
 
 
 def test_drawn_patches_lie_inside_and_hold_the_rare_structure_half_of_the_time():
@@ -85,20 +85,20 @@ def test_the_patch_round_a_voxel_holds_it_anywhere():
 
     # It may be slice 0 or 1, row 0 to 2 and column 0 to 3 of the patch: 2 * 3 * 4 corners.
     assert len(corners) == 24
-    assert (pool.targets([PatchAddress(0, each) for each in corners]) == 1).flatten(1).any(1).all()
+    assert (pool.targets([PatchIndex(0, each) for each in corners]) == 1).flatten(1).any(1).all()
 
 
 def test_unlabeled_patches_come_from_volumes_with_unknown_voxels_only():
     pool = pool_of(volume(PATCH, 0, ((0, 0, 0), 1)), volume(PATCH, U), volume(PATCH, 0, ((0, 0, 0), U)))
 
     assert {each.case for each in pool.draw_unlabeled(60, seeded())} == {1, 2}
-    assert pool.unlabeled_slices == [SliceAddress(1, 0), SliceAddress(1, 1), SliceAddress(2, 0)]
+    assert pool.unlabeled_slices == [SliceIndex(1, 0), SliceIndex(1, 1), SliceIndex(2, 0)]
 
 
 def test_one_complete_volume_in_eight_is_held_out_until_it_is_released():
     pool = pool_of(*[volume(PATCH, 0, ((0, 0, 0), 1))] * 10, volume(PATCH, U))
 
-    assert pool.held_out == [PatchAddress(1, (0, 0, 0)), PatchAddress(9, (0, 0, 0))]
+    assert pool.held_out == [PatchIndex(1, (0, 0, 0)), PatchIndex(9, (0, 0, 0))]
     assert {each.case for each in pool.draw_labeled(200, seeded())} == {0, 2, 3, 4, 5, 6, 7, 8}
     pool.release_held_out()
     assert {each.case for each in pool.draw_labeled(200, seeded())} == set(range(10))
@@ -137,9 +137,9 @@ def test_the_nearest_slice_of_the_image(depth: int, native_depth: int, expected:
 
 
 def test_a_patch_tells_its_slices_with_their_part_and_padding_repeats_the_last():
-    pool = VolumePool([stack_of(volume((3, 4, 6), 0, ((0, 0, 0), 1)), native_depth=6)], 2, (4, 3, 4))
+    pool = PatchDataset([stack_of(volume((3, 4, 6), 0, ((0, 0, 0), 1)), native_depth=6)], 2, (4, 3, 4))
 
-    cuts = pool.slices_of([PatchAddress(0, (0, 1, 2))])
+    cuts = pool.slices_of([PatchIndex(0, (0, 1, 2))])
 
     # Slices 0, 1 and 2 of three lie nearest to 1, 3 and 5 of six; slice 3 is padding.
     rows, columns = slice(1, 4), slice(2, 6)
@@ -165,7 +165,7 @@ def test_a_case_is_brought_to_one_spacing_with_its_labels():
     ijk_to_ras = np.diag([-1.0, -1.0, 2.0, 1.0])
     case = LabeledCase(Volume(grey, ijk_to_ras), Volume(labels, ijk_to_ras))
 
-    stack = stack_volume(case, [Structure(7, "ball")], "axial", (2.0, 2.0), (0.0, 8.0))
+    stack = frame_volume(case, [Structure(7, "ball")], "axial", (2.0, 2.0), (0.0, 8.0))
 
     assert stack.images.shape == (2, 1, 2)
     assert stack.labels.tolist() == [[[0, 1]], [[U, U]]]

@@ -23,7 +23,7 @@ from uncol.evaluation.metrics import dice
 from uncol.foundation.boxes import box_of_mask, scale_box
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.lite_medsam import WEIGHTS_SHA256, load_lite_medsam
-from uncol.foundation.promptable import EncodedSlice, FeatureTeacher, GeneralizedTeacher
+from uncol.foundation.promptable import EncodedSlice, FeatureModel, PromptableModel
 from uncol.foundation.sam_layers import SamTeacher
 from uncol.foundation.slice_predictor import SlicePredictor
 from uncol.models.devices import reduced_precision
@@ -64,7 +64,7 @@ def box(stack: SlicePredictor, disk: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def encoded(teacher: SamTeacher, stack: SlicePredictor) -> EncodedSlice:
-    as_protocol: FeatureTeacher = teacher
+    as_protocol: FeatureModel = teacher
     return as_protocol.encode_with_maps(stack.image(0))
 
 
@@ -148,7 +148,7 @@ class TestWeights:
 
 class TestTeacher:
     def test_it_is_a_frozen_generalized_teacher(self, teacher: SamTeacher) -> None:
-        as_protocol: GeneralizedTeacher = teacher
+        as_protocol: PromptableModel = teacher
 
         assert as_protocol.name == "LiteMedSAM"
         assert WEIGHTS_SHA256.startswith(as_protocol.identity.split("-")[0])

@@ -18,7 +18,7 @@ from uncol.core.jobs import Box, SegmentJob
 from uncol.core.progress import UNWATCHED
 from uncol.core.volume import Volume
 from uncol.data.io import write_results
-from uncol.foundation.loading import LITE_MEDSAM, FoundationModel, load_foundation_model
+from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice, load_foundation_model
 from uncol.pipelines.tasks import Context, run_segment
 
 CPU = torch.device("cpu")
@@ -38,20 +38,20 @@ def test_without_a_choice_it_is_lite_medsam():
 
 @pytest.mark.parametrize("family", ["MedSAM", "SAM"])
 def test_a_file_is_loaded_as_the_family_that_was_named(checkpoint: Path, family: str):
-    assert load_foundation_model(CPU, FoundationModel.of(family, checkpoint)).name.startswith(f"{family} ViT-T")
+    assert load_foundation_model(CPU, FoundationChoice.of(family, checkpoint)).name.startswith(f"{family} ViT-T")
 
 
 def test_an_unknown_family_is_refused_with_the_known_ones():
     with pytest.raises(
         ConfigError, match=r'Foundation model "CLIP" is unknown\. Choose one of LiteMedSAM, MedSAM, SAM'
     ):
-        FoundationModel.of("CLIP", None)
+        FoundationChoice.of("CLIP", None)
 
 
 @pytest.mark.parametrize("family", ["MedSAM", "SAM"])
 def test_weights_that_no_package_holds_must_be_named(family: str):
     with pytest.raises(ConfigError, match=rf"The weights of {family} are in no Python package\. Name their file"):
-        FoundationModel.of(family, None)
+        FoundationChoice.of(family, None)
 
 
 def test_an_image_is_segmented_with_a_checkpoint_of_the_user(tmp_path: Path, checkpoint: Path):
@@ -60,7 +60,7 @@ def test_an_image_is_segmented_with_a_checkpoint_of_the_user(tmp_path: Path, che
     job = SegmentJob(
         image=tmp_path / "data" / "ct.nii.gz", out=tmp_path / "out", boxes=(Box("liver", (2, 2, 0), (20, 15, 2)),)
     )
-    context = Context(UNWATCHED, None, FoundationModel("SAM", checkpoint))
+    context = Context(UNWATCHED, None, FoundationChoice("SAM", checkpoint))
 
     report = run_segment(job, context)
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from uncol.core.errors import CheckpointError
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.promptable import FeatureTeacher
+from uncol.foundation.promptable import FeatureModel
 from uncol.foundation.sam_layers import SamTeacher
 from uncol.foundation.segment_anything import load_segment_anything
 from uncol.foundation.slice_predictor import SlicePredictor
@@ -62,7 +62,7 @@ def image() -> Tensor:
 
 class TestTeacher:
     def test_it_is_a_frozen_teacher_with_features(self, teacher: SamTeacher, checkpoint: Path) -> None:
-        as_protocol: FeatureTeacher = teacher
+        as_protocol: FeatureModel = teacher
 
         digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
         assert as_protocol.name == f"MedSAM ViT-T ({digest[:8]})"

@@ -134,7 +134,7 @@ class TestBuilder:
         builder = SegmentationBuilder(image, view_slices(image, "axial"), STRUCTURES[:1])
         builder.put(0, certain([[1] * 6 + [0] * 4 + island] + [[1] * 6 + [0] * 6] * 3)[:2])
 
-        builder.remove_islands((True,))
+        builder.remove_small_components((True,))
 
         assert builder.finish().notes == (note,)
 

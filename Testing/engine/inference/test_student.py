@@ -11,7 +11,7 @@ from uncol.core.errors import CancelledError
 from uncol.core.jobs import Structure
 from uncol.core.progress import Monitor, Progress
 from uncol.core.volume import Volume, view_slices
-from uncol.data.cases import LabeledCase, SliceAddress
+from uncol.data.cases import LabeledCase, SliceIndex
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.inference.student import SliceInputs, predict, segment_with_model
 from uncol.models.build import build_student
@@ -123,7 +123,7 @@ def test_training_and_inference_take_the_same_neighbors(model: Model):
     assert card.slice_mm == 2
     for case, each in enumerate(cases):
         inputs = SliceInputs(each.image, view_slices(each.image, "axial"), card)
-        drawn = pool.inputs([SliceAddress(case, index) for index in range(len(inputs))])
+        drawn = pool.inputs([SliceIndex(case, index) for index in range(len(inputs))])
         torch.testing.assert_close(drawn[..., :20, :25], inputs.of(range(len(inputs))), rtol=0, atol=1e-6)
 
 

@@ -16,7 +16,7 @@ from uncol.core.config import BudgetConfig, Config, DataConfig, StudentConfig
 from uncol.core.jobs import Structure
 from uncol.core.progress import UNWATCHED
 from uncol.core.volume import UNKNOWN_LABEL, Volume
-from uncol.data.cases import LabeledCase, SliceAddress
+from uncol.data.cases import LabeledCase, SliceIndex
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.training.baselines import (
     add_noise,
@@ -217,7 +217,7 @@ def test_bcp_keeps_the_largest_piece_of_each_class_of_each_image_and_what_is_ann
     labels[1, 0, 0] = 1
     run = begin("bcp", labels, tmp_path, class_count=3)
     run.specialized_teacher = Paints(found)
-    addresses = [SliceAddress(0, 0), SliceAddress(0, 1)]
+    addresses = [SliceIndex(0, 0), SliceIndex(0, 1)]
 
     kept = bcp_pseudo_labels(run, addresses)
 

@@ -15,13 +15,13 @@ from torch import Tensor
 from uncol.core.errors import CancelledError
 from uncol.core.progress import Monitor, Phase
 from uncol.core.volume import UNKNOWN_LABEL, SliceView
-from uncol.data.cases import SliceAddress, SliceStack
-from uncol.data.slice_dataset import SlicePool
+from uncol.data.cases import FramedCase, SliceIndex
+from uncol.data.slice_dataset import SliceDataset
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.label_propagation import Source, SourceReliability
 from uncol.foundation.promptable import BoxPrediction
 from uncol.foundation.slice_predictor import SlicePredictor
-from uncol.training.generalized_teacher import GeneralizedOpinions
+from uncol.training.generalized_teacher import GeneralizedTeacher
 
 SIDE = 32  # rows and columns of a slice, 1 mm each
 TEACHER_SIDE = 64  # the teacher sees two pixels for each of them
@@ -63,7 +63,7 @@ def specialist_seeing(classes: np.ndarray, certainty_of_vote: float = 0.999) -> 
     votes = torch.nn.functional.one_hot(torch.from_numpy(classes).long(), 3).movedim(-1, 0)
     probabilities = votes * (certainty_of_vote - rest) + rest
 
-    def answer(addresses: Sequence[SliceAddress]) -> Tensor:
+    def answer(addresses: Sequence[SliceIndex]) -> Tensor:
         return probabilities.expand(len(addresses), *probabilities.shape)
 
     return answer
@@ -85,20 +85,20 @@ class Scene:
         for labels, images in cases:
             native = np.stack(labels)
             grey = np.stack(images).astype(np.float32)
-            stacks.append(SliceStack(AXIAL, torch.from_numpy(grey), torch.from_numpy(native), native))
+            stacks.append(FramedCase(AXIAL, torch.from_numpy(grey), torch.from_numpy(native), native))
             self.prompted.append(RecordedPredictor(grey, ThresholdTeacher(TEACHER_SIDE)))
-        self.pool = SlicePool(stacks, class_count, 1, 16)
-        self.opinions = GeneralizedOpinions(self.pool, stacks, self.prompted, 1.0, **choices)
+        self.pool = SliceDataset(stacks, class_count, 1, 16)
+        self.teacher = GeneralizedTeacher(self.pool, stacks, self.prompted, 1.0, **choices)
 
     def carry(self) -> Scene:
         """Carry and score before the boxes are counted."""
-        self.opinions.carry_and_score(phase())
+        self.teacher.propagate_and_validate(phase())
         return self
 
     def prompt(self, specialized: Callable[..., Tensor] | None = None) -> dict[int, list[list[float]]]:
         """Prompt and return the boxes asked by slice of the first case."""
         self.prompted[0].asked = {}
-        self.opinions.prompt(specialized, phase())
+        self.teacher.prompt(specialized, phase())
         return self.prompted[0].asked
 
 
@@ -146,18 +146,18 @@ class TestBoxesFromContours:
     def test_questions_are_counted_before_they_are_asked(self) -> None:
         both = slice_with((SQUARE, 1), (np.s_[20:30, 2:6], 2))
 
-        opinions = one_case(UNKNOWN, both, UNKNOWN, both).opinions
+        teacher = one_case(UNKNOWN, both, UNKNOWN, both).teacher
 
-        assert opinions.calls_to_carry == 16  # two structures both ways through four slices
-        assert opinions.calls_to_prompt == 2  # two structures in the one slice between annotated ones
-        assert opinions.unseen_slices == 0
+        assert teacher.prompts_to_propagate == 16  # two structures both ways through four slices
+        assert teacher.prompts_per_round == 2  # two structures in the one slice between annotated ones
+        assert teacher.unseen_slices == 0
 
     def test_every_slice_of_a_case_without_annotations_may_be_asked_about(self) -> None:
         both = slice_with((SQUARE, 1), (np.s_[20:30, 2:6], 2))
         scene = Scene(([both, UNKNOWN, both], [BRIGHT] * 3), ([UNKNOWN] * 5, [BRIGHT] * 5))
 
-        assert scene.opinions.unseen_slices == 5
-        assert scene.opinions.calls_to_prompt == 2 * (1 + 5)
+        assert scene.teacher.unseen_slices == 5
+        assert scene.teacher.prompts_per_round == 2 * (1 + 5)
 
 
 class TestBoxesFromTheSpecializedTeacher:
@@ -212,54 +212,54 @@ class TestBoxesFromTheSpecializedTeacher:
 
 
 class TestOpinion:
-    ADDRESS = SliceAddress(0, 1)
+    ADDRESS = SliceIndex(0, 1)
 
     def test_votes_become_class_probabilities_with_background(self) -> None:
         scene = one_case(ANNOTATED, UNKNOWN, ANNOTATED)
         scene.prompt()
 
-        opinion = scene.opinions.about([self.ADDRESS])
+        prediction = scene.teacher.predictions_for([self.ADDRESS])
 
-        assert opinion.probabilities.shape == (1, 3, SIDE, SIDE)
-        assert opinion.asked[0, 0]
-        np.testing.assert_array_equal(opinion.probabilities[0].argmax(0), ANNOTATED)
-        torch.testing.assert_close(opinion.probabilities.sum(1), torch.ones(1, SIDE, SIDE))
+        assert prediction.probabilities.shape == (1, 3, SIDE, SIDE)
+        assert prediction.prompted[0, 0]
+        np.testing.assert_array_equal(prediction.probabilities[0].argmax(0), ANNOTATED)
+        torch.testing.assert_close(prediction.probabilities.sum(1), torch.ones(1, SIDE, SIDE))
 
     def test_a_slice_that_nobody_votes_on_is_background_and_says_so(self) -> None:
         scene = one_case(ANNOTATED, UNKNOWN)
         scene.prompt()
 
-        opinion = scene.opinions.about([self.ADDRESS])
+        prediction = scene.teacher.predictions_for([self.ADDRESS])
 
-        assert not opinion.asked.any()
-        assert (opinion.probabilities[0, 0] == 1).all()
-        assert opinion.reliability.tolist() == [[1, 0, 0]]
+        assert not prediction.prompted.any()
+        assert (prediction.probabilities[0, 0] == 1).all()
+        assert prediction.reliability.tolist() == [[1, 0, 0]]
 
     def test_beyond_the_last_annotated_slice_a_carried_structure_is_voted_on(self) -> None:
         scene = one_case(ANNOTATED, UNKNOWN).carry()
         scene.prompt()
 
-        opinion = scene.opinions.about([self.ADDRESS])
+        prediction = scene.teacher.predictions_for([self.ADDRESS])
 
-        assert opinion.asked.tolist() == [[True, False]]
-        np.testing.assert_array_equal(opinion.probabilities[0].argmax(0), ANNOTATED)
+        assert prediction.prompted.tolist() == [[True, False]]
+        np.testing.assert_array_equal(prediction.probabilities[0].argmax(0), ANNOTATED)
 
     def test_below_a_dice_of_one_half_there_is_no_vote(self) -> None:
         scene = one_case(ANNOTATED, UNKNOWN, ANNOTATED)
-        scene.opinions.source_dice = SourceReliability(np.full((2, 4), 0.49, "f4"), np.full((2, 4), 0.49, "f4"))
+        scene.teacher.source_reliability = SourceReliability(np.full((2, 4), 0.49, "f4"), np.full((2, 4), 0.49, "f4"))
         scene.prompt()
 
-        opinion = scene.opinions.about([self.ADDRESS])
+        prediction = scene.teacher.predictions_for([self.ADDRESS])
 
-        assert not opinion.asked.any()
-        assert opinion.reliability[0, 1:].tolist() == [0, 0]
+        assert not prediction.prompted.any()
+        assert prediction.reliability[0, 1:].tolist() == [0, 0]
 
     def test_a_batch_is_answered_in_the_order_of_its_addresses(self) -> None:
         dark = np.zeros((SIDE, SIDE), dtype=np.float32)
         scene = Scene(([ANNOTATED, UNKNOWN, UNKNOWN, ANNOTATED], [BRIGHT, BRIGHT, dark, BRIGHT]))
         scene.prompt()
 
-        batch = scene.opinions.about([SliceAddress(0, 2), SliceAddress(0, 1), SliceAddress(0, 2)]).probabilities
+        batch = scene.teacher.predictions_for([SliceIndex(0, 2), SliceIndex(0, 1), SliceIndex(0, 2)]).probabilities
 
         # In the dark slice the teacher says no and the contour yes, each as loud as the other: 0.5 inside.
         assert batch[:, 1, 12, 14].tolist() == pytest.approx([0.5, 1, 0.5], abs=0.01)
@@ -272,7 +272,7 @@ class TestOpinion:
         )
         scene.prompt()
 
-        probabilities = scene.opinions.about([SliceAddress(1, 1), SliceAddress(0, 1)]).probabilities
+        probabilities = scene.teacher.predictions_for([SliceIndex(1, 1), SliceIndex(0, 1)]).probabilities
 
         expected = np.zeros((SIDE, SIDE))
         expected[2:10, 2:10] = 1
@@ -283,11 +283,11 @@ class TestOpinion:
         first, resumed = (one_case(ANNOTATED, UNKNOWN, ANNOTATED, UNKNOWN) for _ in range(2))
         first.carry().prompt()
 
-        resumed.opinions.load_state(first.opinions.state())
-        resumed.opinions.count_votes()
+        resumed.teacher.load_state(first.teacher.state())
+        resumed.teacher.fuse_candidates()
 
         for index in (1, 3):
-            before, after = (each.opinions.about([SliceAddress(0, index)]) for each in (first, resumed))
+            before, after = (each.teacher.predictions_for([SliceIndex(0, index)]) for each in (first, resumed))
             assert torch.equal(before.probabilities, after.probabilities)
             assert torch.equal(before.reliability, after.reliability)
         assert resumed.prompted[0].asked == {}
@@ -295,14 +295,14 @@ class TestOpinion:
     def test_the_distance_to_the_nearest_annotated_slice_is_told_in_gaps(self) -> None:
         scene = one_case(ANNOTATED, UNKNOWN, UNKNOWN, UNKNOWN, ANNOTATED)
 
-        gaps = scene.opinions.gaps_to([SliceAddress(0, index) for index in range(5)])
+        gaps = scene.teacher.gaps_to([SliceIndex(0, index) for index in range(5)])
 
         assert gaps.tolist() == [0, 0.25, 0.5, 0.25, 0]
 
     def test_a_case_without_annotated_slices_has_no_gaps(self) -> None:
         scene = Scene(([ANNOTATED, UNKNOWN, ANNOTATED], [BRIGHT] * 3), ([UNKNOWN] * 2, [BRIGHT] * 2))
 
-        gaps = scene.opinions.gaps_to([SliceAddress(0, 1), SliceAddress(1, 0), SliceAddress(1, 1)])
+        gaps = scene.teacher.gaps_to([SliceIndex(0, 1), SliceIndex(1, 0), SliceIndex(1, 1)])
 
         assert gaps.tolist() == [0.5, 0, 0]
 
@@ -313,15 +313,15 @@ def test_reliability_is_what_the_best_source_reaches_far_from_annotated_slices()
     both = slice_with((SQUARE, 1), (np.s_[20:30, 2:6], 2))
     scene = one_case(both, UNKNOWN, both, UNKNOWN, both).carry()
 
-    assert scene.opinions.reliability.tolist() == [1, 1, 1]
-    assert scene.opinions.source_dice.far[1].tolist() == [0, 0, 0, 1]
+    assert scene.teacher.reliability.tolist() == [1, 1, 1]
+    assert scene.teacher.source_reliability.far[1].tolist() == [0, 0, 0, 1]
 
 
 def test_the_work_can_be_stopped_between_slices() -> None:
     scene = one_case(ANNOTATED, *[UNKNOWN] * 8, ANNOTATED)
 
     with pytest.raises(CancelledError):
-        scene.opinions.prompt(None, phase(stop_at=4))
+        scene.teacher.prompt(None, phase(stop_at=4))
 
     assert len(scene.prompted[0].asked) == 3
 
@@ -342,7 +342,7 @@ class TestWholeCases:
     def test_an_unannotated_case_is_asked_with_the_specialized_teachers_mask(self) -> None:
         scene = self.scene()
 
-        scene.opinions.prompt(specialist_seeing(ANNOTATED), phase())
+        scene.teacher.prompt(specialist_seeing(ANNOTATED), phase())
 
         assert scene.prompted[1].asked == {index: [SQUARE_BOX] for index in range(6)}
 
@@ -350,23 +350,23 @@ class TestWholeCases:
         scene = self.scene().carry()
         half = slice_with((np.s_[8:16, 10:14], 1))
 
-        scene.opinions.score_prompts(specialist_seeing(half), [SliceAddress(0, 1), SliceAddress(0, 3)], phase())
+        scene.teacher.score_prompts(specialist_seeing(half), [SliceIndex(0, 1), SliceIndex(0, 3)], phase())
 
         # Columns 10 to 14 with the margin of half a pixel: 9 of the square's 16 columns are found in the teacher's
         # frame, in all its rows. Dice 2 * 9 / (9 + 16) = 0.72.
-        assert scene.opinions.source_dice.far[0, Source.PROMPTED] == pytest.approx(0.72)
-        assert float(scene.opinions.reliability[1]) == pytest.approx(0.72)
+        assert scene.teacher.source_reliability.far[0, Source.PROMPTED] == pytest.approx(0.72)
+        assert float(scene.teacher.reliability[1]) == pytest.approx(0.72)
 
     def test_in_sparsely_annotated_cases_interpolated_contours_say_what_it_is_worth(self) -> None:
         scene = one_case(ANNOTATED, UNKNOWN, ANNOTATED, UNKNOWN, ANNOTATED).carry()
-        before = scene.opinions.source_dice.far.copy()
+        before = scene.teacher.source_reliability.far.copy()
 
-        scene.opinions.score_prompts(specialist_seeing(EMPTY + 1), [SliceAddress(0, 2)], phase())
+        scene.teacher.score_prompts(specialist_seeing(EMPTY + 1), [SliceIndex(0, 2)], phase())
 
-        np.testing.assert_array_equal(scene.opinions.source_dice.far, before)
+        np.testing.assert_array_equal(scene.teacher.source_reliability.far, before)
 
     def test_about_no_more_slices_than_wanted_are_asked_and_always_the_same(self) -> None:
-        first, second = (self.scene(most_slices=4).opinions.slices for _ in range(2))
+        first, second = (self.scene(most_slices=4).teacher.slices for _ in range(2))
 
         assert first == second
         assert len(first) == 4
@@ -375,16 +375,16 @@ class TestWholeCases:
     def test_the_whole_slice_is_asked_about_where_no_mask_shows_a_structure(self) -> None:
         scene = self.scene(whole_slices=True)
 
-        scene.opinions.prompt(specialist_seeing(EMPTY), phase())
+        scene.teacher.prompt(specialist_seeing(EMPTY), phase())
 
         assert scene.prompted[1].asked[0] == [[0, 0, TEACHER_SIDE, TEACHER_SIDE]] * 2
 
     def test_every_vote_counts_when_it_is_wanted(self) -> None:
         scene = self.scene(every_vote=True)
-        scene.opinions.source_dice = SourceReliability(np.full((2, 4), 0.1, "f4"), np.full((2, 4), 0.1, "f4"))
-        scene.opinions.prompt(specialist_seeing(ANNOTATED), phase())
+        scene.teacher.source_reliability = SourceReliability(np.full((2, 4), 0.1, "f4"), np.full((2, 4), 0.1, "f4"))
+        scene.teacher.prompt(specialist_seeing(ANNOTATED), phase())
 
-        assert scene.opinions.about([SliceAddress(1, 0)]).asked.tolist() == [[True, False]]
+        assert scene.teacher.predictions_for([SliceIndex(1, 0)]).asked.tolist() == [[True, False]]
 
 
 class TestWholeCasesBesideSparseOnes:
@@ -397,10 +397,10 @@ class TestWholeCasesBesideSparseOnes:
 
     @pytest.mark.parametrize("is_first", [True, False])
     def test_sources_are_worth_what_they_are_worth_between_the_sparse_cases_slices(self, *, is_first: bool) -> None:
-        alone = Scene(self.SPARSE).carry().opinions.source_dice
+        alone = Scene(self.SPARSE).carry().teacher.source_reliability
 
         cases = (self.WHOLE, self.SPARSE) if is_first else (self.SPARSE, self.WHOLE)
-        both = Scene(*cases, ([UNKNOWN] * 3, [BRIGHT] * 3)).carry().opinions.source_dice
+        both = Scene(*cases, ([UNKNOWN] * 3, [BRIGHT] * 3)).carry().teacher.source_reliability
 
         assert alone.far[0, Source.PROMPTED] == 0
         np.testing.assert_array_equal(both.far, alone.far)
@@ -410,7 +410,7 @@ class TestWholeCasesBesideSparseOnes:
         # Structure 2 is dark in the whole case: not even its own box finds it.
         both = slice_with((SQUARE, 1), (np.s_[20:30, 2:6], 2))
 
-        worth = Scene(self.SPARSE, ([both] * 12, [BRIGHT] * 12)).carry().opinions.source_dice
+        worth = Scene(self.SPARSE, ([both] * 12, [BRIGHT] * 12)).carry().teacher.source_reliability
 
         assert worth.far[0, Source.PROMPTED] == 0
         assert worth.near[1, Source.PROMPTED] == 0
@@ -422,9 +422,9 @@ class TestWholeCasesBesideSparseOnes:
         sparse = ([small, UNKNOWN, moved, UNKNOWN, small], [BRIGHT] * 5)
 
         for cases in ((sparse,), (sparse, self.WHOLE)):
-            assert Scene(*cases).carry().opinions.source_dice.far[0, Source.INTERPOLATED] == 0
+            assert Scene(*cases).carry().teacher.source_reliability.far[0, Source.INTERPOLATED] == 0
 
     def test_beside_cases_without_annotation_whole_ones_are_scored(self) -> None:
-        worth = Scene(self.WHOLE, ([UNKNOWN] * 3, [BRIGHT] * 3)).carry().opinions.source_dice
+        worth = Scene(self.WHOLE, ([UNKNOWN] * 3, [BRIGHT] * 3)).carry().teacher.source_reliability
 
         assert worth.far[0, [Source.PROMPTED, Source.INTERPOLATED]].tolist() == [1, 1]

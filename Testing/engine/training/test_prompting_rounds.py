@@ -12,11 +12,11 @@ from torch import Tensor
 
 from uncol.core.progress import Monitor
 from uncol.core.volume import UNKNOWN_LABEL, SliceView
-from uncol.data.cases import SliceAddress, SliceStack
-from uncol.data.slice_dataset import SlicePool
+from uncol.data.cases import FramedCase, SliceIndex
+from uncol.data.slice_dataset import SliceDataset
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.slice_predictor import SlicePredictor
-from uncol.training.generalized_teacher import GeneralizedOpinions
+from uncol.training.generalized_teacher import GeneralizedTeacher
 from uncol.training.prompting_rounds import PromptingRounds
 
 SIDE = 32
@@ -34,26 +34,26 @@ class Scene:
         square[8:16, 10:18] = 1
         labels = np.stack([square, np.full_like(square, UNKNOWN_LABEL), square])
         grey = np.stack([square] * 3).astype(np.float32)
-        stacks = [SliceStack(AXIAL, torch.from_numpy(grey), torch.from_numpy(labels), labels)]
+        stacks = [FramedCase(AXIAL, torch.from_numpy(grey), torch.from_numpy(labels), labels)]
         prompted = SlicePredictor(grey, (1.0, 1.0), (0.0, 1.0), ThresholdTeacher(SIDE), EmbeddingCache(None))
-        self.opinions = GeneralizedOpinions(SlicePool(stacks, 2, 1, 16), stacks, [prompted], 1.0)
+        self.teacher = GeneralizedTeacher(SliceDataset(stacks, 2, 1, 16), stacks, [prompted], 1.0)
         self.told: list[str] = []
         self.notes: list[str] = []
-        self.turns = PromptingRounds(self.opinions, rounds, total_s, self.notes)
+        self.turns = PromptingRounds(self.teacher, rounds, total_s, self.notes)
         self.monitor = Monitor(lambda progress: self.told.append(progress.phase))
 
     def carry(self) -> float:
-        return self.turns.carry_annotated(self.monitor)
+        return self.turns.propagate_annotations(self.monitor)
 
     def prompt(self, spare_s: float | None = None) -> None:
         self.turns.prompt(sees_nothing, RELIABILITY, spare_s, self.monitor)
 
     @property
     def has_answer(self) -> bool:
-        return bool(self.opinions.cases[0].patches)
+        return bool(self.teacher.cases[0].patches)
 
 
-def sees_nothing(addresses: Sequence[SliceAddress]) -> Tensor:
+def sees_nothing(addresses: Sequence[SliceIndex]) -> Tensor:
     return torch.tensor([1.0, 0.0])[:, None, None].expand(len(addresses), 2, SIDE, SIDE)
 
 
@@ -67,8 +67,8 @@ def test_where_steps_are_counted_a_turn_takes_as_long_as_it_takes() -> None:
     assert scene.turns.elapsed_s > 0
     assert scene.notes == []
     assert list(dict.fromkeys(scene.told)) == [
-        "Carrying annotated slices on with the foundation model",
-        "Asking the foundation model (round 1)",
+        "Propagating annotated slices with the foundation model",
+        "Prompting the foundation model (round 1)",
     ]
 
 
@@ -86,9 +86,9 @@ def test_without_time_nothing_is_asked_and_the_notes_tell_what_was_left_out() ->
 
     assert not scene.has_answer
     assert scene.notes == [
-        "There was no time to carry all annotated slices on with the foundation model, so the model learned less from "
+        "There was no time to propagate all annotated slices with the foundation model, so the model learned less from "
         "slices that nobody annotated. Give more minutes.",
-        "There was no time to ask the foundation model about all other slices, so the model learned less from slices "
+        "There was no time to prompt the foundation model for all other slices, so the model learned less from slices "
         "that nobody annotated. Give more minutes.",
     ]
 
@@ -126,7 +126,7 @@ def test_two_rounds_come_at_the_beginning_and_in_the_middle_of_stage_2() -> None
     due += [scene.turns.are_due(1.0)]
 
     assert due == [True, False, True, False]
-    assert scene.told[-1] == "Asking the foundation model (round 2)"
+    assert scene.told[-1] == "Prompting the foundation model (round 2)"
 
 
 @pytest.mark.parametrize("rounds_done", [0, 1])
@@ -134,10 +134,10 @@ def test_votes_count_again_after_a_restart_where_a_round_was_done(rounds_done: i
     before, after = Scene(), Scene()
     before.carry()
     before.prompt()
-    after.opinions.load_state(before.opinions.state())
+    after.teacher.load_state(before.teacher.state())
 
     after.turns.go_on(rounds_done, 1.0)
 
     assert after.turns.are_due(0.0) == (rounds_done == 0)
     if rounds_done:
-        assert after.opinions.about([SliceAddress(0, 1)]).asked
+        assert after.teacher.predictions_for([SliceIndex(0, 1)]).prompted

@@ -18,7 +18,7 @@ from uncol.core.jobs import AnnotatedSlices, Structure
 from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import Volume, plane_of_axis
 from uncol.data.annotations import keep_annotated
-from uncol.data.cases import LabeledCase, SliceAddress
+from uncol.data.cases import LabeledCase, SliceIndex
 from uncol.evaluation.metrics import dice
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.inference.student import segment_with_model
@@ -161,7 +161,7 @@ def test_a_sure_model_has_its_way_where_the_generalized_teacher_was_not_asked(ma
 
     found = propose(run).segmentation
 
-    address = SliceAddress(0, index)
+    address = SliceIndex(0, index)
     assert run.specialized_probabilities(run.pool.inputs([address]))[:, 1].min() > 0.99
     assert (found.labels.voxels[index] == 3).all()
 

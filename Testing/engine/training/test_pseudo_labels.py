@@ -36,7 +36,7 @@ def fuse(
     specialized: Tensor,
     threshold: float,
     reliability: Tensor | None = None,
-    silent: Tensor | None = None,
+    unprompted: Tensor | None = None,
     specialized_reliability: Tensor | None = None,
 ) -> PseudoLabel:
     """Fuse with teachers that are fully reliable and were asked everywhere, unless said otherwise."""
@@ -46,7 +46,9 @@ def fuse(
         (ones if specialized_reliability is None else specialized_reliability).expand(len(generalized), -1),
     )
     nowhere = torch.zeros_like(generalized[:, 0], dtype=torch.bool)
-    return fuse_pseudo_labels(generalized, specialized, threshold, deserved, nowhere if silent is None else silent)
+    return fuse_pseudo_labels(
+        generalized, specialized, threshold, deserved, nowhere if unprompted is None else unprompted
+    )
 
 
 # Two opinions of one voxel. Their plain mean is (0.475, 0.465, 0.06): class 0.
@@ -189,19 +191,19 @@ class TestReliability:
 
 class TestSilence:
     def test_where_the_generalized_teacher_was_not_asked_the_specialized_one_decides(self) -> None:
-        fused = fuse(voxel(1.0, 0.0), DOUBTFUL, 1.0, silent=torch.tensor([[[True]]]))
+        fused = fuse(voxel(1.0, 0.0), DOUBTFUL, 1.0, unprompted=torch.tensor([[[True]]]))
 
         assert (fused.label.item(), fused.trust_mask.item()) == (1, True)
 
     def test_where_nobody_is_left_to_trust_the_voxel_does_not_count(self) -> None:
-        fused = fuse(voxel(1.0, 0.0), DOUBTFUL, 0.9, silent=torch.tensor([[[True]]]))
+        fused = fuse(voxel(1.0, 0.0), DOUBTFUL, 0.9, unprompted=torch.tensor([[[True]]]))
 
         assert not fused.trust_mask.item()
 
     def test_elsewhere_its_vote_counts(self) -> None:
         generalized, specialized = voxel(1.0, 0.0).expand(1, 2, 1, 2), DOUBTFUL.expand(1, 2, 1, 2)
 
-        fused = fuse(generalized, specialized, 0.9, silent=torch.tensor([[[True, False]]]))
+        fused = fuse(generalized, specialized, 0.9, unprompted=torch.tensor([[[True, False]]]))
 
         assert fused.trust_mask.tolist() == [[[False, True]]]
 
@@ -231,13 +233,13 @@ class TestLaws:
     def test_a_batch_is_labeled_like_its_images_one_by_one(self) -> None:
         generalized, specialized = (random_probabilities(*self.SHAPE, seed=seed) for seed in (1, 2))
         reliability = torch.tensor([1.0, 0.9, 0.6])
-        silent = torch.rand(3, 3, 3) > 0.7
+        unprompted = torch.rand(3, 3, 3) > 0.7
 
-        batch = fuse(generalized, specialized, 0.6, reliability, silent)
+        batch = fuse(generalized, specialized, 0.6, reliability, unprompted)
 
         for index in range(3):
             part = slice(index, index + 1)
-            alone = fuse(generalized[part], specialized[part], 0.6, reliability, silent[part])
+            alone = fuse(generalized[part], specialized[part], 0.6, reliability, unprompted[part])
             assert torch.equal(batch.label[part], alone.label)
             assert torch.equal(batch.trust_mask[part], alone.trust_mask)
 
@@ -312,10 +314,10 @@ class TestTrustGeneralizedTeacher:
         assert found.trust_mask.tolist() == [[[True, False, False, True]]]
 
     def test_without_a_vote_it_is_not_trusted(self) -> None:
-        silent = torch.tensor([[[True, False, False, False]]])
+        unprompted = torch.tensor([[[True, False, False, False]]])
 
         assert not gate_generalized(self.PROBABILITIES, 1.0, torch.zeros(1, 2), self.SPOKE).trust_mask.any()
-        found = gate_generalized(self.PROBABILITIES, 1.0, torch.ones(1, 2), silent)
+        found = gate_generalized(self.PROBABILITIES, 1.0, torch.ones(1, 2), unprompted)
         assert found.trust_mask.tolist() == [[[False, True, True, True]]]
 
 

@@ -21,9 +21,9 @@ from uncol.core.jobs import Structure
 from uncol.core.methods import ABLATIONS, RELEASED
 from uncol.core.progress import UNWATCHED
 from uncol.core.volume import UNKNOWN_LABEL, Volume, view_slices
-from uncol.data.cases import LabeledCase, SliceAddress
-from uncol.data.patch_dataset import VolumePool
-from uncol.data.slice_dataset import SlicePool
+from uncol.data.cases import LabeledCase, SliceIndex
+from uncol.data.patch_dataset import PatchDataset
+from uncol.data.slice_dataset import SliceDataset
 from uncol.data.transforms import SliceFrame
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import BoxPrediction, EncodedSlice
@@ -80,7 +80,7 @@ def test_the_window_is_that_of_the_structures_to_be_learned_whatever_else_is_ann
 
 
 def test_slices_are_drawn_for_a_2d_student_and_patches_for_a_3d_one():
-    for dims, kind in ((2, SlicePool), (3, VolumePool)):
+    for dims, kind in ((2, SliceDataset), (3, PatchDataset)):
         setup = setup_of((1.0, 1.0, 2.0), dims=dims)
 
         assert isinstance(frame_cases(setup, card_for(setup))[1], kind)
@@ -118,7 +118,7 @@ def test_a_2d_student_sees_the_slices_that_it_learned_from_in_another_plane_than
     card, image = card_for(setup), setup.cases[0].image
     pool = frame_cases(setup, card)[1]
 
-    learned = pool.inputs([SliceAddress(0, index) for index in range(30)])
+    learned = pool.inputs([SliceIndex(0, index) for index in range(30)])
     seen = SliceInputs(image, view_slices(image, card.plane), card).of(range(30))
 
     # 6 rows of 3 mm and 20 columns of 0.8 mm in pixels of 0.5 mm
@@ -156,9 +156,9 @@ def test_the_released_preset_knows_only_ablations_that_exist():
 
 
 ROWS, COLUMNS = 16, 32
-FAR = SliceAddress(0, 6)
+FAR = SliceIndex(0, 6)
 """An unannotated slice, further from the annotated ones (0 and 2) than they are from each other."""
-ELSEWHERE = SliceAddress(1, 0)
+ELSEWHERE = SliceIndex(1, 0)
 """A slice of a case without annotated slices."""
 
 

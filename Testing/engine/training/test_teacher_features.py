@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from uncol.core.volume import UNKNOWN_LABEL, SliceView
-from uncol.data.cases import SliceAddress, SliceStack
-from uncol.data.patch_dataset import PatchAddress, VolumePool
-from uncol.data.slice_dataset import SlicePool
+from uncol.data.cases import FramedCase, SliceIndex
+from uncol.data.patch_dataset import PatchDataset, PatchIndex
+from uncol.data.slice_dataset import SliceDataset
 from uncol.data.transforms import SliceFrame, frame_with_longest_side
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import BoxPrediction, EncodedSlice
@@ -51,11 +51,11 @@ class EchoTeacher:
         return numbers[:, None, None, None].expand(-1, self.token_width, *embedding.shape[1:])
 
 
-def stack_of(labels: np.ndarray, images: np.ndarray) -> SliceStack:
-    return SliceStack(VIEW, torch.from_numpy(images), torch.from_numpy(labels), labels)
+def stack_of(labels: np.ndarray, images: np.ndarray) -> FramedCase:
+    return FramedCase(VIEW, torch.from_numpy(images), torch.from_numpy(labels), labels)
 
 
-def case(known: bool, slices: int = 2) -> SliceStack:
+def case(known: bool, slices: int = 2) -> FramedCase:
     """Slices of 32 x 32 pixels, whose four quarters have the values 0, 1, 2 and 3 tenths, plus 4 tenths a slice."""
     quarter = np.kron(np.array([[0.0, 0.1], [0.2, 0.3]]), np.ones((PATCH, PATCH)))
     images = np.stack([quarter + 0.4 * index / (slices - 1) for index in range(slices)]).astype(np.float32)
@@ -66,24 +66,24 @@ def case(known: bool, slices: int = 2) -> SliceStack:
 
 
 class Scene:
-    def __init__(self, *, dims: int, asked: list[SliceAddress], slices: int = 2) -> None:
+    def __init__(self, *, dims: int, asked: list[SliceIndex], slices: int = 2) -> None:
         stacks = [case(True, slices), case(False, slices)]
-        pool = SlicePool(stacks, 3, 1, 16) if dims == 2 else VolumePool(stacks, 3, (16, SIDE, SIDE))
+        pool = SliceDataset(stacks, 3, 1, 16) if dims == 2 else PatchDataset(stacks, 3, (16, SIDE, SIDE))
         self.teacher = EchoTeacher()
         prompted = [
             SlicePredictor(each.images.numpy(), (1.0, 1.0), (0.0, 1.0), self.teacher, EmbeddingCache(None))
             for each in stacks
         ]
         self.features = TeacherFeatures(
-            pool, stacks, prompted, self.teacher, patch=PATCH, asked=asked, margin_pixels=0.0
+            pool, stacks, prompted, self.teacher, patch=PATCH, prompted_slices=asked, margin_pixels=0.0
         )
 
 
 def test_maps_are_averaged_over_each_token_and_slices_are_encoded_once():
-    scene = Scene(dims=2, asked=[])
+    scene = Scene(dims=2, prompted_slices=[])
 
     for _ in range(2):
-        first, second = scene.features.maps([SliceAddress(0, 1)])
+        first, second = scene.features.maps([SliceIndex(0, 1)])
 
     expected = torch.tensor([[[[0.4, 0.5], [0.6, 0.7]]]])
     torch.testing.assert_close(first, expected, rtol=0, atol=1e-3)
@@ -92,9 +92,9 @@ def test_maps_are_averaged_over_each_token_and_slices_are_encoded_once():
 
 
 def test_only_annotated_slices_and_those_that_are_asked_about_may_be_encoded():
-    features = Scene(dims=2, asked=[SliceAddress(1, 0)]).features
+    features = Scene(dims=2, prompted_slices=[SliceIndex(1, 0)]).features
 
-    assert [features.has(SliceAddress(case, index)) for case in (0, 1) for index in (0, 1)] == [
+    assert [features.has(SliceIndex(case, index)) for case in (0, 1) for index in (0, 1)] == [
         True,
         True,
         True,
@@ -103,7 +103,7 @@ def test_only_annotated_slices_and_those_that_are_asked_about_may_be_encoded():
 
 
 def test_tokens_of_a_structure_that_is_not_there_are_zero():
-    tokens = Scene(dims=2, asked=[]).features.tokens([SliceAddress(0, 0)])
+    tokens = Scene(dims=2, prompted_slices=[]).features.tokens([SliceIndex(0, 0)])
 
     # Structure 1 is in no slice, structure 2 has the first and only box.
     assert tokens.shape == (1, 2, 2, 2, 2)
@@ -112,9 +112,9 @@ def test_tokens_of_a_structure_that_is_not_there_are_zero():
 
 
 def test_in_volumes_every_fourth_slice_is_encoded_and_stacked():
-    scene = Scene(dims=3, asked=[], slices=16)
+    scene = Scene(dims=3, prompted_slices=[], slices=16)
 
-    (first, _) = scene.features.maps([PatchAddress(0, (0, 0, 0))])
+    (first, _) = scene.features.maps([PatchIndex(0, (0, 0, 0))])
 
     # One layer of tokens holds all 16 slices. Encoded are slices 0, 4, 8 and 12, in between they are interpolated,
     # and 13 to 15 repeat 12: (0 + 1 + ... + 12 + 3 * 12) / 16 = 7.125 fifteenths of 0.4 on top of the quarters.
@@ -124,9 +124,9 @@ def test_in_volumes_every_fourth_slice_is_encoded_and_stacked():
     assert scene.teacher.encoded == 4
 
 
-@pytest.mark.parametrize(("asked", "has"), [([], False), ([SliceAddress(1, 7)], True)])
-def test_an_unannotated_volume_needs_a_slice_that_is_asked_about(asked: list[SliceAddress], has: bool):
-    assert Scene(dims=3, asked=asked, slices=16).features.has(PatchAddress(1, (0, 0, 0))) == has
+@pytest.mark.parametrize(("asked", "has"), [([], False), ([SliceIndex(1, 7)], True)])
+def test_an_unannotated_volume_needs_a_slice_that_is_asked_about(asked: list[SliceIndex], has: bool):
+    assert Scene(dims=3, prompted_slices=asked, slices=16).features.has(PatchIndex(1, (0, 0, 0))) == has
 
 
 class TestVolumesOfA2DTeacher:

@@ -19,8 +19,8 @@ from uncol.core.jobs import AnnotatedSlices, Structure
 from uncol.core.progress import UNWATCHED
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.annotations import keep_annotated
-from uncol.data.cases import LabeledCase, SliceAddress, SliceStack
-from uncol.data.slice_dataset import SlicePool
+from uncol.data.cases import FramedCase, LabeledCase, SliceIndex
+from uncol.data.slice_dataset import SliceDataset
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.inference.student import segment_with_model
 from uncol.models.card import Model
@@ -85,18 +85,18 @@ def test_the_learning_rate_falls_as_the_polynomial_says(make_setup, tmp_path: Pa
     assert rates == pytest.approx([start, start * 0.95**0.9, start * 0.90**0.9])
 
 
-class FourSlicesInOrder(SlicePool):
+class FourSlicesInOrder(SliceDataset):
     """Slices a and b, annotated, and v and u, unannotated: indices 0 to 3, drawn in this order, never at random."""
 
-    def __init__(self, stacks: Sequence[SliceStack]) -> None:
+    def __init__(self, stacks: Sequence[FramedCase]) -> None:
         super().__init__(stacks, class_count=4, neighbor_count=3, multiple=16)
         self._annotated, self._unannotated = iter((0, 1)), iter((2, 3))
 
-    def draw_labeled(self, count: int, generator: torch.Generator) -> list[SliceAddress]:
-        return [SliceAddress(0, next(self._annotated)) for _ in range(count)]
+    def draw_labeled(self, count: int, generator: torch.Generator) -> list[SliceIndex]:
+        return [SliceIndex(0, next(self._annotated)) for _ in range(count)]
 
-    def draw_unlabeled(self, count: int, generator: torch.Generator) -> list[SliceAddress]:
-        return [SliceAddress(0, next(self._unannotated)) for _ in range(count)]
+    def draw_unlabeled(self, count: int, generator: torch.Generator) -> list[SliceIndex]:
+        return [SliceIndex(0, next(self._unannotated)) for _ in range(count)]
 
 
 class KnowsFourSlices(torch.nn.Module):
@@ -244,7 +244,7 @@ def test_slices_are_turned_as_far_as_the_configuration_says(make_setup, tmp_path
     for rotation_deg in (0.0, 90.0):
         config = replace(setup.config, data=replace(setup.config.data, rotation_deg=rotation_deg))
         run = begun_state(replace(setup, config=config))
-        largest[rotation_deg] = float(run.sampler.pose(50).matrices[:, 0, 1].abs().max())
+        largest[rotation_deg] = float(run.sampler.affine(50).matrices[:, 0, 1].abs().max())
 
     assert largest[0.0] == 0
     assert largest[90.0] > 0.5  # its sine, times scale and sides
@@ -260,7 +260,7 @@ def test_volumes_of_thick_slices_are_turned_without_shear(make_setup, tmp_path: 
     )
     run = begun_state(replace(setup, config=config))
 
-    matrices = run.sampler.pose(50).matrices[:, :, :3]
+    matrices = run.sampler.affine(50).matrices[:, :, :3]
 
     # 48 columns and 32 rows of 1 mm, 16 slices of 3 mm; a rotation scales every direction in mm alike.
     extent_mm = torch.tensor([48.0, 32.0, 48.0])

@@ -10,7 +10,7 @@ import torch
 from uncol.core.config import Config, StudentConfig
 from uncol.core.errors import CheckpointError
 from uncol.core.jobs import Structure
-from uncol.foundation.loading import LITE_MEDSAM, FoundationModel
+from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
 from uncol.models.build import build_student
 from uncol.models.card import Model, ModelCard
 from uncol.models.checkpoints import save_model
@@ -70,4 +70,4 @@ def test_the_foundation_model_is_kept(tmp_path: Path) -> None:
 
     assert cache.teacher(torch.device("cpu"), LITE_MEDSAM) is cache.teacher(torch.device("cpu"), LITE_MEDSAM)
     with pytest.raises(CheckpointError, match=r"none.pth.*could not be read"):
-        cache.teacher(torch.device("cpu"), FoundationModel(weights=tmp_path / "none.pth"))
+        cache.teacher(torch.device("cpu"), FoundationChoice(weights=tmp_path / "none.pth"))

@@ -30,8 +30,8 @@ from uncol.data.connected_components import largest_component
 from uncol.data.shape_interpolation import interpolate_shapes
 from uncol.foundation.boxes import can_prompt
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.loading import LITE_MEDSAM, FoundationModel, load_foundation_model
-from uncol.foundation.promptable import GeneralizedTeacher
+from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice, load_foundation_model
+from uncol.foundation.promptable import PromptableModel
 from uncol.foundation.slice_predictor import SlicePredictor
 from uncol.inference.prompted import segment_from_labels
 from uncol.inference.result import with_background
@@ -66,10 +66,10 @@ Trainer = Callable[[RunSpec, Cases, Path, Monitor], TrainedRun]
 The folder belongs to this run alone. What an earlier call left there is gone on from; when told to stop, the trainer
 saves a checkpoint there and raises `CancelledError`. It is removed when the result stands.
 """
-LoadTeacher = Callable[[torch.device, FoundationModel], GeneralizedTeacher]
+LoadTeacher = Callable[[torch.device, FoundationChoice], PromptableModel]
 
 
-def trainer_of(spec: RunSpec, cache: Path | None, foundation: FoundationModel) -> Trainer:
+def trainer_of(spec: RunSpec, cache: Path | None, foundation: FoundationChoice) -> Trainer:
     """Return who carries out a run; the bars that training has to clear on single annotated slices train nothing.
 
     Args:
@@ -91,7 +91,7 @@ def train(
     monitor: Monitor,
     *,
     cache: Path | None = None,
-    foundation: FoundationModel = LITE_MEDSAM,
+    foundation: FoundationChoice = LITE_MEDSAM,
     load_teacher: LoadTeacher = load_foundation_model,
 ) -> TrainedRun:
     """Train as the run says, or go on where the folder's checkpoint stands, and segment the test cases.
@@ -132,7 +132,7 @@ def train(
 
 
 def _setup_of(
-    cases: Cases, config: Config, device: torch.device, teacher: GeneralizedTeacher | None, cache: EmbeddingCache
+    cases: Cases, config: Config, device: torch.device, teacher: PromptableModel | None, cache: EmbeddingCache
 ) -> FineTuneSetup:
     labeled = [
         LabeledCase(_framed(each.image, cases, config), _framed(each.labels, cases, config))
@@ -183,7 +183,7 @@ def segment_prompted(
     image: Volume,
     labels: Volume,
     card: ModelCard,
-    teacher: GeneralizedTeacher,
+    teacher: PromptableModel,
     cache: EmbeddingCache,
     monitor: Monitor,
 ) -> Volume:
@@ -228,7 +228,7 @@ def _foreground(predictor: SlicePredictor, index: int, masks: list[NDArray[np.bo
 
 
 def prompt_with_slices(
-    spec: RunSpec, cases: Cases, _folder: Path, monitor: Monitor, *, cache: Path | None, foundation: FoundationModel
+    spec: RunSpec, cases: Cases, _folder: Path, monitor: Monitor, *, cache: Path | None, foundation: FoundationChoice
 ) -> TrainedRun:
     """Prompt the frozen foundation model with the boxes of the annotated slices."""
     teacher = load_foundation_model(select_device(spec.device), foundation)

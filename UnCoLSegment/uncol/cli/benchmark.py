@@ -25,7 +25,7 @@ from uncol.cli.options import (
 )
 from uncol.core.errors import CheckpointError, ConfigError
 from uncol.core.files import sha256_of
-from uncol.foundation.loading import LITE_MEDSAM, FoundationModel
+from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
 from uncol.worker.process import keep_freed_memory
 
 
@@ -50,7 +50,7 @@ def benchmark(
     as_json: JsonFlag = False,
 ) -> None:
     """Compare UnCoL with its baselines on test images: a table with intervals, and pictures."""
-    foundation = FoundationModel.of(foundation_model, foundation_weights)
+    foundation = FoundationChoice.of(foundation_model, foundation_weights)
     choice = Choice(
         methods=() if methods is None else tuple(_parts("--methods", methods)),
         labeled=tuple(_whole_number(part) for text in labeled or () for part in _parts("--labeled", text)),
@@ -72,7 +72,7 @@ def benchmark(
     say(f"Done. The table of {document['finished']} runs is in {out / TABLES_FILE}")
 
 
-def _trainer_of(spec: RunSpec, cache: Path, foundation: FoundationModel) -> Trainer:
+def _trainer_of(spec: RunSpec, cache: Path, foundation: FoundationChoice) -> Trainer:
     keep_freed_memory()  # this may be a process of several
     return trainer_of(spec, cache, foundation)
 
@@ -92,7 +92,7 @@ def _whole_number(text: str) -> int:
     return int(text)
 
 
-def _weights_sha256(foundation: FoundationModel) -> str:
+def _weights_sha256(foundation: FoundationChoice) -> str:
     """Return the SHA-256 of a file with weights; those of LiteMedSAM are always the same and need none."""
     if foundation.weights is None or foundation.family == LITE_MEDSAM.family:
         return ""

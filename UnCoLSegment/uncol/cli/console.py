@@ -113,13 +113,13 @@ def print_evaluation(document: dict[str, Any]) -> None:
     rows.append(["mean", *(_number(document[f"mean_{name}"], 3 if name == "dice" else 2) for name in _SCORES)])
     print_table("Segmentation against reference", ["structure", "Dice", "HD95 (mm)", "ASD (mm)"], rows)
     if document["uncertainty"] is not None:
-        doubt = document["uncertainty"]
+        scores = document["uncertainty"]
         print_table(
-            f"Uncertainty, within {doubt['band_mm']:g} mm of a boundary",
+            f"Uncertainty, within {scores['band_mm']:g} mm of a boundary",
             ["", "value"],
             [
-                ["error detection (AUROC)", _number(doubt["error_detection_auroc"], 3)],
-                ["calibration error (ECE)", _number(doubt["expected_calibration_error"], 3)],
+                ["error detection (AUROC)", _number(scores["error_detection_auroc"], 3)],
+                ["calibration error (ECE)", _number(scores["expected_calibration_error"], 3)],
             ],
         )
 

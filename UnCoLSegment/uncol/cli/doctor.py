@@ -15,7 +15,7 @@ import torch
 from uncol import __version__
 from uncol.core.errors import CheckpointError
 from uncol.foundation.lite_medsam import WEIGHTS_PACKAGE
-from uncol.foundation.loading import FoundationModel, load_foundation_model
+from uncol.foundation.loading import FoundationChoice, load_foundation_model
 from uncol.models.devices import available_devices, reduced_precision
 
 _PACKAGES = ("torch", "monai", "numpy", "SimpleITK", "safetensors", "scipy", WEIGHTS_PACKAGE)
@@ -26,7 +26,7 @@ Check = dict[str, str]
 """Name, state in words, `ok` or `missing`, and what to do."""
 
 
-def examine(cache: Path, foundation: FoundationModel) -> dict[str, Any]:
+def examine(cache: Path, foundation: FoundationChoice) -> dict[str, Any]:
     """Look at devices, teachers, versions, memory and disk.
 
     Returns:
@@ -85,7 +85,7 @@ def _no_gpu() -> Check:
     return _check("GPU", "none; the CPU does the work")
 
 
-def _teacher(choice: FoundationModel) -> Check:
+def _teacher(choice: FoundationChoice) -> Check:
     try:
         teacher = load_foundation_model(torch.device("cpu"), choice)
     except CheckpointError as error:

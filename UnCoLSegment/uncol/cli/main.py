@@ -51,7 +51,7 @@ from uncol.core.jobs import (
 from uncol.core.methods import MODEL_METHODS
 from uncol.core.model_store import Store, find_model
 from uncol.demo.run import DemoJob, run_demo
-from uncol.foundation.loading import LITE_MEDSAM, FoundationModel
+from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
 from uncol.pipelines.tasks import Context, run_evaluate, run_fine_tune, run_segment
 from uncol.worker.process import keep_freed_memory
 
@@ -111,7 +111,7 @@ def segment(
     check_only_with_labels(labels, {"--annotated-slices": annotated_slices, "--structure": structure})
     if model is not None:
         job = replace(job, model=find_model(model, Store(models_folder(models))))
-    foundation = FoundationModel.of(foundation_model, foundation_weights)
+    foundation = FoundationChoice.of(foundation_model, foundation_weights)
     document = _with_progress(lambda context: run_segment(job, context), cache, foundation, as_json=as_json)
     _tell_result(document, as_json=as_json)
 
@@ -161,7 +161,7 @@ def fine_tune(
         device=parse_device(device),
     )
     settings = read_config(config) if config else Config()
-    foundation = FoundationModel.of(foundation_model, foundation_weights)
+    foundation = FoundationChoice.of(foundation_model, foundation_weights)
     document = _with_progress(lambda context: run_fine_tune(job, settings, context), cache, foundation, as_json=as_json)
     _tell_result(document, as_json=as_json)
 
@@ -229,7 +229,7 @@ def doctor(
     as_json: JsonFlag = False,
 ) -> None:
     """Say which devices, teachers, versions and memory there are, and what to do about what is missing."""
-    document = examine(cache_folder(cache), FoundationModel.of(foundation_model, foundation_weights))
+    document = examine(cache_folder(cache), FoundationChoice.of(foundation_model, foundation_weights))
     if as_json:
         print_json({"event": "result", **document})
         return
@@ -265,7 +265,7 @@ def _exit_code() -> int:
 
 
 def _with_progress(
-    work: Callable[[Context], dict[str, Any]], cache: Path | None, foundation: FoundationModel, *, as_json: bool
+    work: Callable[[Context], dict[str, Any]], cache: Path | None, foundation: FoundationChoice, *, as_json: bool
 ) -> dict[str, Any]:
     with monitored(as_json=as_json) as monitor:
         return work(Context(monitor, cache_folder(cache), foundation))

@@ -74,12 +74,12 @@ def score_slices(labels: Volume, uncertainty: Volume, structures: Sequence[Struc
     spacing = np.delete(labels.spacing_mm[::-1], ARRAY_AXIS[axis])
     steps = np.maximum(1, _PIXEL_MM / spacing).astype(int)
     pixel_mm = (spacing * steps).tolist()
-    found, doubt = (
+    found, uncertainty_part = (
         np.moveaxis(each.voxels, ARRAY_AXIS[axis], 0)[:, :: steps[0], :: steps[1]] for each in (labels, uncertainty)
     )
     sums, sizes = np.zeros((2, len(structures) + 1, len(found)))
     box = bounding_box(found > 0, margin=1 + int(NEAR_MM / min(pixel_mm)))
-    found, doubt = found[box], doubt[box]
+    found, uncertainty_part = found[box], uncertainty_part[box]
     for index in range(len(found)):
         first = max(0, index - 1)
         around = found[first : index + 2]
@@ -88,7 +88,7 @@ def score_slices(labels: Volume, uncertainty: Volume, structures: Sequence[Struc
             if near.any():
                 near |= within_distance(mask[index - first], pixel_mm, NEAR_MM)
                 sizes[row, box[0].start + index] = np.count_nonzero(near)
-                sums[row, box[0].start + index] = doubt[index].sum(where=near, dtype=np.float64)
+                sums[row, box[0].start + index] = uncertainty_part[index].sum(where=near, dtype=np.float64)
     typical = np.median(sizes[0][sizes[0] > 0]) if sizes[0].any() else 1.0
     scores = sums / (sizes + typical)
     total = np.where(sizes[0] > 0, scores[0], np.nan)

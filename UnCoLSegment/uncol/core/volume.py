@@ -22,7 +22,7 @@ ARRAY_AXIS: dict[Axis, int] = {"K": 0, "J": 1, "I": 2}
 """Where each voxel index of the file stands in a (K, J, I) array."""
 
 PLANE_DIRECTIONS: dict[Plane, str] = {"axial": "SPL", "coronal": "AIL", "sagittal": "LIP"}
-"""Anatomical directions in which slice, row and column of a `SliceStack` increase.
+"""Anatomical directions in which slice, row and column of a `FramedCase` increase.
 
 Rows and columns run as radiologists look at them (axial: down is posterior, right is the patient's left).
 """

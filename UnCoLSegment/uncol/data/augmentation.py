@@ -29,17 +29,17 @@ _TURNED_AXES = {2: [(0, 1)], 3: [(1, 2), (0, 2), (0, 1)]}
 
 
 @dataclass(frozen=True)
-class Pose:
+class RandomAffine:
     """How each slice or volume of a batch is moved: matrices (B, 2, 3) or (B, 3, 4) for `affine_grid`."""
 
     matrices: Tensor
 
-    def move_images(self, images: Tensor) -> Tensor:
+    def warp_images(self, images: Tensor) -> Tensor:
         """Move images (B, C, H, W) or (B, C, D, H, W) linearly; the edge goes on outside."""
         grid = functional.affine_grid(self.matrices, list(images.shape), align_corners=False)
         return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
-    def move_labels(self, labels: Tensor) -> Tensor:
+    def warp_labels(self, labels: Tensor) -> Tensor:
         """Move label maps (B, H, W) or (B, D, H, W), uint8, by the nearest voxel; outside lies the unknown."""
         grid = functional.affine_grid(self.matrices, [len(labels), 1, *labels.shape[1:]], align_corners=False)
         shifted = labels[:, None].float() - UNKNOWN_LABEL
@@ -47,9 +47,9 @@ class Pose:
         return (moved[:, 0] + UNKNOWN_LABEL).to(torch.uint8)
 
 
-def draw_pose(
+def sample_affine(
     count: int, size: Sequence[float], generator: torch.Generator, *, rotation_deg: float, mirror: bool
-) -> Pose:
+) -> RandomAffine:
     """Draw a rotation about every axis, a scale and a shift for each of `count` slices or volumes.
 
     Args:
@@ -71,7 +71,7 @@ def draw_pose(
     if dims == 2:  # the same, with one ratio: the diagonal stays as it is to the last bit
         ratio = size[0] / size[1]
         wide, high = torch.tensor([[1, ratio], [1, 1]]), torch.tensor([[1, 1], [ratio, 1]])
-    return Pose(torch.cat([turned * wide / high, shift], 2))
+    return RandomAffine(torch.cat([turned * wide / high, shift], 2))
 
 
 def _rotation(dims: int, first: int, second: int, angle: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ def _rotation(dims: int, first: int, second: int, angle: Tensor) -> Tensor:
     return matrix
 
 
-def change_grey_values(images: Tensor, generator: torch.Generator) -> Tensor:
+def jitter_intensity(images: Tensor, generator: torch.Generator) -> Tensor:
     """Change contrast, brightness, gamma and noise of windowed images (B, C, ...) in [0, 1]."""
     count = len(images)
     contrast = 1 + _between(-_CONTRAST, _CONTRAST, count, generator)

@@ -32,7 +32,7 @@ class LabeledCase:
 
 
 @dataclass(frozen=True)
-class SliceStack:
+class FramedCase:
     """One case in the student's frame.
 
     Attributes:
@@ -48,9 +48,9 @@ class SliceStack:
     native_labels: NDArray[np.uint8]
 
 
-def stack_case(
+def frame_case(
     case: LabeledCase, structures: Sequence[Structure], plane: Plane, pixel_mm: float, window: tuple[float, float]
-) -> SliceStack:
+) -> FramedCase:
     """Bring a case into the student's frame: square pixels of `pixel_mm`, grey values windowed to [0, 1]."""
     view, grey, native_labels = as_stacks(case, structures, plane)
     slices, rows, columns = grey.shape
@@ -61,7 +61,7 @@ def stack_case(
         part = slice(start, start + _RESIZE_BATCH)
         images[part] = windowed_in_frame(grey[part], window, frame)
         labels[part] = resize_labels(torch.from_numpy(native_labels[part].copy()), frame.rows, frame.columns)
-    return SliceStack(view, images, labels, native_labels)
+    return FramedCase(view, images, labels, native_labels)
 
 
 def as_stacks(
@@ -88,7 +88,7 @@ def finest_pixel_mm(view: SliceView, rows: int, columns: int, longest: int) -> f
 
 
 @dataclass(frozen=True)
-class SliceAddress:
+class SliceIndex:
     """One slice of one case."""
 
     case: int
@@ -127,9 +127,9 @@ class Pool(ABC):
 
     unlabeled: list[Any]
     held_out: list[Any]
-    unlabeled_slices: list[SliceAddress]
+    unlabeled_slices: list[SliceIndex]
 
-    def __init__(self, stacks: Sequence[SliceStack], class_count: int, size: tuple[int, ...]) -> None:
+    def __init__(self, stacks: Sequence[FramedCase], class_count: int, size: tuple[int, ...]) -> None:
         self.size = size
         self.voxel_counts = sum((_count_classes(each.labels, class_count) for each in stacks), torch.zeros(class_count))
         if not self.voxel_counts[1:].any():
@@ -147,7 +147,7 @@ class Pool(ABC):
         self.slice_size = (rows, columns)
 
     @property
-    def held_out_slices(self) -> list[SliceAddress]:
+    def held_out_slices(self) -> list[SliceIndex]:
         """The image's own slices in what is held out."""
         return self.held_out
 
@@ -188,10 +188,10 @@ class Pool(ABC):
         return labels
 
 
-def slices_with_unknown(cases: Sequence[Tensor | NDArray[np.uint8]]) -> list[SliceAddress]:
+def slices_with_unknown(cases: Sequence[Tensor | NDArray[np.uint8]]) -> list[SliceIndex]:
     """Return the slices of label stacks (S, H, W) in which anything is unknown."""
     return [
-        SliceAddress(case, index)
+        SliceIndex(case, index)
         for case, stack in enumerate(cases)
         for index, labels in enumerate(stack)
         if (labels == UNKNOWN_LABEL).any()

@@ -25,14 +25,14 @@ def largest_component(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return parts == np.bincount(parts.ravel())[1:].argmax() + 1
 
 
-def is_in_one_piece(masks: Iterable[NDArray[np.bool_]]) -> bool:
+def is_connected(masks: Iterable[NDArray[np.bool_]]) -> bool:
     """Say whether annotated slices (H, W) show a structure in one piece, as an organ, not scattered, as lesions."""
     areas = [(int(largest_component(mask).sum()), int(mask.sum())) for mask in masks]
     largest, total = (sum(each) for each in zip((0, 0), *areas, strict=True))
     return total > 0 and largest >= _ONE_PIECE_SHARE * total
 
 
-def remove_islands(labels: NDArray[np.uint8], values: Sequence[int]) -> dict[int, int]:
+def remove_small_components(labels: NDArray[np.uint8], values: Sequence[int]) -> dict[int, int]:
     """Set islands of structures to background, in place.
 
     An island lies apart from the largest piece of its structure and has less than a fifth of its volume.

@@ -14,11 +14,11 @@ from torch import Tensor
 from uncol.core.jobs import Structure
 from uncol.core.volume import UNKNOWN_LABEL, Plane
 from uncol.data.cases import (
+    FramedCase,
     LabeledCase,
     Pool,
-    SliceAddress,
     SliceCut,
-    SliceStack,
+    SliceIndex,
     as_stacks,
     one_of,
     slices_with_unknown,
@@ -30,13 +30,13 @@ _PLACES_KEPT = 2000
 """Annotated voxels of a class in a volume round which patches are drawn."""
 
 
-def stack_volume(
+def frame_volume(
     case: LabeledCase,
     structures: Sequence[Structure],
     plane: Plane,
     voxel_mm: tuple[float, float],
     window: tuple[float, float],
-) -> SliceStack:
+) -> FramedCase:
     """Bring a case into the 3D student's frame, grey values windowed to [0, 1].
 
     Args:
@@ -54,7 +54,7 @@ def stack_volume(
     depth, rows, columns = images.shape
     nearest = torch.tensor([native_slice(index, depth, len(grey)) for index in range(depth)])
     labels = resize_labels(torch.from_numpy(native_labels.copy()), rows, columns)[nearest]
-    return SliceStack(view, images, labels, native_labels)
+    return FramedCase(view, images, labels, native_labels)
 
 
 def in_student_frame(
@@ -76,14 +76,14 @@ def native_slice(index: int, depth: int, native_depth: int) -> int:
 
 
 @dataclass(frozen=True)
-class PatchAddress:
+class PatchIndex:
     """One patch of one case: its first slice, row and column in the student's frame."""
 
     case: int
     corner: tuple[int, int, int]
 
 
-class VolumePool(Pool):
+class PatchDataset(Pool):
     """Patches of all cases, drawn by what is known about them.
 
     Args:
@@ -92,7 +92,7 @@ class VolumePool(Pool):
         patch: Slices, rows and columns of a patch.
     """
 
-    def __init__(self, stacks: Sequence[SliceStack], class_count: int, patch: tuple[int, int, int]) -> None:
+    def __init__(self, stacks: Sequence[FramedCase], class_count: int, patch: tuple[int, int, int]) -> None:
         super().__init__(stacks, class_count, patch)
         self._native_depths = [len(each.native_labels) for each in stacks]
         self._places: list[dict[int, Tensor]] = [{} for _ in range(class_count)]
@@ -104,12 +104,12 @@ class VolumePool(Pool):
                     cases[case] = found[:: -(-len(found) // _PLACES_KEPT)].clone()
         first = (0, 0, 0)
         self.unlabeled = [
-            PatchAddress(case, first) for case, each in enumerate(stacks) if (each.labels == UNKNOWN_LABEL).any()
+            PatchIndex(case, first) for case, each in enumerate(stacks) if (each.labels == UNKNOWN_LABEL).any()
         ]
         self.unlabeled_slices = slices_with_unknown([each.native_labels for each in stacks])
         self.held_out = [each for case in held_out_cases(stacks) for each in self._tiles(case)]
 
-    def draw_labeled(self, count: int, generator: torch.Generator) -> list[PatchAddress]:
+    def draw_labeled(self, count: int, generator: torch.Generator) -> list[PatchIndex]:
         """Draw patches round annotated voxels: a class first, so that rare structures come as often as large ones."""
         withheld = {each.case for each in self.held_out}
         free = [{case: at for case, at in cases.items() if case not in withheld} for cases in self._places]
@@ -124,25 +124,25 @@ class VolumePool(Pool):
         return drawn
 
     @property
-    def held_out_slices(self) -> list[SliceAddress]:
+    def held_out_slices(self) -> list[SliceIndex]:
         """All slices of the held-out volumes."""
         cases = dict.fromkeys(each.case for each in self.held_out)
-        return [SliceAddress(case, index) for case in cases for index in range(self._native_depths[case])]
+        return [SliceIndex(case, index) for case in cases for index in range(self._native_depths[case])]
 
-    def draw_unlabeled(self, count: int, generator: torch.Generator) -> list[PatchAddress]:
+    def draw_unlabeled(self, count: int, generator: torch.Generator) -> list[PatchIndex]:
         """Draw patches anywhere in volumes with unknown voxels."""
         cases = (one_of(self.unlabeled, generator).case for _ in range(count))  # each drawn before its corner
         return [self._patch_between(case, [(0, size) for size in self.images[case].shape], generator) for case in cases]
 
-    def inputs(self, addresses: Sequence[PatchAddress]) -> Tensor:
+    def inputs(self, addresses: Sequence[PatchIndex]) -> Tensor:
         """Return patches (B, 1, D, H, W)."""
         return torch.stack([self._cut(self.images[each.case], each)[None] for each in addresses])
 
-    def targets(self, addresses: Sequence[PatchAddress]) -> Tensor:
+    def targets(self, addresses: Sequence[PatchIndex]) -> Tensor:
         """Return label maps (B, D, H, W), uint8, 255 where unknown."""
         return torch.stack([self._cut(self.labels[each.case], each) for each in addresses])
 
-    def inside(self, addresses: Sequence[PatchAddress]) -> Tensor:
+    def inside(self, addresses: Sequence[PatchIndex]) -> Tensor:
         """Return where there is an image and not padding (B, D, H, W), bool."""
         inside = torch.zeros(len(addresses), *self.size, dtype=torch.bool)
         for each, address in zip(inside, addresses, strict=True):
@@ -155,7 +155,7 @@ class VolumePool(Pool):
         depth, rows, columns = self._sizes[case]
         return self.images[case][None, None, :depth, :rows, :columns]
 
-    def slices_of(self, addresses: Sequence[PatchAddress]) -> list[SliceCut]:
+    def slices_of(self, addresses: Sequence[PatchIndex]) -> list[SliceCut]:
         """Return for every slice of every patch the image's own slice that lies nearest."""
         depth, rows, columns = self.size
         return [
@@ -177,20 +177,20 @@ class VolumePool(Pool):
         """Return labels (B * D, H, W) of slices as volumes (B, D, H, W)."""
         return labels.unflatten(0, (-1, self.size[0]))
 
-    def _cut(self, volume: Tensor, address: PatchAddress) -> Tensor:
+    def _cut(self, volume: Tensor, address: PatchIndex) -> Tensor:
         return volume[tuple(slice(start, start + size) for start, size in zip(address.corner, self.size, strict=True))]
 
-    def _tiles(self, case: int) -> list[PatchAddress]:
+    def _tiles(self, case: int) -> list[PatchIndex]:
         starts = [
             [*range(0, size - patch, patch), size - patch]
             for size, patch in zip(self.images[case].shape, self.size, strict=True)
         ]
-        return [PatchAddress(case, corner) for corner in product(*starts)]
+        return [PatchIndex(case, corner) for corner in product(*starts)]
 
-    def _patch_between(self, case: int, limits: Sequence[tuple[int, int]], generator: torch.Generator) -> PatchAddress:
+    def _patch_between(self, case: int, limits: Sequence[tuple[int, int]], generator: torch.Generator) -> PatchIndex:
         """Return a patch whose corner lies between limits (both included), as far as the volume reaches."""
         corner = []
         for (low, high), size, patch in zip(limits, self.images[case].shape, self.size, strict=True):
             first, last = max(0, low), min(size - patch, high)
             corner.append(first + int(torch.randint(last - first + 1, (1,), generator=generator)))
-        return PatchAddress(case, (corner[0], corner[1], corner[2]))
+        return PatchIndex(case, (corner[0], corner[1], corner[2]))

@@ -33,9 +33,9 @@ def score(
     evaluations: dict[Method, Evaluation] = {}
     dice: dict[Method, list[tuple[float | None, ...]]] = {}
     for method in monitor.each(list(labels), SCORING):
-        doubt = uncertainty if method == "fine_tuned" else None
+        scored_map = uncertainty if method == "fine_tuned" else None
         evaluations[method] = evaluate(
-            labels[method], reference, structures=structures, excluded=[slices], uncertainty=doubt
+            labels[method], reference, structures=structures, excluded=[slices], uncertainty=scored_map
         )
         by_structure = [dice_per_slice(labels[method], reference, each.value, slices.axis) for each in structures]
         dice[method] = list(zip(*by_structure, strict=True))

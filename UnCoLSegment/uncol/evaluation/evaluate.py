@@ -211,15 +211,15 @@ class _Region:
 
 
 def _score_uncertainty(
-    doubt: Floats, predicted: NDArray[Any], referenced: NDArray[Any], region: _Region, class_count: int
+    entropy: Floats, predicted: NDArray[Any], referenced: NDArray[Any], region: _Region, class_count: int
 ) -> UncertaintyScores:
     boundary = label_boundary(predicted) | label_boundary(referenced, region.known)
     near = within_distance(boundary, region.spacing_kji_mm, BAND_MM)[region.scored]
     is_error = (predicted != referenced)[region.scored]
-    confidence = least_confidence(doubt[near], class_count)
+    confidence = least_confidence(entropy[near], class_count)
     return UncertaintyScores(
-        error_detection_auroc=error_detection_auroc(doubt[near], is_error[near]),
-        error_detection_auroc_whole_image=error_detection_auroc(doubt, is_error),
+        error_detection_auroc=error_detection_auroc(entropy[near], is_error[near]),
+        error_detection_auroc_whole_image=error_detection_auroc(entropy, is_error),
         expected_calibration_error=expected_calibration_error(confidence, ~is_error[near]),
         band_mm=BAND_MM,
         band_voxels=int(np.count_nonzero(near)),
@@ -239,15 +239,15 @@ def _require_one_grid(name: str, volume: Volume, reference: Volume) -> None:
 
 
 def _doubt_of(uncertainty: Volume, region: _Region) -> Floats:
-    doubt = uncertainty.voxels[region.scored].astype(np.float32, copy=False)
-    lowest, highest = float(doubt.min()), float(doubt.max())
+    entropy = uncertainty.voxels[region.scored].astype(np.float32, copy=False)
+    lowest, highest = float(entropy.min()), float(entropy.max())
     if not (lowest >= -_UNCERTAINTY_ROUNDING and highest <= 1 + _UNCERTAINTY_ROUNDING):
         message = (
             f"The uncertainty map must hold numbers in [0, 1], got {lowest:g} to {highest:g}. Choose the map that "
             "was written together with the prediction."
         )
         raise DataError(message)
-    return np.clip(doubt, 0, 1)
+    return np.clip(entropy, 0, 1)
 
 
 def _scored_voxels(known: Mask, excluded: Sequence[AnnotatedSlices], only: Sequence[AnnotatedSlices]) -> Mask:

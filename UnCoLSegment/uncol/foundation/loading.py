@@ -11,14 +11,14 @@ import torch
 
 from uncol.core.errors import ConfigError
 from uncol.foundation.lite_medsam import WEIGHTS_LICENSE, load_lite_medsam
-from uncol.foundation.promptable import GeneralizedTeacher
+from uncol.foundation.promptable import PromptableModel
 from uncol.foundation.segment_anything import load_segment_anything
 
 Family = Literal["LiteMedSAM", "MedSAM", "SAM"]
 
 
 @dataclass(frozen=True)
-class FoundationModel:
+class FoundationChoice:
     """A choice of foundation model.
 
     Attributes:
@@ -60,11 +60,11 @@ class FoundationModel:
         return WEIGHTS_LICENSE if self.family == "LiteMedSAM" else "see where the weights come from"
 
 
-LITE_MEDSAM = FoundationModel()
+LITE_MEDSAM = FoundationChoice()
 """What is taken where nobody chooses."""
 
 
-def load_foundation_model(device: torch.device, choice: FoundationModel) -> GeneralizedTeacher:
+def load_foundation_model(device: torch.device, choice: FoundationChoice) -> PromptableModel:
     """Load the foundation model on a device.
 
     Raises:

@@ -27,7 +27,7 @@ class EncodedSlice(NamedTuple):
     """A slice as a foundation model sees it, with what it saw on the way.
 
     Attributes:
-        embedding: What `GeneralizedTeacher.encode` returns (C, h, w).
+        embedding: What `PromptableModel.encode` returns (C, h, w).
         maps: Intermediate maps, shallow first, each (width, h, w), float16, on the CPU, without padding.
     """
 
@@ -35,7 +35,7 @@ class EncodedSlice(NamedTuple):
     maps: tuple[Tensor, ...]
 
 
-class GeneralizedTeacher(Protocol):
+class PromptableModel(Protocol):
     """A frozen foundation model that is asked with boxes, slice by slice."""
 
     @property
@@ -66,7 +66,7 @@ class GeneralizedTeacher(Protocol):
 
 
 @runtime_checkable
-class FeatureTeacher(GeneralizedTeacher, Protocol):
+class FeatureModel(PromptableModel, Protocol):
     """A generalized teacher that also shows its features, for distillation (method, section 2).
 
     Features are cut to what the slice covers: for a slice that fills the model's square they have its full size.

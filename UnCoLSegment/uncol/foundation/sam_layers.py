@@ -22,7 +22,7 @@ _SMALLEST_CONTRAST = 1e-6
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class SamTeacher:
-    """A frozen model of the SAM family that encodes slices, answers boxes and shows its features (`FeatureTeacher`).
+    """A frozen model of the SAM family that encodes slices, answers boxes and shows its features (`FeatureModel`).
 
     Attributes:
         network: Holds `image_encoder`, `prompt_encoder` and `mask_decoder`.

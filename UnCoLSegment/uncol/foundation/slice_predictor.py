@@ -14,7 +14,7 @@ from uncol.core.volume import SliceView, Volume
 from uncol.data.transforms import SliceFrame, resize_image, windowed_in_frame
 from uncol.foundation.boxes import PixelBox, box_of_mask, grow_box, scale_box
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.promptable import BoxPrediction, GeneralizedTeacher
+from uncol.foundation.promptable import BoxPrediction, PromptableModel
 
 Window = tuple[float, float]
 """Lowest and highest grey value."""
@@ -36,7 +36,7 @@ class SlicePredictor:
         stack: NDArray[np.generic],
         spacing_mm: tuple[float, float],
         window: Window,
-        model: GeneralizedTeacher,
+        model: PromptableModel,
         cache: EmbeddingCache,
     ) -> None:
         self._stack, self._window, self._model, self._cache = stack, window, model, cache
@@ -51,7 +51,7 @@ class SlicePredictor:
         image: Volume,
         view: SliceView,
         window: Window,
-        model: GeneralizedTeacher,
+        model: PromptableModel,
         cache: EmbeddingCache,
     ) -> Self:
         """Take the slices of a volume, in the order of a view."""

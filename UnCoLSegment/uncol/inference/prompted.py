@@ -17,7 +17,7 @@ from uncol.data.transforms import choose_window
 from uncol.foundation.boxes import PixelBox, box_of_mask, box_overlap
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.label_propagation import PropagatedLabels
-from uncol.foundation.promptable import GeneralizedTeacher
+from uncol.foundation.promptable import PromptableModel
 from uncol.foundation.propagation import PropagatedMask, margin_of, prompt, propagate
 from uncol.foundation.slice_predictor import SlicePredictor
 from uncol.inference.result import Segmentation, SegmentationBuilder, with_background
@@ -39,7 +39,7 @@ def acquisition_plane(image: Volume) -> Plane:
 def segment_from_boxes(
     image: Volume,
     boxes: Sequence[Box],
-    teacher: GeneralizedTeacher,
+    teacher: PromptableModel,
     cache: EmbeddingCache,
     *,
     window: tuple[float, float] | None = None,
@@ -79,7 +79,7 @@ def segment_from_labels(
     image: Volume,
     labels: Volume,
     structures: Sequence[Structure],
-    teacher: GeneralizedTeacher,
+    teacher: PromptableModel,
     cache: EmbeddingCache,
     *,
     plane: Plane,
@@ -102,10 +102,10 @@ def segment_from_labels(
     if not propagated.annotated:
         message = "No slice is completely annotated. Annotate at least one whole slice, or give a box instead."
         raise DataError(message)
-    phase = monitor.phase("Carrying annotated slices on", 3 * len(structures) * len(classes))
+    phase = monitor.phase("Propagating annotated slices", 3 * len(structures) * len(classes))
     reliability = propagated.propagate_and_validate(phase).reliability(len(structures))
     builder = SegmentationBuilder(image, view, tuple(structures))
-    for index in monitor.each(range(len(classes)), "Asking between annotated slices"):
+    for index in monitor.each(range(len(classes)), "Prompting between annotated slices"):
         if index in propagated.annotated:
             builder.put_known(index, classes[index])
             continue

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from uncol.core.jobs import Structure
 from uncol.core.volume import UNKNOWN_LABEL, SliceView, Volume
-from uncol.data.connected_components import remove_islands
+from uncol.data.connected_components import remove_small_components
 from uncol.inference.uncertainty import normalized_entropy
 
 
@@ -62,10 +62,10 @@ class SegmentationBuilder:
         self._label_stack[index][known] = self._values[classes[known]]
         self._uncertainty_stack[index][known] = 0
 
-    def remove_islands(self, in_one_piece: Sequence[bool]) -> None:
+    def remove_small_components(self, in_one_piece: Sequence[bool]) -> None:
         """Take islands away from the structures that are known to be in one piece; their uncertainty stays."""
         chosen = [each.value for each, whole in zip(self._structures, in_one_piece, strict=False) if whole]
-        removed = remove_islands(self._label_stack, chosen)
+        removed = remove_small_components(self._label_stack, chosen)
         for structure in self._structures:
             count = removed.get(structure.value, 0)
             if count:

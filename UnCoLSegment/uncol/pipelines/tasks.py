@@ -35,8 +35,8 @@ from uncol.data.io import (
 )
 from uncol.evaluation.evaluate import evaluate
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.loading import LITE_MEDSAM, FoundationModel, load_foundation_model
-from uncol.foundation.promptable import GeneralizedTeacher
+from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice, load_foundation_model
+from uncol.foundation.promptable import PromptableModel
 from uncol.inference.prompted import segment_from_boxes, segment_from_labels
 from uncol.inference.result import Segmentation, label_statistics
 from uncol.inference.student import segment_with_model
@@ -68,9 +68,9 @@ class Context:
 
     monitor: Monitor
     cache: Path | None
-    foundation: FoundationModel = LITE_MEDSAM
+    foundation: FoundationChoice = LITE_MEDSAM
     load_model: Callable[[Path], Model] = field(default=load_model)
-    load_teacher: Callable[[torch.device, FoundationModel], GeneralizedTeacher] = field(default=load_foundation_model)
+    load_teacher: Callable[[torch.device, FoundationChoice], PromptableModel] = field(default=load_foundation_model)
     preview: PreviewOrder | None = None
 
 
@@ -201,9 +201,9 @@ def run_evaluate(
     """
     truth = read_reference(reference)
     predicted = read_prediction(prediction, truth, reference.name)
-    doubt = read_map(uncertainty, truth, reference.name) if uncertainty else None
+    uncertainty_map = read_map(uncertainty, truth, reference.name) if uncertainty else None
     return evaluate(
-        predicted, truth, structures=structures, excluded=excluded, only=only, uncertainty=doubt
+        predicted, truth, structures=structures, excluded=excluded, only=only, uncertainty=uncertainty_map
     ).as_document()
 
 
@@ -216,7 +216,7 @@ def _write_segmentation(out: Path, result: Segmentation, report: Document) -> No
 
 
 def _segment_without_model(
-    job: SegmentJob, image: Volume, teacher: GeneralizedTeacher, cache_folder: Path | None, monitor: Monitor
+    job: SegmentJob, image: Volume, teacher: PromptableModel, cache_folder: Path | None, monitor: Monitor
 ) -> Segmentation:
     cache = EmbeddingCache(cache_folder)
     if job.labels is None:
@@ -249,7 +249,7 @@ def _slices_of_case(annotated: Sequence[AnnotatedSlices], number: int) -> list[A
     return [each for each in annotated if each.case in (None, number)]
 
 
-def _teacher_if_any(config: Config, device: torch.device, context: Context) -> GeneralizedTeacher | None:
+def _teacher_if_any(config: Config, device: torch.device, context: Context) -> PromptableModel | None:
     if not (config.teachers.generalized and find_method(config.method).generalized):
         return None
     return context.load_teacher(device, context.foundation)
@@ -277,13 +277,13 @@ def _segmentation_report(
     image: Volume, result: Segmentation, source: Document, device: torch.device, seconds: float
 ) -> Document:
     voxel_ml = float(np.prod(image.spacing_mm)) / 1000
-    counts, doubts = label_statistics(result)
+    counts, mean_uncertainties = label_statistics(result)
     structures = [
         {
             **_structure(each),
             "voxels": int(counts[each.value]),
             "volume_ml": round(float(counts[each.value]) * voxel_ml, 3),
-            "mean_uncertainty": _number(doubts[each.value]),
+            "mean_uncertainty": _number(mean_uncertainties[each.value]),
         }
         for each in result.structures
     ]

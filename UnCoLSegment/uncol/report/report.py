@@ -167,14 +167,14 @@ def _fullest_row(results: Results) -> int:
 
 
 def _uncertainty_note(results: Results) -> str:
-    doubt = results.evaluations[_OURS].uncertainty
-    if doubt is None or doubt.error_detection_auroc is None:
+    scores = results.evaluations[_OURS].uncertainty
+    if scores is None or scores.error_detection_auroc is None:
         return f"Within {BAND_MM:g} mm of a boundary there were not both right and wrong voxels to tell apart."
-    share = doubt.band_errors / doubt.band_voxels
+    share = scores.band_errors / scores.band_voxels
     return (
-        f"Within {doubt.band_mm:g} mm of a boundary {share:.1%} of the voxels are wrong; there a wrong voxel is more "
-        f"uncertain than a right one in {100 * doubt.error_detection_auroc:.0f} of 100 cases (50 would be chance). "
-        f"Confidence and accuracy differ there by {doubt.expected_calibration_error:.3f} on average."
+        f"Within {scores.band_mm:g} mm of a boundary {share:.1%} of the voxels are wrong; there a wrong voxel is more "
+        f"uncertain than a right one in {100 * scores.error_detection_auroc:.0f} of 100 cases (50 would be chance). "
+        f"Confidence and accuracy differ there by {scores.expected_calibration_error:.3f} on average."
     )
 
 

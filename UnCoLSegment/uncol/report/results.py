@@ -188,7 +188,7 @@ class Results:
                 for structure, by in self.scores()
             ],
             "mean_dice": self.mean_dice(),
-            "uncertainty": asdict(doubt) if (doubt := self.evaluations["fine_tuned"].uncertainty) else None,
+            "uncertainty": asdict(found) if (found := self.evaluations["fine_tuned"].uncertainty) else None,
             "suggestion": asdict(self.suggestion) if self.suggestion else None,
             "training": {key: self.training[key] for key in ("steps", "seconds", "device")},
             "notes": [*self.notes, *self.warnings()],

@@ -31,11 +31,11 @@ _PASSES = 8
 def consistency_loss(state: TrainingState) -> dict[str, Tensor]:
     """Mean Teacher and UA-MT: annotated images, and consistency with the moving average under other noise."""
     sampler, teacher = state.sampler, state.specialized_teacher
-    pose = sampler.pose(state.batch_size)
-    image, label = sampler.labeled(pose)
-    addresses = state.pool.draw_unlabeled(len(pose.matrices), sampler.generator)
+    affine = sampler.affine(state.batch_size)
+    image, label = sampler.labeled(affine)
+    addresses = state.pool.draw_unlabeled(len(affine.matrices), sampler.generator)
     inside = state.pool.inside(addresses).byte()
-    unlabeled, padding = sampler.augmented(pose, state.pool.inputs(addresses), inside)
+    unlabeled, padding = sampler.augment(affine, state.pool.inputs(addresses), inside)
 
     noisy = add_noise(unlabeled, sampler.generator)
     logits, unlabeled_logits = student_logits(state.student, torch.cat([image, noisy])).chunk(2)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from uncol.core.config import DataConfig
 from uncol.core.volume import UNKNOWN_LABEL
-from uncol.data.augmentation import Pose, change_grey_values, draw_box_mask, draw_pose
+from uncol.data.augmentation import RandomAffine, draw_box_mask, jitter_intensity, sample_affine
 from uncol.data.cases import Pool
 from uncol.inference.predict import memory_format
 
@@ -37,31 +37,31 @@ class Sampler:
     slice_pixels: float
     device: torch.device
 
-    def pose(self, count: int) -> Pose:
+    def affine(self, count: int) -> RandomAffine:
         """Draw poses for `count` slices; slices that are mixed share one, so that anatomy stays in place."""
         extent: tuple[float, ...] = self.pool.size
         if len(extent) == 3:
             extent = (extent[0] * self.slice_pixels, *extent[1:])
         how = self.data
-        return draw_pose(count, extent, self.generator, rotation_deg=how.rotation_deg, mirror=how.mirror)
+        return sample_affine(count, extent, self.generator, rotation_deg=how.rotation_deg, mirror=how.mirror)
 
-    def labeled(self, pose: Pose) -> tuple[Tensor, Tensor]:
+    def labeled(self, affine: RandomAffine) -> tuple[Tensor, Tensor]:
         """Draw annotated slices with neighbors (B, N, H, W) and their labels (B, H, W), moved and changed at random."""
-        addresses = self.pool.draw_labeled(len(pose.matrices), self.generator)
-        return self.augmented(pose, self.pool.inputs(addresses), self.pool.targets(addresses))
+        addresses = self.pool.draw_labeled(len(affine.matrices), self.generator)
+        return self.augment(affine, self.pool.inputs(addresses), self.pool.targets(addresses))
 
-    def unlabeled(self, pose: Pose) -> tuple[list[Any], Tensor]:
+    def unlabeled(self, affine: RandomAffine) -> tuple[list[Any], Tensor]:
         """Draw unannotated slices: their addresses, and the images (B, N, H, W) moved and changed at random."""
-        addresses = self.pool.draw_unlabeled(len(pose.matrices), self.generator)
-        return addresses, self.augmented_image(pose, self.pool.inputs(addresses))
+        addresses = self.pool.draw_unlabeled(len(affine.matrices), self.generator)
+        return addresses, self.augment_image(affine, self.pool.inputs(addresses))
 
-    def augmented(self, pose: Pose, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    def augment(self, affine: RandomAffine, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Move images and labels alike, change grey values, and bring both to the device."""
-        return self.augmented_image(pose, images), pose.move_labels(labels).to(self.device)
+        return self.augment_image(affine, images), affine.warp_labels(labels).to(self.device)
 
-    def augmented_image(self, pose: Pose, images: Tensor) -> Tensor:
+    def augment_image(self, affine: RandomAffine, images: Tensor) -> Tensor:
         """Move images, change grey values, and bring them to the device."""
-        changed = change_grey_values(pose.move_images(images), self.generator)
+        changed = jitter_intensity(affine.warp_images(images), self.generator)
         return changed.to(self.device, memory_format=memory_format(images.ndim - 2))
 
     def copy_paste_mask(self, probability: float, side: float) -> Tensor:

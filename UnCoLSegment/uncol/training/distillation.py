@@ -5,7 +5,7 @@ some layers of the side encoder. Semantic path: the teacher's image tokens after
 the student's prior, and that prior. Both compare by plain mean squared error; the teacher itself never learns.
 
 The paper distills on the mixed images of a step, which the foundation model must encode anew. Here it is done on
-slices of their own, as they are but for their pose: each is encoded once, and its features are moved along.
+slices of their own, as they are but for their affine: each is encoded once, and its features are moved along.
 """
 
 from __future__ import annotations

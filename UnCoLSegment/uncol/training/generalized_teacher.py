@@ -1,8 +1,8 @@
-"""What the generalized teacher says about every unannotated slice, in the student's frame.
+"""The generalized teacher: what the foundation model predicts for every unannotated slice, in the student's frame.
 
-Annotated slices are carried on once, before anything is learned (`label_propagation`). When stage 2 begins, it is asked
-between them, too: with the box of the contour interpolated there, or of the specialized teacher's own mask where that
-one is surer of itself than interpolation deserves.
+Annotated slices are propagated once, before anything is learned (`label_propagation`). When stage 2 begins, it is
+prompted between them, too: with the box of the contour interpolated there, or of the specialized teacher's own mask
+where that one is more certain than interpolation is reliable.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uncol.core.progress import Phase
-from uncol.data.cases import Pool, SliceAddress, SliceStack
+from uncol.data.cases import FramedCase, Pool, SliceIndex
 from uncol.data.connected_components import largest_component
 from uncol.data.transforms import resize_image
 from uncol.foundation.boxes import can_prompt
@@ -27,31 +27,31 @@ from uncol.inference.result import with_background
 from uncol.inference.uncertainty import normalized_entropy
 
 _LEAST_RELIABILITY = 0.5
-"""Dice below which a vote does not count: boxes do not fit rings and thin vessels."""
+"""Dice below which a prediction does not count: boxes do not fit rings and thin vessels."""
 
 _MOST_SCORED = 60
 """Annotated slices on which answers to the specialized teacher's masks are scored."""
 
-Probabilities = Callable[[Sequence[SliceAddress]], Tensor]
+Probabilities = Callable[[Sequence[SliceIndex]], Tensor]
 """The specialized teacher: class probabilities (B, C, H, W) of slices in the student's frame."""
 
 
 @dataclass(frozen=True)
-class Opinion:
-    """The generalized teacher's word on some slices.
+class TeacherPrediction:
+    """What the generalized teacher predicts for some slices.
 
     Attributes:
         probabilities: Class probabilities (B, C, H, W), background first.
-        asked: About which structures it has a vote (B, C - 1), bool.
-        reliability: How much of its certainty it deserves for each class (B, C), in [0, 1]; background 1.
+        prompted: For which structures there is a prediction (B, C - 1), bool.
+        reliability: Dice of each class (B, C), by which its certainty is discounted, in [0, 1]; background 1.
     """
 
     probabilities: Tensor
-    asked: Tensor
+    prompted: Tensor
     reliability: Tensor
 
 
-class GeneralizedOpinions:
+class GeneralizedTeacher:
     """The frozen foundation teacher's part in the training of one student.
 
     Args:
@@ -59,15 +59,15 @@ class GeneralizedOpinions:
         stacks: The same cases with their annotated contours.
         prompted: For every case its slices as the foundation teacher sees them.
         margin_pixels: How far a box reaches beyond its mask, in a frame of 256 pixels.
-        most_slices: About how many unannotated slices it is asked, drawn at random; None asks about all.
-        every_vote: Let every structure have its vote, whatever Dice it deserves.
-        whole_slices: Ask about a structure that no mask shows with a box round the whole slice.
+        most_slices: For how many unannotated slices it is prompted, drawn at random; None prompts for all.
+        every_vote: Let every prediction count, however low its Dice.
+        whole_slices: Prompt for a structure that no mask shows with a box round the whole slice.
     """
 
     def __init__(
         self,
         pool: Pool,
-        stacks: Sequence[SliceStack],
+        stacks: Sequence[FramedCase],
         prompted: Sequence[SlicePredictor],
         margin_pixels: float,
         *,
@@ -85,14 +85,14 @@ class GeneralizedOpinions:
             PropagatedLabels(slices, each.native_labels, each.view.spacing_mm, self.structure_count, margin_pixels)
             for slices, each in zip(prompted, stacks, strict=True)
         ]
-        self.source_dice = ValidationScores().reliability(self.structure_count)
+        self.source_reliability = ValidationScores().reliability(self.structure_count)
         self._probabilities: list[Tensor] = []
-        self._deserved: list[Tensor] = []
+        self._reliability: list[Tensor] = []
 
-    def carry_and_score(self, phase: Phase) -> None:
-        """Carry annotated slices on, and score every source of votes on annotated slices."""
+    def propagate_and_validate(self, phase: Phase) -> None:
+        """Propagate annotated slices, and score every source of labels on annotated slices."""
         scores = [case.propagate_and_validate(phase) for case in self.cases]
-        self.source_dice = ValidationScores.pooled(scores).reliability(self.structure_count)
+        self.source_reliability = ValidationScores.pooled(scores).reliability(self.structure_count)
 
     @property
     def reliability(self) -> Tensor:
@@ -100,18 +100,18 @@ class GeneralizedOpinions:
 
         Between cases that are annotated as a whole or not at all, boxes are the only source.
         """
-        far = self.source_dice.far
+        far = self.source_reliability.far
         reached = far[:, Source.PROMPTED].copy() if self._cases_are_whole else far.max(1)
         return torch.cat([torch.ones(1), torch.from_numpy(reached)])
 
     @property
-    def calls_to_carry(self) -> int:
-        """How many questions it takes at most to carry every structure both ways through every slice."""
+    def prompts_to_propagate(self) -> int:
+        """How many prompts it takes at most to propagate every structure both ways through every slice."""
         return 2 * self.structure_count * sum(len(each.predictor) for each in self.cases)
 
     @property
-    def calls_to_prompt(self) -> int:
-        """How many questions to expect in a round: about all structures wherever one may be.
+    def prompts_per_round(self) -> int:
+        """How many prompts to expect in a round: for all structures wherever one may be.
 
         That is where an interpolated contour waits, and every slice of a case without annotated slices.
         """
@@ -124,14 +124,14 @@ class GeneralizedOpinions:
 
     @property
     def unseen_slices(self) -> int:
-        """How many slices are asked about in cases without annotated slices: nothing was carried through them."""
+        """How many slices are prompted for in cases without annotated slices: nothing was propagated through them."""
         return sum(not self.cases[each.case].annotated for each in self.slices)
 
-    def score_prompts(self, specialized: Probabilities, slices: Sequence[SliceAddress], phase: Phase) -> None:
-        """Score the answers to the specialized teacher's masks in slices that it did not learn from.
+    def score_prompts(self, specialized: Probabilities, slices: Sequence[SliceIndex], phase: Phase) -> None:
+        """Score the predictions from the specialized teacher's masks in slices that it did not learn from.
 
-        That is what the generalized teacher is worth in cases without any annotation. Where every case has some
-        annotated slices, interpolated contours say it, and nothing is asked here.
+        That is its reliability in cases without any annotation. Where every case has annotated slices, interpolated
+        contours tell it, and nothing is prompted here.
         """
         if not self._cases_are_whole:
             return
@@ -147,7 +147,7 @@ class GeneralizedOpinions:
                     found.append(self.cases[address.case].score_mask(address.index, structure, own))
         for structure, found in enumerate(scores):
             if found:
-                self.source_dice.far[structure, Source.PROMPTED] = np.mean(found)
+                self.source_reliability.far[structure, Source.PROMPTED] = np.mean(found)
 
     @property
     def _cases_are_whole(self) -> bool:
@@ -156,55 +156,56 @@ class GeneralizedOpinions:
     def prompt(
         self, specialized: Probabilities | None, phase: Phase, specialized_reliability: Tensor | None = None
     ) -> None:
-        """Ask about every unannotated slice between annotated ones, then count the votes.
+        """Prompt for every unannotated slice between annotated ones, then fuse the candidates.
 
         Args:
             specialized: The specialized teacher; None prompts from interpolated contours only.
             phase: Told before every slice; ends early when its time is up.
-            specialized_reliability: How much of its certainty it deserves (C,); None takes all of it.
+            specialized_reliability: Dice (C,) by which its certainty is discounted; None leaves it.
         """
-        deserves = torch.ones(self.structure_count + 1) if specialized_reliability is None else specialized_reliability
+        if specialized_reliability is None:
+            specialized_reliability = torch.ones(self.structure_count + 1)
         for address in self.slices:
             phase.step()
             if phase.time_is_up:
                 break
-            self._ask_about(address, specialized, deserves)
-        self.count_votes()
+            self._prompt_for(address, specialized, specialized_reliability)
+        self.fuse_candidates()
 
-    def count_votes(self) -> None:
-        """Turn the votes on every slice into probabilities in the student's frame."""
-        self._probabilities, self._deserved = [], []
+    def fuse_candidates(self) -> None:
+        """Fuse the labels that each source proposes for every slice to probabilities in the student's frame."""
+        self._probabilities, self._reliability = [], []
         for case, stack in zip(self.cases, self._stacks, strict=True):
             rows, columns = stack.images.shape[1:]
             shape = (len(stack.native_labels), self.structure_count, *self._pool.slice_size)
-            probabilities, deserved = torch.zeros(shape, dtype=torch.uint8), torch.zeros(shape[:2])
+            probabilities, reliability = torch.zeros(shape, dtype=torch.uint8), torch.zeros(shape[:2])
             for index in range(len(stack.native_labels)):
-                votes, deserved[index] = case.fuse(index, self.source_dice)
-                if deserved[index].any():
-                    resized = resize_image(votes[None], rows, columns)[0].clamp(0, 1)
+                fused, reliability[index] = case.fuse(index, self.source_reliability)
+                if reliability[index].any():
+                    resized = resize_image(fused[None], rows, columns)[0].clamp(0, 1)
                     probabilities[index, :, :rows, :columns] = (resized * 255).round().to(torch.uint8)
             self._probabilities.append(probabilities)
-            self._deserved.append(deserved)
+            self._reliability.append(reliability)
 
     @property
-    def has_votes(self) -> bool:
-        """Whether votes have been counted, so that there is an opinion about every slice."""
+    def has_predictions(self) -> bool:
+        """Whether candidates have been fused, so that there is a prediction for every slice."""
         return bool(self._probabilities)
 
-    def about(self, addresses: Sequence[Any]) -> Opinion:
-        """Return the opinion on some slices, or on all slices of some patches, one after the other.
+    def predictions_for(self, addresses: Sequence[Any]) -> TeacherPrediction:
+        """Return the predictions for some slices, or for all slices of some patches, one after the other.
 
-        Below a Dice of 0.5 a structure has no vote.
+        Below a Dice of 0.5 a structure has none.
         """
         cuts = self._pool.slices_of(addresses)
         foreground = torch.stack([self._probabilities[it.case][it.index][:, it.rows, it.columns] for it in cuts])
-        deserved = torch.stack([self._deserved[it.case][it.index] for it in cuts])
-        asked = deserved >= self._least_reliability
-        believed = foreground.float() / 255 * asked[:, :, None, None]
-        return Opinion(
+        reliability = torch.stack([self._reliability[it.case][it.index] for it in cuts])
+        prompted = reliability >= self._least_reliability
+        believed = foreground.float() / 255 * prompted[:, :, None, None]
+        return TeacherPrediction(
             with_background(believed.movedim(1, 0)).movedim(0, 1),
-            asked,
-            torch.cat([torch.ones(len(cuts), 1), deserved * asked], 1),
+            prompted,
+            torch.cat([torch.ones(len(cuts), 1), reliability * prompted], 1),
         )
 
     def gaps_to(self, addresses: Sequence[Any]) -> Tensor:
@@ -219,27 +220,32 @@ class GeneralizedOpinions:
         )
 
     def state(self) -> dict[str, Tensor]:
-        """Return every vote and what the sources are worth, as tensors by name."""
-        tensors = {"near": torch.from_numpy(self.source_dice.near), "far": torch.from_numpy(self.source_dice.far)}
+        """Return all that was propagated and prompted, and the sources' reliability, as tensors by name."""
+        tensors = {
+            "near": torch.from_numpy(self.source_reliability.near),
+            "far": torch.from_numpy(self.source_reliability.far),
+        }
         for number, case in enumerate(self.cases):
             tensors |= {f"{number}.{name}": torch.from_numpy(array) for name, array in case.state().items()}
         return tensors
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
         """Take over what `state` returned."""
-        self.source_dice = SourceReliability(tensors["near"].numpy(), tensors["far"].numpy())
+        self.source_reliability = SourceReliability(tensors["near"].numpy(), tensors["far"].numpy())
         for number, case in enumerate(self.cases):
             case.load_state({name: tensors[f"{number}.{name}"].numpy() for name in case.state()})
 
-    def _ask_about(self, address: SliceAddress, specialized: Probabilities | None, deserves: Tensor) -> None:
+    def _prompt_for(
+        self, address: SliceIndex, specialized: Probabilities | None, specialized_reliability: Tensor
+    ) -> None:
         case = self.cases[address.case]
         learned = specialized([address])[0] if specialized else None
         for structure in range(self.structure_count):
             mask = case.contour(address.index, structure)
             if learned is not None:
                 own, certainty = self._mask_of(learned, structure, address.case)
-                interpolation_dice = float(self.source_dice.far[structure, Source.INTERPOLATED])
-                surer = certainty * float(deserves[structure + 1]) > interpolation_dice
+                interpolation_dice = float(self.source_reliability.far[structure, Source.INTERPOLATED])
+                surer = certainty * float(specialized_reliability[structure + 1]) > interpolation_dice
                 mask = own if own.any() and (mask is None or surer) else mask
             if mask is None and self._whole_slices:
                 mask = np.ones(self._stacks[address.case].native_labels.shape[1:], dtype=np.bool_)
@@ -259,7 +265,7 @@ class GeneralizedOpinions:
         return own, float(certainty[own].mean())
 
 
-def _some_of(slices: Sequence[SliceAddress], most: int | None) -> list[SliceAddress]:
+def _some_of(slices: Sequence[SliceIndex], most: int | None) -> list[SliceIndex]:
     """Draw slices, the same ones in every run: their embeddings are then found in the cache."""
     if most is None or len(slices) <= most:
         return list(slices)

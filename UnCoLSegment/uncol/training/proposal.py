@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from uncol.core.progress import UNWATCHED, Monitor
-from uncol.data.cases import SliceAddress
+from uncol.data.cases import SliceIndex
 from uncol.inference.predict import predict
 from uncol.inference.result import Segmentation, SegmentationBuilder
 from uncol.inference.student import in_own_pixels, segment_with_model
@@ -24,7 +24,7 @@ from uncol.training.state import TrainingState
 from uncol.training.train import fuse_votes
 
 _EVERY_VOXEL = 1.0
-"""Entropy up to which a teacher is trusted: even a doubtful voxel gets a label."""
+"""Entropy up to which a teacher is trusted: even an uncertain voxel gets a label."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def propose(state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED) ->
     monitor = watching(state, folder, monitor)
     teacher, stack, model = state.generalized_teacher, state.stacks[0], model_of(state)
     image = state.setup.cases[0].image
-    both_vote = teacher is not None and teacher.has_votes and state.recipe.method.specialized
+    both_vote = teacher is not None and teacher.has_predictions and state.recipe.method.specialized
     if not both_vote or state.config.student.dims == 3:
         return Proposal(segment_with_model(image, model, state.device, monitor), by_both_teachers=False)
     rows, columns = stack.images.shape[1:]
@@ -57,12 +57,12 @@ def propose(state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED) ->
     )
     builder = SegmentationBuilder(image, stack.view, model.card.structures)
     for index in monitor.each(range(len(stack.images)), "Segmenting"):
-        address = SliceAddress(0, index)
+        address = SliceIndex(0, index)
         specialized = predict(model.student, state.pool.inputs([address]), state.device)
         fused = fuse_votes(state, [address], specialized, reliability, _EVERY_VOXEL)
         builder.put(index, in_own_pixels(fused.probabilities[0, :, :rows, :columns], *stack.native_labels.shape[1:]))
         builder.put_known(index, stack.native_labels[index])
-    builder.remove_islands(model.card.in_one_piece)
+    builder.remove_small_components(model.card.in_one_piece)
     for index, known in enumerate(stack.native_labels):
-        builder.put_known(index, known)  # also what was taken for an island
+        builder.put_known(index, known)  # also what was taken for a small component
     return Proposal(builder.finish(), by_both_teachers=True)

@@ -1,4 +1,4 @@
-"""Two teachers' opinions become one pseudo-label and the region where it counts."""
+"""Two teachers' predictions become one pseudo-label and the region where it counts."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class PseudoLabel:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How far each teacher deserves its certainty, for every class.
+    """How reliable each teacher is, for every class: its certainty is discounted by that.
 
     Attributes:
-        generalized: Dice (B, C) that the foundation teacher deserves on each slice; 0 takes its vote away.
+        generalized: Dice (B, C) of the foundation teacher on each slice; at 0 its prediction does not count.
         specialized: The same (B, C) of the moving average. Background stands first and is not looked at.
     """
 
@@ -67,14 +67,14 @@ class Reliability:
 
 
 def equally_reliable(reliability: Reliability) -> Reliability:
-    """Let both teachers deserve all of their certainty, wherever they have a vote: the paper's fusion."""
+    """Discount nothing wherever there is a prediction: the paper's fusion."""
     return Reliability((reliability.generalized > 0).float(), torch.ones_like(reliability.specialized))
 
 
 def fuse_pseudo_labels(
     generalized: Tensor, specialized: Tensor, threshold: float, reliability: Reliability, unprompted: Tensor
 ) -> PseudoLabel:
-    """Fuse two teachers' class probabilities, each voxel by the certainty that both deserve.
+    """Fuse two teachers' class probabilities, each voxel by the discounted certainty of both.
 
     First each teacher is made as uncertain as it has earned: `P <- r P + (1 - r) / C`, with its reliability r for
     the structure that is in question at the voxel; r = 1 is the paper's fusion. Then, both trusted:
@@ -85,8 +85,8 @@ def fuse_pseudo_labels(
         generalized: Class probabilities of the foundation teacher (B, C, ...).
         specialized: Class probabilities of the moving average (B, C, ...).
         threshold: Entropy between two classes up to which a teacher is trusted, in [0, 1].
-        reliability: What both teachers deserve on each slice, from what they reached on annotated ones.
-        unprompted: Where the generalized teacher has no vote because it was not asked (B, ...), bool.
+        reliability: How reliable both teachers are on each slice, from what they reached on annotated ones.
+        unprompted: Where the generalized teacher has no prediction because it was not prompted (B, ...), bool.
     """
     candidate_class = 1 + (generalized[:, 1:] + specialized[:, 1:]).argmax(1)
     slices = torch.arange(len(candidate_class)).view(-1, *[1] * (candidate_class.ndim - 1))
@@ -107,7 +107,7 @@ def fuse_pseudo_labels(
 
 
 def reliability_at_distance(reliability: Tensor, gaps: Tensor) -> Tensor:
-    """Return what a teacher deserves on each slice: 1 at an annotated one, falling linearly to what it reached far off.
+    """Return a teacher's reliability on each slice: 1 at an annotated one, falling linearly to what it reached far off.
 
     Args:
         reliability: Dice (C,) at the distance of one gap between annotated slices.
@@ -126,18 +126,18 @@ def discount_by_reliability(probabilities: Tensor, reliability: Tensor) -> Tenso
 
 
 def gate_specialized(specialized: Tensor, threshold: float) -> PseudoLabel:
-    """Take the specialized teacher's word (B, C, ...) where its entropy is at most the threshold."""
+    """Take the specialized teacher's prediction (B, C, ...) where its entropy is at most the threshold."""
     return PseudoLabel(specialized.argmax(1), entropy_between_two(specialized) <= threshold, specialized)
 
 
 def gate_generalized(generalized: Tensor, threshold: float, reliability: Tensor, unprompted: Tensor) -> PseudoLabel:
-    """Take the generalized teacher's word alone, where it has a vote and is as certain as it has earned.
+    """Take the generalized teacher's prediction alone, where there is one and its discounted entropy is low enough.
 
     Args:
         generalized: Class probabilities (B, C, ...).
         threshold: Entropy between two classes up to which it is trusted, in [0, 1].
-        reliability: Dice (B, C) that it deserves; background stands first and is not looked at.
-        unprompted: Where it has no vote because it was not asked (B, ...), bool.
+        reliability: Dice (B, C) by which it is discounted; background stands first and is not looked at.
+        unprompted: Where it has no prediction because it was not prompted (B, ...), bool.
     """
     candidate_class = 1 + generalized[:, 1:].argmax(1)
     slices = torch.arange(len(candidate_class)).view(-1, *[1] * (candidate_class.ndim - 1))
@@ -146,8 +146,8 @@ def gate_generalized(generalized: Tensor, threshold: float, reliability: Tensor,
     return PseudoLabel(generalized.argmax(1), (entropy <= threshold) & (own > 0) & ~unprompted, generalized)
 
 
-def unprompted_region(specialized: Tensor, asked: Tensor) -> Tensor:
-    """Return where the generalized teacher cannot have a vote, because it was not asked.
+def unprompted_region(specialized: Tensor, prompted: Tensor) -> Tensor:
+    """Return where the generalized teacher cannot have a prediction, because it was not prompted.
 
     Without a box the foundation model cannot see a structure, so its "background" says nothing where the
     specialized teacher sees signs of that structure, nor anywhere in a slice without a single box
@@ -155,10 +155,10 @@ def unprompted_region(specialized: Tensor, asked: Tensor) -> Tensor:
 
     Args:
         specialized: Class probabilities (B, C, H, W).
-        asked: Which structures the generalized teacher was asked about (B, C - 1), bool.
+        prompted: Which structures the generalized teacher was prompted for (B, C - 1), bool.
 
     Returns:
         (B, H, W), bool.
     """
-    signs = (specialized[:, 1:] > _SIGNS_OF_A_STRUCTURE) & ~asked[:, :, None, None]
-    return signs.any(1) | ~asked.any(1)[:, None, None]
+    signs = (specialized[:, 1:] > _SIGNS_OF_A_STRUCTURE) & ~prompted[:, :, None, None]
+    return signs.any(1) | ~prompted.any(1)[:, None, None]

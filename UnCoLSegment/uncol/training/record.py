@@ -12,8 +12,8 @@ from torch import Tensor
 from uncol import __version__
 from uncol.core.progress import UNWATCHED, Monitor, Progress
 from uncol.data.annotations import complete_slices
-from uncol.data.cases import SliceStack
-from uncol.data.connected_components import is_in_one_piece
+from uncol.data.cases import FramedCase
+from uncol.data.connected_components import is_connected
 from uncol.models.card import Model, ModelCard
 from uncol.models.checkpoints import remove_checkpoint, save_model
 from uncol.training.state import TrainingState
@@ -58,9 +58,9 @@ def _by_name(card: ModelCard, values: Tensor) -> dict[str, float]:
     return {each.name: round(value, 3) for each, value in zip(card.structures, values[1:].tolist(), strict=True)}
 
 
-def _which_are_in_one_piece(stacks: Sequence[SliceStack], class_count: int) -> tuple[bool, ...]:
+def _which_are_in_one_piece(stacks: Sequence[FramedCase], class_count: int) -> tuple[bool, ...]:
     annotated = [(stack.native_labels, complete_slices(stack.native_labels)) for stack in stacks]
     return tuple(
-        is_in_one_piece(labels[index] == structure for labels, indices in annotated for index in indices)
+        is_connected(labels[index] == structure for labels, indices in annotated for index in indices)
         for structure in range(1, class_count)
     )

@@ -22,11 +22,11 @@ from uncol.core.methods import (
     find_method,
 )
 from uncol.core.volume import SliceView, view_slices
-from uncol.data.cases import Pool, SliceStack, class_indices, finest_pixel_mm, stack_case
-from uncol.data.patch_dataset import VolumePool, stack_volume
-from uncol.data.slice_dataset import SlicePool
+from uncol.data.cases import FramedCase, Pool, class_indices, finest_pixel_mm, frame_case
+from uncol.data.patch_dataset import PatchDataset, frame_volume
+from uncol.data.slice_dataset import SliceDataset
 from uncol.data.transforms import choose_window
-from uncol.foundation.promptable import FeatureTeacher, GeneralizedTeacher
+from uncol.foundation.promptable import FeatureModel, PromptableModel
 from uncol.foundation.slice_predictor import SlicePredictor
 from uncol.inference.predict import memory_format
 from uncol.models.build import build_student
@@ -36,7 +36,7 @@ from uncol.models.unet import SIZE_MULTIPLE
 from uncol.training.batches import Sampler
 from uncol.training.budget import TrainingBudget
 from uncol.training.distillation import Projector, SemanticAligner
-from uncol.training.generalized_teacher import GeneralizedOpinions
+from uncol.training.generalized_teacher import GeneralizedTeacher
 from uncol.training.losses import class_weights
 from uncol.training.prompting_rounds import PromptingRounds
 from uncol.training.specialized_teacher import make_specialized_teacher
@@ -111,14 +111,14 @@ def _budget_of(setup: FineTuneSetup, recipe: Recipe, pool: Pool) -> BudgetConfig
     return setup.config.budget if part is None else replace(setup.config.budget, stage1_part=part)
 
 
-def _add_generalized_teacher(state: TrainingState, teacher: GeneralizedTeacher) -> None:
+def _add_generalized_teacher(state: TrainingState, teacher: PromptableModel) -> None:
     """Give the foundation model its part, and its features where the student learns to see as it does."""
     settings, stacks = state.config.teachers, state.stacks
     prompted = [
         SlicePredictor.of_volume(case.image, each.view, state.card.window, teacher, state.setup.cache)
         for case, each in zip(state.setup.all_cases(), stacks, strict=True)
     ]
-    state.generalized_teacher = GeneralizedOpinions(
+    state.generalized_teacher = GeneralizedTeacher(
         state.pool,
         stacks,
         prompted,
@@ -130,14 +130,14 @@ def _add_generalized_teacher(state: TrainingState, teacher: GeneralizedTeacher) 
     state.prompting = PromptingRounds(
         state.generalized_teacher, settings.prompt_rounds, state.budget.total_s, state.notes
     )
-    if isinstance(state.student, PaperStudent) and isinstance(teacher, FeatureTeacher):
+    if isinstance(state.student, PaperStudent) and isinstance(teacher, FeatureModel):
         state.features = TeacherFeatures(
             state.pool,
             stacks,
             prompted,
             teacher,
             patch=state.student.config.patch,
-            asked=state.generalized_teacher.slices,
+            prompted_slices=state.generalized_teacher.slices,
             margin_pixels=settings.box_margin_vox,
         )
 
@@ -180,16 +180,16 @@ def _voxel_mm(view: SliceView, wanted: float | None) -> tuple[float, float]:
     return max(pixel_mm, view.spacing_mm[0]), pixel_mm
 
 
-def frame_cases(setup: FineTuneSetup, card: ModelCard) -> tuple[list[SliceStack], Pool]:
+def frame_cases(setup: FineTuneSetup, card: ModelCard) -> tuple[list[FramedCase], Pool]:
     """Bring all cases into the student's frame, and return what training draws from."""
     if card.config.student.dims == 3:
         voxel_mm = (card.slice_mm, card.pixel_mm)
         volumes = [
-            stack_volume(each, setup.structures, setup.plane, voxel_mm, card.window) for each in setup.all_cases()
+            frame_volume(each, setup.structures, setup.plane, voxel_mm, card.window) for each in setup.all_cases()
         ]
-        return volumes, VolumePool(volumes, card.class_count, card.config.data.patch_vox)
-    stacks = [stack_case(each, setup.structures, setup.plane, card.pixel_mm, card.window) for each in setup.all_cases()]
-    return stacks, SlicePool(stacks, card.class_count, card.config.data.neighbor_count, SIZE_MULTIPLE, card.slice_mm)
+        return volumes, PatchDataset(volumes, card.class_count, card.config.data.patch_vox)
+    stacks = [frame_case(each, setup.structures, setup.plane, card.pixel_mm, card.window) for each in setup.all_cases()]
+    return stacks, SliceDataset(stacks, card.class_count, card.config.data.neighbor_count, SIZE_MULTIPLE, card.slice_mm)
 
 
 def student_for(setup: FineTuneSetup, card: ModelCard) -> nn.Module:
@@ -202,7 +202,7 @@ def student_for(setup: FineTuneSetup, card: ModelCard) -> nn.Module:
 
 def helpers_for(setup: FineTuneSetup, student: nn.Module, card: ModelCard) -> nn.ModuleDict:
     """Return the modules that learn beside the paper's student to compare it with the generalized teacher; or none."""
-    if not isinstance(student, PaperStudent) or not isinstance(setup.teacher, FeatureTeacher):
+    if not isinstance(student, PaperStudent) or not isinstance(setup.teacher, FeatureModel):
         return nn.ModuleDict()
     size, structure_count = student.config, card.class_count - 1
     return nn.ModuleDict(

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from uncol.core.volume import UNKNOWN_LABEL
-from uncol.data.cases import Pool, SliceAddress, SliceStack
-from uncol.data.patch_dataset import VolumePool, native_slice
+from uncol.data.cases import FramedCase, Pool, SliceIndex
+from uncol.data.patch_dataset import PatchDataset, native_slice
 from uncol.evaluation.metrics import dice
 from uncol.inference.predict import predict, predict_volume
 
@@ -64,18 +64,18 @@ class SpecializedSlices:
         device: Where to compute.
     """
 
-    def __init__(self, teacher: nn.Module, pool: Pool, stacks: Sequence[SliceStack], device: torch.device) -> None:
+    def __init__(self, teacher: nn.Module, pool: Pool, stacks: Sequence[FramedCase], device: torch.device) -> None:
         self._teacher, self._pool, self._stacks, self._device = teacher, pool, stacks, device
         self._case: int | None = None
         self._volume = torch.empty(0)
 
-    def __call__(self, addresses: Sequence[SliceAddress]) -> Tensor:
+    def __call__(self, addresses: Sequence[SliceIndex]) -> Tensor:
         """Return class probabilities (B, C, H, W) in the student's frame."""
-        if isinstance(self._pool, VolumePool):
+        if isinstance(self._pool, PatchDataset):
             return torch.stack([self._slice_of(each, self._pool) for each in addresses])
         return predict(self._teacher, self._pool.inputs(addresses), self._device)
 
-    def _slice_of(self, address: SliceAddress, pool: VolumePool) -> Tensor:
+    def _slice_of(self, address: SliceIndex, pool: PatchDataset) -> Tensor:
         if address.case != self._case:
             self._volume = predict_volume(self._teacher, pool.whole(address.case), pool.size, self._device)
             self._case = address.case

@@ -19,14 +19,14 @@ from uncol.core.config import Config
 from uncol.core.jobs import Structure
 from uncol.core.methods import Method
 from uncol.core.volume import UNKNOWN_LABEL, Plane, Volume
-from uncol.data.cases import LabeledCase, Pool, SliceStack
+from uncol.data.cases import FramedCase, LabeledCase, Pool
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.promptable import GeneralizedTeacher
+from uncol.foundation.promptable import PromptableModel
 from uncol.inference.predict import predict
 from uncol.models.card import Model, ModelCard
 from uncol.training.batches import Sampler
 from uncol.training.budget import TrainingBudget
-from uncol.training.generalized_teacher import GeneralizedOpinions
+from uncol.training.generalized_teacher import GeneralizedTeacher
 from uncol.training.prompting_rounds import PromptingRounds
 from uncol.training.pseudo_labels import trust_threshold
 from uncol.training.specialized_teacher import SpecializedSlices
@@ -55,7 +55,7 @@ class FineTuneSetup:
     plane: Plane
     config: Config
     device: torch.device
-    teacher: GeneralizedTeacher | None
+    teacher: PromptableModel | None
     cache: EmbeddingCache
     base: Model | None = None
 
@@ -139,11 +139,11 @@ class TrainingState:
         optimizer: AdamW over student and helpers.
         rarity: Weight of each class (C,) in the cross-entropy at the start.
         generalized_teacher: The foundation model's part, or None.
-        prompting: Its turns, or None.
+        prompting: When it is prompted, or None.
         features: What it sees, for distillation, or None.
         device: Where is computed now; changes when memory is full.
         batch_size: Slices in a step; changes likewise.
-        specialized_reliability: How much of its certainty the specialized teacher deserves (C,).
+        specialized_reliability: Dice (C,) by which the specialized teacher's certainty is discounted.
         held_out_dice: Its Dice on slices held out of stage 1, by structure.
         step: Steps done.
         stage: 1 or 2.
@@ -157,7 +157,7 @@ class TrainingState:
     setup: FineTuneSetup
     card: ModelCard
     recipe: Recipe
-    stacks: list[SliceStack]
+    stacks: list[FramedCase]
     sampler: Sampler
     budget: TrainingBudget
     student: nn.Module
@@ -168,7 +168,7 @@ class TrainingState:
     device: torch.device
     batch_size: int
     specialized_reliability: Tensor
-    generalized_teacher: GeneralizedOpinions | None = None
+    generalized_teacher: GeneralizedTeacher | None = None
     prompting: PromptingRounds | None = None
     features: TeacherFeatures | None = None
     held_out_dice: dict[str, float] = field(default_factory=dict)

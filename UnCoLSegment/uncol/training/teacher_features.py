@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from uncol.core.volume import UNKNOWN_LABEL
-from uncol.data.cases import Pool, SliceAddress, SliceCut, SliceStack
+from uncol.data.cases import FramedCase, Pool, SliceCut, SliceIndex
 from uncol.foundation.boxes import can_prompt
-from uncol.foundation.promptable import FeatureTeacher
+from uncol.foundation.promptable import FeatureModel
 from uncol.foundation.slice_predictor import SlicePredictor
 
 _EVERY = 4
@@ -29,19 +29,19 @@ class TeacherFeatures:
         prompted: For every case its slices as the teacher sees them.
         teacher: The foundation model.
         patch: Side of the student's tokens, in voxels.
-        asked: Unannotated slices that may be encoded.
+        prompted_slices: Unannotated slices that may be encoded.
         margin_pixels: How far a box reaches beyond its mask, in a frame of 256 pixels.
     """
 
     def __init__(
         self,
         pool: Pool,
-        stacks: Sequence[SliceStack],
+        stacks: Sequence[FramedCase],
         prompted: Sequence[SlicePredictor],
-        teacher: FeatureTeacher,
+        teacher: FeatureModel,
         *,
         patch: int,
-        asked: Sequence[SliceAddress],
+        prompted_slices: Sequence[SliceIndex],
         margin_pixels: float,
     ) -> None:
         self._pool, self._stacks, self._prompted, self._teacher = pool, stacks, prompted, teacher
@@ -55,7 +55,7 @@ class TeacherFeatures:
             for index, labels in enumerate(stack.native_labels)
             if index % step == 0 and not (labels == UNKNOWN_LABEL).any()
         }
-        self._usable = annotated | {(each.case, each.index) for each in asked}
+        self._usable = annotated | {(each.case, each.index) for each in prompted_slices}
         self._maps: dict[tuple[int, int], list[Tensor]] = {}
         self._tokens: dict[tuple[int, int], Tensor] = {}
 

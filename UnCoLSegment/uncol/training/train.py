@@ -1,8 +1,8 @@
 """UnCoL fine-tuning: a prompt-free student, taught by a frozen generalist and by its own moving average.
 
 Stage 1 learns from annotated slices, as they are unless the configuration mixes them by copy-paste. Stage 2 adds
-every slice that nobody annotated: both teachers vote on it, the surer vote wins voxel by voxel, voxels that both
-doubt do not count, and annotated and pseudo-labeled slices are mixed both ways.
+every slice that nobody annotated: both teachers predict it, the more certain one wins voxel by voxel, voxels where
+neither is certain do not count, and annotated and pseudo-labeled slices are mixed both ways.
 
 Source:
     Lu, Hong & Yang, "Harmonizing Generalization and Specialization: Uncertainty-Informed
@@ -24,7 +24,7 @@ from uncol.core.errors import CheckpointError
 from uncol.core.methods import PseudoLabels, Stage2Loss
 from uncol.core.progress import UNWATCHED, Monitor, Progress
 from uncol.core.volume import UNKNOWN_LABEL
-from uncol.data.augmentation import Pose
+from uncol.data.augmentation import RandomAffine
 from uncol.models.card import Model
 from uncol.models.checkpoints import has_checkpoint
 from uncol.models.devices import with_memory_fallback
@@ -107,11 +107,11 @@ def learn(state: TrainingState) -> None:
 
 def stage1_loss(state: TrainingState) -> Losses:
     """Stage 1: annotated slices, some mixed by copy-paste; the loss sees annotated voxels only."""
-    pose = state.sampler.pose(state.batch_size)
-    image, label = state.sampler.labeled(pose)
+    affine = state.sampler.affine(state.batch_size)
+    image, label = state.sampler.labeled(affine)
     keep = copy_paste_mask(state)
     if not keep.all():
-        image_b, label_b = state.sampler.labeled(pose)
+        image_b, label_b = state.sampler.labeled(affine)
         image, label = torch.where(keep, image, image_b), torch.where(keep, label, label_b)
     twice = state.recipe.double_softmax_dice
     return {"supervised": annotated_loss(state.student, image, label, state.class_weights, double_softmax_dice=twice)}
@@ -119,13 +119,13 @@ def stage1_loss(state: TrainingState) -> Losses:
 
 def stage2_loss(state: TrainingState) -> Losses:
     """Stage 2: annotated and pseudo-labeled slices are mixed both ways (method, section 5, items 6 to 8)."""
-    pose = state.sampler.pose(state.batch_size)
+    affine = state.sampler.affine(state.batch_size)
     keep = copy_paste_mask(state)
-    labeled_a, label_a = labeled_b, label_b = state.sampler.labeled(pose)
-    unlabeled_a, pseudo_a = unlabeled_b, pseudo_b = draw_pseudo_labeled(state, pose)
+    labeled_a, label_a = labeled_b, label_b = state.sampler.labeled(affine)
+    unlabeled_a, pseudo_a = unlabeled_b, pseudo_b = draw_pseudo_labeled(state, affine)
     if not keep.all():
-        labeled_b, label_b = state.sampler.labeled(pose)
-        unlabeled_b, pseudo_b = draw_pseudo_labeled(state, pose)
+        labeled_b, label_b = state.sampler.labeled(affine)
+        unlabeled_b, pseudo_b = draw_pseudo_labeled(state, affine)
 
     mixed_labeled = torch.where(keep, labeled_a, unlabeled_b)
     mixed_unlabeled = torch.where(keep, unlabeled_a, labeled_b)
@@ -144,15 +144,15 @@ def stage2_loss(state: TrainingState) -> Losses:
     }
 
 
-def draw_pseudo_labeled(state: TrainingState, pose: Pose) -> tuple[Tensor, Tensor]:
+def draw_pseudo_labeled(state: TrainingState, affine: RandomAffine) -> tuple[Tensor, Tensor]:
     """Draw unannotated slices (B, N, H, W) and let the teachers label them (B, H, W) as they are, before they move."""
-    addresses, image = state.sampler.unlabeled(pose)
+    addresses, image = state.sampler.unlabeled(affine)
     labels = PSEUDO_LABELS[state.recipe.method.pseudo_labels](state, addresses)
-    return image, pose.move_labels(labels).to(state.device)
+    return image, affine.warp_labels(labels).to(state.device)
 
 
 def fused_pseudo_labels(state: TrainingState, addresses: Sequence[Any]) -> Tensor:
-    """Fuse both teachers' votes to class indices (B, H, W); 255 where both doubt, annotated voxels as annotated."""
+    """Fuse both teachers' predictions to class indices (B, H, W); 255 where neither is certain, annotated ones kept."""
     specialized = state.pool.as_slices(state.specialized_probabilities(addresses))
     fused = fuse_votes(state, addresses, specialized, state.specialized_reliability, state.trust_threshold)
     pseudo = torch.where(fused.trust_mask, fused.label, UNKNOWN_LABEL)
@@ -166,13 +166,13 @@ def fuse_votes(
     specialized_reliability: Tensor,
     threshold: float,
 ) -> PseudoLabel:
-    """Let the surer teacher win voxel by voxel, slice by slice (S, H, W).
+    """Let the more certain teacher win voxel by voxel, slice by slice (S, H, W).
 
     Args:
-        state: The training, whose generalized teacher has voted.
+        state: The training, whose generalized teacher has predictions.
         addresses: The slices, or patches of several.
         specialized: The specialized teacher's class probabilities (S, C, H, W).
-        specialized_reliability: How much of its certainty it deserves (C,) one gap from an annotated slice.
+        specialized_reliability: Dice (C,) one gap from an annotated slice, by which its certainty is discounted.
         threshold: Entropy up to which a teacher is trusted, in [0, 1]; every one is without gating.
     """
     recipe, teacher = state.recipe, state.generalized_teacher
@@ -181,16 +181,16 @@ def fuse_votes(
         threshold = 1.0
     if teacher is None:
         return gate_specialized(specialized, threshold)
-    opinion = teacher.about(addresses)
-    generalized = opinion.probabilities.softmax(1) if recipe.softmax_of_probabilities else opinion.probabilities
-    silent = unprompted_region(specialized, opinion.asked)
+    prediction = teacher.predictions_for(addresses)
+    generalized = prediction.probabilities.softmax(1) if recipe.softmax_of_probabilities else prediction.probabilities
+    unprompted = unprompted_region(specialized, prediction.prompted)
     if not method.specialized:
-        return gate_generalized(generalized, threshold, opinion.reliability, silent)
-    deserved = reliability_at_distance(specialized_reliability, teacher.gaps_to(addresses))
-    reliability = Reliability(opinion.reliability, deserved)
+        return gate_generalized(generalized, threshold, prediction.reliability, unprompted)
+    far_off = reliability_at_distance(specialized_reliability, teacher.gaps_to(addresses))
+    reliability = Reliability(prediction.reliability, far_off)
     if not method.gating or recipe.equal_reliability:
         reliability = equally_reliable(reliability)
-    return fuse_pseudo_labels(generalized, specialized, threshold, reliability, silent)
+    return fuse_pseudo_labels(generalized, specialized, threshold, reliability, unprompted)
 
 
 def total(state: TrainingState, losses: Losses) -> Tensor:
@@ -238,13 +238,13 @@ def distillation_loss(state: TrainingState) -> Losses:
     (address,) = draw(1, sampler.generator)
     if not features.has(address):
         return {"distillation": torch.zeros(())}
-    pose = sampler.pose(1)
-    image, label = sampler.augmented(pose, state.pool.inputs([address]), state.pool.targets([address]))
-    maps = [pose.move_images(each).to(state.device) for each in features.maps([address])]
+    affine = sampler.affine(1)
+    image, label = sampler.augment(affine, state.pool.inputs([address]), state.pool.targets([address]))
+    maps = [affine.warp_images(each).to(state.device) for each in features.maps([address])]
     if state.stage == 2:
         return {"distillation": unannotated_distillation(student, state.helpers, image, maps)}
     tokens = features.tokens([address])
-    moved = pose.move_images(tokens.flatten(1, 2)).to(state.device).unflatten(1, tokens.shape[1:3])
+    moved = affine.warp_images(tokens.flatten(1, 2)).to(state.device).unflatten(1, tokens.shape[1:3])
     loss = annotated_distillation(
         student,
         state.helpers,
@@ -284,9 +284,9 @@ def begun(setup: FineTuneSetup, folder: Path, monitor: Monitor, *, resume: bool)
 
 
 def begin(state: TrainingState, monitor: Monitor) -> None:
-    """Let the generalized teacher carry annotated slices on, then start counting stage 1."""
+    """Let the generalized teacher propagate annotated slices, then start counting stage 1."""
     if state.prompting is not None:
-        state.budget.expected_teacher_s = state.prompting.carry_annotated(monitor)
+        state.budget.expected_teacher_s = state.prompting.propagate_annotations(monitor)
     state.budget.start_stage1()
     state.student.train()
     state.has_begun = True
@@ -295,8 +295,8 @@ def begin(state: TrainingState, monitor: Monitor) -> None:
 def start_stage2(state: TrainingState, monitor: Monitor) -> None:
     """Leave stage 1: both teachers are scored on what it did not see, which is learned from, too, from now on.
 
-    Where no slice was held out nobody knows what the specialized teacher is worth, and it is taken to be as good as the
-    generalized one; a class in none of them is taken to be as good as the others are on average.
+    Where no slice was held out, the specialized teacher is taken to be as good as the generalized one; a class in none
+    of them is taken to be as good as the others are on average.
     """
     state.curve.close_point(state.step, state.budget.elapsed_s, state.stage)
     class_count = state.card.class_count
@@ -316,7 +316,7 @@ def start_stage2(state: TrainingState, monitor: Monitor) -> None:
 
 
 def prompt_if_due(state: TrainingState, monitor: Monitor) -> None:
-    """Ask the generalized teacher about every unannotated slice, with fresh boxes, when the next round has come."""
+    """Prompt the generalized teacher for every unannotated slice, with fresh boxes, when the next round has come."""
     rounds = state.prompting
     if rounds is None or not rounds.are_due(state.stage2_fraction):
         return

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import get_args
 
 from uncol.core.errors import UncolError
-from uncol.foundation.loading import Family, FoundationModel
+from uncol.foundation.loading import Family, FoundationChoice
 from uncol.worker.process import keep_freed_memory
 from uncol.worker.server import WorkerSettings, run_worker
 
@@ -21,7 +21,7 @@ def main() -> None:
     keep_freed_memory()
     options = _options()
     try:
-        foundation = FoundationModel.of(options.foundation_model, options.foundation_weights)
+        foundation = FoundationChoice.of(options.foundation_model, options.foundation_weights)
         run_worker(WorkerSettings(options.models, options.cache, options.jobs, foundation))
     except UncolError as error:
         print(error, file=sys.stderr)  # noqa: T201  # there is no other channel yet

@@ -16,7 +16,7 @@ from uncol.core.model_store import Store
 from uncol.core.protocol import Preview
 from uncol.core.volume import Volume
 from uncol.core.volume_files import VolumeFile
-from uncol.foundation.loading import FoundationModel
+from uncol.foundation.loading import FoundationChoice
 from uncol.inference.result import Segmentation
 from uncol.models.checkpoints import has_checkpoint
 from uncol.pipelines.tasks import Context, Document, segment_image, train_and_propose
@@ -40,7 +40,7 @@ class JobRunner:
         foundation: Which foundation model, and its weights.
     """
 
-    def __init__(self, folder: JobFolder, store: Store, cache: Path, foundation: FoundationModel) -> None:
+    def __init__(self, folder: JobFolder, store: Store, cache: Path, foundation: FoundationChoice) -> None:
         self._folder, self._store = folder, store
         self._cache, self._foundation = cache, foundation
         self._models = ModelCache()
@@ -149,7 +149,7 @@ def _preview_teller(folder: Path, running: RunningJob) -> Callable[[Volume], Non
     return tell
 
 
-def _configured(job: FineTuneJob, foundation: FoundationModel) -> Config:
+def _configured(job: FineTuneJob, foundation: FoundationChoice) -> Config:
     config = Config()
     if not foundation.is_installed:
         _log.warning("The foundation model is not installed; the moving average teaches alone.")

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from uncol.core.model_folder import SUMS_FILE, newest
-from uncol.foundation.loading import FoundationModel, load_foundation_model
-from uncol.foundation.promptable import GeneralizedTeacher
+from uncol.foundation.loading import FoundationChoice, load_foundation_model
+from uncol.foundation.promptable import PromptableModel
 from uncol.models.card import Model
 from uncol.models.checkpoints import load_model
 
@@ -18,7 +18,7 @@ class ModelCache:
 
     def __init__(self) -> None:
         self._model: tuple[tuple[Path, str], Model] | None = None
-        self._teacher: tuple[tuple[str, FoundationModel], GeneralizedTeacher] | None = None
+        self._teacher: tuple[tuple[str, FoundationChoice], PromptableModel] | None = None
 
     def model(self, folder: Path) -> Model:
         """Return the model of a folder, from memory when its checksums are those of the last one.
@@ -33,7 +33,7 @@ class ModelCache:
             self._model = (key, load_model(folder))
         return self._model[1]
 
-    def teacher(self, device: torch.device, choice: FoundationModel) -> GeneralizedTeacher:
+    def teacher(self, device: torch.device, choice: FoundationChoice) -> PromptableModel:
         """Return the foundation model on a device.
 
         Raises:

@@ -45,7 +45,7 @@ from uncol.core.protocol import (
     read_request,
     write_message,
 )
-from uncol.foundation.loading import LITE_MEDSAM, FoundationModel
+from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
 from uncol.models.devices import available_devices
 from uncol.worker.channel import Channel
 from uncol.worker.job_folder import JobFolder
@@ -76,7 +76,7 @@ class WorkerSettings:
     models: Path
     cache: Path
     jobs: Path
-    foundation: FoundationModel = LITE_MEDSAM
+    foundation: FoundationChoice = LITE_MEDSAM
 
 
 def run_worker(settings: WorkerSettings) -> NoReturn:
