@@ -41,9 +41,7 @@ CARD = ModelCard(
     pixel_mm=0.78125,
     slice_mm=2.5,
     window=(-160.0, 240.0),
-    config=Config(
-        seed=5, data=DataConfig(neighbor_count=3), student=StudentConfig(channels=(2, 2, 2, 2, 2), dropout=0.1)
-    ),
+    config=Config(data=DataConfig(neighbor_count=3), student=StudentConfig(channels=(2, 2, 2, 2, 2), dropout=0.1)),
     training={"steps": 20, "curve": [{"step": 10, "supervised": 1.25}]},
 )
 SLICES = torch.linspace(0, 1, 2 * 3 * 32 * 64).reshape(2, 3, 32, 64)

@@ -7,12 +7,8 @@ read as, and `GeometryError` for a voxel grid that is not usable or not that of 
 from __future__ import annotations
 
 import errno
-import gzip
 import hashlib
 import logging
-import math
-import struct
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import takewhile
@@ -29,6 +25,7 @@ from uncol.core.jobs import VolumeSource
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.core.volume_files import VolumeFile
 from uncol.data.dicom import read_dicom_folder
+from uncol.data.nifti import nifti_is_complete
 
 _LOGGER = logging.getLogger(__name__)
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -44,8 +41,6 @@ _GRID_FACTS = {
     "origin": (" mm", 1e-3),
     "axis directions": ("", 1e-5),
 }
-_NIFTI_HEADER_BYTES = 348
-_CHUNK_BYTES = 1 << 20
 
 
 def read_image(source: VolumeSource) -> Volume:
@@ -219,7 +214,7 @@ def _read_volume(source: VolumeSource, kind: str) -> tuple[Volume, str]:
 
 def _read_file(path: Path, subject: str) -> Any:
     message = f"{subject} cannot be read: it is damaged, incomplete or not an image. {_READABLE}"
-    if path.name.lower().endswith((".nii", ".nii.gz")) and not _nifti_is_complete(path):
+    if path.name.lower().endswith((".nii", ".nii.gz")) and not nifti_is_complete(path):
         raise DataError(message)
     try:
         return sitk.ReadImage(str(path))
@@ -229,29 +224,6 @@ def _read_file(path: Path, subject: str) -> Any:
         if says_memory_is_full(error):
             raise DataError(MEMORY_IS_FULL) from error
         raise DataError(message) from error
-
-
-def _nifti_is_complete(path: Path) -> bool:
-    """Say whether all announced voxels are there; ITK reads and writes cut-off NIfTI files without an error."""
-    try:
-        with path.open("rb") as file:
-            is_compressed = file.read(2) == b"\x1f\x8b"
-        with gzip.open(path) if is_compressed else path.open("rb") as stream:
-            header = stream.read(_NIFTI_HEADER_BYTES)
-            byte_count = len(header) + sum(len(chunk) for chunk in iter(lambda: stream.read(_CHUNK_BYTES), b""))
-    except (OSError, EOFError, zlib.error):
-        return False
-    return byte_count >= max(_NIFTI_HEADER_BYTES, _announced_nifti_bytes(header))
-
-
-def _announced_nifti_bytes(header: bytes) -> int:
-    for order in "<>":
-        if header[:4] == struct.pack(f"{order}i", _NIFTI_HEADER_BYTES):
-            axis_count, *sizes = struct.unpack_from(f"{order}8h", header, 40)
-            (bits_per_voxel,) = struct.unpack_from(f"{order}h", header, 72)
-            (voxel_offset,) = struct.unpack_from(f"{order}f", header, 108)
-            return int(voxel_offset) + math.prod(sizes[:axis_count]) * bits_per_voxel // 8
-    return 0  # another format than NIfTI-1; ITK decides
 
 
 def _irregular_grid(subject: str) -> str:
