@@ -18,6 +18,13 @@ def begun_state(setup: FineTuneSetup) -> TrainingState:
     return state
 
 
+def prompt_now(state: TrainingState) -> None:
+    """Let the generalized teacher, if there is one, predict every unannotated slice, due or not."""
+    if state.prompting is not None:
+        slices, reliability = state.specialized_slices, state.specialized_reliability
+        state.prompting.prompt(slices, reliability, state.budget.spare_s, UNWATCHED)
+
+
 def assert_bit_equal(first: Model, second: Model) -> None:
     """Two models have the same weights, bit for bit."""
     weights = second.student.state_dict()

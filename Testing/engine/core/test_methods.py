@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from given import begun_state
+from given import begun_state, prompt_now
 from numpy.typing import NDArray
 from threshold_teacher import ThresholdTeacher
 from torch import Tensor
@@ -39,7 +39,6 @@ from uncol.training.train import (
     fine_tune,
     fused_pseudo_labels,
     learn,
-    prompt_if_due,
     start_stage2,
 )
 
@@ -244,7 +243,7 @@ def test_a_run_is_resumed_with_the_foundation_model_that_began_it(make_setup, tm
     [("supervised", False), ("bcp", False), ("uncol-without-generalized", False), ("uncol", True)],
 )
 def test_only_methods_with_a_generalized_teacher_ask_it(make_setup, tmp_path: Path, method: str, asks: bool):
-    assert (begin(make_setup(method), tmp_path).teacher is not None) == asks
+    assert (begin(make_setup(method), tmp_path).generalized_teacher is not None) == asks
 
 
 @pytest.mark.parametrize("method", ["supervised", "bcp", "mean-teacher"])
@@ -259,7 +258,7 @@ def test_methods_that_score_no_teacher_hold_nothing_out(make_setup, tmp_path: Pa
 def test_the_labels_of_every_method_keep_annotated_voxels(make_setup, tmp_path: Path):
     run = begin(make_setup("uncol"), tmp_path)
     start_stage2(run, UNWATCHED)
-    prompt_if_due(run, UNWATCHED)
+    prompt_now(run)
     addresses = run.pool.draw_labeled(4, run.sampler.generator)
 
     labels = fused_pseudo_labels(run, addresses)
@@ -278,7 +277,7 @@ def doubting(run: TrainingState) -> TrainingState:
 def labels_of_the_middle(run: TrainingState) -> Tensor:
     """What the teachers write into an unannotated slice through the ball."""
     start_stage2(run, UNWATCHED)
-    prompt_if_due(run, UNWATCHED)
+    prompt_now(run)
     address = next(each for each in run.pool.unlabeled if each.index == 5)
     return fused_pseudo_labels(run, [address])[0, :ROWS, :COLUMNS]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from given import begun_state
+from given import begun_state, prompt_now
 from threshold_teacher import ThresholdTeacher
 
 from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
@@ -27,7 +27,7 @@ from uncol.training.proposal import propose
 from uncol.training.record import finish
 from uncol.training.resume import save
 from uncol.training.state import FineTuneSetup, TrainingState
-from uncol.training.train import fine_tune, prompt_if_due, start_stage2, train
+from uncol.training.train import fine_tune, start_stage2, train
 
 CPU = torch.device("cpu")
 BALL = Structure(3, "ball")
@@ -84,7 +84,7 @@ def in_stage_2(setup: FineTuneSetup, folder: Path) -> TrainingState:
     for parameter in run.specialized_teacher.parameters():
         parameter.zero_()
     start_stage2(run, UNWATCHED)
-    prompt_if_due(run, UNWATCHED)
+    prompt_now(run)
     return run
 
 

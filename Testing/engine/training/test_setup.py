@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from given import begun_state
+from given import begun_state, prompt_now
 from threshold_teacher import ThresholdTeacher
 from torch import Tensor, nn
 
@@ -34,7 +34,7 @@ from uncol.training.losses import annotated_loss
 from uncol.training.record import model_of
 from uncol.training.setup import card_for, frame_cases
 from uncol.training.state import FineTuneSetup, TrainingState
-from uncol.training.train import distillation_loss, fused_pseudo_labels, learn, prompt_if_due, start_stage2
+from uncol.training.train import distillation_loss, fused_pseudo_labels, learn, start_stage2
 
 BALL = Structure(1, "ball")
 
@@ -224,7 +224,7 @@ def enter_stage2(run: TrainingState, specialized: float, reliability: float = 1.
     run.step, run.specialized_teacher = 4, Says(specialized)
     start_stage2(run, UNWATCHED)
     run.specialized_reliability = torch.tensor([1.0, reliability])
-    prompt_if_due(run, UNWATCHED)
+    prompt_now(run)
 
 
 def label_far_from_annotated_slices(run: TrainingState) -> int:
@@ -281,7 +281,7 @@ def boxes_where_no_mask_shows_anything(run: TrainingState) -> list[list[float]]:
     start_stage2(run, UNWATCHED)
     run.generalized_teacher.slices = [ELSEWHERE]
     run.setup.teacher.boxes.clear()
-    prompt_if_due(run, UNWATCHED)
+    prompt_now(run)
     return run.setup.teacher.boxes
 
 
