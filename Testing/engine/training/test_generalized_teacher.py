@@ -21,7 +21,7 @@ from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.label_propagation import Source, SourceReliability
 from uncol.foundation.promptable import BoxPrediction
 from uncol.foundation.slice_predictor import SlicePredictor
-from uncol.training.generalized_teacher import PromptableModel
+from uncol.training.generalized_teacher import GeneralizedTeacher
 
 SIDE = 32  # rows and columns of a slice, 1 mm each
 TEACHER_SIDE = 64  # the teacher sees two pixels for each of them
@@ -88,7 +88,7 @@ class Scene:
             stacks.append(FramedCase(AXIAL, torch.from_numpy(grey), torch.from_numpy(native), native))
             self.prompted.append(RecordedPredictor(grey, ThresholdTeacher(TEACHER_SIDE)))
         self.pool = SliceDataset(stacks, class_count, 1, 16)
-        self.teacher = PromptableModel(self.pool, stacks, self.prompted, 1.0, **choices)
+        self.teacher = GeneralizedTeacher(self.pool, stacks, self.prompted, 1.0, **choices)
 
     def carry(self) -> Scene:
         """Carry and score before the boxes are counted."""

@@ -16,7 +16,7 @@ from uncol.data.cases import FramedCase, SliceIndex
 from uncol.data.slice_dataset import SliceDataset
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.slice_predictor import SlicePredictor
-from uncol.training.generalized_teacher import PromptableModel
+from uncol.training.generalized_teacher import GeneralizedTeacher
 from uncol.training.prompting_rounds import PromptingRounds
 
 SIDE = 32
@@ -36,7 +36,7 @@ class Scene:
         grey = np.stack([square] * 3).astype(np.float32)
         stacks = [FramedCase(AXIAL, torch.from_numpy(grey), torch.from_numpy(labels), labels)]
         prompted = SlicePredictor(grey, (1.0, 1.0), (0.0, 1.0), ThresholdTeacher(SIDE), EmbeddingCache(None))
-        self.teacher = PromptableModel(SliceDataset(stacks, 2, 1, 16), stacks, [prompted], 1.0)
+        self.teacher = GeneralizedTeacher(SliceDataset(stacks, 2, 1, 16), stacks, [prompted], 1.0)
         self.told: list[str] = []
         self.notes: list[str] = []
         self.turns = PromptingRounds(self.teacher, rounds, total_s, self.notes)

@@ -24,7 +24,7 @@ from uncol.foundation.embeddings import EmbeddingCache
 from uncol.inference.student import segment_with_model
 from uncol.models.checkpoints import has_checkpoint
 from uncol.training.proposal import propose
-from uncol.training.record import finish
+from uncol.training.record import finish, model_of
 from uncol.training.resume import save
 from uncol.training.state import FineTuneSetup, TrainingState
 from uncol.training.train import fine_tune, start_stage2, train
@@ -92,7 +92,7 @@ def in_stage_2(setup: FineTuneSetup, folder: Path) -> TrainingState:
 def test_where_the_model_is_in_doubt_the_generalized_teacher_decides(make_setup, tmp_path: Path, geometry: str):
     setup = make_setup(geometry=geometry)
 
-    found = propose(in_stage_2(setup, tmp_path)).segmentation
+    found = propose(in_stage_2(setup, tmp_path), tmp_path).segmentation
 
     assert found.labels.shares_grid_with(setup.cases[0].image)
     assert dice(found.labels.voxels[BETWEEN] == 3, ball()[BETWEEN]) > 0.9
@@ -103,7 +103,7 @@ def test_where_the_model_is_in_doubt_the_generalized_teacher_decides(make_setup,
 def test_annotated_slices_stay_as_they_are_without_doubt(make_setup, tmp_path: Path, geometry: str):
     annotated = list(ANNOTATED)
 
-    found = propose(in_stage_2(make_setup(geometry=geometry), tmp_path)).segmentation
+    found = propose(in_stage_2(make_setup(geometry=geometry), tmp_path), tmp_path).segmentation
 
     assert np.array_equal(found.labels.voxels[annotated], ball()[annotated] * 3)
     assert not found.uncertainty.voxels[annotated].any()
@@ -114,7 +114,8 @@ def test_annotated_slices_of_another_plane_stay_as_they_are_too(make_setup, tmp_
     rows = [8, 13]
 
     found = propose(
-        in_stage_2(make_setup(slices=(AnnotatedSlices("K", ANNOTATED), AnnotatedSlices("J", tuple(rows)))), tmp_path)
+        in_stage_2(make_setup(slices=(AnnotatedSlices("K", ANNOTATED), AnnotatedSlices("J", tuple(rows)))), tmp_path),
+        tmp_path,
     ).segmentation
 
     assert np.array_equal(found.labels.voxels[:, rows], ball()[:, rows] * 3)
@@ -127,9 +128,9 @@ def test_what_was_annotated_is_no_island(make_setup, tmp_path: Path):
     labels = case.labels.voxels.copy()
     labels[0, 2, 2] = 3  # one voxel far from the ball, which is nearly all of what is annotated
     run = in_stage_2(replace(setup, cases=[LabeledCase(case.image, case.labels.with_voxels(labels))]), tmp_path)
-    assert run.model().card.in_one_piece == (True,)
+    assert model_of(run).card.in_one_piece == (True,)
 
-    found = propose(run).segmentation
+    found = propose(run, tmp_path).segmentation
 
     assert found.labels.voxels[0, 2, 2] == 3
 
@@ -146,7 +147,7 @@ def test_a_model_whose_worth_is_known_is_believed_as_far_as_that(
     last = [each for each in run.specialized_teacher.modules() if isinstance(each, torch.nn.Conv2d)][-1]
     last.bias.copy_(torch.tensor([9.0, 0.0]))  # it takes everything for background, with probability 0.9999
 
-    found = propose(run).segmentation
+    found = propose(run, tmp_path).segmentation
 
     # Slice 5 is one gap from an annotated one. Uncertainty of the model there: 1 or 0; w_g = 1 / (1 + e^(U_g - U_s)).
     assert dice(found.labels.voxels[5] == 3, ball()[5]) > 0.9 if is_ball else not found.labels.voxels[5].any()
@@ -155,11 +156,11 @@ def test_a_model_whose_worth_is_known_is_believed_as_far_as_that(
 def test_a_sure_model_has_its_way_where_the_generalized_teacher_was_not_asked(make_setup, tmp_path: Path):
     run = in_stage_2(make_setup(), tmp_path)
     index = 5
-    run.generalized_teacher._deserved[0][index] = 0  # no vote there
+    run.generalized_teacher._reliability[0][index] = 0  # no vote there
     last = [each for each in run.specialized_teacher.modules() if isinstance(each, torch.nn.Conv2d)][-1]
     last.bias.copy_(torch.tensor([0.0, 9.0]))  # it takes everything for the ball, with probability 0.9999
 
-    found = propose(run).segmentation
+    found = propose(run, tmp_path).segmentation
 
     address = SliceIndex(0, index)
     assert run.specialized_probabilities(run.pool.inputs([address]))[:, 1].min() > 0.99
@@ -178,7 +179,7 @@ def test_without_both_votes_the_model_segments_alone(make_setup, tmp_path: Path,
     setup = make_setup(method, stage1_part=stage1_part)
     run = train(setup, tmp_path)
 
-    proposal = propose(run)
+    proposal = propose(run, tmp_path)
 
     assert not proposal.by_both_teachers
     found = proposal.segmentation
@@ -191,7 +192,7 @@ def test_proposing_changes_nothing_about_the_model(make_setup, tmp_path: Path):
     straight = fine_tune(make_setup(), tmp_path / "straight")
     run = train(make_setup(), tmp_path / "proposed")
 
-    propose(run)
+    propose(run, tmp_path)
 
     for name, tensor in finish(run, tmp_path).student.state_dict().items():
         assert torch.equal(tensor, straight.student.state_dict()[name]), name
@@ -199,15 +200,13 @@ def test_proposing_changes_nothing_about_the_model(make_setup, tmp_path: Path):
 
 @pytest.mark.parametrize("method", ["uncol", "uncol-without-generalized"])
 def test_a_proposal_that_is_stopped_can_be_made_when_the_run_is_resumed(make_setup, tmp_path: Path, method: str):
-    expected = propose(train(make_setup(method), tmp_path / "straight"))
-    stops = iter([*[False] * 100])
-    run = train(make_setup(method), tmp_path / "stopped", monitor=Monitor(should_stop=lambda: next(stops, True)))
-    stops = iter([])
+    expected = propose(train(make_setup(method), tmp_path / "straight"), tmp_path)
+    run = train(make_setup(method), tmp_path / "stopped")
 
     with pytest.raises(CancelledError, match="--resume"):
-        propose(run)
+        propose(run, tmp_path / "stopped", Monitor(should_stop=lambda: True))
     assert has_checkpoint(tmp_path / "stopped")
-    resumed = propose(train(make_setup(method), tmp_path / "stopped", resume=True))
+    resumed = propose(train(make_setup(method), tmp_path / "stopped", resume=True), tmp_path)
 
     assert np.array_equal(resumed.segmentation.labels.voxels, expected.segmentation.labels.voxels)
 
@@ -215,7 +214,9 @@ def test_a_proposal_that_is_stopped_can_be_made_when_the_run_is_resumed(make_set
 def test_the_golden_run_of_a_proposal_is_the_same_bit_for_bit(make_setup, tmp_path: Path):
     torch.set_num_threads(1)
 
-    first, second = (propose(train(make_setup(), tmp_path / name)).segmentation for name in ("first", "second"))
+    first, second = (
+        propose(train(make_setup(), tmp_path / name), tmp_path).segmentation for name in ("first", "second")
+    )
 
     assert np.array_equal(first.labels.voxels, second.labels.voxels)
     assert np.array_equal(first.uncertainty.voxels, second.uncertainty.voxels)
@@ -227,19 +228,19 @@ def test_a_run_that_is_resumed_with_a_budget_that_is_used_up_has_a_proposal(make
     start_stage2(run, UNWATCHED)
     save(run, tmp_path)  # before the generalized teacher has voted
 
-    proposal = propose(train(make_setup(steps=8), tmp_path, resume=True))
+    proposal = propose(train(make_setup(steps=8), tmp_path, resume=True), tmp_path)
 
     assert not proposal.by_both_teachers
 
 
 def test_the_proposal_is_no_part_of_the_trainings_time(make_setup, tmp_path: Path):
     run = train(make_setup(), tmp_path)
-    seconds, curve = run.clock.elapsed_s, list(run.model().card.training["curve"])
+    seconds, curve = run.budget.elapsed_s, list(model_of(run).card.training["curve"])
 
-    propose(run)
+    propose(run, tmp_path)
 
     training = finish(run, tmp_path).card.training
-    assert (run.clock.elapsed_s, training["curve"]) == (seconds, curve)
+    assert (run.budget.elapsed_s, training["curve"]) == (seconds, curve)
     assert curve[-1]["step"] == 20
 
 
@@ -248,6 +249,6 @@ def test_it_is_the_first_case_that_is_proposed_for(make_setup, tmp_path: Path):
     (case,) = setup.cases
     other = LabeledCase(*(each.with_voxels(np.roll(each.voxels, 8, axis=2)) for each in (case.image, case.labels)))
 
-    found = propose(in_stage_2(replace(setup, cases=[case, other]), tmp_path)).segmentation
+    found = propose(in_stage_2(replace(setup, cases=[case, other]), tmp_path), tmp_path).segmentation
 
     assert dice(found.labels.voxels == 3, ball()) > 0.9

@@ -51,7 +51,7 @@ class TeacherPrediction:
     reliability: Tensor
 
 
-class PromptableModel:
+class GeneralizedTeacher:
     """The frozen foundation teacher's part in the training of one student.
 
     Args:

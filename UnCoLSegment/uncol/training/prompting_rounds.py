@@ -8,7 +8,7 @@ from torch import Tensor
 
 from uncol.core.progress import Monitor, Phase
 from uncol.data.cases import SliceIndex
-from uncol.training.generalized_teacher import Probabilities, PromptableModel
+from uncol.training.generalized_teacher import GeneralizedTeacher, Probabilities
 
 _STUDENTS_OWN_S = 60.0
 """What of a time budget is the student's alone, in s; the generalized teacher may take a part of the rest."""
@@ -30,7 +30,7 @@ class PromptingRounds:
 
     def __init__(
         self,
-        teacher: PromptableModel,
+        teacher: GeneralizedTeacher,
         rounds: int,
         total_s: float | None,
         notes: list[str],

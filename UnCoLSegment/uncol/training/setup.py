@@ -36,7 +36,7 @@ from uncol.models.unet import SIZE_MULTIPLE
 from uncol.training.batches import Sampler
 from uncol.training.budget import TrainingBudget
 from uncol.training.distillation import Projector, SemanticAligner
-from uncol.training.generalized_teacher import PromptableModel
+from uncol.training.generalized_teacher import GeneralizedTeacher
 from uncol.training.losses import class_weights
 from uncol.training.prompting_rounds import PromptingRounds
 from uncol.training.specialized_teacher import make_specialized_teacher
@@ -118,7 +118,7 @@ def _add_generalized_teacher(state: TrainingState, teacher: PromptableModel) -> 
         SlicePredictor.of_volume(case.image, each.view, state.card.window, teacher, state.setup.cache)
         for case, each in zip(state.setup.all_cases(), stacks, strict=True)
     ]
-    state.generalized_teacher = PromptableModel(
+    state.generalized_teacher = GeneralizedTeacher(
         state.pool,
         stacks,
         prompted,

@@ -26,7 +26,7 @@ from uncol.inference.predict import predict
 from uncol.models.card import Model, ModelCard
 from uncol.training.batches import Sampler
 from uncol.training.budget import TrainingBudget
-from uncol.training.generalized_teacher import PromptableModel
+from uncol.training.generalized_teacher import GeneralizedTeacher
 from uncol.training.prompting_rounds import PromptingRounds
 from uncol.training.pseudo_labels import trust_threshold
 from uncol.training.specialized_teacher import SpecializedSlices
@@ -168,7 +168,7 @@ class TrainingState:
     device: torch.device
     batch_size: int
     specialized_reliability: Tensor
-    generalized_teacher: PromptableModel | None = None
+    generalized_teacher: GeneralizedTeacher | None = None
     prompting: PromptingRounds | None = None
     features: TeacherFeatures | None = None
     held_out_dice: dict[str, float] = field(default_factory=dict)
