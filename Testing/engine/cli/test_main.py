@@ -83,7 +83,11 @@ FINE_TUNE = ("fine-tune", "--case", "ct.nii.gz", "labels.nii.gz")
 SEGMENT = ("segment", "ct.nii.gz")
 
 WRONG: list[Any] = [
-    pytest.param([*SEGMENT], r"exactly one of --model, --box or --labels", id="no way to segment"),
+    pytest.param(
+        [*SEGMENT],
+        r"one of a model \(--model\), boxes \(--box\) or slices \(--labels\)",
+        id="no way to segment",
+    ),
     pytest.param([*SEGMENT, "--box", "x=0,0,0,5,5,5", "--model", "m"], r"exactly one of", id="two ways to segment"),
     pytest.param(["segment", "nowhere.nii.gz", "--box", "x=0,0,0,5,5,5"], r"nowhere.nii.gz", id="missing file"),
     pytest.param(["segment", "small.json", "--box", "x=0,0,0,5,5,5"], r"small.json", id="not an image"),

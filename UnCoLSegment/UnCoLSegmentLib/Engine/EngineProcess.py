@@ -18,21 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from uncol.core.protocol import (
-    PROTOCOL,
-    WORKER_ENVIRONMENT,
-    Cancel,
-    Event,
-    Failed,
-    Greeting,
-    Hello,
-    MessageError,
-    Request,
-    RequestId,
-    Shutdown,
-    read_event,
-    write_message,
-)
+from uncol.core import protocol
 from UnCoLSegmentLib.Engine.Signal import Signal
 
 _LONGEST_LINE = 1 << 24
@@ -53,10 +39,10 @@ def engineCommand(*arguments: str) -> list[str]:
 def engineEnvironment(moduleFolder: Path, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the worker's environment: it finds our packages, and its waiting threads sleep instead of spinning."""
     searched = [str(moduleFolder), inherited.get("PYTHONPATH", "")]
-    return {**inherited, **WORKER_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(filter(None, searched))}
+    return {**inherited, **protocol.WORKER_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(filter(None, searched))}
 
 
-_Arrived = queue.SimpleQueue[tuple[RequestId | None, Event] | int | None]
+_Arrived = queue.SimpleQueue[tuple[protocol.RequestId | None, protocol.Event] | int | None]
 """Events with the numbers of their requests; what is no pair is the exit code, and nothing follows it."""
 
 
@@ -76,7 +62,7 @@ class EngineProcess:
         self._outgoing: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._stderrTail: deque[str] = deque(maxlen=_STDERR_TAIL_LINES)
         self._lastId = 0
-        self.greeting: Greeting | None = None
+        self.greeting: protocol.Greeting | None = None
         """The worker's answer to `hello`, once it has come."""
         self.greetingId: int | None = None
         """Number of that request; None without a worker."""
@@ -114,20 +100,20 @@ class EngineProcess:
         for work, arguments in ((listener.listen, ()), (_write, (process.stdin, self._outgoing))):
             threading.Thread(target=work, args=arguments, name="UnCoL engine", daemon=True).start()
         self._lastId, self.greeting = 0, None
-        self.greetingId = self.request(Hello(PROTOCOL))
+        self.greetingId = self.request(protocol.Hello(protocol.PROTOCOL))
 
-    def request(self, content: Request) -> int:
+    def request(self, content: protocol.Request) -> int:
         """Send a request and return its number, which all events about it carry."""
         if self._process is None:
             message = f"The engine is not running, so {type(content).__name__} cannot be asked for; start it first."
             raise RuntimeError(message)
         self._lastId += 1
-        self._outgoing.put(write_message(self._lastId, content))
+        self._outgoing.put(protocol.write_message(self._lastId, content))
         return self._lastId
 
     def cancel(self, requestId: int) -> int:
         """Ask the worker to stop working on a request."""
-        return self.request(Cancel(requestId))
+        return self.request(protocol.Cancel(requestId))
 
     def poll(self) -> None:
         """Tell what arrived since the last call; the main thread calls this many times a second."""
@@ -140,7 +126,7 @@ class EngineProcess:
                 self._forget()
                 self.ended.emit(told, "\n".join(self._stderrTail))
                 return
-            if isinstance(told[1], Greeting):
+            if isinstance(told[1], protocol.Greeting):
                 self.greeting = told[1]
             self.received.emit(*told)
 
@@ -157,7 +143,7 @@ class EngineProcess:
         process = self._process
         if process is None:
             return
-        self.request(Shutdown())
+        self.request(protocol.Shutdown())
         self._outgoing.put(None)
         self._forget()
         if shutdownTimeout_s <= 0:
@@ -239,7 +225,7 @@ class _Listener:
         garbageLines = 0
         with suppress(OSError, ValueError), self._process.stdout:
             while line := self._process.stdout.readline(_LONGEST_LINE):
-                with suppress(MessageError):
+                with suppress(protocol.MessageError):
                     self._arrived.put(_eventIn(line))
                     continue
                 garbageLines += 1
@@ -249,11 +235,11 @@ class _Listener:
                     return
 
 
-def _eventIn(line: bytes) -> tuple[RequestId | None, Event]:
+def _eventIn(line: bytes) -> tuple[protocol.RequestId | None, protocol.Event]:
     """Return what a line says; an event of a request that cannot be understood is that request's end."""
     try:
-        return read_event(line)
-    except MessageError as error:
+        return protocol.read_event(line)
+    except protocol.MessageError as error:
         if error.id is None:
             raise
-        return error.id, Failed("bug", str(error), line.decode(errors="replace"))
+        return error.id, protocol.Failed("bug", str(error), line.decode(errors="replace"))

@@ -24,27 +24,10 @@ from typing import TYPE_CHECKING, NoReturn
 import torch
 
 from uncol import __version__
+from uncol.core import protocol
 from uncol.core.errors import MEMORY_IS_FULL, CancelledError, UncolError, says_memory_is_full
 from uncol.core.jobs import FineTuneJob, SegmentJob
 from uncol.core.model_store import Store
-from uncol.core.protocol import (
-    LINE_LIMIT_BYTES,
-    PROTOCOL,
-    Cancel,
-    CancelResult,
-    Event,
-    Failed,
-    Greeting,
-    Hello,
-    Log,
-    MessageError,
-    Request,
-    RequestId,
-    Shutdown,
-    ShutdownResult,
-    read_request,
-    write_message,
-)
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
 from uncol.models.devices import available_devices
 from uncol.worker.channel import Channel
@@ -85,7 +68,7 @@ def run_worker(settings: WorkerSettings) -> NoReturn:
     Raises:
         UncolError: If the job folder cannot be made.
     """
-    channel = Channel.over_standard_streams(LINE_LIMIT_BYTES)
+    channel = Channel.over_standard_streams(protocol.LINE_LIMIT_BYTES)
     lower_priority()
     torch.set_num_threads(min(torch.get_num_threads(), worker_thread_count()))
     folder = JobFolder.make(settings.jobs)
@@ -132,40 +115,38 @@ class Worker:
         for line in self._channel.lines():
             try:
                 if line is None:
-                    message = f"This line is longer than {LINE_LIMIT_BYTES} bytes. Send images as files."
-                    raise MessageError(message)  # noqa: TRY301  # answered like every other unreadable line
-                self._take(*read_request(line))
-            except MessageError as error:
+                    message = f"This line is longer than {protocol.LINE_LIMIT_BYTES} bytes. Send images as files."
+                    raise protocol.MessageError(message)  # noqa: TRY301  # answered like every other unreadable line
+                self._take(*protocol.read_request(line))
+            except protocol.MessageError as error:
                 self._send(error.id, _explained(error))
         self._must_end.set()
 
-    def _take(self, request_id: RequestId, content: Request) -> None:
-        if not self._has_greeted and not isinstance(content, Hello | Shutdown):
-            message = f'The first request must be {{"op": "hello", "protocol": {PROTOCOL}}}.'
-            raise MessageError(message, request_id)
+    def _take(self, request_id: protocol.RequestId, content: protocol.Request) -> None:
+        if not self._has_greeted and not isinstance(content, protocol.Hello | protocol.Shutdown):
+            message = f'The first request must be {{"op": "hello", "protocol": {protocol.PROTOCOL}}}.'
+            raise protocol.MessageError(message, request_id)
         if isinstance(content, SegmentJob | FineTuneJob):
             self._accept(request_id, content)
-        elif isinstance(content, Cancel):
+        elif isinstance(content, protocol.Cancel):
             self._cancel(request_id, content.target)
-        elif isinstance(content, Hello):
+        elif isinstance(content, protocol.Hello):
             self._greet(request_id, content)
         else:
-            self._send(request_id, ShutdownResult())
+            self._send(request_id, protocol.ShutdownResult())
             self._must_end.set()
 
-    def _greet(self, request_id: RequestId, hello: Hello) -> None:
-        if hello.protocol != PROTOCOL:
-            message = (
-                f"This engine speaks version {PROTOCOL} of the messages, version {hello.protocol} was asked for. "
-                "Install the engine and the panel of the same release."
-            )
-            raise MessageError(message, request_id)
+    def _greet(self, request_id: protocol.RequestId, hello: protocol.Hello) -> None:
+        if hello.protocol != protocol.PROTOCOL:
+            both = f"speaks version {protocol.PROTOCOL} of the messages, version {hello.protocol} was asked for"
+            message = f"This engine {both}. Install the engine and the panel of the same release."
+            raise protocol.MessageError(message, request_id)
         self._has_greeted = True
         teachers = (self._settings.foundation.family,) if self._settings.foundation.is_installed else ()
         devices = tuple(available_devices())
-        self._send(request_id, Greeting(PROTOCOL, __version__, devices, teachers, self._folder.path))
+        self._send(request_id, protocol.Greeting(protocol.PROTOCOL, __version__, devices, teachers, self._folder.path))
 
-    def _accept(self, request_id: RequestId, job: SegmentJob | FineTuneJob) -> None:
+    def _accept(self, request_id: protocol.RequestId, job: SegmentJob | FineTuneJob) -> None:
         accepted = RunningJob(request_id, job, self._send, self._release)
         with self._lock:
             running = self._current
@@ -173,7 +154,7 @@ class Worker:
                 self._current = accepted
         if running is not None:
             message = f"The engine is busy with request {running.id}. Wait for its end, or cancel it."
-            raise MessageError(message, request_id)
+            raise protocol.MessageError(message, request_id)
         self._waiting.put(accepted)
 
     def _release(self, ended: RunningJob) -> None:
@@ -181,11 +162,11 @@ class Worker:
             if self._current is ended:
                 self._current = None
 
-    def _cancel(self, request_id: RequestId, target: RequestId) -> None:
+    def _cancel(self, request_id: protocol.RequestId, target: protocol.RequestId) -> None:
         """Answer at once whether the job is there, then ask it to end."""
         running = self._running
         is_found = running is not None and running.id == target
-        self._send(request_id, CancelResult(is_found))
+        self._send(request_id, protocol.CancelResult(is_found))
         if running is not None and is_found:
             running.cancel()
 
@@ -209,10 +190,10 @@ class Worker:
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         self._was_signaled = True
 
-    def _send(self, request_id: RequestId | None, event: Event) -> None:
-        self._channel.send(write_message(request_id, event))
+    def _send(self, request_id: protocol.RequestId | None, event: protocol.Event) -> None:
+        self._channel.send(protocol.write_message(request_id, event))
 
-    def _send_log(self, log: Log) -> None:
+    def _send_log(self, log: protocol.Log) -> None:
         running = self._running
         self._send(running.id if running else None, log)
 
@@ -233,18 +214,18 @@ def _carry_out(running: RunningJob, runner: JobRunner) -> None:
 class _LogEvents(logging.Handler):
     """Hands warnings on to the panel."""
 
-    def __init__(self, send: Callable[[Log], None]) -> None:
+    def __init__(self, send: Callable[[protocol.Log], None]) -> None:
         super().__init__(logging.WARNING)
         self._send = send
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._send(Log(record.levelname.lower(), record.getMessage()))
+        self._send(protocol.Log(record.levelname.lower(), record.getMessage()))
 
 
-def _explained(error: Exception) -> Failed:
+def _explained(error: Exception) -> protocol.Failed:
     if isinstance(error, UncolError):
-        return Failed("user", str(error))
+        return protocol.Failed("user", str(error))
     if says_memory_is_full(error):
-        return Failed("user", MEMORY_IS_FULL)
+        return protocol.Failed("user", MEMORY_IS_FULL)
     details = "".join(traceback.format_exception(error))
-    return Failed("bug", f"This is a bug in UnCoL ({type(error).__name__}: {error}).", details)
+    return protocol.Failed("bug", f"This is a bug in UnCoL ({type(error).__name__}: {error}).", details)
