@@ -18,9 +18,9 @@ from uncol.core.volume import UNKNOWN_LABEL, SliceView
 from uncol.data.cases import FramedCase, SliceIndex
 from uncol.data.slice_dataset import SliceDataset
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.label_propagation import Source, SourceReliability
 from uncol.foundation.promptable import BoxPrediction
 from uncol.foundation.slice_predictor import SlicePredictor
+from uncol.foundation.source_reliability import Source, SourceReliability
 from uncol.training.generalized_teacher import GeneralizedTeacher
 
 SIDE = 32  # rows and columns of a slice, 1 mm each

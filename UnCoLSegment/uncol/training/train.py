@@ -127,11 +127,8 @@ def stage2_loss(state: TrainingState) -> Losses:
         labeled_b, label_b = state.sampler.labeled(affine)
         unlabeled_b, pseudo_b = draw_pseudo_labeled(state, affine)
 
-    mixed_labeled = torch.where(keep, labeled_a, unlabeled_b)
-    mixed_unlabeled = torch.where(keep, unlabeled_a, labeled_b)
-    logits_labeled, logits_unlabeled = student_logits(state.student, torch.cat([mixed_labeled, mixed_unlabeled])).chunk(
-        2
-    )
+    mixed = [torch.where(keep, labeled_a, unlabeled_b), torch.where(keep, unlabeled_a, labeled_b)]
+    logits_labeled, logits_unlabeled = student_logits(state.student, torch.cat(mixed)).chunk(2)
 
     weights = state.class_weights
     return {
