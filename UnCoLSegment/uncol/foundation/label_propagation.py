@@ -24,7 +24,7 @@ from uncol.evaluation.metrics import dice
 from uncol.foundation.boxes import box_of_mask, can_prompt, grow_box, keep_inside
 from uncol.foundation.propagation import INSIDE, annotated_mask, margin_of, propagate
 from uncol.foundation.slice_predictor import SlicePredictor
-from uncol.foundation.source_reliability import Source, SourceReliability, ValidationScores
+from uncol.foundation.source_reliability import Scores, Source, SourceReliability, ValidationScores
 
 _SHARPNESS = 4
 """A source weighs its Dice to this power."""
