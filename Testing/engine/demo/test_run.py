@@ -19,7 +19,7 @@ from uncol.data.io import read_image, read_labels, read_map, write_results
 from uncol.demo.phantom import Phantom, make_phantom
 from uncol.demo.run import DemoJob, run_demo
 from uncol.models.checkpoints import load_model
-from uncol.pipelines.tasks import Context
+from uncol.pipelines.context import Context
 
 LIVER, SPLEEN, AORTA = Structure(1, "liver"), Structure(2, "spleen"), Structure(6, "aorta")
 EVERY = 4

@@ -15,7 +15,7 @@ from threshold_teacher import ThresholdTeacher
 
 from uncol.foundation import embeddings
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.slice_predictor import SlicePredictor
+from uncol.foundation.prompting import SlicePredictor
 
 ONE_MM = (1.0, 1.0)
 

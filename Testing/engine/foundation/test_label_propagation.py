@@ -11,7 +11,7 @@ from uncol.core.progress import UNWATCHED, Phase
 from uncol.core.volume import UNKNOWN_LABEL
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.label_propagation import PropagatedLabels
-from uncol.foundation.slice_predictor import SlicePredictor
+from uncol.foundation.prompting import SlicePredictor
 from uncol.foundation.source_reliability import Source, SourceReliability, ValidationScores
 
 SIDE = 32  # rows and columns of a slice and of the teacher's frame, 1 mm each; slices are 2 mm apart

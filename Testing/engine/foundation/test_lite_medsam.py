@@ -24,8 +24,8 @@ from uncol.foundation.boxes import box_of_mask, scale_box
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.lite_medsam import WEIGHTS_SHA256, load_lite_medsam
 from uncol.foundation.promptable import EncodedSlice, FeatureModel, PromptableModel
+from uncol.foundation.prompting import SlicePredictor
 from uncol.foundation.sam_layers import SamTeacher
-from uncol.foundation.slice_predictor import SlicePredictor
 from uncol.models.devices import reduced_precision
 
 CPU = torch.device("cpu")

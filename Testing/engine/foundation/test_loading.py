@@ -19,7 +19,8 @@ from uncol.core.progress import UNWATCHED
 from uncol.core.volume import Volume
 from uncol.data.io import write_results
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice, load_foundation_model
-from uncol.pipelines.tasks import Context, run_segment
+from uncol.pipelines.context import Context
+from uncol.pipelines.segment import run_segment
 
 CPU = torch.device("cpu")
 

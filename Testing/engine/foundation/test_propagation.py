@@ -8,8 +8,8 @@ from threshold_teacher import ThresholdTeacher
 
 from uncol.core.progress import UNWATCHED
 from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.prompting import SlicePredictor
 from uncol.foundation.propagation import PropagatedMask, annotated_mask, margin_of, propagate
-from uncol.foundation.slice_predictor import SlicePredictor
 
 SIDE = 32
 

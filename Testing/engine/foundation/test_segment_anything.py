@@ -16,9 +16,9 @@ from torch.nn import functional
 from uncol.core.errors import CheckpointError
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import FeatureModel
+from uncol.foundation.prompting import SlicePredictor
 from uncol.foundation.sam_layers import SamTeacher
 from uncol.foundation.segment_anything import load_segment_anything
-from uncol.foundation.slice_predictor import SlicePredictor
 
 tiny_sam.register()
 

@@ -19,7 +19,7 @@ from uncol.data.cases import FramedCase, SliceIndex
 from uncol.data.slice_dataset import SliceDataset
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import BoxPrediction
-from uncol.foundation.slice_predictor import SlicePredictor
+from uncol.foundation.prompting import SlicePredictor
 from uncol.foundation.source_reliability import Source, SourceReliability
 from uncol.training.generalized_teacher import GeneralizedTeacher
 

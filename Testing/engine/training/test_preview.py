@@ -17,7 +17,8 @@ from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import Volume
 from uncol.core.volume_files import VolumeFile
 from uncol.models.card import Model
-from uncol.pipelines.tasks import Context, train_model
+from uncol.pipelines.context import Context
+from uncol.pipelines.fine_tune import fine_tune
 from uncol.training.preview import PreviewOrder
 
 SHAPE = (6, 40, 48)
@@ -60,7 +61,7 @@ def test_previews_lie_on_the_grid_and_hold_the_structures(case: Case, tmp_path: 
     shown: list[Volume] = []
     order = PreviewOrder(0.6, shown.append)
 
-    train_model(FineTuneJob((case,), tmp_path / "model"), CONFIG, replace(CONTEXT, preview=order))
+    fine_tune(FineTuneJob((case,), tmp_path / "model"), CONFIG, replace(CONTEXT, preview=order))
 
     assert shown
     assert shown[-1].shape_kji == SHAPE
@@ -73,8 +74,8 @@ def test_a_run_is_the_same_bit_for_bit_with_and_without_previews(case: Case, tmp
     shown: list[Volume] = []
     order = PreviewOrder(1.0, shown.append)  # a preview may take a part of that; busy machines need some
 
-    seen = train_model(FineTuneJob((case,), tmp_path / "seen"), CONFIG, replace(CONTEXT, preview=order))
-    unseen = train_model(FineTuneJob((case,), tmp_path / "unseen"), CONFIG, CONTEXT)
+    seen = fine_tune(FineTuneJob((case,), tmp_path / "seen"), CONFIG, replace(CONTEXT, preview=order)).model
+    unseen = fine_tune(FineTuneJob((case,), tmp_path / "unseen"), CONFIG, CONTEXT).model
 
     assert shown
     assert all(torch.equal(weights_of(seen)[key], value) for key, value in weights_of(unseen).items())
@@ -87,7 +88,7 @@ def test_a_preview_that_takes_too_long_is_given_up_with_a_word(
     shown: list[Volume] = []
 
     with caplog.at_level(logging.WARNING, "uncol"):
-        train_model(
+        fine_tune(
             FineTuneJob((case,), tmp_path / "model"),
             CONFIG,
             replace(CONTEXT, preview=PreviewOrder(1e-6, shown.append)),
@@ -114,7 +115,7 @@ def test_a_cancel_during_a_preview_still_leaves_a_checkpoint(case: Case, tmp_pat
     )
 
     with pytest.raises(CancelledError):
-        train_model(FineTuneJob((case,), tmp_path / "model"), config, context)
+        fine_tune(FineTuneJob((case,), tmp_path / "model"), config, context)
 
     assert asked > len(shown) == 1
     assert [each.name for each in (tmp_path / "model").iterdir()] == ["checkpoint.safetensors"]

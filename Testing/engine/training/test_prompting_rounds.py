@@ -15,7 +15,7 @@ from uncol.core.volume import UNKNOWN_LABEL, SliceView
 from uncol.data.cases import FramedCase, SliceIndex
 from uncol.data.slice_dataset import SliceDataset
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.slice_predictor import SlicePredictor
+from uncol.foundation.prompting import SlicePredictor
 from uncol.training.generalized_teacher import GeneralizedTeacher
 from uncol.training.prompting_rounds import PromptingRounds
 

@@ -14,7 +14,7 @@ from uncol.data.slice_dataset import SliceDataset
 from uncol.data.transforms import SliceFrame, frame_with_longest_side
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import BoxPrediction, EncodedSlice
-from uncol.foundation.slice_predictor import SlicePredictor
+from uncol.foundation.prompting import SlicePredictor
 from uncol.training.teacher_features import TeacherFeatures, stack_slice_maps
 
 VIEW = SliceView("axial", (0, 1, 2), (False, False, False), (2.0, 1.0, 1.0))

@@ -32,7 +32,7 @@ from uncol.foundation.boxes import can_prompt
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice, load_foundation_model
 from uncol.foundation.promptable import PromptableModel
-from uncol.foundation.slice_predictor import SlicePredictor
+from uncol.foundation.prompting import SlicePredictor
 from uncol.inference.prompted import segment_from_labels
 from uncol.inference.result import with_background
 from uncol.inference.student import segment_with_model

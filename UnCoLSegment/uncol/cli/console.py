@@ -105,7 +105,7 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 
 def print_evaluation(document: dict[str, Any]) -> None:
-    """Print an evaluation, a JSON object of `pipelines.tasks.run_evaluate`, as tables to stdout."""
+    """Print an evaluation, a JSON object of `pipelines.evaluate.run_evaluate`, as tables to stdout."""
     rows = [
         [each["name"], *(_number(each[name], 3 if name == "dice" else 2) for name in _SCORES)]
         for each in document["structures"]

@@ -52,7 +52,10 @@ from uncol.core.methods import MODEL_METHODS
 from uncol.core.model_store import Store, find_model
 from uncol.demo.run import DemoJob, run_demo
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
-from uncol.pipelines.tasks import Context, run_evaluate, run_fine_tune, run_segment
+from uncol.pipelines.context import Context
+from uncol.pipelines.evaluate import run_evaluate
+from uncol.pipelines.fine_tune import run_fine_tune
+from uncol.pipelines.segment import run_segment
 from uncol.worker.process import keep_freed_memory
 
 app = typer.Typer(

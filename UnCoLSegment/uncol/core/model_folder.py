@@ -1,4 +1,4 @@
-"""The files of a model folder, as far as they can be read and checked without torch, and the same as one zip file."""
+"""A model's folder, without torch: how it is written, read and checked, and the same as one zip file."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import shutil
 import stat
 import zipfile
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from uncol.core.errors import CheckpointError, ConfigError
-from uncol.core.files import atomic_write, flush_to_disk, sha256_of
+from uncol.core.errors import CheckpointError, ConfigError, OutputError
+from uncol.core.files import PRIVATE, atomic_folder, atomic_write, flush_to_disk, sha256_of
 
 FORMAT = 1
 """Version of the model folder's format."""
@@ -53,6 +55,59 @@ def newest(folder: Path, name: str) -> Path:
     """Return where a file of a model lies, also when an interruption kept it from its place."""
     complete = folder / COMPLETE / name
     return complete if complete.is_file() else folder / name
+
+
+@contextmanager
+def model_written(folder: Path, card: dict[str, Any]) -> Iterator[Path]:
+    """Write a model folder; an older model there is replaced only when the new one is complete.
+
+    Args:
+        folder: The model's folder.
+        card: The JSON object for `model.json`.
+
+    Yields:
+        Where the weights are to be written.
+
+    Raises:
+        OutputError: If the folder cannot be written.
+    """
+    with folder_written(folder):
+        _finish_interrupted_save(folder)
+        # renamed to `.complete`, the files are what `newest` finds, whether or not they have come to their place yet
+        with atomic_folder(folder / COMPLETE) as partial:
+            yield partial / WEIGHTS_FILE
+            (partial / MODEL_FILE).write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
+            sums = [f"{sha256_of(partial / name)}  {name}\n" for name in (MODEL_FILE, WEIGHTS_FILE)]
+            (partial / SUMS_FILE).write_text("".join(sums), encoding="utf-8")
+        _finish_interrupted_save(folder)
+
+
+@contextmanager
+def folder_written(folder: Path) -> Iterator[None]:
+    """Make a model's folder and say in one sentence when something cannot be written into it.
+
+    Raises:
+        OutputError: Instead of an OSError.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except OSError as error:
+        message = (
+            f'"{folder}" could not be written ({error}). Free some space there or choose another folder; '
+            "nothing half-written was left."
+        )
+        raise OutputError(message) from error
+
+
+def _finish_interrupted_save(folder: Path) -> None:
+    complete = folder / COMPLETE
+    if complete.is_dir():
+        for file in complete.iterdir():
+            file.replace(folder / file.name)
+        complete.rmdir()
+    for left_behind in folder.glob(f"{PRIVATE}*"):
+        shutil.rmtree(left_behind, ignore_errors=True)
 
 
 def read_card(folder: Path) -> dict[str, Any]:

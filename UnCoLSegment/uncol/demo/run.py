@@ -28,7 +28,9 @@ from uncol.foundation.loading import load_foundation_model
 from uncol.inference.prompted import acquisition_plane, segment_from_boxes
 from uncol.inference.student import segment_with_model
 from uncol.models.devices import select_device
-from uncol.pipelines.tasks import Context, Document, with_choices
+from uncol.pipelines.context import Context
+from uncol.pipelines.fine_tune import with_choices
+from uncol.pipelines.results import Document
 from uncol.report import report
 from uncol.report.results import Method, Results
 from uncol.training.state import FineTuneSetup

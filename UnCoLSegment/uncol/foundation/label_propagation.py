@@ -22,8 +22,8 @@ from uncol.data.annotations import complete_slices
 from uncol.data.shape_interpolation import ShapeInterpolation
 from uncol.evaluation.metrics import dice
 from uncol.foundation.boxes import box_of_mask, can_prompt, grow_box, keep_inside
+from uncol.foundation.prompting import SlicePredictor
 from uncol.foundation.propagation import INSIDE, annotated_mask, margin_of, propagate
-from uncol.foundation.slice_predictor import SlicePredictor
 from uncol.foundation.source_reliability import Scores, Source, SourceReliability, ValidationScores
 
 _SHARPNESS = 4

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from uncol.core.progress import Phase
 from uncol.foundation.boxes import PixelBox, box_of_mask, grow_box, keep_inside
-from uncol.foundation.slice_predictor import SlicePredictor
+from uncol.foundation.prompting import SlicePredictor
 
 INSIDE = 0.5
 """Probability from which a pixel belongs to the structure."""

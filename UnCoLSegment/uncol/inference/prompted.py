@@ -18,8 +18,8 @@ from uncol.foundation.boxes import PixelBox, box_of_mask, box_overlap
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.label_propagation import PropagatedLabels
 from uncol.foundation.promptable import PromptableModel
+from uncol.foundation.prompting import SlicePredictor
 from uncol.foundation.propagation import PropagatedMask, margin_of, prompt, propagate
-from uncol.foundation.slice_predictor import SlicePredictor
 from uncol.inference.result import Segmentation, SegmentationBuilder, with_background
 
 _SEED_CANDIDATES = 9

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +12,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from uncol.core.errors import CheckpointError, OutputError, UncolError
-from uncol.core.files import PRIVATE, atomic_folder, atomic_write, sha256_of
+from uncol.core.errors import CheckpointError, UncolError
+from uncol.core.files import atomic_write
 from uncol.core.model_folder import (
     CHECKPOINT_FILE,
-    COMPLETE,
     MODEL_FILE,
-    SUMS_FILE,
     WEIGHTS_FILE,
     WHEN_DAMAGED,
+    folder_written,
+    model_written,
     newest,
     read_card,
     verify_sums,
@@ -37,15 +35,8 @@ def save_model(model: Model, folder: Path) -> None:
     Raises:
         OutputError: If the folder cannot be written.
     """
-    with _writing(folder):
-        _finish_interrupted_save(folder)
-        # renamed to `.complete`, the files are what `newest` finds, whether or not they have come to their place yet
-        with atomic_folder(folder / COMPLETE) as partial:
-            save_file(_contiguous(model.student.state_dict()), partial / WEIGHTS_FILE)
-            (partial / MODEL_FILE).write_text(json.dumps(model.card.as_document(), indent=2) + "\n", encoding="utf-8")
-            sums = [f"{sha256_of(partial / name)}  {name}\n" for name in (MODEL_FILE, WEIGHTS_FILE)]
-            (partial / SUMS_FILE).write_text("".join(sums), encoding="utf-8")
-        _finish_interrupted_save(folder)
+    with model_written(folder, model.card.as_document()) as weights:
+        _save(model.student.state_dict(), weights)
 
 
 def load_model(folder: Path) -> Model:
@@ -79,8 +70,8 @@ def save_checkpoint(folder: Path, tensors: Mapping[str, Tensor], record: Mapping
     Raises:
         OutputError: If the folder cannot be written.
     """
-    with _writing(folder), atomic_write(folder / CHECKPOINT_FILE) as partial:
-        save_file(_contiguous(tensors), partial, metadata={"record": json.dumps(dict(record))})
+    with folder_written(folder), atomic_write(folder / CHECKPOINT_FILE) as partial:
+        _save(tensors, partial, {"record": json.dumps(dict(record))})
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -112,35 +103,16 @@ def remove_checkpoint(folder: Path) -> None:
     (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
 
 
-@contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except (OSError, SafetensorError) as error:
-        message = (
-            f'"{folder}" could not be written ({error}). Free some space there or choose another folder; '
-            "nothing half-written was left."
-        )
-        raise OutputError(message) from error
-
-
-def _finish_interrupted_save(folder: Path) -> None:
-    complete = folder / COMPLETE
-    if complete.is_dir():
-        for file in complete.iterdir():
-            file.replace(folder / file.name)
-        complete.rmdir()
-    for left_behind in folder.glob(f"{PRIVATE}*"):
-        shutil.rmtree(left_behind, ignore_errors=True)
-
-
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
     return {name: tensor.shape for name, tensor in tensors.items()}
 
 
-def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {
+def _save(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
+    plain = {
         key: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
         for key, tensor in tensors.items()
     }
+    try:
+        save_file(plain, path, metadata)
+    except SafetensorError as error:  # what it says when the disk is full
+        raise OSError(str(error)) from error

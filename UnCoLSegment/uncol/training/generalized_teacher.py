@@ -22,7 +22,7 @@ from uncol.data.connected_components import largest_component
 from uncol.data.transforms import resize_image
 from uncol.foundation.boxes import can_prompt
 from uncol.foundation.label_propagation import PropagatedLabels
-from uncol.foundation.slice_predictor import SlicePredictor
+from uncol.foundation.prompting import SlicePredictor
 from uncol.foundation.source_reliability import Source, SourceReliability, ValidationScores
 from uncol.inference.result import with_background
 from uncol.inference.uncertainty import normalized_entropy

@@ -27,7 +27,7 @@ from uncol.data.patch_dataset import PatchDataset, frame_volume
 from uncol.data.slice_dataset import SliceDataset
 from uncol.data.transforms import choose_window
 from uncol.foundation.promptable import FeatureModel, PromptableModel
-from uncol.foundation.slice_predictor import SlicePredictor
+from uncol.foundation.prompting import SlicePredictor
 from uncol.inference.predict import memory_format
 from uncol.models.build import build_student
 from uncol.models.card import ModelCard

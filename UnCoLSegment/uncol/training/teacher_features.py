@@ -14,7 +14,7 @@ from uncol.core.volume import UNKNOWN_LABEL
 from uncol.data.cases import FramedCase, Pool, SliceCut, SliceIndex
 from uncol.foundation.boxes import can_prompt
 from uncol.foundation.promptable import FeatureModel
-from uncol.foundation.slice_predictor import SlicePredictor
+from uncol.foundation.prompting import SlicePredictor
 
 _EVERY = 4
 """In volumes, every n-th completely annotated slice is encoded; between them features are interpolated."""

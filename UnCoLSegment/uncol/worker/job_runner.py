@@ -17,9 +17,11 @@ from uncol.core.protocol import Preview
 from uncol.core.volume import Volume
 from uncol.core.volume_files import VolumeFile
 from uncol.foundation.loading import FoundationChoice
-from uncol.inference.result import Segmentation
 from uncol.models.checkpoints import has_checkpoint
-from uncol.pipelines.tasks import Context, Document, segment_image, train_and_propose
+from uncol.pipelines.context import Context
+from uncol.pipelines.fine_tune import fine_tune
+from uncol.pipelines.results import Segmented
+from uncol.pipelines.segment import segment
 from uncol.training.preview import PreviewOrder
 from uncol.worker.job_folder import JobFolder, file_of_job
 from uncol.worker.model_cache import ModelCache
@@ -64,9 +66,9 @@ class JobRunner:
             model=job.model and self._model(job.model, "model"),
             labels=job.labels and _inside(folder, job.labels, "labels"),
         )
-        result, report = segment_image(job, self._context(running))
+        segmented = segment(job, self._context(running))
         running.should_stop()  # leaves if the job was cancelled since the last slice
-        return _write_result(folder, result, report)
+        return _write_result(folder, segmented)
 
     def _fine_tune(self, running: RunningJob, job: FineTuneJob) -> FineTuneResult:
         if job.proposal is None:
@@ -88,13 +90,13 @@ class JobRunner:
         if job.preview_s is not None:
             context = replace(context, preview=PreviewOrder(job.preview_s, _preview_teller(folder, running)))
         try:
-            model, proposal, report = train_and_propose(job, _configured(job, self._foundation), context)
+            tuned = fine_tune(job, _configured(job, self._foundation), context)
         finally:
             with suppress(OSError):  # there is something in it, or it was never made
                 job.out.rmdir()
-        return FineTuneResult(
-            job.out, model.card.structures, model.card.training, _write_result(folder, proposal, report)
-        )
+        assert tuned.proposal is not None  # the job wants one
+        card, proposal = tuned.model.card, _write_result(folder, tuned.proposal)
+        return FineTuneResult(job.out, card.structures, card.training, proposal)
 
     def _context(self, running: RunningJob) -> Context:
         return Context(
@@ -128,11 +130,11 @@ def _inside(folder: Path, source: VolumeSource, field: str) -> VolumeSource:
     return file_of_job(folder, source, field)
 
 
-def _write_result(folder: Path, result: Segmentation, report: Document) -> SegmentResult:
+def _write_result(folder: Path, result: Segmented) -> SegmentResult:
     return SegmentResult(
-        VolumeFile.write(folder / SEGMENTATION_FILE, result.labels),
-        VolumeFile.write(folder / UNCERTAINTY_FILE, result.uncertainty),
-        report,
+        VolumeFile.write(folder / SEGMENTATION_FILE, result.segmentation.labels),
+        VolumeFile.write(folder / UNCERTAINTY_FILE, result.segmentation.uncertainty),
+        result.report,
     )
 
 

@@ -1,4 +1,4 @@
-"""A stack of slices in which a foundation model segments what boxes show, and the way to its pixels and back."""
+"""Prompting the foundation model: slices in which it segments what boxes show, and the way to its pixels and back."""
 
 from __future__ import annotations
 

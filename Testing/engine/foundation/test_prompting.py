@@ -8,7 +8,7 @@ import torch
 from threshold_teacher import ThresholdTeacher
 
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.slice_predictor import SlicePredictor
+from uncol.foundation.prompting import SlicePredictor
 
 
 def predictor_of(stack: np.ndarray, spacing_mm: tuple[float, float] = (1.0, 1.0), *, side: int = 16) -> SlicePredictor:

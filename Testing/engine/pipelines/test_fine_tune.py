@@ -12,7 +12,7 @@ from uncol.core.errors import ConfigError
 from uncol.core.jobs import Case, FineTuneJob, StudentChoice
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.cases import LabeledCase
-from uncol.pipelines.tasks import with_job_choices
+from uncol.pipelines.fine_tune import with_job_choices
 
 
 def case(unknown_voxels: int) -> LabeledCase:

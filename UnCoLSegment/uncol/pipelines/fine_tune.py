@@ -1,0 +1,160 @@
+"""Fine-tune, from files to a model, and to what both teachers propose for the first image."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from uncol.core.config import Config
+from uncol.core.errors import CheckpointError, ConfigError
+from uncol.core.jobs import AnnotatedSlices, FineTuneJob
+from uncol.core.methods import MODEL_METHODS, find_method
+from uncol.core.model_folder import MODEL_FILE
+from uncol.core.progress import Progress
+from uncol.core.volume import UNKNOWN_LABEL
+from uncol.data.annotations import annotated_structures, annotation_plane
+from uncol.data.cases import LabeledCase
+from uncol.data.io import (
+    check_writable,
+    read_image,
+)
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.promptable import PromptableModel
+from uncol.models.card import Model
+from uncol.models.checkpoints import has_checkpoint
+from uncol.models.devices import select_device
+from uncol.pipelines.context import Context
+from uncol.pipelines.results import Document, Segmented, reported, summary
+from uncol.pipelines.segment import read_case
+from uncol.training.preview import Preview
+from uncol.training.proposal import propose
+from uncol.training.record import finish
+from uncol.training.state import FineTuneSetup, TrainingState
+from uncol.training.train import train
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """The model, and what is proposed for the first case where the job wants that."""
+
+    model: Model
+    proposal: Segmented | None
+
+
+def run_fine_tune(job: FineTuneJob, config: Config, context: Context) -> Document:
+    """Fine-tune and write the proposal, if one is wanted; return what there is to tell of both.
+
+    Raises:
+        UncolError: If an input cannot be used or the output cannot be written.
+    """
+    if job.proposal is not None:
+        check_writable(job.proposal)
+    tuned = fine_tune(job, config, context)
+    told = {"out": str(job.out), **summary(tuned.model)}
+    if tuned.proposal is None or job.proposal is None:
+        return told
+    tuned.proposal.write(job.proposal)
+    report = tuned.proposal.report
+    kept = {name: report[name] for name in ("by_both_teachers", "structures", "notes")}
+    return {**told, "proposal": {"out": str(job.proposal), **kept}}
+
+
+def fine_tune(job: FineTuneJob, config: Config, context: Context) -> FineTuned:
+    """Train a model from files and write it; what is proposed for the first case is returned and not written.
+
+    Raises:
+        UncolError: If an input cannot be used or the output cannot be written.
+    """
+    state = _trained(job, config, context)
+    if job.proposal is None:
+        return FineTuned(finish(state, job.out, context.monitor), None)
+    started = time.monotonic()
+    proposal = propose(state, job.out, context.monitor)
+    model = finish(state, job.out, context.monitor)
+    source = {"model": job.out.name, "training": summary(model), "by_both_teachers": proposal.by_both_teachers}
+    seconds = time.monotonic() - started
+    image = state.setup.cases[0].image
+    return FineTuned(model, reported(image, proposal.segmentation, source, state.device, seconds))
+
+
+def _trained(job: FineTuneJob, config: Config, context: Context) -> TrainingState:
+    config = with_choices(config, minutes=job.minutes, steps=job.steps, seed=job.seed)
+    device = select_device(job.device)
+    _check_model_folder(job)
+    check_writable(job.out)
+    context.monitor.report(Progress("Reading the images", 0.0))
+    cases = [
+        read_case(case.image, case.labels, _slices_of_case(job.annotated_slices, number))
+        for number, case in enumerate(job.cases, start=1)
+    ]
+    config = with_job_choices(config, job, cases)
+    setup = FineTuneSetup(
+        cases=cases,
+        unlabeled=[read_image(path) for path in job.unlabeled],
+        structures=annotated_structures([case.labels for case in cases], job.structures),
+        plane=annotation_plane(cases, _slices_of_case(job.annotated_slices, 1)),
+        config=config,
+        device=device,
+        teacher=_teacher_if_any(config, device, context),
+        cache=EmbeddingCache(context.cache),
+        base=context.load_model(job.base) if job.base else None,
+    )
+    order = context.preview
+    preview = None if order is None else Preview(order, setup, job.out, context.monitor)
+    monitor = context.monitor if preview is None else replace(context.monitor, report=preview)
+    state = train(setup, job.out, monitor, resume=job.resume)
+    if preview is not None:
+        preview.end()
+    setup.cache.trim()
+    return state
+
+
+def _slices_of_case(annotated: Sequence[AnnotatedSlices], number: int) -> list[AnnotatedSlices]:
+    return [each for each in annotated if each.case in (None, number)]
+
+
+def _teacher_if_any(config: Config, device: torch.device, context: Context) -> PromptableModel | None:
+    if not (config.teachers.generalized and find_method(config.method).generalized):
+        return None
+    return context.load_teacher(device, context.foundation)
+
+
+def _check_model_folder(job: FineTuneJob) -> None:
+    if (job.out / MODEL_FILE).exists():
+        message = f'"{job.out}" already holds a model. Choose another folder for the new one; nothing was changed.'
+        raise CheckpointError(message)
+    if not job.resume and has_checkpoint(job.out):
+        message = f'"{job.out}" holds an unfinished run. Add --resume to go on, or choose another folder.'
+        raise CheckpointError(message)
+
+
+def with_choices(config: Config, *, minutes: float | None, steps: int | None, seed: int | None) -> Config:
+    """Return the configuration with another budget and seed; what is None stays as it is.
+
+    Raises:
+        ConfigError: If both minutes and steps are given, or a value is out of its range.
+    """
+    if minutes is not None or steps is not None:
+        config = replace(config, budget=replace(config.budget, minutes=minutes, steps=steps))
+    return config if seed is None else replace(config, seed=seed)
+
+
+def with_job_choices(config: Config, job: FineTuneJob, cases: Sequence[LabeledCase]) -> Config:
+    """Return the configuration with the job's method and student; `auto` is 3D where all cases are annotated whole.
+
+    Raises:
+        ConfigError: If there is no such method, or it is one for benchmarks only.
+    """
+    if job.method is not None:
+        config = replace(config, method=job.method)
+    if find_method(config.method).is_for_benchmarks:
+        message = f'Method "{config.method}" is for `uncol benchmark` only. Choose one of {", ".join(MODEL_METHODS)}.'
+        raise ConfigError(message)
+    if job.student is None:
+        return config
+    whole = all(not (each.labels.voxels == UNKNOWN_LABEL).any() for each in cases)
+    dims = {"2d": 2, "3d": 3, "auto": 3 if whole else 2}[job.student]
+    return replace(config, student=replace(config.student, dims=dims))

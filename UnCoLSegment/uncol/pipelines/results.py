@@ -1,0 +1,89 @@
+"""What a job gives: a segmentation with a report about it, and how both are written."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from uncol import __version__
+from uncol.core.jobs import Structure
+from uncol.core.model_folder import DISCLAIMER
+from uncol.core.volume import Volume
+from uncol.data.io import (
+    content_hash,
+    write_results,
+)
+from uncol.inference.result import Segmentation, label_statistics
+from uncol.models.card import Model
+
+Document = dict[str, Any]
+"""A JSON object."""
+
+
+@dataclass(frozen=True)
+class Segmented:
+    """A segmentation, and what there is to tell of it."""
+
+    segmentation: Segmentation
+    report: Document
+
+    def write(self, out: Path) -> None:
+        """Write labels, uncertainty and report into a folder, all of them or nothing.
+
+        Raises:
+            OutputError: If that is not possible.
+        """
+        write_results(
+            out,
+            {"segmentation.nii.gz": self.segmentation.labels, "uncertainty.nii.gz": self.segmentation.uncertainty},
+            {"report.json": json.dumps(self.report, indent=2) + "\n"},
+        )
+
+
+def reported(image: Volume, result: Segmentation, source: Document, device: torch.device, seconds: float) -> Segmented:
+    """Return a segmentation with its report: size, volumes, uncertainty, and `source`, who made it."""
+    voxel_ml = float(np.prod(image.spacing_mm)) / 1000
+    counts, mean_uncertainties = label_statistics(result)
+    structures = [
+        {
+            **_structure(each),
+            "voxels": int(counts[each.value]),
+            "volume_ml": round(float(counts[each.value]) * voxel_ml, 3),
+            "mean_uncertainty": _number(mean_uncertainties[each.value]),
+        }
+        for each in result.structures
+    ]
+    report = {
+        "uncol": __version__,
+        "intended_use": DISCLAIMER,
+        "image": {
+            "sha256": content_hash(image),
+            "size_ijk": list(reversed(image.shape_kji)),
+            "spacing_mm": [round(each, 6) for each in image.spacing_mm],
+        },
+        **source,
+        "structures": structures,
+        "device": device.type,
+        "seconds": round(seconds, 2),
+        "notes": list(result.notes),
+    }
+    return Segmented(result, report)
+
+
+def summary(model: Model) -> Document:
+    """Return what there is to tell of a model's training; the learning curve stands in its card."""
+    training = {key: value for key, value in model.card.training.items() if key != "curve"}
+    return {"structures": [_structure(each) for each in model.card.structures], **training}
+
+
+def _structure(structure: Structure) -> Document:
+    return {"name": structure.name, "value": structure.value}
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 5)
