@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+from monai.losses import DiceLoss
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -18,6 +19,8 @@ from uncol.models.paper_student import PaperStudent
 
 _SMOOTHING = 1e-5
 """Keeps Dice and IoU defined for classes that are neither there nor predicted (method, section 4)."""
+_DICE = DiceLoss(smooth_nr=_SMOOTHING, smooth_dr=_SMOOTHING)
+_IOU = DiceLoss(jaccard=True, smooth_nr=2 * _SMOOTHING, smooth_dr=2 * _SMOOTHING)  # MONAI doubles both sums
 _FOCUS = 2.0
 """Gamma of the focal loss (method, section 4)."""
 
@@ -62,10 +65,7 @@ def region_dice(logits: Tensor, target: Tensor, region: Tensor) -> Tensor:
         target: Class indices (B, ...), int64; any valid class outside the region.
         region: Where the loss counts (B, ...), bool.
     """
-    class_count = logits.shape[1]
-    inside = region[:, None]
-    probabilities = logits.softmax(1) * inside
-    truth = functional.one_hot(target, class_count).movedim(-1, 1) * inside
+    probabilities, truth = _inside(logits.softmax(1), target, region)
     axes = [0, *range(2, logits.ndim)]
     intersection = (probabilities * truth).sum(axes)
     sizes = probabilities.sum(axes) + truth.sum(axes)
@@ -171,32 +171,23 @@ def focal(logits: Tensor, target: Tensor, region: Tensor) -> Tensor:
 
 def soft_dice(logits: Tensor, target: Tensor, region: Tensor) -> Tensor:
     """Return 1 - Dice, averaged over the classes with background and over the samples."""
-    return _dice_of(logits.softmax(1), target, region)
+    return _DICE(*_inside(logits.softmax(1), target, region))
 
 
 def twice_softmaxed_dice(logits: Tensor, target: Tensor, region: Tensor) -> Tensor:
     """Return `soft_dice` of probabilities taken for logits: it never comes near 0, and its gradient is weaker."""
-    return _dice_of(logits.softmax(1).softmax(1), target, region)
+    return _DICE(*_inside(logits.softmax(1).softmax(1), target, region))
 
 
 def soft_iou(logits: Tensor, target: Tensor, region: Tensor) -> Tensor:
     """Return 1 - IoU, averaged over the classes with background and over the samples."""
-    both, sizes = _overlap(logits.softmax(1), target, region)
-    return 1 - ((both + _SMOOTHING) / (sizes - both + _SMOOTHING)).mean()
+    return _IOU(*_inside(logits.softmax(1), target, region))
 
 
-def _dice_of(probabilities: Tensor, target: Tensor, region: Tensor) -> Tensor:
-    both, sizes = _overlap(probabilities, target, region)
-    return 1 - ((2 * both + _SMOOTHING) / (sizes + _SMOOTHING)).mean()
-
-
-def _overlap(probabilities: Tensor, target: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the intersection and the sum of sizes of each sample and class (B, C), not squared."""
+def _inside(probabilities: Tensor, target: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
+    """Return probabilities and one-hot target (B, C, ...), both 0 outside a region: there nothing overlaps."""
     truth = functional.one_hot(target, probabilities.shape[1]).movedim(-1, 1)
-    inside = region[:, None]
-    axes = tuple(range(2, probabilities.ndim))
-    both = (probabilities * truth * inside).sum(axes)
-    return both, ((probabilities + truth) * inside).sum(axes)
+    return probabilities * region[:, None], truth * region[:, None]
 
 
 def _mean_inside(losses: Tensor, region: Tensor) -> Tensor:
