@@ -86,11 +86,6 @@ class Logic:
         """Whether a run is under way."""
         return self._state
 
-    @property
-    def runKind(self) -> str | None:
-        """Return "segment" or "fineTune"; None when idle."""
-        return self._run.kind if self._run else None
-
     def whyNotSegment(self, parameters: Any) -> str:
         """Return what is missing for `segment`, as a sentence; "" if nothing is."""
         return self._whyBusy() or Preconditions.toSegment(parameters, self.store)

@@ -20,7 +20,7 @@ CARD = ModelCard(
     window=(-160.0, 240.0),
     config=Config(seed=5, student=StudentConfig(channels=(2, 2, 2, 2, 2))),
     training={"steps": 20, "curve": [{"step": 10, "supervised": None}]},
-    in_one_piece=(True, False),
+    is_connected=(True, False),
 )
 
 

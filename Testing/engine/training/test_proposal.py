@@ -128,7 +128,7 @@ def test_what_was_annotated_is_no_island(make_setup, tmp_path: Path):
     labels = case.labels.voxels.copy()
     labels[0, 2, 2] = 3  # one voxel far from the ball, which is nearly all of what is annotated
     run = in_stage_2(replace(setup, cases=[LabeledCase(case.image, case.labels.with_voxels(labels))]), tmp_path)
-    assert model_of(run).card.in_one_piece == (True,)
+    assert model_of(run).card.is_connected == (True,)
 
     found = propose(run, tmp_path).segmentation
 

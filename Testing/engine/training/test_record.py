@@ -43,7 +43,7 @@ def test_the_card_tells_of_slices_pieces_and_reliabilities_by_name() -> None:
 
     card = model_of(state).card
 
-    assert card.in_one_piece == (True, False)
+    assert card.is_connected == (True, False)
     told = {name: card.training[name] for name in ("steps", "annotated_slices", "slices", "method", "seed")}
     assert told == {"steps": 20, "annotated_slices": [1], "slices": [3], "method": "bcp", "seed": 3}
     assert card.training["specialized_reliability"] == {"whole": 0.123, "scattered": 0.9}

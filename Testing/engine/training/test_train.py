@@ -151,7 +151,7 @@ def run_over_four_slices(folder: Path, student: KnowsFourSlices, **losses: Any) 
         cache=EmbeddingCache(None),
     )
     run = begun_state(setup)
-    run.sampler.pool, run.student = FourSlicesInOrder(run.stacks), student
+    run.sampler.pool, run.student = FourSlicesInOrder(run.framed), student
     run.specialized_teacher = KnowsFourSlices(CERTAIN)
     run.step = 10  # stage 1 ends, and with it the weights of rare classes
     return run
@@ -336,7 +336,7 @@ def test_the_saved_model_is_the_returned_one_and_tells_its_story(make_setup, tmp
 
     assert_bit_equal(returned, loaded)
     assert loaded.card.structures == (BALL,)
-    assert loaded.card.in_one_piece == (True,)
+    assert loaded.card.is_connected == (True,)
     assert loaded.card.training["steps"] == 20
     assert loaded.card.training["annotated_slices"] == [5]
     assert loaded.card.training["generalized_teacher"] is None

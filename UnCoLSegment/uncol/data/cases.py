@@ -109,7 +109,7 @@ class Pool(ABC):
     """What training draws from, by address: slices (`slice_dataset`) or patches of volumes (`patch_dataset`).
 
     Args:
-        stacks: The cases in the student's frame.
+        framed: The cases in the student's frame.
         class_count: Classes with background.
         size: Rows and columns, or slices, rows and columns, of everything that is drawn; smaller cases are padded.
 
@@ -129,16 +129,16 @@ class Pool(ABC):
     held_out: list[Any]
     unlabeled_slices: list[SliceIndex]
 
-    def __init__(self, stacks: Sequence[FramedCase], class_count: int, size: tuple[int, ...]) -> None:
+    def __init__(self, framed: Sequence[FramedCase], class_count: int, size: tuple[int, ...]) -> None:
         self.size = size
-        self.voxel_counts = sum((_count_classes(each.labels, class_count) for each in stacks), torch.zeros(class_count))
+        self.voxel_counts = sum((_count_classes(each.labels, class_count) for each in framed), torch.zeros(class_count))
         if not self.voxel_counts[1:].any():
             drawn = "slices" if len(size) == 2 else "volumes"
             message = f"No structure is annotated: the annotated {drawn} hold background only. Annotate a structure."
             raise DataError(message)
-        self._sizes = [tuple(each.images.shape) for each in stacks]
+        self._sizes = [tuple(each.images.shape) for each in framed]
         missing = [_missing(shape, (1, *size)[-3:]) for shape in self._sizes]
-        pairs = list(zip(stacks, missing, strict=True))
+        pairs = list(zip(framed, missing, strict=True))
         self.images = [
             functional.pad(each.images[None, None], behind, mode="replicate")[0, 0] for each, behind in pairs
         ]
@@ -189,7 +189,7 @@ class Pool(ABC):
 
 
 def slices_with_unknown(cases: Sequence[Tensor | NDArray[np.uint8]]) -> list[SliceIndex]:
-    """Return the slices of label stacks (S, H, W) in which anything is unknown."""
+    """Return the slices of label framed (S, H, W) in which anything is unknown."""
     return [
         SliceIndex(case, index)
         for case, stack in enumerate(cases)

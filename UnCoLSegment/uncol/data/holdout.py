@@ -28,34 +28,34 @@ _LEAST_INNER_SLICES = 8
 Piece = TypeVar("Piece", bound=Hashable)
 
 
-def held_out_cases(stacks: Sequence[FramedCase]) -> list[int]:
+def held_out_cases(framed: Sequence[FramedCase]) -> list[int]:
     """Return the completely annotated cases that stage 1 does not draw from."""
-    complete = [case for case, each in enumerate(stacks) if not (each.native_labels == UNKNOWN_LABEL).any()]
-    values = {case: _values_of(each.native_labels) for case, each in enumerate(stacks)}
+    complete = [case for case, each in enumerate(framed) if not (each.native_labels == UNKNOWN_LABEL).any()]
+    values = {case: _values_of(each.native_labels) for case, each in enumerate(framed)}
     return _leaving_every_value(complete[1::_CASE_STEP] if len(complete) >= _LEAST_CASES else [], values)
 
 
-def held_out_slices(stacks: Sequence[FramedCase]) -> list[SliceIndex]:
+def held_out_slices(framed: Sequence[FramedCase]) -> list[SliceIndex]:
     """Return the slices that stage 1 does not draw: those of whole cases that hold a structure, or inner ones."""
-    annotated = [complete_slices(each.native_labels) for each in stacks]
-    are_whole = all(len(found) in (0, len(each.native_labels)) for found, each in zip(annotated, stacks, strict=True))
-    cases = held_out_cases(stacks) if are_whole else []
+    annotated = [complete_slices(each.native_labels) for each in framed]
+    are_whole = all(len(found) in (0, len(each.native_labels)) for found, each in zip(annotated, framed, strict=True))
+    cases = held_out_cases(framed) if are_whole else []
     if cases:
         return [
             SliceIndex(case, index)
             for case in cases
-            for index, labels in enumerate(stacks[case].native_labels)
+            for index, labels in enumerate(framed[case].native_labels)
             if labels.any()
         ]
     inner = [
         SliceIndex(case, index)
         for case, indices in enumerate(annotated)
         for index in indices[1:-1]
-        if stacks[case].native_labels[index].any()
+        if framed[case].native_labels[index].any()
     ]
     values = {
         SliceIndex(case, index): _values_of(labels)
-        for case, each in enumerate(stacks)
+        for case, each in enumerate(framed)
         for index, labels in enumerate(each.native_labels)
     }
     return _leaving_every_value(inner[1::_SLICE_STEP] if len(inner) >= _LEAST_INNER_SLICES else [], values)

@@ -87,14 +87,14 @@ class PatchDataset(Pool):
     """Patches of all cases, drawn by what is known about them.
 
     Args:
-        stacks: The cases in the student's frame; smaller ones are padded to a patch.
+        framed: The cases in the student's frame; smaller ones are padded to a patch.
         class_count: Classes with background.
         patch: Slices, rows and columns of a patch.
     """
 
-    def __init__(self, stacks: Sequence[FramedCase], class_count: int, patch: tuple[int, int, int]) -> None:
-        super().__init__(stacks, class_count, patch)
-        self._native_depths = [len(each.native_labels) for each in stacks]
+    def __init__(self, framed: Sequence[FramedCase], class_count: int, patch: tuple[int, int, int]) -> None:
+        super().__init__(framed, class_count, patch)
+        self._native_depths = [len(each.native_labels) for each in framed]
         self._places: list[dict[int, Tensor]] = [{} for _ in range(class_count)]
         """For every class and case that shows it, some of its voxels (N, 3)."""
         for case, labels in enumerate(self.labels):
@@ -104,10 +104,10 @@ class PatchDataset(Pool):
                     cases[case] = found[:: -(-len(found) // _PLACES_KEPT)].clone()
         first = (0, 0, 0)
         self.unlabeled = [
-            PatchIndex(case, first) for case, each in enumerate(stacks) if (each.labels == UNKNOWN_LABEL).any()
+            PatchIndex(case, first) for case, each in enumerate(framed) if (each.labels == UNKNOWN_LABEL).any()
         ]
-        self.unlabeled_slices = slices_with_unknown([each.native_labels for each in stacks])
-        self.held_out = [each for case in held_out_cases(stacks) for each in self._tiles(case)]
+        self.unlabeled_slices = slices_with_unknown([each.native_labels for each in framed])
+        self.held_out = [each for case in held_out_cases(framed) for each in self._tiles(case)]
 
     def draw_labeled(self, count: int, generator: torch.Generator) -> list[PatchIndex]:
         """Draw patches round annotated voxels: a class first, so that rare structures come as often as large ones."""

@@ -17,7 +17,7 @@ class SliceDataset(Pool):
     """All slices of all cases, drawn by what is known about them.
 
     Args:
-        stacks: The cases in the student's frame; smaller ones are padded to the largest.
+        framed: The cases in the student's frame; smaller ones are padded to the largest.
         class_count: Classes with background.
         neighbor_count: Slices in one input, the slice itself in the middle.
         multiple: Rows and columns are padded to a multiple of this (`data.transforms.padded_size`).
@@ -26,23 +26,23 @@ class SliceDataset(Pool):
 
     def __init__(
         self,
-        stacks: Sequence[FramedCase],
+        framed: Sequence[FramedCase],
         class_count: int,
         neighbor_count: int,
         multiple: int,
         slice_mm: float | None = None,
     ) -> None:
-        largest = [max(each.images.shape[axis] for each in stacks) for axis in (1, 2)]
-        super().__init__(stacks, class_count, padded_size(largest, multiple))
-        spacings_mm = [each.view.spacing_mm[0] for each in stacks]
+        largest = [max(each.images.shape[axis] for each in framed) for axis in (1, 2)]
+        super().__init__(framed, class_count, padded_size(largest, multiple))
+        spacings_mm = [each.view.spacing_mm[0] for each in framed]
         self._offsets = [neighbor_offsets(neighbor_count, slice_mm or each, each) for each in spacings_mm]
         self._by_class: list[list[SliceIndex]] = [[] for _ in range(class_count)]
         for case, labels in enumerate(self.labels):
             for index, each in enumerate(labels):
                 for present in set(each.unique().tolist()) - {UNKNOWN_LABEL}:
                     self._by_class[present].append(SliceIndex(case, index))
-        self.held_out = held_out_slices(stacks)
-        self.unlabeled = self.unlabeled_slices = slices_with_unknown([each.labels for each in stacks])
+        self.held_out = held_out_slices(framed)
+        self.unlabeled = self.unlabeled_slices = slices_with_unknown([each.labels for each in framed])
 
     def draw_labeled(self, count: int, generator: torch.Generator) -> list[SliceIndex]:
         """Draw annotated slices: a class first, so that rare structures come as often as large ones."""

@@ -62,9 +62,9 @@ class SegmentationBuilder:
         self._label_stack[index][known] = self._values[classes[known]]
         self._uncertainty_stack[index][known] = 0
 
-    def remove_small_components(self, in_one_piece: Sequence[bool]) -> None:
+    def remove_small_components(self, is_connected: Sequence[bool]) -> None:
         """Take islands away from the structures that are known to be in one piece; their uncertainty stays."""
-        chosen = [each.value for each, whole in zip(self._structures, in_one_piece, strict=False) if whole]
+        chosen = [each.value for each, whole in zip(self._structures, is_connected, strict=False) if whole]
         removed = remove_small_components(self._label_stack, chosen)
         for structure in self._structures:
             count = removed.get(structure.value, 0)

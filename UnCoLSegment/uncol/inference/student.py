@@ -46,7 +46,7 @@ def segment_with_model(
     work, is_3d = _Work(image, view, model, builder, monitor), model.card.config.student.dims == 3
     segment, at_once = (work.by_windows, _WINDOWS_AT_ONCE) if is_3d else (work.by_slices, _SLICES_AT_ONCE)
     with_memory_fallback(segment, device, at_once[device.type], notes.append)
-    builder.remove_small_components(model.card.in_one_piece)
+    builder.remove_small_components(model.card.is_connected)
     return builder.finish(tuple(notes))
 
 

@@ -15,6 +15,9 @@ from uncol.core.model_folder import DISCLAIMER, FORMAT
 from uncol.core.records import from_document, to_document
 from uncol.core.volume import Plane
 
+_FORMER_NAMES = {"in_one_piece": "is_connected"}
+"""What version 0.1 called a field of the card."""
+
 
 @dataclass(frozen=True)
 class ModelCard:
@@ -28,7 +31,7 @@ class ModelCard:
         window: Lowest and highest grey value.
         config: The effective configuration.
         training: Record of the training: slices, hashes, steps, seconds, device, losses, versions.
-        in_one_piece: For each structure whether its annotated slices show it in one piece; then islands are removed.
+        is_connected: For each structure whether its annotated slices show it in one piece; then small components go.
     """
 
     structures: tuple[Structure, ...]
@@ -38,7 +41,7 @@ class ModelCard:
     window: tuple[float, float]
     config: Config
     training: dict[str, Any] = field(default_factory=dict)
-    in_one_piece: tuple[bool, ...] = ()
+    is_connected: tuple[bool, ...] = ()
 
     @property
     def class_count(self) -> int:
@@ -56,7 +59,8 @@ class ModelCard:
         Raises:
             UncolError: If the document is not a model card.
         """
-        known = {each.name: document[each.name] for each in fields(cls) if each.name in document}
+        named = {_FORMER_NAMES.get(name, name): value for name, value in document.items()}
+        known = {each.name: named[each.name] for each in fields(cls) if each.name in named}
         return from_document(cls, known, "The card", [f"config.{each}" for each in FORMER_FIELDS])
 
 

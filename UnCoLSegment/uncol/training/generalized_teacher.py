@@ -57,7 +57,7 @@ class GeneralizedTeacher:
 
     Args:
         pool: The slices in the student's frame.
-        stacks: The same cases with their annotated contours.
+        framed: The same cases with their annotated contours.
         prompted: For every case its slices as the foundation teacher sees them.
         margin_pixels: How far a box reaches beyond its mask, in a frame of 256 pixels.
         most_slices: For how many unannotated slices it is prompted, drawn at random; None prompts for all.
@@ -68,7 +68,7 @@ class GeneralizedTeacher:
     def __init__(
         self,
         pool: Pool,
-        stacks: Sequence[FramedCase],
+        framed: Sequence[FramedCase],
         prompted: Sequence[SlicePredictor],
         margin_pixels: float,
         *,
@@ -76,7 +76,7 @@ class GeneralizedTeacher:
         every_vote: bool = False,
         whole_slices: bool = False,
     ) -> None:
-        self._pool, self._stacks = pool, stacks
+        self._pool, self._stacks = pool, framed
         self.structure_count = len(pool.voxel_counts) - 1
         """Structures, N: all classes but the background."""
         self._least_reliability = 1e-6 if every_vote else _LEAST_RELIABILITY
@@ -84,7 +84,7 @@ class GeneralizedTeacher:
         self.slices = _some_of(pool.unlabeled_slices, most_slices)
         self.cases = [
             PropagatedLabels(slices, each.native_labels, each.view.spacing_mm, self.structure_count, margin_pixels)
-            for slices, each in zip(prompted, stacks, strict=True)
+            for slices, each in zip(prompted, framed, strict=True)
         ]
         self.source_reliability = ValidationScores().reliability(self.structure_count)
         self._probabilities: list[Tensor] = []

@@ -46,7 +46,7 @@ def propose(state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED) ->
     """
     save(state, folder)
     monitor = watching(state, folder, monitor)
-    teacher, stack, model = state.generalized_teacher, state.stacks[0], model_of(state)
+    teacher, stack, model = state.generalized_teacher, state.framed[0], model_of(state)
     image = state.setup.cases[0].image
     both_vote = teacher is not None and teacher.has_predictions and state.recipe.method.specialized
     if not both_vote or state.config.student.dims == 3:
@@ -62,7 +62,7 @@ def propose(state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED) ->
         fused = fuse_votes(state, [address], specialized, reliability, _EVERY_VOXEL)
         builder.put(index, in_own_pixels(fused.probabilities[0, :, :rows, :columns], *stack.native_labels.shape[1:]))
         builder.put_known(index, stack.native_labels[index])
-    builder.remove_small_components(model.card.in_one_piece)
+    builder.remove_small_components(model.card.is_connected)
     for index, known in enumerate(stack.native_labels):
         builder.put_known(index, known)  # also what was taken for a small component
     return Proposal(builder.finish(), by_both_teachers=True)

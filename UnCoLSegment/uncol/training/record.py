@@ -33,8 +33,8 @@ def model_of(state: TrainingState) -> Model:
     card, teacher, config = state.card, state.generalized_teacher, state.config
     training = {
         "threads": torch.get_num_threads(),
-        "annotated_slices": [len(complete_slices(each.native_labels)) for each in state.stacks],
-        "slices": [len(each.native_labels) for each in state.stacks],
+        "annotated_slices": [len(complete_slices(each.native_labels)) for each in state.framed],
+        "slices": [len(each.native_labels) for each in state.framed],
         "method": config.method,
         "seed": config.seed,
         "versions": {"uncol": __version__, "torch": str(torch.__version__)},
@@ -49,8 +49,8 @@ def model_of(state: TrainingState) -> Model:
         "curve": state.curve.points,
         "notes": state.notes,
     }
-    pieces = _which_are_in_one_piece(state.stacks, card.class_count)
-    return Model(replace(card, in_one_piece=pieces, training=training), state.result.eval().requires_grad_(False))
+    connected = _which_are_connected(state.framed, card.class_count)
+    return Model(replace(card, is_connected=connected, training=training), state.result.eval().requires_grad_(False))
 
 
 def _by_name(card: ModelCard, values: Tensor) -> dict[str, float]:
@@ -58,8 +58,8 @@ def _by_name(card: ModelCard, values: Tensor) -> dict[str, float]:
     return {each.name: round(value, 3) for each, value in zip(card.structures, values[1:].tolist(), strict=True)}
 
 
-def _which_are_in_one_piece(stacks: Sequence[FramedCase], class_count: int) -> tuple[bool, ...]:
-    annotated = [(stack.native_labels, complete_slices(stack.native_labels)) for stack in stacks]
+def _which_are_connected(framed: Sequence[FramedCase], class_count: int) -> tuple[bool, ...]:
+    annotated = [(stack.native_labels, complete_slices(stack.native_labels)) for stack in framed]
     return tuple(
         is_connected(labels[index] == structure for labels, indices in annotated for index in indices)
         for structure in range(1, class_count)

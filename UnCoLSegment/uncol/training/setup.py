@@ -56,7 +56,7 @@ def prepared(setup: FineTuneSetup) -> TrainingState:
     began_s = time.monotonic()
     config, device = setup.config, setup.device
     recipe, card = recipe_of(config), card_for(setup)
-    stacks, pool = frame_cases(setup, card)
+    framed, pool = frame_cases(setup, card)
     if not pool.unlabeled or not recipe.method.scores_teachers:
         pool.release_held_out()
 
@@ -71,7 +71,7 @@ def prepared(setup: FineTuneSetup) -> TrainingState:
         setup=setup,
         card=card,
         recipe=recipe,
-        stacks=stacks,
+        framed=framed,
         sampler=sampler,
         budget=TrainingBudget(_budget_of(setup, recipe, pool), time.monotonic() - began_s),
         student=student,
@@ -113,14 +113,14 @@ def _budget_of(setup: FineTuneSetup, recipe: Recipe, pool: Pool) -> BudgetConfig
 
 def _add_generalized_teacher(state: TrainingState, teacher: PromptableModel) -> None:
     """Give the foundation model its part, and its features where the student learns to see as it does."""
-    settings, stacks = state.config.teachers, state.stacks
+    settings, framed = state.config.teachers, state.framed
     prompted = [
         SlicePredictor.of_volume(case.image, each.view, state.card.window, teacher, state.setup.cache)
-        for case, each in zip(state.setup.all_cases(), stacks, strict=True)
+        for case, each in zip(state.setup.all_cases(), framed, strict=True)
     ]
     state.generalized_teacher = GeneralizedTeacher(
         state.pool,
-        stacks,
+        framed,
         prompted,
         settings.box_margin_vox,
         most_slices=settings.most_slices_asked,
@@ -133,7 +133,7 @@ def _add_generalized_teacher(state: TrainingState, teacher: PromptableModel) -> 
     if isinstance(state.student, PaperStudent) and isinstance(teacher, FeatureModel):
         state.features = TeacherFeatures(
             state.pool,
-            stacks,
+            framed,
             prompted,
             teacher,
             patch=state.student.config.patch,
@@ -188,8 +188,8 @@ def frame_cases(setup: FineTuneSetup, card: ModelCard) -> tuple[list[FramedCase]
             frame_volume(each, setup.structures, setup.plane, voxel_mm, card.window) for each in setup.all_cases()
         ]
         return volumes, PatchDataset(volumes, card.class_count, card.config.data.patch_vox)
-    stacks = [frame_case(each, setup.structures, setup.plane, card.pixel_mm, card.window) for each in setup.all_cases()]
-    return stacks, SliceDataset(stacks, card.class_count, card.config.data.neighbor_count, SIZE_MULTIPLE, card.slice_mm)
+    framed = [frame_case(each, setup.structures, setup.plane, card.pixel_mm, card.window) for each in setup.all_cases()]
+    return framed, SliceDataset(framed, card.class_count, card.config.data.neighbor_count, SIZE_MULTIPLE, card.slice_mm)
 
 
 def student_for(setup: FineTuneSetup, card: ModelCard) -> nn.Module:

@@ -60,12 +60,12 @@ class SpecializedSlices:
     Args:
         teacher: The moving average.
         pool: Slices or volumes in the student's frame.
-        stacks: The same cases with their own slices.
+        framed: The same cases with their own slices.
         device: Where to compute.
     """
 
-    def __init__(self, teacher: nn.Module, pool: Pool, stacks: Sequence[FramedCase], device: torch.device) -> None:
-        self._teacher, self._pool, self._stacks, self._device = teacher, pool, stacks, device
+    def __init__(self, teacher: nn.Module, pool: Pool, framed: Sequence[FramedCase], device: torch.device) -> None:
+        self._teacher, self._pool, self._stacks, self._device = teacher, pool, framed, device
         self._case: int | None = None
         self._volume = torch.empty(0)
 

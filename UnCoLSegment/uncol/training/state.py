@@ -130,7 +130,7 @@ class TrainingState:
         setup: What it started from.
         card: The card of the model to be.
         recipe: The method and its ablations.
-        stacks: The cases in the student's frame.
+        framed: The cases in the student's frame.
         sampler: Draws what a step learns from.
         budget: How much of the budget is used.
         student: What is trained, on `device`.
@@ -157,7 +157,7 @@ class TrainingState:
     setup: FineTuneSetup
     card: ModelCard
     recipe: Recipe
-    stacks: list[FramedCase]
+    framed: list[FramedCase]
     sampler: Sampler
     budget: TrainingBudget
     student: nn.Module
@@ -245,7 +245,7 @@ class TrainingState:
     @property
     def specialized_slices(self) -> SpecializedSlices:
         """The specialized teacher's word on single slices, to prompt the generalized one with."""
-        return SpecializedSlices(self.specialized_teacher, self.pool, self.stacks, self.device)
+        return SpecializedSlices(self.specialized_teacher, self.pool, self.framed, self.device)
 
     @property
     def teacher_name(self) -> str | None:

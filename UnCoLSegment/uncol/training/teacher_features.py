@@ -25,7 +25,7 @@ class TeacherFeatures:
 
     Args:
         pool: What training draws from.
-        stacks: The same cases with their own slices.
+        framed: The same cases with their own slices.
         prompted: For every case its slices as the teacher sees them.
         teacher: The foundation model.
         patch: Side of the student's tokens, in voxels.
@@ -36,7 +36,7 @@ class TeacherFeatures:
     def __init__(
         self,
         pool: Pool,
-        stacks: Sequence[FramedCase],
+        framed: Sequence[FramedCase],
         prompted: Sequence[SlicePredictor],
         teacher: FeatureModel,
         *,
@@ -44,14 +44,14 @@ class TeacherFeatures:
         prompted_slices: Sequence[SliceIndex],
         margin_pixels: float,
     ) -> None:
-        self._pool, self._stacks, self._prompted, self._teacher = pool, stacks, prompted, teacher
+        self._pool, self._stacks, self._prompted, self._teacher = pool, framed, prompted, teacher
         self._patch, self._margin = patch, margin_pixels
         self.grid = tuple(size // patch for size in pool.size)
         self._structure_count = len(pool.voxel_counts) - 1
         step = 1 if len(self.grid) == 2 else _EVERY
         annotated = {
             (case, index)
-            for case, stack in enumerate(stacks)
+            for case, stack in enumerate(framed)
             for index, labels in enumerate(stack.native_labels)
             if index % step == 0 and not (labels == UNKNOWN_LABEL).any()
         }
