@@ -384,7 +384,7 @@ class TestWholeCases:
         scene.teacher.source_reliability = SourceReliability(np.full((2, 4), 0.1, "f4"), np.full((2, 4), 0.1, "f4"))
         scene.teacher.prompt(specialist_seeing(ANNOTATED), phase())
 
-        assert scene.teacher.predictions_for([SliceIndex(1, 0)]).asked.tolist() == [[True, False]]
+        assert scene.teacher.predictions_for([SliceIndex(1, 0)]).prompted.tolist() == [[True, False]]
 
 
 class TestWholeCasesBesideSparseOnes:
