@@ -1,14 +1,83 @@
-"""What tests start from: trainings that have begun."""
+"""What tests start from: a bright ball in noise, a set-up that learns it, trainings that have begun."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 import torch
 
+from uncol.core.config import BudgetConfig, Config, OptimizerConfig, StudentConfig
+from uncol.core.jobs import AnnotatedSlices, Structure
 from uncol.core.progress import UNWATCHED
+from uncol.core.volume import Plane, Volume
+from uncol.data.annotations import keep_annotated
+from uncol.data.cases import LabeledCase
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.promptable import PromptableModel
 from uncol.models.card import Model
 from uncol.training.setup import prepared
 from uncol.training.state import FineTuneSetup, TrainingState
 from uncol.training.train import begin
+
+CPU = torch.device("cpu")
+BALL = Structure(3, "ball")
+
+
+def a_ball(
+    seed: int | np.random.Generator = 0,
+    *,
+    shape_kji: tuple[int, int, int] = (12, 24, 32),
+    center_kji: tuple[float, float, float] = (6, 12, 15),
+    radius_mm: float = 8,
+    slice_mm: float = 2,
+    noise: float = 10,
+    grid: np.ndarray | None = None,
+) -> LabeledCase:
+    """A ball of 120 in noise round 20, 3 in the label map, everything annotated; pixels have sides of 1 mm.
+
+    Args:
+        seed: Seed or source of the noise.
+        grid: Another place for the same voxels in the patient, instead of I to the left, J to the back and K up.
+    """
+    k, j, i = (index - center for index, center in zip(np.indices(shape_kji), center_kji, strict=True))
+    inside = (k * slice_mm) ** 2 + j**2 + i**2 < radius_mm**2
+    grey = np.where(inside, 120, 20) + np.random.default_rng(seed).normal(0, noise, shape_kji)
+    grid = np.diag([-1.0, -1.0, slice_mm, 1.0]) if grid is None else grid
+    return LabeledCase(Volume(grey.astype(np.int16), grid), Volume((inside * 3).astype(np.uint8), grid))
+
+
+def annotated_in(case: LabeledCase, slices: Sequence[int] = (0, 3, 6, 9, 11)) -> LabeledCase:
+    """The same case, of which some slices along K are annotated."""
+    return LabeledCase(case.image, keep_annotated(case.labels, [AnnotatedSlices("K", tuple(slices))], "ball"))
+
+
+def a_setup(
+    cases: Sequence[LabeledCase],
+    *,
+    unlabeled: Sequence[Volume] = (),
+    structures: tuple[Structure, ...] = (BALL,),
+    plane: Plane = "axial",
+    teacher: PromptableModel | None = None,
+    base: Model | None = None,
+    dims: int = 2,
+    kind: str = "unet",
+    channels: int = 4,
+    batch_size: int = 2,
+    steps: int | None = 20,
+    minutes: float | None = None,
+    stage1_part: float = 0.5,
+    **settings: Any,
+) -> FineTuneSetup:
+    """What a training on the CPU starts from: a student with so many channels at every depth, and a budget of steps."""
+    config = Config(
+        student=StudentConfig(dims=dims, kind=kind, channels=(channels,) * 5),
+        optimizer=OptimizerConfig(batch_size=batch_size),
+        budget=BudgetConfig(steps=steps, minutes=minutes, stage1_part=stage1_part),
+        **settings,
+    )
+    return FineTuneSetup(cases, unlabeled, structures, plane, config, CPU, teacher, EmbeddingCache(None), base)
 
 
 def begun_state(setup: FineTuneSetup) -> TrainingState:

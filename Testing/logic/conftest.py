@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import stand_ins  # noqa: F401  # makes slicer.i18n and the like importable
 from parameters import Parameters
+from scripted_user import User
 
 from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess, engineCommand, engineEnvironment
 from UnCoLSegmentLib.Engine.Run import RunState
@@ -58,3 +59,11 @@ def drive(logic: Logic, scene: Any) -> LoopDriver:
     driver = LoopDriver(logic, Parameters(inputVolume=volume), truth, idle=lambda: None)
     driver.drawBox()
     return driver
+
+
+@pytest.fixture
+def user(scene: Any, tmp_path: Path) -> Iterator[User]:
+    user = User(tmp_path)
+    user.driver.drawBox()
+    yield user
+    user.logic.shutdown()

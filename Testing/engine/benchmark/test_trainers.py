@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from threshold_teacher import ThresholdTeacher
+from doubles import ThresholdTeacher
 
 from uncol.benchmark.cases import CaseReader, Cases
 from uncol.benchmark.runs import RunSpec

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from given import begun_state, prompt_now
+from doubles import ThresholdTeacher
+from given import BALL, CPU, a_ball, a_setup, annotated_in, assert_bit_equal, begun_state, prompt_now
 from numpy.typing import NDArray
-from threshold_teacher import ThresholdTeacher
 from torch import Tensor
 
 from uncol.benchmark.cases import Cases
 from uncol.benchmark.runs import RunSpec
 from uncol.benchmark.suites import BENCHMARKS
 from uncol.benchmark.trainers import train
-from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
+from uncol.core.config import Config, DataConfig
 from uncol.core.errors import CancelledError, CheckpointError, ConfigError
-from uncol.core.jobs import AnnotatedSlices, Structure
 from uncol.core.methods import METHODS, MODEL_METHODS, Stage2Loss, find_method
 from uncol.core.progress import UNWATCHED, Monitor
-from uncol.core.volume import UNKNOWN_LABEL, Volume
-from uncol.data.annotations import keep_annotated
+from uncol.core.volume import UNKNOWN_LABEL
 from uncol.data.cases import LabeledCase
-from uncol.foundation.embeddings import EmbeddingCache
-from uncol.models.card import Model
 from uncol.models.checkpoints import load_checkpoint, load_model
 from uncol.models.devices import autocast
 from uncol.models.paper_student import PaperStudent
@@ -42,57 +38,26 @@ from uncol.training.train import (
     start_stage2,
 )
 
-CPU = torch.device("cpu")
-BALL = Structure(3, "ball")
 SLICES, ROWS, COLUMNS = 12, 24, 32
 
 
 def ball_case(seed: int) -> LabeledCase:
     """A bright ball in noise at another place for each seed, label 3, everything annotated."""
     random = np.random.default_rng(seed)
-    k, j, i = np.mgrid[0:SLICES, 0:ROWS, 0:COLUMNS]
-    row, column = random.uniform(10, 14), random.uniform(12, 20)
-    inside = ((k - 6) * 2.0) ** 2 + (j - row) ** 2 + (i - column) ** 2 < 8**2
-    grey = np.where(inside, 120, 20) + random.normal(0, 10, inside.shape)
-    ijk_to_ras = np.diag([-1.0, -1.0, 2.0, 1.0])
-    return LabeledCase(Volume(grey.astype(np.int16), ijk_to_ras), Volume((inside * 3).astype(np.uint8), ijk_to_ras))
+    return a_ball(random, center_kji=(6, random.uniform(10, 14), random.uniform(12, 20)))
 
 
-@pytest.fixture(scope="module")
-def make_setup() -> Callable[..., FineTuneSetup]:
+def setup_of(method: str, *, dims: int = 2, **choices: Any) -> FineTuneSetup:
     """Sparse slices for the 2D student; whole volumes and unlabeled ones for the 3D student."""
-
-    def make(method: str, *, dims: int = 2, kind: str = "unet", ablations: tuple[str, ...] = ()) -> FineTuneSetup:
-        first = ball_case(0)
-        sparse = LabeledCase(first.image, keep_annotated(first.labels, [AnnotatedSlices("K", (0, 3, 6, 9, 11))], "a"))
-        return FineTuneSetup(
-            cases=[sparse] if dims == 2 else [first, ball_case(1)],
-            unlabeled=[] if dims == 2 else [ball_case(2).image],
-            structures=(BALL,),
-            plane="axial",
-            config=Config(
-                method=method,
-                ablations=ablations,
-                data=DataConfig(patch_vox=(16, 16, 32), neighbor_count=3),
-                student=StudentConfig(dims=dims, kind=kind, channels=(4, 4, 4, 4, 4)),
-                optimizer=OptimizerConfig(batch_size=2),
-                budget=BudgetConfig(steps=20, minutes=None, stage1_part=0.5),
-            ),
-            device=CPU,
-            teacher=ThresholdTeacher(COLUMNS),
-            cache=EmbeddingCache(None),
-        )
-
-    return make
-
-
-def begin(setup: FineTuneSetup, folder: Path) -> TrainingState:
-    return begun_state(setup)
-
-
-def assert_bit_equal(first: Model, second: Model) -> None:
-    for name, tensor in first.student.state_dict().items():
-        assert torch.equal(tensor, second.student.state_dict()[name]), name
+    return a_setup(
+        [annotated_in(ball_case(0))] if dims == 2 else [ball_case(0), ball_case(1)],
+        unlabeled=[] if dims == 2 else [ball_case(2).image],
+        teacher=ThresholdTeacher(COLUMNS),
+        method=method,
+        dims=dims,
+        data=DataConfig(patch_vox=(16, 16, 32), neighbor_count=3),
+        **choices,
+    )
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones():
@@ -128,10 +93,10 @@ def test_the_methods_stand_in_the_order_of_the_tables():
 
 @pytest.mark.parametrize("dims", [2, 3], ids=["2D", "3D"])
 @pytest.mark.parametrize("method", MODEL_METHODS)
-def test_the_golden_run_of_a_method_is_the_same_bit_for_bit(make_setup, tmp_path: Path, method: str, dims: int):
+def test_the_golden_run_of_a_method_is_the_same_bit_for_bit(tmp_path: Path, method: str, dims: int):
     torch.set_num_threads(1)
 
-    first, second = (fine_tune(make_setup(method, dims=dims), tmp_path / name) for name in ("first", "second"))
+    first, second = (fine_tune(setup_of(method, dims=dims), tmp_path / name) for name in ("first", "second"))
 
     stages = {None: {1, 2}, 0.0: {2}, 1.0: {1}}[METHODS[method].stage1_part]
     curve = first.card.training["curve"]
@@ -147,11 +112,9 @@ def test_the_golden_run_of_a_method_is_the_same_bit_for_bit(make_setup, tmp_path
 
 @pytest.mark.parametrize("dims", [2, 3], ids=["2D", "3D"])
 @pytest.mark.parametrize("method", ["frozen-teacher", "supervised-all"])
-def test_the_golden_run_of_a_benchmarks_own_method_is_the_same_bit_for_bit(
-    make_setup, tmp_path: Path, method: str, dims: int
-):
+def test_the_golden_run_of_a_benchmarks_own_method_is_the_same_bit_for_bit(tmp_path: Path, method: str, dims: int):
     torch.set_num_threads(1)
-    setup = make_setup(method, dims=dims)
+    setup = setup_of(method, dims=dims)
 
     first, second = (predict_in_benchmark(setup, tmp_path / name) for name in ("first", "second"))
 
@@ -179,20 +142,20 @@ def predict_in_benchmark(setup: FineTuneSetup, folder: Path) -> NDArray[np.uint8
     return dict(trained.predictions)["d"].labels.voxels
 
 
-def test_a_3d_run_that_was_stopped_and_resumed_equals_one_that_was_not(make_setup, tmp_path: Path):
+def test_a_3d_run_that_was_stopped_and_resumed_equals_one_that_was_not(tmp_path: Path):
     torch.set_num_threads(1)
-    straight = fine_tune(make_setup("uncol", dims=3), tmp_path / "straight")
+    straight = fine_tune(setup_of("uncol", dims=3), tmp_path / "straight")
     answers = iter([False] * 31 + [True])
 
     with pytest.raises(CancelledError, match=r"after 1\d steps"):
-        fine_tune(make_setup("uncol", dims=3), tmp_path / "stopped", monitor=Monitor(should_stop=lambda: next(answers)))
-    resumed = fine_tune(make_setup("uncol", dims=3), tmp_path / "stopped", resume=True)
+        fine_tune(setup_of("uncol", dims=3), tmp_path / "stopped", monitor=Monitor(should_stop=lambda: next(answers)))
+    resumed = fine_tune(setup_of("uncol", dims=3), tmp_path / "stopped", resume=True)
 
     assert_bit_equal(straight, resumed)
 
 
-def test_the_papers_student_is_trained_by_the_same_loop(make_setup, tmp_path: Path):
-    model = fine_tune(make_setup("uncol", kind="paper-small"), tmp_path / "model")
+def test_the_papers_student_is_trained_by_the_same_loop(tmp_path: Path):
+    model = fine_tune(setup_of("uncol", kind="paper-small"), tmp_path / "model")
 
     assert isinstance(model.student, PaperStudent)
     assert isinstance(load_model(tmp_path / "model").student, PaperStudent)
@@ -201,14 +164,14 @@ def test_the_papers_student_is_trained_by_the_same_loop(make_setup, tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", ["unet", "paper-small"])
-def test_a_3d_student_takes_patches_with_one_channel(make_setup, tmp_path: Path, kind: str):
-    run = begin(make_setup("supervised", dims=3, kind=kind), tmp_path)
+def test_a_3d_student_takes_patches_with_one_channel(kind: str):
+    run = begun_state(setup_of("supervised", dims=3, kind=kind))
 
     assert run.student(torch.zeros(2, 1, 16, 16, 32)).shape == (2, 2, 16, 16, 32)
 
 
-def test_each_head_of_the_papers_student_has_its_own_loss_in_stage_1(make_setup, tmp_path: Path):
-    run = begin(make_setup("supervised", kind="paper-small"), tmp_path)
+def test_each_head_of_the_papers_student_has_its_own_loss_in_stage_1():
+    run = begun_state(setup_of("supervised", kind="paper-small"))
     addresses = run.pool.draw_labeled(2, run.sampler.generator)
     images, labels = run.pool.inputs(addresses), run.pool.targets(addresses)
     run.student.eval()
@@ -221,16 +184,16 @@ def test_each_head_of_the_papers_student_has_its_own_loss_in_stage_1(make_setup,
     assert float(loss.detach()) == pytest.approx(float(expected.detach()))
 
 
-def test_a_run_is_resumed_by_the_method_that_began_it(make_setup, tmp_path: Path):
+def test_a_run_is_resumed_by_the_method_that_began_it(tmp_path: Path):
     with pytest.raises(CancelledError):
-        fine_tune(make_setup("bcp"), tmp_path / "model", monitor=Monitor(should_stop=lambda: True))
+        fine_tune(setup_of("bcp"), tmp_path / "model", monitor=Monitor(should_stop=lambda: True))
 
     with pytest.raises(CheckpointError, match=r'written by method "bcp", not by "ua-mt"\. Resume with the same one'):
-        fine_tune(make_setup("ua-mt"), tmp_path / "model", resume=True)
+        fine_tune(setup_of("ua-mt"), tmp_path / "model", resume=True)
 
 
-def test_a_run_is_resumed_with_the_foundation_model_that_began_it(make_setup, tmp_path: Path):
-    setup = make_setup("uncol")
+def test_a_run_is_resumed_with_the_foundation_model_that_began_it(tmp_path: Path):
+    setup = setup_of("uncol")
     with pytest.raises(CancelledError):
         fine_tune(setup, tmp_path / "model", monitor=Monitor(should_stop=lambda: True))
 
@@ -242,21 +205,21 @@ def test_a_run_is_resumed_with_the_foundation_model_that_began_it(make_setup, tm
     ("method", "asks"),
     [("supervised", False), ("bcp", False), ("uncol-without-generalized", False), ("uncol", True)],
 )
-def test_only_methods_with_a_generalized_teacher_ask_it(make_setup, tmp_path: Path, method: str, asks: bool):
-    assert (begin(make_setup(method), tmp_path).generalized_teacher is not None) == asks
+def test_only_methods_with_a_generalized_teacher_ask_it(method: str, asks: bool):
+    assert (begun_state(setup_of(method)).generalized_teacher is not None) == asks
 
 
 @pytest.mark.parametrize("method", ["supervised", "bcp", "mean-teacher"])
-def test_methods_that_score_no_teacher_hold_nothing_out(make_setup, tmp_path: Path, method: str):
-    slices = AnnotatedSlices("K", tuple(range(SLICES - 1)))  # of each case the inner slices 3 to 9 hold the ball
-    cases = [LabeledCase(each.image, keep_annotated(each.labels, [slices], "a")) for each in map(ball_case, (0, 1))]
+def test_methods_that_score_no_teacher_hold_nothing_out(method: str):
+    # of each case the inner slices 3 to 9 hold the ball
+    cases = [annotated_in(each, range(SLICES - 1)) for each in map(ball_case, (0, 1))]
 
-    assert begin(replace(make_setup(method), cases=cases), tmp_path / method).pool.held_out == []
-    assert begin(replace(make_setup("uncol"), cases=cases), tmp_path / "uncol").pool.held_out != []
+    assert begun_state(replace(setup_of(method), cases=cases)).pool.held_out == []
+    assert begun_state(replace(setup_of("uncol"), cases=cases)).pool.held_out != []
 
 
-def test_the_labels_of_every_method_keep_annotated_voxels(make_setup, tmp_path: Path):
-    run = begin(make_setup("uncol"), tmp_path)
+def test_the_labels_of_every_method_keep_annotated_voxels():
+    run = begun_state(setup_of("uncol"))
     start_stage2(run, UNWATCHED)
     prompt_now(run)
     addresses = run.pool.draw_labeled(4, run.sampler.generator)
@@ -282,36 +245,36 @@ def labels_of_the_middle(run: TrainingState) -> Tensor:
     return fused_pseudo_labels(run, [address])[0, :ROWS, :COLUMNS]
 
 
-def test_without_gating_every_voxel_has_a_label(make_setup, tmp_path: Path):
-    ungated = labels_of_the_middle(doubting(begin(make_setup("uncol-without-gating"), tmp_path)))
+def test_without_gating_every_voxel_has_a_label():
+    ungated = labels_of_the_middle(doubting(begun_state(setup_of("uncol-without-gating"))))
 
     assert not (ungated == UNKNOWN_LABEL).any()
 
 
-def test_a_doubting_specialized_teacher_alone_labels_nothing_while_the_gate_is_narrow(make_setup, tmp_path: Path):
-    labels = labels_of_the_middle(doubting(begin(make_setup("uncol-without-generalized"), tmp_path)))
+def test_a_doubting_specialized_teacher_alone_labels_nothing_while_the_gate_is_narrow():
+    labels = labels_of_the_middle(doubting(begun_state(setup_of("uncol-without-generalized"))))
 
     assert (labels == UNKNOWN_LABEL).all()
 
 
-def test_without_the_specialized_teacher_the_generalized_one_alone_finds_the_ball(make_setup, tmp_path: Path):
-    labels = labels_of_the_middle(doubting(begin(make_setup("uncol-without-specialized"), tmp_path)))
+def test_without_the_specialized_teacher_the_generalized_one_alone_finds_the_ball():
+    labels = labels_of_the_middle(doubting(begun_state(setup_of("uncol-without-specialized"))))
 
     truth = torch.from_numpy(ball_case(0).labels.voxels[5] == 3)
     found = labels == 1
     assert float(2 * (found & truth).sum() / (found.sum() + truth.sum())) > 0.9
 
 
-def test_bcp_has_no_gate_for_a_moving_average_in_doubt(make_setup, tmp_path: Path):
-    runs = [doubting(begin(make_setup(method), tmp_path / method)) for method in ("bcp", "uncol-without-generalized")]
+def test_bcp_has_no_gate_for_a_moving_average_in_doubt():
+    runs = [doubting(begun_state(setup_of(method))) for method in ("bcp", "uncol-without-generalized")]
     bcp, gated = (draw_pseudo_labeled(run, run.sampler.affine(2))[1].unique().tolist() for run in runs)
 
     assert bcp == [0, UNKNOWN_LABEL]  # of two classes alike the first one; unknown is what was moved in from outside
     assert gated == [UNKNOWN_LABEL]
 
 
-def test_bcp_mixes_in_every_step_of_both_stages(make_setup, tmp_path: Path):
-    run = begin(make_setup("bcp"), tmp_path)
+def test_bcp_mixes_in_every_step_of_both_stages():
+    run = begun_state(setup_of("bcp"))
 
     assert not any(copy_paste_mask(run).all() for _ in range(20))
     start_stage2(run, UNWATCHED)
@@ -328,23 +291,23 @@ def specialized_weights_after(setup: FineTuneSetup, folder: Path, steps: int) ->
 
 
 @pytest.mark.parametrize(("ablations", "moves"), [((), True), (("frozen-ema",), False)], ids=["corrected", "frozen"])
-def test_the_moving_average_moves_in_stage_2_unless_it_is_frozen(make_setup, tmp_path: Path, ablations, moves: bool):
+def test_the_moving_average_moves_in_stage_2_unless_it_is_frozen(tmp_path: Path, ablations, moves: bool):
     # Stage 2 begins after 10 of 20 steps.
-    earlier = specialized_weights_after(make_setup("bcp", ablations=ablations), tmp_path / "earlier", 11)
-    later = specialized_weights_after(make_setup("bcp", ablations=ablations), tmp_path / "later", 13)
+    earlier = specialized_weights_after(setup_of("bcp", ablations=ablations), tmp_path / "earlier", 11)
+    later = specialized_weights_after(setup_of("bcp", ablations=ablations), tmp_path / "later", 13)
 
     assert any(not torch.equal(tensor, later[name]) for name, tensor in earlier.items()) == moves
 
 
-def test_softmax_of_probabilities_makes_a_certain_teacher_doubtful(make_setup, tmp_path: Path):
+def test_softmax_of_probabilities_makes_a_certain_teacher_doubtful():
     # softmax(1, 0) = (0.731, 0.269), entropy 0.840 bit; the gate lets pass up to 0.752 when stage 2 begins.
-    setup = make_setup("uncol-without-specialized", ablations=("softmax-of-probabilities",))
+    setup = setup_of("uncol-without-specialized", ablations=("softmax-of-probabilities",))
 
-    assert (labels_of_the_middle(doubting(begin(setup, tmp_path))) == UNKNOWN_LABEL).all()
+    assert (labels_of_the_middle(doubting(begun_state(setup))) == UNKNOWN_LABEL).all()
 
 
-def test_the_released_rate_of_stage_2_starts_at_one_hundredth_and_falls_within_the_stage(make_setup, tmp_path: Path):
-    run = begin(make_setup("bcp", ablations=("adamw-lr-0.01",)), tmp_path)
+def test_the_released_rate_of_stage_2_starts_at_one_hundredth_and_falls_within_the_stage():
+    run = begun_state(setup_of("bcp", ablations=("adamw-lr-0.01",)))
     learn(run)
     assert rate_of(run) == run.config.optimizer.learning_rate
 

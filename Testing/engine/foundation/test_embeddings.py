@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from doubles import ThresholdTeacher
 from full_disk import full_disk
-from threshold_teacher import ThresholdTeacher
 
 from uncol.foundation import embeddings
 from uncol.foundation.embeddings import EmbeddingCache

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from threshold_teacher import ThresholdTeacher
+from doubles import ThresholdTeacher
 
 from uncol.core.progress import UNWATCHED, Phase
 from uncol.core.volume import UNKNOWN_LABEL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from threshold_teacher import ThresholdTeacher
+from doubles import ThresholdTeacher
 
 from uncol.core.progress import UNWATCHED
 from uncol.foundation.embeddings import EmbeddingCache

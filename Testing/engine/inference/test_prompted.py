@@ -4,48 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from torch import Tensor
+from doubles import ThresholdTeacher
 
 from uncol.core.errors import CancelledError, DataError
 from uncol.core.jobs import Box, Structure
 from uncol.core.progress import Monitor
 from uncol.core.volume import UNKNOWN_LABEL, Volume
-from uncol.data.transforms import SliceFrame, frame_with_longest_side
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.promptable import BoxPrediction
 from uncol.inference.prompted import acquisition_plane, segment_from_boxes, segment_from_labels
 
 
-class BrightInsideTheBox:
-    """A foundation model that finds what is bright inside its box; `encoded` counts its work."""
-
-    name = identity = "bright-inside-the-box"
-
-    def __init__(self) -> None:
-        self.encoded = 0
-
-    def frame_of(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> SliceFrame:
-        return frame_with_longest_side(rows, columns, spacing_mm, 64)
-
-    def encode(self, image: Tensor) -> Tensor:
-        self.encoded += 1
-        return image[None].half()
-
-    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> BoxPrediction:
-        rows, columns = torch.arange(frame.rows)[:, None] + 0.5, torch.arange(frame.columns)[None] + 0.5
-        answers = [
-            ((embedding[0].float() - 0.5) * 12).sigmoid()
-            * ((rows >= r0) & (rows < r1) & (columns >= c0) & (columns < c1))
-            for r0, c0, r1, c1 in boxes.tolist()
-        ]
-        probabilities = torch.stack(answers)
-        return BoxPrediction(probabilities, (probabilities.amax((1, 2)) > 0.9).float())
-
-
 @pytest.fixture
-def teacher() -> BrightInsideTheBox:
-    return BrightInsideTheBox()
+def teacher() -> ThresholdTeacher:
+    return ThresholdTeacher(64)
 
 
 def two_pillars() -> tuple[Volume, np.ndarray]:
@@ -61,7 +32,7 @@ def dice(prediction: np.ndarray, reference: np.ndarray) -> float:
     return float(2 * (prediction & reference).sum() / (prediction.sum() + reference.sum()))
 
 
-def test_a_box_larger_than_the_structure_finds_where_it_ends(teacher: BrightInsideTheBox):
+def test_a_box_larger_than_the_structure_finds_where_it_ends(teacher: ThresholdTeacher):
     image, truth = two_pillars()
 
     result = segment_from_boxes(image, [Box("pillar", (6, 8, 0), (30, 32, 15))], teacher, EmbeddingCache(None))
@@ -71,7 +42,7 @@ def test_a_box_larger_than_the_structure_finds_where_it_ends(teacher: BrightInsi
     assert dice(found, truth == 1) > 0.9
 
 
-def test_nothing_is_found_outside_the_box(teacher: BrightInsideTheBox):
+def test_nothing_is_found_outside_the_box(teacher: ThresholdTeacher):
     image, _ = two_pillars()
 
     result = segment_from_boxes(image, [Box("pillar", (10, 12, 5), (25, 27, 8))], teacher, EmbeddingCache(None))
@@ -81,7 +52,7 @@ def test_nothing_is_found_outside_the_box(teacher: BrightInsideTheBox):
     assert (i.max(), j.max(), k.max()) <= (25, 27, 8)
 
 
-def test_several_boxes_get_labels_in_their_order_and_may_overlap(teacher: BrightInsideTheBox):
+def test_several_boxes_get_labels_in_their_order_and_may_overlap(teacher: ThresholdTeacher):
     image, truth = two_pillars()
     boxes = [Box("thin", (40, 10, 0), (58, 28, 15)), Box("wide", (6, 8, 2), (42, 32, 12))]
 
@@ -92,7 +63,7 @@ def test_several_boxes_get_labels_in_their_order_and_may_overlap(teacher: Bright
     assert dice(result.labels.voxels == 2, truth == 1) > 0.85
 
 
-def test_each_slice_is_encoded_once_for_all_boxes(teacher: BrightInsideTheBox):
+def test_each_slice_is_encoded_once_for_all_boxes(teacher: ThresholdTeacher):
     image, _ = two_pillars()
     box = Box("pillar", (6, 8, 2), (30, 32, 12))
 
@@ -101,14 +72,14 @@ def test_each_slice_is_encoded_once_for_all_boxes(teacher: BrightInsideTheBox):
     assert teacher.encoded <= 11
 
 
-def test_a_box_beyond_the_image_is_refused_with_the_range(teacher: BrightInsideTheBox):
+def test_a_box_beyond_the_image_is_refused_with_the_range(teacher: ThresholdTeacher):
     image, _ = two_pillars()
 
     with pytest.raises(DataError, match=r'Box "x" reaches from 0 to 64 along I, but the image has the indices 0 to 63'):
         segment_from_boxes(image, [Box("x", (0, 0, 0), (64, 5, 5))], teacher, EmbeddingCache(None))
 
 
-def test_a_box_is_read_in_the_files_own_indices_whatever_its_orientation(teacher: BrightInsideTheBox):
+def test_a_box_is_read_in_the_files_own_indices_whatever_its_orientation(teacher: ThresholdTeacher):
     image, truth = two_pillars()
     # The same patient, with I and K running the other way: index i becomes 63 - i, k becomes 15 - k.
     matrix = np.diag([1.0, -1.0, -3.0, 1.0])
@@ -127,7 +98,7 @@ def with_annotated(truth: np.ndarray, image: Volume, slices: list[int]) -> Volum
     return image.with_voxels(labels)
 
 
-def test_annotated_slices_guide_the_slices_between_and_stay_as_they_are(teacher: BrightInsideTheBox):
+def test_annotated_slices_guide_the_slices_between_and_stay_as_they_are(teacher: ThresholdTeacher):
     image, truth = two_pillars()
     labels = with_annotated(truth, image, [1, 5, 10, 14])
     structures = [Structure(1, "wide"), Structure(2, "thin")]
@@ -140,7 +111,7 @@ def test_annotated_slices_guide_the_slices_between_and_stay_as_they_are(teacher:
     assert dice(result.labels.voxels[5:11] == 1, truth[5:11] == 1) > 0.9
 
 
-def test_one_annotated_slice_is_carried_on_until_the_structure_ends(teacher: BrightInsideTheBox):
+def test_one_annotated_slice_is_carried_on_until_the_structure_ends(teacher: ThresholdTeacher):
     image, truth = two_pillars()
     labels = with_annotated(truth, image, [7])
 
@@ -150,7 +121,7 @@ def test_one_annotated_slice_is_carried_on_until_the_structure_ends(teacher: Bri
     assert found.any((1, 2)).nonzero()[0].tolist() == list(range(3, 12))
 
 
-def test_an_annotated_structure_that_was_not_chosen_does_not_widen_the_window(teacher: BrightInsideTheBox):
+def test_an_annotated_structure_that_was_not_chosen_does_not_widen_the_window(teacher: ThresholdTeacher):
     image, truth = two_pillars()
     hu = np.where(truth == 2, 3000, image.voxels)
     hu[:, :4] = -1000
@@ -162,7 +133,7 @@ def test_an_annotated_structure_that_was_not_chosen_does_not_widen_the_window(te
     assert dice(result.labels.voxels == 1, truth == 1) > 0.9
 
 
-def test_without_a_complete_slice_the_user_is_told_what_to_do(teacher: BrightInsideTheBox):
+def test_without_a_complete_slice_the_user_is_told_what_to_do(teacher: ThresholdTeacher):
     image, truth = two_pillars()
     labels = with_annotated(truth, image, [])
 
@@ -170,7 +141,7 @@ def test_without_a_complete_slice_the_user_is_told_what_to_do(teacher: BrightIns
         segment_from_labels(image, labels, [Structure(1, "x")], teacher, EmbeddingCache(None), plane="axial")
 
 
-def test_cancelling_stops_before_the_next_slice(teacher: BrightInsideTheBox):
+def test_cancelling_stops_before_the_next_slice(teacher: ThresholdTeacher):
     image, _ = two_pillars()
 
     with pytest.raises(CancelledError):

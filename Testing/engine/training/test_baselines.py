@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from given import begun_state
+from given import a_setup, begun_state
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uncol.core.config import BudgetConfig, Config, DataConfig, StudentConfig
+from uncol.core.config import DataConfig
 from uncol.core.jobs import Structure
 from uncol.core.progress import UNWATCHED
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.cases import LabeledCase, SliceIndex
-from uncol.foundation.embeddings import EmbeddingCache
 from uncol.training.baselines import (
     add_noise,
     bcp_pseudo_labels,
@@ -26,7 +24,7 @@ from uncol.training.baselines import (
     dropping_out,
     is_certain,
 )
-from uncol.training.state import FineTuneSetup, TrainingState
+from uncol.training.state import TrainingState
 from uncol.training.train import start_stage2, total
 
 # Two voxels, two classes: (1, 2, 1, 2).
@@ -98,25 +96,13 @@ def test_dropout_works_inside_and_rests_outside():
     assert not network[0].training
 
 
-def begin(method: str, labels: np.ndarray, folder: Path, class_count: int) -> TrainingState:
+def begin(method: str, labels: np.ndarray, class_count: int) -> TrainingState:
     """A run of 20 steps over one grey image with these labels (K, J, I)."""
     grey, ijk_to_ras = np.full(labels.shape, 0.5, dtype=np.float32), np.diag([-1.0, -1.0, 1.0, 1.0])
-    setup = FineTuneSetup(
-        cases=[LabeledCase(Volume(grey, ijk_to_ras), Volume(labels.astype(np.uint8), ijk_to_ras))],
-        unlabeled=[],
-        structures=tuple(Structure(value, f"structure {value}") for value in range(1, class_count)),
-        plane="axial",
-        config=Config(
-            method=method,
-            data=DataConfig(window=(0.0, 1.0), neighbor_count=1),
-            student=StudentConfig(channels=(4, 4, 4, 4, 4)),
-            budget=BudgetConfig(steps=20, minutes=None),
-        ),
-        device=torch.device("cpu"),
-        teacher=None,
-        cache=EmbeddingCache(None),
-    )
-    return begun_state(setup)
+    case = LabeledCase(Volume(grey, ijk_to_ras), Volume(labels.astype(np.uint8), ijk_to_ras))
+    structures = tuple(Structure(value, f"structure {value}") for value in range(1, class_count))
+    data = DataConfig(window=(0.0, 1.0), neighbor_count=1)
+    return begun_state(a_setup([case], structures=structures, method=method, data=data, stage1_part=0.8))
 
 
 class Says(nn.Module):
@@ -134,11 +120,11 @@ class Says(nn.Module):
         return torch.cat([1 - first, first], 1).log()
 
 
-def run_that_agrees(method: str, folder: Path, step: int, teacher: Says) -> TrainingState:
+def run_that_agrees(method: str, step: int, teacher: Says) -> TrainingState:
     """A run at a step of 20; annotated slices show class 1 everywhere, to which its student gives 3/4 everywhere."""
     labels = np.full((4, 16, 32), UNKNOWN_LABEL)
     labels[:2] = 1
-    run = begin(method, labels, folder, class_count=2)
+    run = begin(method, labels, class_count=2)
     start_stage2(run, UNWATCHED)
     run.step, run.student, run.specialized_teacher = step, Says((3 / 4, 3 / 4)), teacher
     return run
@@ -156,9 +142,9 @@ SUPERVISED = (1 - 6 / 7) + math.log(4 / 3)
         pytest.param(20, 1, id="end"),
     ],
 )
-def test_mean_teacher_adds_a_tenth_of_the_ramp_of_the_consistency_loss(tmp_path: Path, step: int, ramp: float):
+def test_mean_teacher_adds_a_tenth_of_the_ramp_of_the_consistency_loss(step: int, ramp: float):
     # Student 3/4 and 1/4, teacher 1/4 and 3/4: a difference of 1/2 in both classes.
-    run = run_that_agrees("mean-teacher", tmp_path, step, Says((1 / 4, 1 / 4)))
+    run = run_that_agrees("mean-teacher", step, Says((1 / 4, 1 / 4)))
 
     losses = consistency_loss(run)
 
@@ -167,12 +153,12 @@ def test_mean_teacher_adds_a_tenth_of_the_ramp_of_the_consistency_loss(tmp_path:
     assert float(total(run, losses)) == pytest.approx(SUPERVISED + 0.1 * ramp * (1 / 2) ** 2)
 
 
-def test_ua_mt_agrees_only_where_eight_other_noisy_passes_are_sure_on_the_whole(tmp_path: Path):
+def test_ua_mt_agrees_only_where_eight_other_noisy_passes_are_sure_on_the_whole():
     # Left, the mean of eight passes is (6 * 0.9 + 2 * 0.5) / 8 = 0.8, with an entropy of 0.722 bit; right it is 1 bit.
     # Halfway, the threshold is 0.75 + 0.25 exp(-5 / 4) = 0.822: only the left half counts, where the target is 1/4.
     passes = [(0.9, 0.5)] * 6 + [(0.5, 0.5)] * 2
     teacher = Says((1 / 4, 0.999), *passes)
-    run = run_that_agrees("ua-mt", tmp_path, 10, teacher)
+    run = run_that_agrees("ua-mt", 10, teacher)
 
     losses = consistency_loss(run)
 
@@ -195,7 +181,7 @@ class Paints(nn.Module):
         return 9.0 * functional.one_hot(whole, 3).movedim(-1, 1)
 
 
-def test_bcp_keeps_the_largest_piece_of_each_class_of_each_image_and_what_is_annotated(tmp_path: Path):
+def test_bcp_keeps_the_largest_piece_of_each_class_of_each_image_and_what_is_annotated():
     found = torch.tensor(
         [
             [
@@ -215,7 +201,7 @@ def test_bcp_keeps_the_largest_piece_of_each_class_of_each_image_and_what_is_ann
     labels = np.full((2, 4, 8), UNKNOWN_LABEL)
     labels[0, 3, 7] = 2  # annotated: the teacher is wrong there
     labels[1, 0, 0] = 1
-    run = begin("bcp", labels, tmp_path, class_count=3)
+    run = begin("bcp", labels, class_count=3)
     run.specialized_teacher = Paints(found)
     addresses = [SliceIndex(0, 0), SliceIndex(0, 1)]
 

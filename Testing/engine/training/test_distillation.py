@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from given import begun_state
-from threshold_teacher import ThresholdTeacher
+from doubles import SeeingTeacher
+from given import BALL, a_ball, a_setup, annotated_in, assert_bit_equal, begun_state
 from torch import Tensor, nn
 
-from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
+from uncol.core.config import DataConfig
 from uncol.core.errors import CancelledError
-from uncol.core.jobs import AnnotatedSlices, Structure
 from uncol.core.progress import UNWATCHED, Monitor
-from uncol.core.volume import UNKNOWN_LABEL, Volume
-from uncol.data.annotations import keep_annotated
+from uncol.core.volume import UNKNOWN_LABEL
 from uncol.data.cases import LabeledCase
-from uncol.data.transforms import SliceFrame
-from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.promptable import EncodedSlice
 from uncol.models.paper_student import PaperStudent, StudentOutput
 from uncol.training.distillation import (
     Projector,
@@ -154,60 +148,25 @@ class TestSemanticPath:
         assert [tuple(each.shape) for each in aligner.parameters()] == [(256, 384, 1, 1, 1)]
 
 
-BALL = Structure(3, "ball")
 SLICES, ROWS, COLUMNS = 12, 24, 32
 
 
-class SeeingTeacher(ThresholdTeacher):
-    """A generalized teacher that also shows the slice itself as its features."""
-
-    map_widths = (1, 1)
-    token_width = 1
-
-    def encode_with_maps(self, image: Tensor) -> EncodedSlice:
-        return EncodedSlice(self.encode(image), (image[None].half(), 1 - image[None].half()))
-
-    def decode_tokens(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Tensor:
-        return self.decode(embedding, boxes, frame).probabilities[:, None].half()
-
-
-@pytest.fixture
-def make_setup() -> Callable[..., FineTuneSetup]:
-    random = np.random.default_rng(0)
-    k, j, i = np.mgrid[0:SLICES, 0:ROWS, 0:COLUMNS]
-    inside = ((k - 6) * 2.0) ** 2 + (j - 12) ** 2 + (i - 15) ** 2 < 8**2
-    grey = np.where(inside, 120, 20) + random.normal(0, 10, inside.shape)
-    ijk_to_ras = np.diag([-1.0, -1.0, 2.0, 1.0])
-    image, labels = Volume(grey.astype(np.int16), ijk_to_ras), Volume((inside * 3).astype(np.uint8), ijk_to_ras)
-    sparse = keep_annotated(labels, [AnnotatedSlices("K", (0, 3, 6, 9, 11))], "ball")
-
-    def make(*, dims: int = 2, kind: str = "paper-small", ablations: tuple[str, ...] = ()) -> FineTuneSetup:
-        return FineTuneSetup(
-            cases=[LabeledCase(image, sparse if dims == 2 else labels)],
-            unlabeled=[] if dims == 2 else [image],
-            structures=(BALL,),
-            plane="axial",
-            config=Config(
-                ablations=ablations,
-                data=DataConfig(neighbor_count=1, patch_vox=(16, 32, 32)),
-                student=StudentConfig(dims=dims, kind=kind, channels=(4, 4, 4, 4, 4)),
-                optimizer=OptimizerConfig(batch_size=2),
-                budget=BudgetConfig(steps=8, minutes=None, stage1_part=0.5),
-            ),
-            device=torch.device("cpu"),
-            teacher=SeeingTeacher(COLUMNS),
-            cache=EmbeddingCache(None),
-        )
-
-    return make
+def setup_of(*, dims: int = 2, kind: str = "paper-small", ablations: tuple[str, ...] = ()) -> FineTuneSetup:
+    ball = a_ball()
+    return a_setup(
+        [annotated_in(ball) if dims == 2 else ball],
+        unlabeled=[] if dims == 2 else [ball.image],
+        teacher=SeeingTeacher(COLUMNS),
+        dims=dims,
+        kind=kind,
+        steps=8,
+        data=DataConfig(neighbor_count=1, patch_vox=(16, 32, 32)),
+        ablations=ablations,
+    )
 
 
 def distilled(run: TrainingState) -> float:
     return float(distillation_loss(run)["distillation"].detach())
-
-
-def begin(setup: FineTuneSetup, folder: Path) -> TrainingState:
-    return begun_state(setup)
 
 
 def gradients_after(run: TrainingState) -> tuple[float, float]:
@@ -222,8 +181,8 @@ def gradients_after(run: TrainingState) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_stage_1_moves_projector_and_aligner_and_stage_2_the_projector_alone(make_setup, tmp_path: Path, dims: int):
-    run = begin(make_setup(dims=dims), tmp_path)
+def test_stage_1_moves_projector_and_aligner_and_stage_2_the_projector_alone(dims: int):
+    run = begun_state(setup_of(dims=dims))
     run.step = 3  # t/T = 0.75 of stage 1: full weight
 
     projector, aligner = gradients_after(run)
@@ -248,11 +207,11 @@ class KnownStudent(PaperStudent):
         )
 
 
-def begin_known(setup: FineTuneSetup, folder: Path) -> TrainingState:
+def begin_known(setup: FineTuneSetup) -> TrainingState:
     """A run of the known student, in which the ball is everywhere; projector and aligner answer 0 to everything."""
     labels = setup.cases[0].labels
     everywhere = labels.with_voxels(np.where(labels.voxels == UNKNOWN_LABEL, UNKNOWN_LABEL, BALL.value))
-    run = begin(replace(setup, cases=[LabeledCase(setup.cases[0].image, everywhere)]), folder)
+    run = begun_state(replace(setup, cases=[LabeledCase(setup.cases[0].image, everywhere)]))
     run.student = KnownStudent(run.student.config, 1, 2)
     for each in run.helpers.parameters():
         torch.nn.init.zeros_(each)
@@ -277,26 +236,24 @@ SEMANTIC, VISUAL = 0.4**2, (0.3**2 + 0.1**2) / 2
         pytest.param(4, 0.1, id="end of stage 1"),
     ],
 )
-def test_stage_1_is_the_segmentation_loss_and_both_paths_at_a_weight_that_rises(
-    make_setup, tmp_path: Path, step: int, weight: float, dims: int
-):
-    run = begin_known(make_setup(dims=dims), tmp_path)
+def test_stage_1_is_the_segmentation_loss_and_both_paths_at_a_weight_that_rises(step: int, weight: float, dims: int):
+    run = begin_known(setup_of(dims=dims))
     run.step = step
 
     assert distilled(run) == pytest.approx(SEGMENTATION + weight * (SEMANTIC + VISUAL))
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_stage_2_is_a_tenth_of_the_visual_path(make_setup, tmp_path: Path, dims: int):
-    run = begin_known(make_setup(dims=dims), tmp_path)
+def test_stage_2_is_a_tenth_of_the_visual_path(dims: int):
+    run = begin_known(setup_of(dims=dims))
     run.step = 4
     start_stage2(run, UNWATCHED)
 
     assert distilled(run) == pytest.approx(0.1 * VISUAL)
 
 
-def test_double_softmax_dice_changes_the_dice_head_of_distillation(make_setup, tmp_path: Path):
-    run = begin_known(make_setup(ablations=("double-softmax-dice",)), tmp_path)
+def test_double_softmax_dice_changes_the_dice_head_of_distillation():
+    run = begin_known(setup_of(ablations=("double-softmax-dice",)))
 
     # softmax(1/3, 2/3): its second part is 1 / (1 + exp(-1/3)).
     twice = 1 / (1 + math.exp(-1 / 3))
@@ -313,10 +270,8 @@ def test_double_softmax_dice_changes_the_dice_head_of_distillation(make_setup, t
         pytest.param(("attached-semantic-target",), 0.1 * -2 * 0.4, id="attached-semantic-target"),
     ],
 )
-def test_only_an_attached_target_of_the_semantic_path_teaches_the_aligner(
-    make_setup, tmp_path: Path, ablations: tuple[str, ...], gradient: float
-):
-    run = begin_known(make_setup(ablations=ablations), tmp_path)
+def test_only_an_attached_target_of_the_semantic_path_teaches_the_aligner(ablations: tuple[str, ...], gradient: float):
+    run = begin_known(setup_of(ablations=ablations))
     run.step = 2  # full weight; the known student takes no knowledge that could teach the aligner otherwise
 
     distillation_loss(run)["distillation"].backward()
@@ -325,30 +280,29 @@ def test_only_an_attached_target_of_the_semantic_path_teaches_the_aligner(
     assert (0.0 if bias.grad is None else float(bias.grad.sum())) == pytest.approx(gradient)
 
 
-def test_a_plain_student_has_nothing_to_distill(make_setup, tmp_path: Path):
-    run = begin(make_setup(kind="unet"), tmp_path)
+def test_a_plain_student_has_nothing_to_distill():
+    run = begun_state(setup_of(kind="unet"))
 
     assert run.features is None
     assert len(run.helpers) == 0
     assert distillation_loss(run) == {}
 
 
-def test_the_learning_curve_tells_what_distillation_costs_in_both_stages(make_setup, tmp_path: Path):
-    model = fine_tune(make_setup(), tmp_path)
+def test_the_learning_curve_tells_what_distillation_costs_in_both_stages(tmp_path: Path):
+    model = fine_tune(setup_of(), tmp_path)
 
     losses = {(point["stage"], point["distillation"] > 0) for point in model.card.training["curve"]}
     assert losses == {(1, True), (2, True)}
 
 
-def test_a_run_with_distillation_that_was_stopped_and_resumed_equals_one_that_was_not(make_setup, tmp_path: Path):
+def test_a_run_with_distillation_that_was_stopped_and_resumed_equals_one_that_was_not(tmp_path: Path):
     torch.set_num_threads(1)
-    straight = fine_tune(make_setup(), tmp_path / "straight")
+    straight = fine_tune(setup_of(), tmp_path / "straight")
     # It is asked at 5 annotated slices and carried ones, at 4 steps of stage 1, at 7 other slices, and in stage 2.
     questions = iter([False] * 29 + [True])
 
     with pytest.raises(CancelledError, match=r"after 6 steps"):
-        fine_tune(make_setup(), tmp_path / "stopped", monitor=Monitor(should_stop=lambda: next(questions)))
-    resumed = fine_tune(make_setup(), tmp_path / "stopped", resume=True)
+        fine_tune(setup_of(), tmp_path / "stopped", monitor=Monitor(should_stop=lambda: next(questions)))
+    resumed = fine_tune(setup_of(), tmp_path / "stopped", resume=True)
 
-    for name, tensor in straight.student.state_dict().items():
-        assert torch.equal(tensor, resumed.student.state_dict()[name]), name
+    assert_bit_equal(straight, resumed)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from threshold_teacher import ThresholdTeacher
+from doubles import ThresholdTeacher
 from torch import Tensor
 
 from uncol.core.errors import CancelledError

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from threshold_teacher import ThresholdTeacher
+from doubles import ThresholdTeacher
 from torch import Tensor
 
 from uncol.core.progress import Monitor

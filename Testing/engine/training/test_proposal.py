@@ -9,18 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from given import begun_state, prompt_now
-from threshold_teacher import ThresholdTeacher
+from doubles import ThresholdTeacher
+from given import BALL, CPU, a_ball, a_setup, begun_state, prompt_now
 
-from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
+from uncol.core.config import DataConfig
 from uncol.core.errors import CancelledError
-from uncol.core.jobs import AnnotatedSlices, Structure
+from uncol.core.jobs import AnnotatedSlices
 from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import Volume, plane_of_axis
 from uncol.data.annotations import keep_annotated
 from uncol.data.cases import LabeledCase, SliceIndex
 from uncol.evaluation.metrics import dice
-from uncol.foundation.embeddings import EmbeddingCache
 from uncol.inference.student import segment_with_model
 from uncol.models.checkpoints import has_checkpoint
 from uncol.training.proposal import propose
@@ -29,9 +28,7 @@ from uncol.training.resume import save
 from uncol.training.state import FineTuneSetup, TrainingState
 from uncol.training.train import fine_tune, start_stage2, train
 
-CPU = torch.device("cpu")
-BALL = Structure(3, "ball")
-SLICES, ROWS, COLUMNS = 12, 24, 32
+SLICES, COLUMNS = 12, 32
 ANNOTATED = (0, 3, 6, 9, 11)
 BETWEEN = [index for index in range(SLICES) if index not in ANNOTATED]
 
@@ -48,37 +45,29 @@ def make_setup(make_volume: Callable[..., Volume]) -> Callable[..., FineTuneSetu
         slices: tuple[AnnotatedSlices, ...] = (AnnotatedSlices("K", ANNOTATED),),
         steps: int = 20,
     ) -> FineTuneSetup:
-        k, j, i = np.mgrid[0:SLICES, 0:ROWS, 0:COLUMNS]
-        inside = ((k - 6) * 1.6) ** 2 + (j - 12.0) ** 2 + (i - 15.0) ** 2 < 8**2
-        grey = np.where(inside, 120, 20) + np.random.default_rng(0).normal(0, 10, inside.shape)
-        image = make_volume(grey.astype(np.int16), geometry=geometry)
-        labels = keep_annotated(image.with_voxels((inside * 3).astype(np.uint8)), slices, "ball")
-        return FineTuneSetup(
-            cases=[LabeledCase(image, labels)],
-            unlabeled=[],
-            structures=(BALL,),
-            plane=plane_of_axis(image, "K"),
-            config=Config(
-                method=method,
-                data=DataConfig(neighbor_count=3),
-                student=StudentConfig(channels=(4, 4, 4, 4, 4)),
-                optimizer=OptimizerConfig(batch_size=2),
-                budget=BudgetConfig(steps=steps, minutes=None, stage1_part=stage1_part),
-            ),
-            device=CPU,
+        case = ball(make_volume(geometry=geometry).ijk_to_ras)
+        labels = keep_annotated(case.labels, slices, "ball")
+        return a_setup(
+            [LabeledCase(case.image, labels)],
+            plane=plane_of_axis(case.image, "K"),
             teacher=ThresholdTeacher(COLUMNS),
-            cache=EmbeddingCache(None),
+            method=method,
+            steps=steps,
+            stage1_part=stage1_part,
+            data=DataConfig(neighbor_count=3),
         )
 
     return make
 
 
-def ball() -> np.ndarray:
-    k, j, i = np.mgrid[0:SLICES, 0:ROWS, 0:COLUMNS]
-    return ((k - 6) * 1.6) ** 2 + (j - 12.0) ** 2 + (i - 15.0) ** 2 < 8**2
+def ball(grid: np.ndarray | None = None) -> LabeledCase:
+    return a_ball(slice_mm=1.6, grid=grid)
 
 
-def in_stage_2(setup: FineTuneSetup, folder: Path) -> TrainingState:
+TRUTH = ball().labels.voxels == 3
+
+
+def in_stage_2(setup: FineTuneSetup) -> TrainingState:
     """Return a run whose generalized teacher has voted, while the specialized one is torn between both classes."""
     run = begun_state(setup)
     for parameter in run.specialized_teacher.parameters():
@@ -92,10 +81,10 @@ def in_stage_2(setup: FineTuneSetup, folder: Path) -> TrainingState:
 def test_where_the_model_is_in_doubt_the_generalized_teacher_decides(make_setup, tmp_path: Path, geometry: str):
     setup = make_setup(geometry=geometry)
 
-    found = propose(in_stage_2(setup, tmp_path), tmp_path).segmentation
+    found = propose(in_stage_2(setup), tmp_path).segmentation
 
     assert found.labels.shares_grid_with(setup.cases[0].image)
-    assert dice(found.labels.voxels[BETWEEN] == 3, ball()[BETWEEN]) > 0.9
+    assert dice(found.labels.voxels[BETWEEN] == 3, TRUTH[BETWEEN]) > 0.9
     assert found.structures == (BALL,)
 
 
@@ -103,9 +92,9 @@ def test_where_the_model_is_in_doubt_the_generalized_teacher_decides(make_setup,
 def test_annotated_slices_stay_as_they_are_without_doubt(make_setup, tmp_path: Path, geometry: str):
     annotated = list(ANNOTATED)
 
-    found = propose(in_stage_2(make_setup(geometry=geometry), tmp_path), tmp_path).segmentation
+    found = propose(in_stage_2(make_setup(geometry=geometry)), tmp_path).segmentation
 
-    assert np.array_equal(found.labels.voxels[annotated], ball()[annotated] * 3)
+    assert np.array_equal(found.labels.voxels[annotated], TRUTH[annotated] * 3)
     assert not found.uncertainty.voxels[annotated].any()
     assert found.uncertainty.voxels[BETWEEN].all()  # the specialized teacher's doubt counts, too
 
@@ -114,11 +103,11 @@ def test_annotated_slices_of_another_plane_stay_as_they_are_too(make_setup, tmp_
     rows = [8, 13]
 
     found = propose(
-        in_stage_2(make_setup(slices=(AnnotatedSlices("K", ANNOTATED), AnnotatedSlices("J", tuple(rows)))), tmp_path),
+        in_stage_2(make_setup(slices=(AnnotatedSlices("K", ANNOTATED), AnnotatedSlices("J", tuple(rows))))),
         tmp_path,
     ).segmentation
 
-    assert np.array_equal(found.labels.voxels[:, rows], ball()[:, rows] * 3)
+    assert np.array_equal(found.labels.voxels[:, rows], TRUTH[:, rows] * 3)
     assert not found.uncertainty.voxels[:, rows].any()
 
 
@@ -127,7 +116,7 @@ def test_what_was_annotated_is_no_island(make_setup, tmp_path: Path):
     (case,) = setup.cases
     labels = case.labels.voxels.copy()
     labels[0, 2, 2] = 3  # one voxel far from the ball, which is nearly all of what is annotated
-    run = in_stage_2(replace(setup, cases=[LabeledCase(case.image, case.labels.with_voxels(labels))]), tmp_path)
+    run = in_stage_2(replace(setup, cases=[LabeledCase(case.image, case.labels.with_voxels(labels))]))
     assert model_of(run).card.is_connected == (True,)
 
     found = propose(run, tmp_path).segmentation
@@ -141,7 +130,7 @@ def test_a_model_whose_worth_is_known_is_believed_as_far_as_that(
 ):
     # Slices 2 to 10 hold the ball; all but 5 are annotated, which are eight, so that one of them is held out.
     slices = (AnnotatedSlices("K", (0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11)),)
-    run = in_stage_2(make_setup(slices=slices), tmp_path)
+    run = in_stage_2(make_setup(slices=slices))
     assert run.held_out_dice
     run.specialized_reliability[:] = earned
     last = [each for each in run.specialized_teacher.modules() if isinstance(each, torch.nn.Conv2d)][-1]
@@ -150,11 +139,11 @@ def test_a_model_whose_worth_is_known_is_believed_as_far_as_that(
     found = propose(run, tmp_path).segmentation
 
     # Slice 5 is one gap from an annotated one. Uncertainty of the model there: 1 or 0; w_g = 1 / (1 + e^(U_g - U_s)).
-    assert dice(found.labels.voxels[5] == 3, ball()[5]) > 0.9 if is_ball else not found.labels.voxels[5].any()
+    assert dice(found.labels.voxels[5] == 3, TRUTH[5]) > 0.9 if is_ball else not found.labels.voxels[5].any()
 
 
 def test_a_sure_model_has_its_way_where_the_generalized_teacher_was_not_asked(make_setup, tmp_path: Path):
-    run = in_stage_2(make_setup(), tmp_path)
+    run = in_stage_2(make_setup())
     index = 5
     run.generalized_teacher._reliability[0][index] = 0  # no vote there
     last = [each for each in run.specialized_teacher.modules() if isinstance(each, torch.nn.Conv2d)][-1]
@@ -249,6 +238,6 @@ def test_it_is_the_first_case_that_is_proposed_for(make_setup, tmp_path: Path):
     (case,) = setup.cases
     other = LabeledCase(*(each.with_voxels(np.roll(each.voxels, 8, axis=2)) for each in (case.image, case.labels)))
 
-    found = propose(in_stage_2(replace(setup, cases=[case, other]), tmp_path), tmp_path).segmentation
+    found = propose(in_stage_2(replace(setup, cases=[case, other])), tmp_path).segmentation
 
-    assert dice(found.labels.voxels == 3, ball()) > 0.9
+    assert dice(found.labels.voxels == 3, TRUTH) > 0.9

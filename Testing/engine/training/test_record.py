@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from given import begun_state
+from given import a_setup, begun_state
 
-from uncol.core.config import BudgetConfig, Config, StudentConfig
 from uncol.core.jobs import Structure
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.cases import LabeledCase
-from uncol.foundation.embeddings import EmbeddingCache
 from uncol.training.record import model_of
-from uncol.training.state import FineTuneSetup
 
 
 def test_the_card_tells_of_slices_pieces_and_reliabilities_by_name() -> None:
@@ -22,23 +19,9 @@ def test_the_card_tells_of_slices_pieces_and_reliabilities_by_name() -> None:
     labels[1, 4, [0, 2, 4]] = 7
     grid = np.diag([-1.0, -1.0, 2.0, 1.0])
     image = Volume(np.random.default_rng(0).normal(size=labels.shape).astype(np.float32), grid)
-    state = begun_state(
-        FineTuneSetup(
-            cases=[LabeledCase(image, Volume(labels, grid))],
-            unlabeled=[],
-            structures=(Structure(1, "whole"), Structure(7, "scattered")),
-            plane="axial",
-            config=Config(
-                seed=3,
-                method="bcp",
-                student=StudentConfig(channels=(4, 4, 4, 4, 4)),
-                budget=BudgetConfig(steps=40, minutes=None),
-            ),
-            device=torch.device("cpu"),
-            teacher=None,
-            cache=EmbeddingCache(None),
-        )
-    )
+    cases = [LabeledCase(image, Volume(labels, grid))]
+    structures = (Structure(1, "whole"), Structure(7, "scattered"))
+    state = begun_state(a_setup(cases, structures=structures, seed=3, method="bcp", steps=40, stage1_part=0.8))
     state.step, state.specialized_reliability = 20, torch.tensor([1.0, 0.12345, 0.9])
 
     card = model_of(state).card

@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from given import begun_state, prompt_now
-from threshold_teacher import ThresholdTeacher
+from doubles import SeeingTeacher
+from given import a_setup, begun_state, prompt_now
 from torch import Tensor, nn
 
-from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig
+from uncol.core.config import Config, DataConfig
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import Structure
 from uncol.core.methods import ABLATIONS, RELEASED
@@ -24,9 +23,6 @@ from uncol.core.volume import UNKNOWN_LABEL, Volume, view_slices
 from uncol.data.cases import LabeledCase, SliceIndex
 from uncol.data.patch_dataset import PatchDataset
 from uncol.data.slice_dataset import SliceDataset
-from uncol.data.transforms import SliceFrame
-from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.promptable import BoxPrediction, EncodedSlice
 from uncol.inference.student import SliceInputs
 from uncol.models.build import build_student
 from uncol.models.card import Model, ModelCard
@@ -39,18 +35,14 @@ from uncol.training.train import distillation_loss, fused_pseudo_labels, learn, 
 BALL = Structure(1, "ball")
 
 
-def setup_of(spacing_ijk: tuple[float, float, float], **choices: Any) -> FineTuneSetup:
+def setup_of(spacing_ijk: tuple[float, float, float], voxel_mm: float | None = None, **choices: Any) -> FineTuneSetup:
     """One annotated case of 6 slices of 20 x 30 voxels."""
     labels = np.zeros((6, 20, 30), dtype=np.uint8)
     labels[2:4, 8:12, 10:20] = 1
     ijk_to_ras = np.diag([-spacing_ijk[0], -spacing_ijk[1], spacing_ijk[2], 1.0])
     case = LabeledCase(Volume(labels * 100.0, ijk_to_ras), Volume(labels, ijk_to_ras))
-    config = Config(
-        student=StudentConfig(dims=choices.pop("dims", 2), channels=(4, 4, 4, 4, 4)),
-        data=DataConfig(patch_vox=(16, 16, 32), voxel_mm=choices.pop("voxel_mm", None)),
-    )
-    plane = choices.pop("plane", "axial")
-    return FineTuneSetup([case], [], (BALL,), plane, config, torch.device("cpu"), None, EmbeddingCache(None), **choices)
+    data = DataConfig(patch_vox=(16, 16, 32), voxel_mm=voxel_mm)
+    return a_setup([case], structures=(BALL,), data=data, **choices)
 
 
 @pytest.mark.parametrize(
@@ -162,28 +154,6 @@ ELSEWHERE = SliceIndex(1, 0)
 """A slice of a case without annotated slices."""
 
 
-class HesitantTeacher(ThresholdTeacher):
-    """It gives 0.8 to whatever is bright inside a box, remembers the boxes, and shows slices as its features."""
-
-    map_widths = (1, 1)
-    token_width = 1
-
-    def __init__(self) -> None:
-        super().__init__(COLUMNS)
-        self.boxes: list[list[float]] = []
-
-    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> BoxPrediction:
-        self.boxes += boxes.tolist()
-        decoded = super().decode(embedding, boxes, frame)
-        return BoxPrediction(0.8 * decoded.probabilities, decoded.quality)
-
-    def encode_with_maps(self, image: Tensor) -> EncodedSlice:
-        return EncodedSlice(self.encode(image), (image[None].half(), 1 - image[None].half()))
-
-    def decode_tokens(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Tensor:
-        return self.decode(embedding, boxes, frame).probabilities[:, None].half()
-
-
 class Says(nn.Module):
     """A network that gives the structure the same probability everywhere."""
 
@@ -195,26 +165,20 @@ class Says(nn.Module):
         return self.logits[:, None, None].expand(len(images), 2, *images.shape[2:])
 
 
-def begin(folder: Path, *ablations: str) -> TrainingState:
+def begin(*ablations: str) -> TrainingState:
     """A run of 8 steps, half of them stage 1, over bright slices that a bright structure fills; two are annotated."""
     bright = Volume(np.ones((8, ROWS, COLUMNS), dtype=np.float32), np.diag([-1.0, -1.0, 2.0, 1.0]))
     labels = np.full(bright.voxels.shape, UNKNOWN_LABEL, dtype=np.uint8)
     labels[[0, 2]] = 1
-    setup = FineTuneSetup(
-        cases=[LabeledCase(bright, bright.with_voxels(labels))],
+    setup = a_setup(
+        [LabeledCase(bright, bright.with_voxels(labels))],
         unlabeled=[bright],
         structures=(Structure(1, "structure"),),
-        plane="axial",
-        config=Config(
-            ablations=ablations,
-            data=DataConfig(window=(0.0, 1.0), neighbor_count=1),
-            student=StudentConfig(kind="paper-small"),
-            optimizer=OptimizerConfig(batch_size=2),
-            budget=BudgetConfig(steps=8, minutes=None, stage1_part=0.5),
-        ),
-        device=torch.device("cpu"),
-        teacher=HesitantTeacher(),
-        cache=EmbeddingCache(None),
+        teacher=SeeingTeacher(COLUMNS, probability=0.8),
+        kind="paper-small",
+        steps=8,
+        data=DataConfig(window=(0.0, 1.0), neighbor_count=1),
+        ablations=ablations,
     )
     return begun_state(setup)
 
@@ -329,8 +293,8 @@ EFFECTS = {
 
 
 @pytest.mark.parametrize("name", ABLATIONS)
-def test_an_ablation_in_the_configuration_changes_what_it_says(tmp_path: Path, name: str):
+def test_an_ablation_in_the_configuration_changes_what_it_says(name: str):
     effect = EFFECTS[name]
 
-    assert effect.of(begin(tmp_path / "corrected")) == effect.corrected
-    assert effect.of(begin(tmp_path / "ablated", name)) == effect.ablated
+    assert effect.of(begin()) == effect.corrected
+    assert effect.of(begin(name)) == effect.ablated

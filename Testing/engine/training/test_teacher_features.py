@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from doubles import SeeingTeacher
 from torch import Tensor
 
 from uncol.core.volume import UNKNOWN_LABEL, SliceView
 from uncol.data.cases import FramedCase, SliceIndex
 from uncol.data.patch_dataset import PatchDataset, PatchIndex
 from uncol.data.slice_dataset import SliceDataset
-from uncol.data.transforms import SliceFrame, frame_with_longest_side
+from uncol.data.transforms import SliceFrame
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import BoxPrediction, EncodedSlice
 from uncol.foundation.prompting import SlicePredictor
@@ -21,29 +22,16 @@ VIEW = SliceView("axial", (0, 1, 2), (False, False, False), (2.0, 1.0, 1.0))
 SIDE, PATCH = 32, 16
 
 
-class EchoTeacher:
+class EchoTeacher(SeeingTeacher):
     """A teacher whose maps are the slice itself and twice the slice, and whose tokens are the number of the box."""
 
-    name = "echo"
-    identity = "echo-1"
-    map_widths = (1, 1)
     token_width = 2
-
-    def __init__(self) -> None:
-        self.encoded = 0
-
-    def frame_of(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> SliceFrame:
-        return frame_with_longest_side(rows, columns, spacing_mm, SIDE)
-
-    def encode(self, image: Tensor) -> Tensor:
-        return image[None].half()
 
     def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> BoxPrediction:
         message = "Features come from encoding; nothing is decoded for them."
         raise AssertionError(message)
 
     def encode_with_maps(self, image: Tensor) -> EncodedSlice:
-        self.encoded += 1
         return EncodedSlice(self.encode(image), (image[None].half(), 2 * image[None].half()))
 
     def decode_tokens(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> Tensor:
@@ -66,16 +54,16 @@ def case(known: bool, slices: int = 2) -> FramedCase:
 
 
 class Scene:
-    def __init__(self, *, dims: int, asked: list[SliceIndex], slices: int = 2) -> None:
+    def __init__(self, *, dims: int, prompted_slices: list[SliceIndex], slices: int = 2) -> None:
         stacks = [case(True, slices), case(False, slices)]
         pool = SliceDataset(stacks, 3, 1, 16) if dims == 2 else PatchDataset(stacks, 3, (16, SIDE, SIDE))
-        self.teacher = EchoTeacher()
+        self.teacher = EchoTeacher(SIDE)
         prompted = [
             SlicePredictor(each.images.numpy(), (1.0, 1.0), (0.0, 1.0), self.teacher, EmbeddingCache(None))
             for each in stacks
         ]
         self.features = TeacherFeatures(
-            pool, stacks, prompted, self.teacher, patch=PATCH, prompted_slices=asked, margin_pixels=0.0
+            pool, stacks, prompted, self.teacher, patch=PATCH, prompted_slices=prompted_slices, margin_pixels=0.0
         )
 
 

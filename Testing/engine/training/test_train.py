@@ -12,26 +12,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from given import assert_bit_equal, begun_state
+from given import BALL, CPU, a_setup, annotated_in, assert_bit_equal, begun_state
 
-from uncol.core.config import BudgetConfig, Config, DataConfig, LossConfig, OptimizerConfig, StudentConfig
-from uncol.core.jobs import AnnotatedSlices, Structure
+from uncol.core.config import DataConfig, LossConfig
+from uncol.core.jobs import Structure
 from uncol.core.progress import UNWATCHED
 from uncol.core.volume import UNKNOWN_LABEL, Volume
-from uncol.data.annotations import keep_annotated
 from uncol.data.cases import FramedCase, LabeledCase, SliceIndex
 from uncol.data.slice_dataset import SliceDataset
-from uncol.foundation.embeddings import EmbeddingCache
 from uncol.inference.student import segment_with_model
 from uncol.models.card import Model
 from uncol.models.checkpoints import load_model
-from uncol.training.state import FineTuneSetup, TrainingState
+from uncol.training.state import TrainingState
 from uncol.training.train import fine_tune, optimizer_step, stage1_loss, stage2_loss, start_stage2, total, within_memory
 
-CPU = torch.device("cpu")
 ALL_BUT_ONE = (0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11)
 """Annotated slices of which one is held out: eight inner ones hold the ball, 2 to 10 without 5."""
-BALL = Structure(3, "ball")
 
 
 def test_the_student_finds_a_bright_ball_between_annotated_slices(make_setup, ball: LabeledCase, tmp_path: Path):
@@ -64,10 +60,10 @@ def test_what_stands_under_unknown_has_no_influence(make_setup, ball: LabeledCas
     setup = make_setup()
     wrong_elsewhere = ball.labels.voxels.copy()
     wrong_elsewhere[[1, 2, 4, 5, 7, 8, 10]] = 3
-    labels = keep_annotated(ball.labels.with_voxels(wrong_elsewhere), [AnnotatedSlices("K", (0, 3, 6, 9, 11))], "ball")
+    wrong_case = annotated_in(LabeledCase(ball.image, ball.labels.with_voxels(wrong_elsewhere)))
 
     right = fine_tune(setup, tmp_path / "right")
-    wrong = fine_tune(replace(setup, cases=[LabeledCase(ball.image, labels)]), tmp_path / "wrong")
+    wrong = fine_tune(replace(setup, cases=[wrong_case]), tmp_path / "wrong")
 
     assert_bit_equal(right, wrong)
 
@@ -133,22 +129,13 @@ def run_over_four_slices(folder: Path, student: KnowsFourSlices, **losses: Any) 
     voxels[:2] = 1
     labels = np.full((4, 16, 32), UNKNOWN_LABEL, dtype=np.uint8)
     labels[0], labels[1] = 1, 2
-    setup = FineTuneSetup(
-        cases=[LabeledCase(Volume(voxels.astype(np.float32), np.eye(4)), Volume(labels, np.eye(4)))],
-        unlabeled=[],
+    setup = a_setup(
+        [LabeledCase(Volume(voxels.astype(np.float32), np.eye(4)), Volume(labels, np.eye(4)))],
         structures=(Structure(1, "one"), Structure(2, "two"), Structure(3, "three")),
-        plane="axial",
-        config=Config(
-            method="uncol-without-generalized",
-            data=DataConfig(window=(0.0, 1.0), neighbor_count=3),
-            student=StudentConfig(channels=(4, 4, 4, 4, 4)),
-            losses=LossConfig(**losses),
-            optimizer=OptimizerConfig(batch_size=1),
-            budget=BudgetConfig(steps=20, minutes=None, stage1_part=0.5),
-        ),
-        device=CPU,
-        teacher=None,
-        cache=EmbeddingCache(None),
+        batch_size=1,
+        method="uncol-without-generalized",
+        data=DataConfig(window=(0.0, 1.0), neighbor_count=3),
+        losses=LossConfig(**losses),
     )
     run = begun_state(setup)
     run.sampler.pool, run.student = FourSlicesInOrder(run.framed), student
