@@ -1,7 +1,7 @@
 """Time the foundation model: encode one slice in float32 and in the device's reduced precision, decode one box.
 
-python benchmarks/encoding.py                     as the command line does it: freed memory is kept
-python benchmarks/encoding.py --allocator-as-it-is
+python performance/encoding.py                     as the command line does it: freed memory is kept
+python performance/encoding.py --allocator-as-it-is
 """
 
 from __future__ import annotations

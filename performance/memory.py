@@ -1,6 +1,6 @@
 """Measure the memory of whole-volume inference for 78 and for 780 slices of 512 x 512.
 
-    python benchmarks/memory.py
+    python performance/memory.py
 
 Each size runs in a process of its own. What is printed is the peak of the process less what it held before the
 segmentation began (among it the image) and less the two result volumes: what streaming needs on top.

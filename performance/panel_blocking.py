@@ -4,7 +4,7 @@ Runs the panel's logic on Slicer's own MRML (see requirements/mrml.txt) with a r
 the panel's timer does. A block is the time inside one call: a click or a poll. A poll comes late when a thread of the
 run, or another program, keeps the main thread from going on. What Slicer would draw is not counted.
 
-    python benchmarks/panel_blocking.py [--data FOLDER] [--out FILE.json] [--steps N] [--size small|large]
+    python performance/panel_blocking.py [--data FOLDER] [--out FILE.json] [--steps N] [--size small|large]
 """
 
 from __future__ import annotations

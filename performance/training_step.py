@@ -1,6 +1,6 @@
 """Time one training step on the CPU: 2D students with MONAI's instance norm and with the student's own, the 3D student.
 
-    python benchmarks/training_step.py
+    python performance/training_step.py
 
 What is compared runs in turns on the same random images, so that a change of the machine's speed meets both.
 """

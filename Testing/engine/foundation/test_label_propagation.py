@@ -139,13 +139,13 @@ class TestReliability:
 
         assert scores.near[0, Source.PROMPTED] == [1, 1, 1]
         assert scores.far[0, Source.INTERPOLATED] == [0.5]
-        # carried forward, the box of columns 8 ... 16 with its margin of 2 holds 6 of 8 columns: 2 * 48 / (48 + 64)
+        # propagated forward, the box of columns 8 ... 16 with its margin of 2 holds 6 of 8 columns: 2 * 48 / (48 + 64)
         assert scores.far[0, Source.FORWARD][0] == pytest.approx(0.857143, abs=1e-6)
 
 
 class TestFusion:
     def test_each_source_weighs_the_fourth_power_of_its_dice(self) -> None:
-        # The interpolated contour votes 1 inside, the carried answer 0: 1 * 0.5^4 / (0.5^4 + 1^4) = 1/17
+        # The interpolated contour says 1 inside, the propagated mask 0: 1 * 0.5^4 / (0.5^4 + 1^4) = 1/17
         labels = labels_of([square(8, 8)] * 3, [0, 2])
         labels.has_candidate[1, 0, Source.FORWARD] = True
         worth = np.array([[1, 1, 1, 0.5]], dtype=np.float32)

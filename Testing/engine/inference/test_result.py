@@ -85,7 +85,7 @@ class TestBuilder:
         image = make_volume(geometry="sagittal")
         builder = SegmentationBuilder(image, view_slices(image, "axial"), STRUCTURES)
 
-        # axial slice 0 is the lowest: J = 2; its row is I, its column is K (see the datasets' tests)
+        # axial slice 0 is the lowest: J = 2; its row is I, its column is K (see the tests of `data/cases.py`)
         builder.put(0, certain([[1, 0], [0, 0], [0, 0], [0, 2]]))
         labels = builder.finish().labels.voxels
 

@@ -308,7 +308,7 @@ class TestOpinion:
 
 
 def test_reliability_is_what_the_best_source_reaches_far_from_annotated_slices() -> None:
-    # The image shows the square everywhere, so that carrying reaches 1; structure 2 is dark: nothing is ever found,
+    # The image shows the square everywhere, so that propagation reaches 1; structure 2 is dark: nothing is ever found,
     # but its contour lies where the neighbors say.
     both = slice_with((SQUARE, 1), (np.s_[20:30, 2:6], 2))
     scene = one_case(both, UNKNOWN, both, UNKNOWN, both).carry()

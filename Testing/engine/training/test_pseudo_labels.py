@@ -51,7 +51,7 @@ def fuse(
     )
 
 
-# Two opinions of one voxel. Their plain mean is (0.475, 0.465, 0.06): class 0.
+# Two predictions for one voxel. Their plain mean is (0.475, 0.465, 0.06): class 0.
 # U_surer = (0.2 * 1.609438 + 0.8 * 0.223144) / ln 2 = 0.500402 / 0.693147 = 0.721928
 SURER = voxel(0.2, 0.8, 0.0)
 # U_less_sure = (0.75 * 0.287682 + 0.13 * 2.040221 + 0.12 * 2.120264) / ln 2 = 0.735423 / 0.693147 > 1: 1

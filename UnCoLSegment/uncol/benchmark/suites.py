@@ -93,7 +93,7 @@ def _numbered(names: Iterable[str]) -> tuple[Structure, ...]:
 _SCALED_WINDOW = (0.0, 1.0)
 """Volumes of MR are scaled by themselves before (`cases.scale_by_itself`)."""
 _DROPOUT = 0.1
-"""UA-MT reads the moving average's doubt from passes with dropout, so every method's student has some."""
+"""UA-MT reads the moving average's uncertainty from passes with dropout, so every method's student has some."""
 _BOTH_STAGES_ALIKE = BudgetConfig(stage1_part=0.5)
 """As in the paper."""
 

@@ -87,7 +87,7 @@ class TeacherConfig:
     box_margin_vox: float = 3.0
     """How far a prompt box reaches beyond the mask it comes from, in a teacher's frame of 256 pixels."""
     most_slices_asked: int | None = None
-    """Unannotated slices that the generalized teacher is asked about, drawn at random; None asks about all."""
+    """Unannotated slices for which the generalized teacher is prompted, drawn at random; None prompts for all."""
 
     def __post_init__(self) -> None:
         _require(0 <= self.ema_decay < 1, "teachers.ema_decay must be in [0, 1)", self.ema_decay)

@@ -72,7 +72,7 @@ def error_detection_auroc(uncertainty: Floats, is_error: Mask) -> float | None:
     1 is perfect. Exact by counting; MONAI's `compute_roc_auc` gives the same number in a Python loop over voxels.
 
     Args:
-        uncertainty: Any increasing measure of doubt, one number per voxel.
+        uncertainty: Any measure that rises with uncertainty, one number per voxel.
         is_error: Whether each voxel is wrong, same shape.
 
     Returns:

@@ -34,9 +34,9 @@ class Method:
         stage1_part: Part of the budget for annotated images alone; None takes the configured one.
         stage2_loss: What stage 2 learns from unannotated images.
         pseudo_labels: Who writes their pseudo-labels.
-        generalized: Whether the frozen foundation model may be asked in training.
-        specialized: Whether the moving average has a vote; without it, it only shows where to ask.
-        gating: Whether doubtful votes and teachers of low Dice are left out.
+        generalized: Whether the frozen foundation model may be prompted in training.
+        specialized: Whether the moving average labels; without it, it only shows where to prompt.
+        gating: Whether uncertain predictions and teachers of low Dice are left out.
         filters_by_uncertainty: Whether consistency counts only where noisy passes of the moving average agree (UA-MT).
         always_mixes: Whether every step of both stages mixes images by copy-paste.
         prompts_at_inference: Whether the foundation model, prompted with the student's masks, gives the result.
@@ -59,7 +59,7 @@ class Method:
 
     @property
     def scores_teachers(self) -> bool:
-        """Whether annotated images are held out of stage 1 to see what the teachers are worth."""
+        """Whether annotated images are held out of stage 1 to see how reliable the teachers are."""
         return self.stage1_part is None and self.pseudo_labels is PseudoLabels.FUSED
 
     @property

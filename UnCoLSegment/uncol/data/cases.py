@@ -119,7 +119,7 @@ class Pool(ABC):
         unlabeled: Addresses with unknown voxels.
         held_out: Annotated addresses that stage 1 does not draw, to score both teachers on.
         slice_size: Rows and columns of a whole slice in the student's frame; `SliceCut` counts in them.
-        unlabeled_slices: Slices with unknown voxels, about which a generalized teacher can be asked.
+        unlabeled_slices: Slices with unknown voxels, for which a generalized teacher can be prompted.
 
     Raises:
         DataError: If no structure is annotated anywhere.

@@ -119,7 +119,7 @@ def least_confidence(uncertainty: Floats, class_count: int) -> NDArray[np.float6
 
     Only the entropy of the C probabilities is stored, and it does not determine the largest of them; it bounds
     it from below. The bound is reached when as few classes as possible share the probability: p, ..., p and a
-    remainder. For an entropy of at most ln 2 that means that all the doubt lies between the two most likely
+    remainder. For an entropy of at most ln 2 that means that all the uncertainty lies between the two most likely
     classes, and p inverts the binary entropy. So this is the exact confidence for C = 2, for a certain voxel (1)
     and for a wholly undecided one (1 / C); otherwise the network's own may have been higher,
     and a calibration error that comes from it is that of this stated reading of the map.

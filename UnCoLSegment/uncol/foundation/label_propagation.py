@@ -86,7 +86,7 @@ class PropagatedLabels:
     def propagate_and_validate(self, phase: Phase) -> ValidationScores:
         """Propagate annotated structures, and predict annotated slices as if nobody had annotated them.
 
-        What a box is worth is tried out first: it decides how much every later answer counts.
+        Prompts with a box are scored first: their reliability decides how much every later candidate counts.
         """
         scores = ValidationScores(self.is_whole)
         for index in self.annotated[:: _WHOLE_STEP if self.is_whole else 1]:

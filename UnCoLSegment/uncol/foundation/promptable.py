@@ -36,7 +36,7 @@ class EncodedSlice(NamedTuple):
 
 
 class PromptableModel(Protocol):
-    """A frozen foundation model that is asked with boxes, slice by slice."""
+    """A frozen foundation model that is prompted with boxes, slice by slice."""
 
     @property
     def name(self) -> str:
@@ -45,7 +45,7 @@ class PromptableModel(Protocol):
 
     @property
     def identity(self) -> str:
-        """Hash of the weights and of the precision: two teachers with one identity answer alike."""
+        """Hash of the weights and of the precision: two teachers with one identity predict alike."""
         ...
 
     def frame_of(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> SliceFrame:

@@ -73,7 +73,7 @@ class ChannelNorm(nn.GroupNorm):
     """Instance norm by the faster of torch's two kernels: the same numbers and weights.
 
     On a CPU, torch 2.14 has a channels-last kernel for group norm only, which takes a fifth off a training step in
-    float32 and adds three quarters to one in bfloat16 (benchmarks/training_step.py).
+    float32 and adds three quarters to one in bfloat16 (performance/training_step.py).
     """
 
     def __init__(self, like: nn.InstanceNorm2d) -> None:

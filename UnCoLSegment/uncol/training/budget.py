@@ -71,7 +71,7 @@ class TrainingBudget:
         self.stage1_began_s = self.elapsed_s
 
     def start_stage2(self) -> None:
-        """Note that the generalized teacher has been asked and stage 2 begins."""
+        """Note that the generalized teacher has been prompted and stage 2 begins."""
         self.stage2_began_s = self.elapsed_s
 
     def stage1_is_over(self, step: int) -> bool:
@@ -107,7 +107,7 @@ class TrainingBudget:
 
     @property
     def spare_s(self) -> float | None:
-        """Seconds that asking may take after stage 1, so that half of the share of stage 2 is left; None for steps."""
+        """Seconds that prompting may take after stage 1 to leave half of the share of stage 2; None for steps."""
         if self._total_s is None:
             return None
         left, part = max(0.0, self._total_s - self.elapsed_s), self._budget.stage1_part

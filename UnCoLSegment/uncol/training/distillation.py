@@ -131,7 +131,7 @@ class SemanticAligner(nn.Module):
 
     Args:
         token_width: Channels of the teacher's tokens.
-        structure_count: Classes without background; each has been asked for on its own.
+        structure_count: Classes without background; each has been prompted for on its own.
         prior_channels: Channels of the student's prior.
         dims: 2 for slices, 3 for volumes.
 
@@ -146,7 +146,7 @@ class SemanticAligner(nn.Module):
     def forward(self, tokens: Tensor, grid: Sequence[int]) -> Tensor:
         """Return the knowledge (B, prior_channels, *grid) in tokens (B, structures, token_width, ...).
 
-        The tokens of a structure that the teacher was not asked for are 0, so that they say nothing.
+        The tokens of a structure that the teacher was not prompted for are 0, so that they say nothing.
         """
         return self.align(pool_to_grid(tokens.flatten(1, 2), grid))
 

@@ -1,4 +1,4 @@
-"""Losses over a region of an image: what is annotated, or what both teachers' votes made trustworthy.
+"""Losses over a region of an image: what is annotated, or what both teachers' predictions made trustworthy.
 
 MONAI's nearest relatives are `DiceCELoss` and `MaskedDiceLoss`: the first knows no region, the
 second multiplies logits by the mask before the softmax, so that masked voxels still count.

@@ -1,8 +1,8 @@
 """What is proposed for the image that was annotated, when training is over.
 
-A model segments any image. For the one that it learned from there is more: the generalized teacher's votes on its
-slices, which stage 2 has learned from, and the annotated slices themselves. So the proposal is the last word of both
-teachers, fused voxel by voxel as pseudo-labels are (method, section 5), but with a label for every voxel
+A model segments any image. For the one that it learned from there is more: the generalized teacher's predictions for
+its slices, which stage 2 has learned from, and the annotated slices themselves. So the proposal is what both teachers
+predict in the end, fused voxel by voxel as pseudo-labels are (method, section 5), but with a label for every voxel
 (docs/decisions/0017).
 """
 
@@ -38,8 +38,8 @@ class Proposal:
 def propose(state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED) -> Proposal:
     """Segment the first case of a training whose budget is spent and which is not finished yet.
 
-    Annotated voxels stay as they are, in slices of other planes, too. Where one of the teachers has no vote, or with a
-    3D student, the model segments alone. A model of which no slice was held out is taken at its word.
+    Annotated voxels stay as they are, in slices of other planes, too. Where one teacher predicts nothing, or with a 3D
+    student, the model segments alone. A model of which no slice was held out counts as fully reliable.
 
     Raises:
         CancelledError: If the monitor says so; the training can be resumed then.

@@ -39,13 +39,13 @@ def trust_threshold(progress: float, start: float, end: float) -> float:
 
 @dataclass(frozen=True)
 class PseudoLabel:
-    """What the student is asked to learn from an unannotated slice.
+    """What the student has to learn from an unannotated slice.
 
     Attributes:
         label: Class indices (B, ...), int64.
         trust_mask: Where at least one teacher is trusted (B, ...), bool.
-        probabilities: What the teachers say (B, C, ...), weighed as for the label, but with the certainty of their own
-            words and not the one they have earned.
+        probabilities: What the teachers predict (B, C, ...), weighed as for the label, but with their own certainty and
+            not the discounted one.
     """
 
     label: Tensor
@@ -76,8 +76,8 @@ def fuse_pseudo_labels(
 ) -> PseudoLabel:
     """Fuse two teachers' class probabilities, each voxel by the discounted certainty of both.
 
-    First each teacher is made as uncertain as it has earned: `P <- r P + (1 - r) / C`, with its reliability r for
-    the structure that is in question at the voxel; r = 1 is the paper's fusion. Then, both trusted:
+    First each teacher's certainty is discounted: `P <- r P + (1 - r) / C`, with its reliability r for the structure
+    that is the candidate at the voxel; r = 1 is the paper's fusion. Then, both trusted:
     `w_g P_g + (1 - w_g) P_s` with `w_g = exp(-U_g) / (exp(-U_g) + exp(-U_s))`; one trusted: that one; none: the
     voxel does not count (method, section 5, items 4 and 5, and section 8).
 

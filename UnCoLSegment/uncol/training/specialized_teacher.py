@@ -1,4 +1,4 @@
-"""The specialized teacher: an exponential moving average of the student, and what it is worth."""
+"""The specialized teacher: an exponential moving average of the student, and how reliable it is."""
 
 from __future__ import annotations
 

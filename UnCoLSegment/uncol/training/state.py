@@ -244,7 +244,7 @@ class TrainingState:
 
     @property
     def specialized_slices(self) -> SpecializedSlices:
-        """The specialized teacher's word on single slices, to prompt the generalized one with."""
+        """The specialized teacher's prediction for single slices, to prompt the generalized one with."""
         return SpecializedSlices(self.specialized_teacher, self.pool, self.framed, self.device)
 
     @property

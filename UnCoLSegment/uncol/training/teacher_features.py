@@ -147,12 +147,12 @@ def pool_to_grid(features: Tensor, grid: Sequence[int]) -> Tensor:
 def stack_slice_maps(maps: Mapping[int, Tensor], slice_count: int, grid: Sequence[int]) -> Tensor:
     """Make a volume's map of what a 2D teacher saw in its slices.
 
-    Each map is averaged over the rows and columns of the grid, slices that the teacher was not asked about are
-    interpolated between their neighbors (the first and the last one asked continue to the ends), and the stack is
+    Each map is averaged over the rows and columns of the grid, slices for which the teacher was not prompted are
+    interpolated between their neighbors (the first and the last prompted one continue to the ends), and the stack is
     averaged along the slices. Maps of different classes are stacked one by one: a slice without the class has zeros.
 
     Args:
-        maps: Map (C, h, w) of each slice that the teacher was asked about, by the slice's index along D.
+        maps: Map (C, h, w) of each slice for which the teacher was prompted, by the slice's index along D.
         slice_count: Slices of the volume, D.
         grid: The student's grid (d, h, w).
 

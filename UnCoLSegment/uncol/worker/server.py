@@ -1,4 +1,4 @@
-"""The long-lived engine process that the panel starts: requests in, events out, models kept warm.
+"""The long-lived engine process that the panel starts: requests in, events out, models kept loaded.
 
 One thread reads, so that a cancel is answered while a job computes; jobs run one at a time on the main thread,
 where torch keeps its threads and plans. It greets while what the jobs need is still being loaded. docs/worker.md
