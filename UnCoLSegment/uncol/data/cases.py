@@ -189,7 +189,7 @@ class Pool(ABC):
 
 
 def slices_with_unknown(cases: Sequence[Tensor | NDArray[np.uint8]]) -> list[SliceIndex]:
-    """Return the slices of label framed (S, H, W) in which anything is unknown."""
+    """Return the slices of label stacks (S, H, W) in which anything is unknown."""
     return [
         SliceIndex(case, index)
         for case, stack in enumerate(cases)
