@@ -48,6 +48,12 @@ def a_ball(
     return LabeledCase(Volume(grey.astype(np.int16), grid), Volume((inside * 3).astype(np.uint8), grid))
 
 
+def a_larger_ball(shape_kji: tuple[int, int, int] = (12, 40, 48), grid: np.ndarray | None = None) -> LabeledCase:
+    """A ball of 13 mm in the middle of an image whose slices are 3 mm apart."""
+    center_kji = (shape_kji[0] / 2, shape_kji[1] / 2, shape_kji[2] / 2)
+    return a_ball(shape_kji=shape_kji, center_kji=center_kji, radius_mm=13, slice_mm=3, noise=15, grid=grid)
+
+
 def annotated_in(case: LabeledCase, slices: Sequence[int] = (0, 3, 6, 9, 11)) -> LabeledCase:
     """The same case, of which some slices along K are annotated."""
     return LabeledCase(case.image, keep_annotated(case.labels, [AnnotatedSlices("K", tuple(slices))], "ball"))

