@@ -128,7 +128,7 @@ def test_where_nothing_was_found_the_advice_fits_what_was_segmented_from(
     assert result.message == f"Nothing was found. {advice}"
 
 
-def test_notes_of_a_fine_tune_are_those_of_learning_and_of_segmenting_and_the_engines_warnings(user: User) -> None:
+def test_notes_are_those_of_learning_and_segmenting_and_the_engines_warnings(user: User) -> None:
     user.driver.annotate([5, 8])
     user.logic.fineTune(user.parameters)
     user.untilAsked("fine_tune")

@@ -177,7 +177,7 @@ def test_a_better_model_takes_over_and_segments(user: User) -> None:
     assert user.driver.dice() == 1.0
 
 
-def test_a_model_of_this_volume_is_trained_anew_and_one_of_another_patient_is_built_on(user: User) -> None:
+def test_a_model_of_this_volume_is_trained_anew_one_of_another_is_built_on(user: User) -> None:
     user.driver.annotate([5, 8])
     writeModel(user.logic.store.folder / "other-patient", ["liver"], {"liver": 0.5})
     user.logic.store.activate("other-patient")

@@ -251,7 +251,7 @@ def test_without_gating_every_voxel_has_a_label():
     assert not (ungated == UNKNOWN_LABEL).any()
 
 
-def test_a_doubting_specialized_teacher_alone_labels_nothing_while_the_gate_is_narrow():
+def test_a_doubting_specialized_teacher_alone_labels_nothing_at_a_narrow_gate():
     labels = labels_of_the_middle(doubting(begun_state(setup_of("uncol-without-generalized"))))
 
     assert (labels == UNKNOWN_LABEL).all()
@@ -306,7 +306,7 @@ def test_softmax_of_probabilities_makes_a_certain_teacher_doubtful():
     assert (labels_of_the_middle(doubting(begun_state(setup))) == UNKNOWN_LABEL).all()
 
 
-def test_the_released_rate_of_stage_2_starts_at_one_hundredth_and_falls_within_the_stage():
+def test_the_released_rate_starts_at_one_hundredth_and_falls_within_stage_2():
     run = begun_state(setup_of("bcp", ablations=("adamw-lr-0.01",)))
     learn(run)
     assert rate_of(run) == run.config.optimizer.learning_rate

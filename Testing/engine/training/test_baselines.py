@@ -181,7 +181,7 @@ class Paints(nn.Module):
         return 9.0 * functional.one_hot(whole, 3).movedim(-1, 1)
 
 
-def test_bcp_keeps_the_largest_piece_of_each_class_of_each_image_and_what_is_annotated():
+def test_bcp_keeps_the_largest_piece_of_each_class_and_what_is_annotated():
     found = torch.tensor(
         [
             [

@@ -295,7 +295,7 @@ def test_the_learning_curve_tells_what_distillation_costs_in_both_stages(tmp_pat
     assert losses == {(1, True), (2, True)}
 
 
-def test_a_run_with_distillation_that_was_stopped_and_resumed_equals_one_that_was_not(tmp_path: Path):
+def test_distillation_stopped_and_resumed_equals_distillation_in_one_go(tmp_path: Path):
     torch.set_num_threads(1)
     straight = fine_tune(setup_of(), tmp_path / "straight")
     # It is asked at 5 annotated slices and propagated ones, at 4 steps of stage 1, at 7 other slices, and in stage 2.

@@ -152,7 +152,7 @@ def test_a_sure_model_has_its_way_where_the_generalized_teacher_was_not_asked(ma
     found = propose(run, tmp_path).segmentation
 
     address = SliceIndex(0, index)
-    assert run.specialized_probabilities(run.pool.inputs([address]))[:, 1].min() > 0.99
+    assert run.specialized_probabilities([address])[:, 1].min() > 0.99
     assert (found.labels.voxels[index] == 3).all()
 
 

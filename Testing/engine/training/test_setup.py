@@ -60,7 +60,7 @@ def test_the_3d_student_sees_voxels_of_one_spacing(spacing_ijk, voxel_mm, expect
     assert (card.slice_mm, card.pixel_mm) == expected
 
 
-def test_the_window_is_that_of_the_structures_to_be_learned_whatever_else_is_annotated():
+def test_the_window_is_that_of_the_structures_to_be_learned_alone():
     ball_and_bone = np.zeros((6, 20, 30), dtype=np.uint8)
     ball_and_bone[2:4, 8:12, 10:20], ball_and_bone[4:, 8:12, 10:20] = 1, 2
     hu = np.array([-1000.0, 100.0, 1500.0])[ball_and_bone]
@@ -94,7 +94,7 @@ def base_from(setup: FineTuneSetup) -> Model:
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_a_student_is_used_in_the_plane_in_which_it_was_trained_whatever_that_of_its_base(dims: int):
+def test_a_student_is_used_in_the_plane_in_which_it_was_trained_not_its_base(dims: int):
     base = base_from(setup_of((0.5, 0.8, 3.0), dims=dims))
     setup = setup_of((0.5, 0.8, 3.0), dims=dims, plane="sagittal", base=base)
 
@@ -105,7 +105,7 @@ def test_a_student_is_used_in_the_plane_in_which_it_was_trained_whatever_that_of
     assert (card.pixel_mm, card.slice_mm, card.window) == (0.5, 3.0, base.card.window)
 
 
-def test_a_2d_student_sees_the_slices_that_it_learned_from_in_another_plane_than_its_bases():
+def test_a_2d_student_sees_what_it_learned_from_in_a_plane_other_than_its_bases():
     setup = setup_of((0.5, 0.8, 3.0), plane="sagittal", base=base_from(setup_of((0.5, 0.8, 3.0))))
     card, image = card_for(setup), setup.cases[0].image
     pool = frame_cases(setup, card)[1]

@@ -151,7 +151,7 @@ def assert_mixed(received: torch.Tensor, outside: int, inside: int) -> None:
     assert (received[~box] == outside).all()
 
 
-def test_stage_2_is_half_the_losses_of_both_mixed_slices_with_pseudo_labels_at_half_weight(tmp_path: Path):
+def test_stage_2_is_half_the_losses_of_both_mixed_slices_pseudo_labels_halved(tmp_path: Path):
     # The student gives label 1 of a the probability 1/2, 2 of b 1/3, 3 of v 1/4 and 0 of u 1/5.
     student = KnowsFourSlices(
         [
@@ -206,7 +206,7 @@ def test_in_stage_1_labels_are_mixed_exactly_as_images_are(tmp_path: Path):
 @pytest.mark.parametrize(
     ("method", "steps_to_even"), [("uncol-without-generalized", 10), ("supervised", 20), ("mean-teacher", 20)]
 )
-def test_rare_classes_count_more_until_stage_1_ends_or_the_run_that_has_only_one_stage(
+def test_rare_classes_count_more_until_stage_1_or_a_run_of_one_stage_ends(
     make_setup, tmp_path: Path, method: str, steps_to_even: int
 ):
     # 20 steps, half of them stage 1 where there are two stages.
@@ -257,7 +257,7 @@ def test_volumes_of_thick_slices_are_turned_without_shear(make_setup, tmp_path: 
     torch.testing.assert_close(scales, scales[:, :1].expand(-1, 3))
 
 
-def test_one_inner_annotated_slice_is_held_out_of_stage_1_and_learned_from_in_stage_2(make_setup, tmp_path: Path):
+def test_one_inner_annotated_slice_is_held_out_of_stage_1_alone(make_setup, tmp_path: Path):
     run = begun_state(make_setup(slices=ALL_BUT_ONE))
     first = {each.index for each in run.pool.draw_labeled(200, run.sampler.generator)}
     start_stage2(run, UNWATCHED)
