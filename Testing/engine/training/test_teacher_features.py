@@ -68,7 +68,7 @@ class Scene:
 
 
 def test_maps_are_averaged_over_each_token_and_slices_are_encoded_once():
-    scene = Scene(dims=2, asked=[])
+    scene = Scene(dims=2, prompted_slices=[])
 
     for _ in range(2):
         first, second = scene.features.maps([SliceIndex(0, 1)])
@@ -80,7 +80,7 @@ def test_maps_are_averaged_over_each_token_and_slices_are_encoded_once():
 
 
 def test_only_annotated_slices_and_those_that_are_asked_about_may_be_encoded():
-    features = Scene(dims=2, asked=[SliceIndex(1, 0)]).features
+    features = Scene(dims=2, prompted_slices=[SliceIndex(1, 0)]).features
 
     assert [features.has(SliceIndex(case, index)) for case in (0, 1) for index in (0, 1)] == [
         True,
@@ -91,7 +91,7 @@ def test_only_annotated_slices_and_those_that_are_asked_about_may_be_encoded():
 
 
 def test_tokens_of_a_structure_that_is_not_there_are_zero():
-    tokens = Scene(dims=2, asked=[]).features.tokens([SliceIndex(0, 0)])
+    tokens = Scene(dims=2, prompted_slices=[]).features.tokens([SliceIndex(0, 0)])
 
     # Structure 1 is in no slice, structure 2 has the first and only box.
     assert tokens.shape == (1, 2, 2, 2, 2)
@@ -100,7 +100,7 @@ def test_tokens_of_a_structure_that_is_not_there_are_zero():
 
 
 def test_in_volumes_every_fourth_slice_is_encoded_and_stacked():
-    scene = Scene(dims=3, asked=[], slices=16)
+    scene = Scene(dims=3, prompted_slices=[], slices=16)
 
     (first, _) = scene.features.maps([PatchIndex(0, (0, 0, 0))])
 
@@ -114,7 +114,7 @@ def test_in_volumes_every_fourth_slice_is_encoded_and_stacked():
 
 @pytest.mark.parametrize(("asked", "has"), [([], False), ([SliceIndex(1, 7)], True)])
 def test_an_unannotated_volume_needs_a_slice_that_is_asked_about(asked: list[SliceIndex], has: bool):
-    assert Scene(dims=3, asked=asked, slices=16).features.has(PatchIndex(1, (0, 0, 0))) == has
+    assert Scene(dims=3, prompted_slices=asked, slices=16).features.has(PatchIndex(1, (0, 0, 0))) == has
 
 
 class TestVolumesOfA2DTeacher:
