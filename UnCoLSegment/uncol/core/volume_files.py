@@ -12,7 +12,7 @@ from tokenize import TokenError
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from uncol.core.errors import DataError, OutputError
@@ -64,7 +64,7 @@ def write_voxels(path: Path, voxels: NDArray[Any]) -> None:
         OutputError: If the file cannot be written; nothing half-written is left behind.
     """
     voxels = voxels.view(np.uint8) if voxels.dtype == np.bool_ else voxels
-    _check(path, voxels)
+    _check(path, voxels.dtype, voxels.shape)
     try:
         with private_folder(path.parent) as folder:
             with (folder / path.name).open("xb") as file:
@@ -83,21 +83,27 @@ def read_voxels(path: Path) -> NDArray[Any]:
         DataError: If the file is missing, cut off, no .npy file of plain numbers, or has other than three axes.
     """
     try:
-        voxels = open_memmap(path, mode="r")  # it knows no pickles
+        with path.open("rb") as file:  # opened once: by its name, another file may be found the second time
+            read_header = _HEADERS[npy.read_magic(file)]
+            shape, is_fortran, dtype = read_header(file)
+            _check(path, dtype, shape)  # also against pickled objects, which are never read
+            voxels = np.memmap(file, dtype, "r", file.tell(), shape, "F" if is_fortran else "C")
     except OSError as error:
         message = f'"{path.name}" could not be read ({error.strerror}). Check the path "{path}".'
         raise DataError(message) from error
-    except (ValueError, TypeError, SyntaxError, TokenError) as error:  # a header is read as Python reads
+    except (KeyError, ValueError, TypeError, SyntaxError, TokenError) as error:  # a header is read as Python reads
         message = f'"{path.name}" is damaged ({error}). Export it again.'
         raise DataError(message) from error
-    _check(path, voxels)
     return voxels
 
 
-def _check(path: Path, voxels: NDArray[Any]) -> None:
-    if voxels.dtype.kind not in "iu" and voxels.dtype.newbyteorder("=") not in (np.float32, np.float64):
-        message = f'"{path.name}" cannot hold voxels of type {voxels.dtype}. Convert them to a number type first.'
+_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+def _check(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
+    if dtype.kind not in "iu" and dtype.newbyteorder("=") not in (np.float32, np.float64):
+        message = f'"{path.name}" cannot hold voxels of type {dtype}. Convert them to a number type first.'
         raise DataError(message)
-    if voxels.ndim != 3 or not voxels.size:
-        message = f'"{path.name}" has voxels of shape {voxels.shape}, a volume has 3 axes. Export one scalar volume.'
+    if len(shape) != 3 or not all(shape):
+        message = f'"{path.name}" has voxels of shape {shape}, a volume has 3 axes. Export one scalar volume.'
         raise DataError(message)
