@@ -28,10 +28,10 @@ class AnnotateSection(Section):
         self._table = SlicesTable(ui.slicesTable, ui.slicesHintLabel, self._onCompleteChanged, self._onJump)
         self._onClicks(
             (ui.acceptSliceButton, self._acceptSlice),
-            (ui.acceptSegmentButton, self._acceptSegment),
-            (ui.acceptAllButton, self._acceptAll),
+            (ui.acceptSegmentButton, lambda: self._accept(Acceptance.acceptSegment, self._proposedSegmentId())),
+            (ui.acceptAllButton, lambda: self._accept(Acceptance.acceptAll)),
             (ui.undoAcceptButton, self._undo),
-            (ui.markCompleteButton, self._markComplete),
+            (ui.markCompleteButton, lambda: self._onCompleteChanged(*self._shownSlice(), True)),
             (ui.suggestSliceButton, self._suggestSlice),
         )
 
@@ -90,12 +90,6 @@ class AnnotateSection(Section):
     def _acceptSlice(self) -> None:
         self._accept(Acceptance.acceptSlice, self._given.inputVolume, *self._shownSlice())
 
-    def _acceptSegment(self) -> None:
-        self._accept(Acceptance.acceptSegment, self._proposedSegmentId())
-
-    def _acceptAll(self) -> None:
-        self._accept(Acceptance.acceptAll)
-
     def _accept(self, accept: Callable[..., Acceptance.AcceptSummary], *where: Any) -> None:
         summary = accept(self._given.proposal, self._target(), *where)
         self.update(self._parameters)
@@ -104,9 +98,6 @@ class AnnotateSection(Section):
     def _undo(self) -> None:
         AcceptHistory.undo(self._given.segmentation)
         self.update(self._parameters)
-
-    def _markComplete(self) -> None:
-        self._onCompleteChanged(*self._shownSlice(), True)
 
     def _suggestSlice(self) -> None:
         suggestion = self._logic.suggestSlice(self._given)

@@ -185,11 +185,7 @@ def _apply(edit: _Edit, pattern: Any, now: Mask, accepted: Mask, scope: _WholeSe
 
 
 def _editOf(
-    target: Any,
-    targetId: str,
-    found: tuple[Mask, Matrix, Matrix],
-    between: Matrix,
-    scope: _WholeSegment | _OneSlice,
+    target: Any, targetId: str, found: tuple[Mask, Matrix, Matrix], between: Matrix, scope: _WholeSegment | _OneSlice
 ) -> _Edit:
     """Read what is there and compare it with what is proposed, the filled part of a segment."""
     mask, ijkToProposal, proposalLattice = found

@@ -80,16 +80,12 @@ def labelsFromSegmentation(segmentationNode: Any, volumeNode: Any, annotated: An
     shape = snapshotVolume(volumeNode).shape_kji
     wanted = _Wanted(segmentationNode, volumeNode)
     labels = np.full(shape, UNKNOWN_LABEL, dtype=np.uint8)
-    filled = wanted.regionOn(shape)
     overlaps: Counter[tuple[int, int]] = Counter()
     isShown = np.zeros(256, dtype=bool)
     for region in annotatedRegions(annotated, shape):
-        labels[region] = 0
-        inner = Grids.intersectionOf(region, filled)
-        if not Grids.isEmpty(inner):
-            labels[inner], overlapsHere = wanted.labelsIn(inner)
-            isShown[np.unique(labels[inner])] = True
-            overlaps += overlapsHere
+        labels[region], overlapsHere = wanted.labelsIn(region)
+        isShown |= np.bincount(labels[region].ravel(), minlength=256) > 0
+        overlaps += overlapsHere
     shown = [structure for structure in wanted.structures if isShown[structure.value]]
     notes = _overlapNotes(overlaps, wanted.structures)
     notes += [_unseenNote(structure) for structure in wanted.structures if structure not in shown]
@@ -105,10 +101,7 @@ def labelsOfAllSegments(segmentationNode: Any, volumeNode: Any) -> tuple[Volume,
     """
     shape = snapshotVolume(volumeNode).shape_kji
     wanted = _Wanted(segmentationNode, volumeNode)
-    labels = np.zeros(shape, dtype=np.uint8)
-    filled = wanted.regionOn(shape)
-    if not Grids.isEmpty(filled):
-        labels[filled] = wanted.labelsIn(filled)[0]
+    labels, _overlaps = wanted.labelsIn(Grids.wholeRegion(shape))
     return Volume(labels, Grids.ijkToRAS(volumeNode)), wanted.structures
 
 
@@ -141,11 +134,6 @@ class _Wanted:
         values = {segmentId: value for value, segmentId in enumerate(segments, start=1)}
         toIJK = Grids.rasToIJK(segmentationNode, volumeNode)
         self._layers = Labelmaps.LayersOnGrid(segmentationNode, toIJK, values, np.uint8)
-
-    def regionOn(self, shape_kji: tuple[int, int, int]) -> Region:
-        """Return the region of the volume that can hold voxels of a segment."""
-        whole = Grids.wholeRegion(shape_kji)
-        return Grids.intersectionOf(self._layers.region or (slice(0, 0),) * 3, whole)
 
     def labelsIn(self, region: Region) -> tuple[NDArray[np.uint8], Counter[tuple[int, int]]]:
         """Return the labels in a region, and how many voxels each pair of overlapping values (low, high) shares."""

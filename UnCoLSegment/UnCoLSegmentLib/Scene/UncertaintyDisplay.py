@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import slicer
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
@@ -138,11 +139,9 @@ def _blockSums(voxels: NDArray[Any], edges: Sequence[NDArray[np.intp]]) -> NDArr
 
 def _pairSums(blocks: NDArray[Any]) -> NDArray[Any]:
     """Return the sums of neighboring blocks along each axis that has more than one block."""
-    for axis in range(blocks.ndim):
-        count = blocks.shape[axis]
+    for axis, count in enumerate(blocks.shape):
         if count > 1:
-            first, second = (np.take(blocks, range(start, start + count - 1), axis=axis) for start in (0, 1))
-            blocks = first + second
+            blocks = sliding_window_view(blocks, 2, axis).sum(axis=-1)
     return blocks
 
 
@@ -150,8 +149,7 @@ def _peak(voxels: NDArray[Any]) -> tuple[int, int, int]:
     """Return where a block is highest after averaging over 3 x 3 x 3 voxels."""
     smooth = np.pad(voxels.astype(np.float64), 1, mode="edge")
     for axis in range(3):
-        count = smooth.shape[axis] - 2
-        smooth = sum(np.take(smooth, range(start, start + count), axis=axis) for start in range(3))
+        smooth = sliding_window_view(smooth, 3, axis).sum(axis=-1)
     return np.unravel_index(int(smooth.argmax()), smooth.shape)
 
 

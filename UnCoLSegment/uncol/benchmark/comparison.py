@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uncol.benchmark.runs import RunResult
-from uncol.benchmark.scores import LabelScore
 from uncol.benchmark.suites import SUPERVISED_ALL, UNCOL, Benchmark
 
 _REPLICATES = 10_000
@@ -184,15 +183,11 @@ def _row(results: Sequence[RunResult], ours: SubjectDice | None) -> Row:
         training_steps=round(fmean(result.record.get("steps", spec.steps) for result in results)),
         seconds=fmean(result.record.get("seconds", 0.0) for result in results),
         curves=tuple(result.record.get("curve", ()) for result in results),
-        dice_by_distance=_means_by_distance(scores),
+        dice_by_distance=dict(sorted(_means(pair for score in scores for pair in score.dice_by_distance).items())),
         auroc=_mean_of_defined(score.error_detection_auroc for score in uncertainty),
         calibration_error=_mean_of_defined(score.expected_calibration_error for score in uncertainty),
         has_uncertainty=bool(uncertainty),
     )
-
-
-def _means_by_distance(scores: Sequence[LabelScore]) -> dict[float, float]:
-    return dict(sorted(_means(pair for score in scores for pair in score.dice_by_distance).items()))
 
 
 def _means(pairs: Iterable[tuple[Any, float]]) -> dict[Any, float]:

@@ -56,11 +56,7 @@ def hold(folder: Path) -> Iterator[None]:
 
 
 def work_side_by_side(
-    tasks: Mapping[str, Work],
-    jobs: int,
-    held: Path,
-    tell: Callable[[str, Progress], None],
-    monitor: Monitor,
+    tasks: Mapping[str, Work], jobs: int, held: Path, tell: Callable[[str, Progress], None], monitor: Monitor
 ) -> None:
     """Do all pieces of work, so many at the same time; without a coordinator the processes end.
 

@@ -11,8 +11,6 @@ from uncol.benchmark.plots import dice_png, distance_png, fullest_count, learnin
 from uncol.benchmark.runs import RunStore
 from uncol.benchmark.suites import BENCHMARKS, SUPERVISED_ALL, UNCOL, Benchmark
 from uncol.core.error_detection import BAND_MM
-from uncol.core.errors import OutputError
-from uncol.core.files import atomic_write
 from uncol.data.io import write_results
 
 RESULTS_FILE, TABLES_FILE = "results.json", "results.md"
@@ -37,10 +35,9 @@ def publish(store: RunStore, out: Path) -> list[Path]:
         pictures |= drawn
         tables.append(markdown(comparison) + "".join(f"\n![{name.removesuffix('.png')}]({name})\n" for name in drawn))
     lines = ",\n".join(json.dumps(result.as_document()) for result in results)
-    write_results(out, {}, {RESULTS_FILE: f"[\n{lines}\n]\n", TABLES_FILE: "\n".join(tables)})
-    for name, png in pictures.items():
-        _write_picture(out / name, png)
-    return [out / name for name in (RESULTS_FILE, TABLES_FILE, *pictures)]
+    files: dict[str, str | bytes] = {RESULTS_FILE: f"[\n{lines}\n]\n", TABLES_FILE: "\n".join(tables), **pictures}
+    write_results(out, {}, files)
+    return [out / name for name in files]
 
 
 def _pictures(comparison: Comparison) -> dict[str, bytes]:
@@ -51,15 +48,6 @@ def _pictures(comparison: Comparison) -> dict[str, bytes]:
         "learning": learning_png(comparison, fullest_count(comparison)),
     }
     return {f"{name}-{what}.png": png for what, png in pictures.items() if png is not None}
-
-
-def _write_picture(path: Path, content: bytes) -> None:
-    try:
-        with atomic_write(path) as partial:
-            partial.write_bytes(content)
-    except OSError as error:
-        message = f'"{path}" cannot be written ({error.strerror}). Free some space or choose another folder.'
-        raise OutputError(message) from error
 
 
 def verdict(advantage: Interval) -> str:

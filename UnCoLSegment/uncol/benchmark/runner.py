@@ -208,13 +208,8 @@ class Overview:
 
 def versions() -> dict[str, str]:
     """Return the versions of what computes the results."""
-    return {
-        "uncol": __version__,
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "monai": str(monai.__version__),
-        "numpy": np.__version__,
-    }
+    packages = {each.__name__: str(each.__version__) for each in (torch, monai, np)}
+    return {"uncol": __version__, "python": platform.python_version(), **packages}
 
 
 def machine() -> dict[str, Any]:

@@ -93,18 +93,10 @@ def read_splits(path: Path) -> Splits:
     if not isinstance(document, dict):
         raise _unusable(path, "holds no JSON object")
     train, test = _names(document, "train", path), _names(document, "test", path)
-    labeled = {
-        int(key.removeprefix(_LABELED)): _names(document, key, path)
-        for key in document
-        if key.removeprefix(_LABELED).isdecimal() and key.startswith(_LABELED)
-    }
-    splits = Splits(
-        train=train,
-        test=test,
-        labeled=labeled,
-        case_ids=_case_ids(document, (*train, *test), path),
-        same_subject=_same_subject(document, path),
-    )
+    counts = (key.removeprefix(_LABELED) for key in document if key.startswith(_LABELED))
+    labeled = {int(each): _names(document, f"{_LABELED}{each}", path) for each in counts if each.isdecimal()}
+    case_ids, same_subject = _case_ids(document, (*train, *test), path), _same_subject(document, path)
+    splits = Splits(train, test, labeled, case_ids, same_subject)
     _check(splits, path)
     return splits
 

@@ -19,12 +19,10 @@ from uncol.benchmark.runs import RunSpec
 from uncol.benchmark.scores import Prediction
 from uncol.benchmark.suites import BENCHMARKS, FROZEN_TEACHER, SHAPE_INTERPOLATION
 from uncol.core.config import Config
-from uncol.core.jobs import AnnotatedSlices
 from uncol.core.methods import find_method
 from uncol.core.model_folder import MODEL_FILE, newest
 from uncol.core.progress import Monitor
 from uncol.core.volume import Volume, plane_of_axis, view_slices
-from uncol.data.annotations import annotation_plane, complete_slices
 from uncol.data.cases import LabeledCase
 from uncol.data.connected_components import largest_component
 from uncol.data.shape_interpolation import interpolate_shapes
@@ -180,12 +178,7 @@ def _framed(volume: Volume, cases: Cases, config: Config) -> Volume:
 
 
 def segment_prompted(
-    image: Volume,
-    labels: Volume,
-    card: ModelCard,
-    teacher: PromptableModel,
-    cache: EmbeddingCache,
-    monitor: Monitor,
+    image: Volume, labels: Volume, card: ModelCard, teacher: PromptableModel, cache: EmbeddingCache, monitor: Monitor
 ) -> Volume:
     """Let the frozen foundation model redraw every slice, with one box for each structure that a student found there.
 
@@ -234,7 +227,7 @@ def prompt_with_slices(
     teacher = load_foundation_model(select_device(spec.device), foundation)
 
     def predict(case: LabeledCase) -> Prediction:
-        plane = annotation_plane([case], [_annotated(case)])
+        plane = plane_of_axis(case.image, "K")
         found = segment_from_labels(
             case.image, case.labels, cases.structures, teacher, EmbeddingCache(cache), plane=plane, monitor=monitor
         )
@@ -247,7 +240,7 @@ def interpolate(_spec: RunSpec, cases: Cases, _folder: Path, _monitor: Monitor) 
     """Interpolate the annotated contours between slices, without looking at the image."""
 
     def predict(case: LabeledCase) -> Prediction:
-        view = view_slices(case.image, annotation_plane([case], [_annotated(case)]))
+        view = view_slices(case.image, plane_of_axis(case.image, "K"))
         return Prediction(interpolate_shapes(case.labels, cases.structures, view))
 
     return _without_training(cases, predict)
@@ -258,7 +251,3 @@ def _without_training(cases: Cases, predict: Callable[[LabeledCase], Prediction]
     found = {case_id: predict(case) for case_id, case in cases.labeled.items()}
     record = {"steps": 0, "seconds": round(time.monotonic() - started, 1), "curve": []}
     return TrainedRun(iter(found.items()), record)
-
-
-def _annotated(case: LabeledCase) -> AnnotatedSlices:
-    return AnnotatedSlices("K", tuple(complete_slices(case.labels.voxels)))

@@ -13,16 +13,8 @@ from uncol.benchmark.runner import BenchmarkJob, run_benchmark
 from uncol.benchmark.runs import DEFAULT_SEEDS, Choice, RunSpec
 from uncol.benchmark.suites import METHODS, SUITES
 from uncol.benchmark.trainers import Trainer, trainer_of
-from uncol.cli.console import monitored, print_json, say
-from uncol.cli.options import (
-    CacheFolder,
-    DeviceChoice,
-    FoundationFamily,
-    JsonFlag,
-    WeightsFile,
-    cache_folder,
-    parse_device,
-)
+from uncol.cli import options
+from uncol.cli.console import monitored, print_result, say
 from uncol.core.errors import CheckpointError, ConfigError
 from uncol.core.files import sha256_of
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
@@ -43,11 +35,11 @@ def benchmark(
     seeds: Annotated[int, typer.Option(help="How many seeds.")] = DEFAULT_SEEDS,
     steps: Annotated[int | None, typer.Option(help="Training steps of a run.")] = None,
     jobs: Annotated[int, typer.Option(help="Processes of one thread each, side by side.")] = 1,
-    device: DeviceChoice = "auto",
-    cache: CacheFolder = None,
-    foundation_model: FoundationFamily = "LiteMedSAM",
-    foundation_weights: WeightsFile = None,
-    as_json: JsonFlag = False,
+    device: options.DeviceChoice = "auto",
+    cache: options.CacheFolder = None,
+    foundation_model: options.FoundationFamily = "LiteMedSAM",
+    foundation_weights: options.WeightsFile = None,
+    as_json: options.JsonFlag = False,
 ) -> None:
     """Compare UnCoL with its baselines on test images: a table with intervals, and pictures."""
     foundation = FoundationChoice.of(foundation_model, foundation_weights)
@@ -56,20 +48,18 @@ def benchmark(
         labeled=tuple(_whole_number(part) for text in labeled or () for part in _parts("--labeled", text)),
         seeds=seeds,
         steps=steps,
-        device=parse_device(device),
+        device=options.parse_device(device),
         foundation=foundation.family,
         weights_sha256=_weights_sha256(foundation),
     )
     if jobs < 1:
         message = f"--jobs must be at least 1, got {jobs}."
         raise ConfigError(message)
-    trainer = partial(_trainer_of, cache=cache_folder(cache), foundation=foundation)
+    trainer = partial(_trainer_of, cache=options.cache_folder(cache), foundation=foundation)
     with monitored(as_json=as_json) as monitor:
         document = run_benchmark(BenchmarkJob(name, data, out, choice, jobs), trainer, monitor)
-    if as_json:
-        print_json({"event": "result", **document})
-        return
-    say(f"Done. The table of {document['finished']} runs is in {out / TABLES_FILE}")
+    if not print_result(document, as_json=as_json):
+        say(f"Done. The table of {document['finished']} runs is in {out / TABLES_FILE}")
 
 
 def _trainer_of(spec: RunSpec, cache: Path, foundation: FoundationChoice) -> Trainer:

@@ -22,7 +22,7 @@ from uncol.core.progress import Monitor, Progress
 _PLAIN_INTERVAL_S = 5.0
 """Time between two lines of progress where there is no terminal."""
 
-_SCORES = ("dice", "hd95_mm", "asd_mm")
+_DIGITS = {"dice": 3, "hd95_mm": 2, "asd_mm": 2}
 
 errors = Console(stderr=True, highlight=False)
 """Errors, notes and progress go to stderr; stdout belongs to results."""
@@ -37,6 +37,13 @@ def print_json(document: dict[str, Any]) -> None:
     """Write one JSON object as one line to stdout."""
     sys.stdout.write(json.dumps(document) + "\n")
     sys.stdout.flush()
+
+
+def print_result(document: dict[str, Any], *, as_json: bool) -> bool:
+    """Write what a command ends with as JSON where that is wanted; else a person is still to be told."""
+    if as_json:
+        print_json({"event": "result", **document})
+    return as_json
 
 
 class ProgressDisplay:
@@ -106,11 +113,8 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
 
 def print_evaluation(document: dict[str, Any]) -> None:
     """Print an evaluation, a JSON object of `pipelines.evaluate.run_evaluate`, as tables to stdout."""
-    rows = [
-        [each["name"], *(_number(each[name], 3 if name == "dice" else 2) for name in _SCORES)]
-        for each in document["structures"]
-    ]
-    rows.append(["mean", *(_number(document[f"mean_{name}"], 3 if name == "dice" else 2) for name in _SCORES)])
+    scores = [*document["structures"], {"name": "mean", **{name: document[f"mean_{name}"] for name in _DIGITS}}]
+    rows = [[each["name"], *(_number(each[name], digits) for name, digits in _DIGITS.items())] for each in scores]
     print_table("Segmentation against reference", ["structure", "Dice", "HD95 (mm)", "ASD (mm)"], rows)
     if document["uncertainty"] is not None:
         scores = document["uncertainty"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -55,9 +54,9 @@ def _package(name: str) -> Check:
 
 
 def _devices() -> list[Check]:
-    found = available_devices()
-    explain: dict[str, Callable[[], Check]] = {"cuda": _cuda, "mps": _mps, "cpu": _cpu}
-    return [explain[kind]() for kind in found] + ([] if len(found) > 1 else [_no_gpu()])
+    explain = {"cuda": _cuda, "mps": lambda: _check("Apple GPU", "works"), "cpu": _cpu}
+    found = [explain[kind]() for kind in available_devices()]
+    return found if len(found) > 1 else [*found, _no_gpu()]
 
 
 def _cuda() -> Check:
@@ -67,10 +66,6 @@ def _cuda() -> Check:
     except RuntimeError as error:
         return _check("CUDA GPU", properties.name, f"A first computation failed ({error}); install a matching torch.")
     return _check("CUDA GPU", f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, works")
-
-
-def _mps() -> Check:
-    return _check("Apple GPU", "works")
 
 
 def _cpu() -> Check:

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any
@@ -14,42 +15,18 @@ from typing import Annotated, Any
 import typer
 
 from uncol import __version__
+from uncol.cli import options
 from uncol.cli.benchmark import benchmark
-from uncol.cli.console import monitored, on_signals, print_evaluation, print_json, print_table, say
+from uncol.cli.console import monitored, on_signals, print_evaluation, print_result, print_table, say
 from uncol.cli.doctor import examine
-from uncol.cli.models import ModelsFolder, models_folder
+from uncol.cli.models import ModelsFolder, store_in
 from uncol.cli.models import commands as models_commands
-from uncol.cli.options import (
-    ANNOTATED_HELP,
-    SLICES,
-    CacheFolder,
-    DeviceChoice,
-    FoundationFamily,
-    JsonFlag,
-    OutFolder,
-    SliceTexts,
-    Structures,
-    WeightsFile,
-    cache_folder,
-    check_only_with_labels,
-    join_cases,
-    parse_case,
-    parse_device,
-    parsed,
-)
+from uncol.cli.options import ANNOTATED_HELP, SLICES, SliceTexts
+from uncol.core import jobs
 from uncol.core.config import Config, read_config
 from uncol.core.errors import EXIT_BUG, MEMORY_IS_FULL, CancelledError, UncolError, says_memory_is_full
-from uncol.core.jobs import (
-    FineTuneJob,
-    SegmentJob,
-    parse_annotated_slices,
-    parse_box,
-    parse_slices,
-    parse_structure,
-    parse_student,
-)
 from uncol.core.methods import MODEL_METHODS
-from uncol.core.model_store import Store, find_model
+from uncol.core.model_store import find_model
 from uncol.demo.run import DemoJob, run_demo
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
 from uncol.pipelines.context import Context
@@ -82,7 +59,7 @@ app.command()(benchmark)
 @app.command()
 def segment(
     image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MHA or a DICOM folder.")],
-    out: OutFolder,
+    out: options.OutFolder,
     model: Annotated[str | None, typer.Option(help="Model folder that fine-tuning wrote, or name of a model.")] = None,
     models: ModelsFolder = None,
     box: Annotated[
@@ -93,30 +70,29 @@ def segment(
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Label map with a few annotated slices, 255 elsewhere.")] = None,
     annotated_slices: Annotated[SliceTexts, typer.Option(metavar=SLICES, help=ANNOTATED_HELP)] = None,
-    structure: Structures = None,
-    device: DeviceChoice = "auto",
-    cache: CacheFolder = None,
-    foundation_model: FoundationFamily = "LiteMedSAM",
-    foundation_weights: WeightsFile = None,
-    as_json: JsonFlag = False,
+    structure: options.Structures = None,
+    device: options.DeviceChoice = "auto",
+    cache: options.CacheFolder = None,
+    foundation_model: options.FoundationFamily = "LiteMedSAM",
+    foundation_weights: options.WeightsFile = None,
+    as_json: options.JsonFlag = False,
 ) -> None:
     """Segment an image with a model, or without one from boxes or a few annotated slices."""
-    job = SegmentJob(
+    job = jobs.SegmentJob(
         image=image,
         out=out,
         model=None if model is None else Path(model),
-        boxes=parsed(box, parse_box),
+        boxes=options.parsed(box, jobs.parse_box),
         labels=labels,
-        annotated_slices=parsed(annotated_slices, parse_slices),
-        structures=parsed(structure, parse_structure),
-        device=parse_device(device),
+        annotated_slices=options.parsed(annotated_slices, jobs.parse_slices),
+        structures=options.parsed(structure, jobs.parse_structure),
+        device=options.parse_device(device),
     )
-    check_only_with_labels(labels, {"--annotated-slices": annotated_slices, "--structure": structure})
+    options.check_only_with_labels(labels, {"--annotated-slices": annotated_slices, "--structure": structure})
     if model is not None:
-        job = replace(job, model=find_model(model, Store(models_folder(models))))
+        job = replace(job, model=find_model(model, store_in(models)))
     foundation = FoundationChoice.of(foundation_model, foundation_weights)
-    document = _with_progress(lambda context: run_segment(job, context), cache, foundation, as_json=as_json)
-    _tell_result(document, as_json=as_json)
+    _carry_out(partial(run_segment, job), cache, foundation, as_json=as_json)
 
 
 @app.command("fine-tune")
@@ -127,7 +103,7 @@ def fine_tune(
     out: Annotated[Path, typer.Option("--out", help="Folder for the model.")],
     unlabeled: Annotated[list[Path] | None, typer.Option(help="Further image without labels; repeatable.")] = None,
     annotated_slices: Annotated[SliceTexts, typer.Option(metavar=f"[CASE@]{SLICES}", help=ANNOTATED_HELP)] = None,
-    structure: Structures = None,
+    structure: options.Structures = None,
     minutes: Annotated[float | None, typer.Option(help="Time for everything (5 when nothing is given).")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps instead of minutes: reproducible.")] = None,
     student: Annotated[str | None, typer.Option(help="2d, 3d, or auto: 3d where whole volumes are annotated.")] = None,
@@ -140,33 +116,32 @@ def fine_tune(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file with further settings.")] = None,
-    device: DeviceChoice = "auto",
-    cache: CacheFolder = None,
-    foundation_model: FoundationFamily = "LiteMedSAM",
-    foundation_weights: WeightsFile = None,
-    as_json: JsonFlag = False,
+    device: options.DeviceChoice = "auto",
+    cache: options.CacheFolder = None,
+    foundation_model: options.FoundationFamily = "LiteMedSAM",
+    foundation_weights: options.WeightsFile = None,
+    as_json: options.JsonFlag = False,
 ) -> None:
     """Learn from a few annotated slices and from everything that nobody annotated."""
-    job = FineTuneJob(
-        cases=parsed(case, parse_case),
+    job = jobs.FineTuneJob(
+        cases=options.parsed(case, options.parse_case),
         out=out,
         unlabeled=tuple(unlabeled or ()),
-        annotated_slices=parsed(annotated_slices, parse_annotated_slices),
-        structures=parsed(structure, parse_structure),
+        annotated_slices=options.parsed(annotated_slices, jobs.parse_annotated_slices),
+        structures=options.parsed(structure, jobs.parse_structure),
         minutes=minutes,
         steps=steps,
         seed=seed,
-        base=None if base is None else find_model(base, Store(models_folder(models))),
+        base=None if base is None else find_model(base, store_in(models)),
         method=method,
-        student=None if student is None else parse_student(student),
+        student=None if student is None else jobs.parse_student(student),
         resume=resume,
         proposal=proposal,
-        device=parse_device(device),
+        device=options.parse_device(device),
     )
     settings = read_config(config) if config else Config()
     foundation = FoundationChoice.of(foundation_model, foundation_weights)
-    document = _with_progress(lambda context: run_fine_tune(job, settings, context), cache, foundation, as_json=as_json)
-    _tell_result(document, as_json=as_json)
+    _carry_out(partial(run_fine_tune, job, settings), cache, foundation, as_json=as_json)
 
 
 @app.command()
@@ -180,64 +155,59 @@ def evaluate(
     only_slices: Annotated[
         SliceTexts, typer.Option(metavar=SLICES, help="Slices that alone count; repeatable.")
     ] = None,
-    structure: Structures = None,
-    as_json: JsonFlag = False,
+    structure: options.Structures = None,
+    as_json: options.JsonFlag = False,
 ) -> None:
     """Measure a segmentation: Dice, HD95 and ASD in mm, and what its uncertainty is worth."""
     document = run_evaluate(
         prediction,
         reference,
         uncertainty=uncertainty,
-        structures=parsed(structure, parse_structure),
-        excluded=parsed(exclude_slices, parse_slices),
-        only=parsed(only_slices, parse_slices),
+        structures=options.parsed(structure, jobs.parse_structure),
+        excluded=options.parsed(exclude_slices, jobs.parse_slices),
+        only=options.parsed(only_slices, jobs.parse_slices),
     )
-    if as_json:
-        print_json({"event": "result", **document})
-        return
-    print_evaluation(document)
+    if not print_result(document, as_json=as_json):
+        print_evaluation(document)
 
 
 @app.command()
 def demo(
-    out: OutFolder = Path("demo-output"),
+    out: options.OutFolder = Path("demo-output"),
     image: Annotated[Path | None, typer.Option(help="Your own CT; with --labels.")] = None,
     labels: Annotated[Path | None, typer.Option(help="Its full label map, the simulated annotator.")] = None,
-    structure: Structures = None,
+    structure: options.Structures = None,
     every: Annotated[int, typer.Option(help="Annotate every n-th slice.")] = 8,
     minutes: Annotated[float, typer.Option(help="Time for fine-tuning.")] = 3.0,
-    device: DeviceChoice = "auto",
-    cache: CacheFolder = None,
-    as_json: JsonFlag = False,
+    device: options.DeviceChoice = "auto",
+    cache: options.CacheFolder = None,
+    as_json: options.JsonFlag = False,
 ) -> None:
     """Run the whole story on one volume and write a report with pictures."""
     job = DemoJob(
         out=out,
         image=image,
         labels=labels,
-        structures=parsed(structure, parse_structure),
+        structures=options.parsed(structure, jobs.parse_structure),
         every=every,
         minutes=minutes,
-        device=parse_device(device),
+        device=options.parse_device(device),
     )
-    document = _with_progress(lambda context: run_demo(job, context), cache, LITE_MEDSAM, as_json=as_json)
-    _tell_result(document, as_json=as_json)
+    _carry_out(partial(run_demo, job), cache, LITE_MEDSAM, as_json=as_json)
 
 
 @app.command()
 def doctor(
-    cache: CacheFolder = None,
-    foundation_model: FoundationFamily = "LiteMedSAM",
-    foundation_weights: WeightsFile = None,
-    as_json: JsonFlag = False,
+    cache: options.CacheFolder = None,
+    foundation_model: options.FoundationFamily = "LiteMedSAM",
+    foundation_weights: options.WeightsFile = None,
+    as_json: options.JsonFlag = False,
 ) -> None:
     """Say which devices, teachers, versions and memory there are, and what to do about what is missing."""
-    document = examine(cache_folder(cache), FoundationChoice.of(foundation_model, foundation_weights))
-    if as_json:
-        print_json({"event": "result", **document})
-        return
-    rows = [[check["name"], check["state"], check["advice"]] for check in document["checks"]]
-    print_table(f"UnCoL {__version__}", ["what", "state", "what to do"], rows)
+    document = examine(options.cache_folder(cache), FoundationChoice.of(foundation_model, foundation_weights))
+    if not print_result(document, as_json=as_json):
+        rows = [[check["name"], check["state"], check["advice"]] for check in document["checks"]]
+        print_table(f"UnCoL {__version__}", ["what", "state", "what to do"], rows)
 
 
 def main() -> None:
@@ -250,7 +220,7 @@ def main() -> None:
 def _exit_code() -> int:
     try:
         with on_signals(_interrupt):
-            app(args=join_cases(sys.argv[1:]))
+            app(args=options.join_cases(sys.argv[1:]))
     except _Interrupted:
         say("The command was cancelled.")
         return CancelledError.exit_code
@@ -267,16 +237,12 @@ def _exit_code() -> int:
     return 0
 
 
-def _with_progress(
+def _carry_out(
     work: Callable[[Context], dict[str, Any]], cache: Path | None, foundation: FoundationChoice, *, as_json: bool
-) -> dict[str, Any]:
+) -> None:
     with monitored(as_json=as_json) as monitor:
-        return work(Context(monitor, cache_folder(cache), foundation))
-
-
-def _tell_result(document: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        print_json({"event": "result", **document})
+        document = work(Context(monitor, options.cache_folder(cache), foundation))
+    if print_result(document, as_json=as_json):
         return
     proposal = document.get("proposal", {})
     for note in (*document.get("notes", []), *proposal.get("notes", [])):

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from platformdirs import user_data_path
 
-from uncol.cli.console import print_json, print_table, say
+from uncol.cli.console import print_result, print_table, say
 from uncol.core.errors import CheckpointError, UncolError
 from uncol.core.model_store import NameTakenError, Store
 
@@ -29,13 +29,17 @@ def models_folder(chosen: Path | None) -> Path:
     return chosen or (former if former.is_dir() and not own.exists() else own)
 
 
+def store_in(chosen: Path | None) -> Store:
+    """Return the models of the folder that was chosen, or the user's own."""
+    return Store(models_folder(chosen))
+
+
 @commands.command("list")
 def list_models(models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
     """List the models."""
-    store = _store(models)
+    store = store_in(models)
     entries = store.list()
-    if as_json:
-        _tell_json(store, models=[each.as_document() for each in entries])
+    if _told(store, as_json=as_json, models=[each.as_document() for each in entries]):
         return
     rows = [
         ["*" if each.is_active else "", each.name, each.title, str(each.training.get("steps", "")), each.created]
@@ -47,10 +51,9 @@ def list_models(models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
 @commands.command()
 def show(name: ModelName, models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
     """Show what a model knows, and how it was trained."""
-    store = _store(models)
+    store = store_in(models)
     card = store.show(name)
-    if as_json:
-        _tell_json(store, name=name, card=card)
+    if _told(store, as_json=as_json, name=name, card=card):
         return
     entry = store.entry(name)
     facts = {"structures": entry.title, "written": entry.created, "plane": card.get("plane"), **entry.training}
@@ -95,18 +98,17 @@ def verify(
     as_json: JsonFlag = False,
 ) -> None:
     """Check that a model, or every model, is whole."""
-    store = _store(models)
+    store = store_in(models)
     names = store.names() if name is None else [name]
     damaged = {each: why for each in names if (why := _damage(store, each)) is not None}
-    if as_json:
-        whole = [each for each in names if each not in damaged]
-        _tell_json(store, verified=whole, damaged={each: str(why) for each, why in damaged.items()})
+    whole, why_not = [each for each in names if each not in damaged], {each: str(why) for each, why in damaged.items()}
+    is_told = _told(store, as_json=as_json, verified=whole, damaged=why_not)
     if damaged:
         *others, last = damaged.values()
         for each in others:
             say(str(each))
         raise last
-    if not as_json:
+    if not is_told:
         say(_whole(store, names))
 
 
@@ -118,15 +120,13 @@ def import_model(
     as_json: JsonFlag = False,
 ) -> None:
     """Take in a model from one zip file."""
-    store = _store(models)
+    store = store_in(models)
     try:
         imported = store.import_zip(file, name)
     except NameTakenError as error:
         message = f"{error} Give the new name with --name."
         raise CheckpointError(message) from error
-    if as_json:
-        _tell_json(store, name=imported)
-    else:
+    if not _told(store, as_json=as_json, name=imported):
         say(f"{imported} was imported.")
 
 
@@ -139,10 +139,6 @@ def export_model(
 ) -> None:
     """Write a model as one zip file."""
     _change(models, lambda store: store.export_zip(name, file), f"{name} was written to {file}.", as_json=as_json)
-
-
-def _store(models: Path | None) -> Store:
-    return Store(models_folder(models))
 
 
 def _whole(store: Store, names: Sequence[str]) -> str:
@@ -160,13 +156,11 @@ def _damage(store: Store, name: str) -> UncolError | None:
 
 
 def _change(models: Path | None, change: Callable[[Store], object], done: str, *, as_json: bool) -> None:
-    store = _store(models)
+    store = store_in(models)
     change(store)
-    if as_json:
-        _tell_json(store)
-    else:
+    if not _told(store, as_json=as_json):
         say(done)
 
 
-def _tell_json(store: Store, **content: Any) -> None:
-    print_json({"event": "result", "active": store.active, **content})
+def _told(store: Store, *, as_json: bool, **content: Any) -> bool:
+    return print_result({"active": store.active, **content}, as_json=as_json)

@@ -111,8 +111,8 @@ def read_map(path: Path, reference: Volume, reference_name: str) -> Volume:
     return reference.with_voxels(voxels)
 
 
-def write_results(folder: Path, volumes: Mapping[str, Volume], documents: Mapping[str, str]) -> None:
-    """Write volumes and texts under their file names: each file appears complete or not at all.
+def write_results(folder: Path, volumes: Mapping[str, Volume], documents: Mapping[str, str | bytes]) -> None:
+    """Write volumes, texts and pictures under their file names: each file appears complete or not at all.
 
     Everything is first written to a private temporary folder inside `folder` and flushed to the disk;
     only when all of it stands there is it moved to its place.
@@ -131,8 +131,8 @@ def write_results(folder: Path, volumes: Mapping[str, Volume], documents: Mappin
                 raise IsADirectoryError(errno.EISDIR, f'"{name}" is a folder there')
         for name, volume in volumes.items():
             _write_volume(temporary / name, volume)
-        for name, text in documents.items():
-            (temporary / name).write_text(text, encoding="utf-8")
+        for name, content in documents.items():
+            (temporary / name).write_bytes(content if isinstance(content, bytes) else content.encode())
             flush_to_disk(temporary / name)
         for name in (*volumes, *documents):
             (temporary / name).replace(folder / name)
