@@ -1,1 +1,1 @@
-"""The panel's process: requests in, events out, models kept loaded. Only the command line may enter."""
+"""The panel's process, `python -m uncol.worker`: requests in, events out, models kept loaded. Only `cli` may enter."""
