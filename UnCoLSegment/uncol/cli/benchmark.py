@@ -29,7 +29,7 @@ def benchmark(
         str | None, typer.Option(metavar="A,B,...", help=f"What to compare: {', '.join(METHODS)}.")
     ] = None,
     labeled: Annotated[
-        list[str] | None,
+        options.Texts,
         typer.Option(metavar="N", help="Labeled cases, or every n-th slice; repeatable, or as N1,N2,..."),
     ] = None,
     seeds: Annotated[int, typer.Option(help="How many seeds.")] = DEFAULT_SEEDS,

@@ -21,7 +21,7 @@ from uncol.cli.console import monitored, on_signals, print_evaluation, print_res
 from uncol.cli.doctor import examine
 from uncol.cli.models import ModelsFolder, store_in
 from uncol.cli.models import commands as models_commands
-from uncol.cli.options import ANNOTATED_HELP, SLICES, SliceTexts
+from uncol.cli.options import ANNOTATED_HELP, BOX, SLICES, Texts
 from uncol.core import jobs
 from uncol.core.config import Config, read_config
 from uncol.core.errors import EXIT_BUG, MEMORY_IS_FULL, CancelledError, UncolError, says_memory_is_full
@@ -63,13 +63,10 @@ def segment(
     model: Annotated[str | None, typer.Option(help="Model folder that fine-tuning wrote, or name of a model.")] = None,
     models: ModelsFolder = None,
     box: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="LABEL=I0,J0,K0,I1,J1,K1", help="3D box in voxel indices, both ends included; repeatable."
-        ),
+        Texts, typer.Option(metavar=BOX, help="3D box in voxel indices, both ends included; repeatable.")
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Label map with a few annotated slices, 255 elsewhere.")] = None,
-    annotated_slices: Annotated[SliceTexts, typer.Option(metavar=SLICES, help=ANNOTATED_HELP)] = None,
+    annotated_slices: Annotated[Texts, typer.Option(metavar=SLICES, help=ANNOTATED_HELP)] = None,
     structure: options.Structures = None,
     device: options.DeviceChoice = "auto",
     cache: options.CacheFolder = None,
@@ -102,7 +99,7 @@ def fine_tune(
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for the model.")],
     unlabeled: Annotated[list[Path] | None, typer.Option(help="Further image without labels; repeatable.")] = None,
-    annotated_slices: Annotated[SliceTexts, typer.Option(metavar=f"[CASE@]{SLICES}", help=ANNOTATED_HELP)] = None,
+    annotated_slices: Annotated[Texts, typer.Option(metavar=f"[CASE@]{SLICES}", help=ANNOTATED_HELP)] = None,
     structure: options.Structures = None,
     minutes: Annotated[float | None, typer.Option(help="Time for everything (5 when nothing is given).")] = None,
     steps: Annotated[int | None, typer.Option(help="Steps instead of minutes: reproducible.")] = None,
@@ -149,12 +146,8 @@ def evaluate(
     prediction: Annotated[Path, typer.Option(help="Segmentation to judge.")],
     reference: Annotated[Path, typer.Option(help="Label map to judge it by; 255 is left out.")],
     uncertainty: Annotated[Path | None, typer.Option(help="Uncertainty map of the segmentation.")] = None,
-    exclude_slices: Annotated[
-        SliceTexts, typer.Option(metavar=SLICES, help="Slices that do not count; repeatable.")
-    ] = None,
-    only_slices: Annotated[
-        SliceTexts, typer.Option(metavar=SLICES, help="Slices that alone count; repeatable.")
-    ] = None,
+    exclude_slices: Annotated[Texts, typer.Option(metavar=SLICES, help="Slices that do not count; repeatable.")] = None,
+    only_slices: Annotated[Texts, typer.Option(metavar=SLICES, help="Slices that alone count; repeatable.")] = None,
     structure: options.Structures = None,
     as_json: options.JsonFlag = False,
 ) -> None:

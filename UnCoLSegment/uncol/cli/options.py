@@ -16,11 +16,12 @@ from uncol.foundation.loading import Family
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout; the result comes last.")]
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
 DeviceChoice = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Texts = list[str] | None
+"""What a repeatable option holds."""
 Structures = Annotated[
-    list[str] | None, typer.Option("--structure", metavar="NAME=VALUE", help="Structure in the label map; repeatable.")
+    Texts, typer.Option("--structure", metavar="NAME=VALUE", help="Structure in the label map; repeatable.")
 ]
-SliceTexts = list[str] | None
-SLICES = "AXIS:N1,N2,..."
+SLICES, BOX = "AXIS:N1,N2,...", "LABEL=I0,J0,K0,I1,J1,K1"
 ANNOTATED_HELP = "Slices of the label map that count as annotated, e.g. K:0,8,16; repeatable."
 CacheFolder = Annotated[
     Path | None, typer.Option("--cache", help="Folder for the foundation model's embeddings of your slices.")
@@ -36,7 +37,7 @@ _BETWEEN_PATHS = "\x1f"
 Parsed = TypeVar("Parsed")
 
 
-def parsed(texts: list[str] | None, parse: Callable[[str], Parsed]) -> tuple[Parsed, ...]:
+def parsed(texts: Texts, parse: Callable[[str], Parsed]) -> tuple[Parsed, ...]:
     """Read each text of a repeatable option; an option left out has none."""
     return tuple(parse(text) for text in texts or ())
 

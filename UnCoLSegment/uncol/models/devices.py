@@ -69,10 +69,7 @@ def autocast(device: torch.device, *, dims: int = 2, training: bool = False) -> 
 
 
 def with_memory_fallback(
-    work: Callable[[torch.device, int], Result],
-    device: torch.device,
-    size: int,
-    say: Callable[[str], None],
+    work: Callable[[torch.device, int], Result], device: torch.device, size: int, say: Callable[[str], None]
 ) -> Result:
     """Do memory-hungry work; when the device's memory is full, halve its size, then go to the CPU.
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Protocol
 
 from monai.networks.blocks import Convolution, UpSample
 from torch import Tensor, cat, nn
@@ -17,18 +16,6 @@ from uncol.models.paper_config import PaperStudentConfig
 
 _CONVOLUTIONS_PER_LEVEL = (1, 2, 3, 3, 3)
 """Of the V-Net, from full resolution down; its decoder has as many on each level, at full resolution in each head."""
-
-
-class Backbone(Protocol):
-    """An encoder and a decoder with the bottleneck between them in the open."""
-
-    def encode(self, image: Tensor) -> list[Tensor]:
-        """Return the features of every level, full resolution first, the bottleneck last."""
-        ...
-
-    def decode(self, features: Sequence[Tensor]) -> Tensor:
-        """Return features (B, channels[0], ...) at full resolution from those of every level."""
-        ...
 
 
 class UNetBackbone(nn.Module):
@@ -47,7 +34,7 @@ class UNetBackbone(nn.Module):
         self.merge = nn.ModuleList(_unet_block(2 * high, high, 0.0) for _, high in upward)
 
     def encode(self, image: Tensor) -> list[Tensor]:
-        """Return the features of every level, full resolution first."""
+        """Return the features of every level, full resolution first, the bottleneck last."""
         features = [self.down[0](image)]
         for block in self.down[1:]:
             features.append(block(self.pool(features[-1])))
@@ -78,7 +65,7 @@ class VNetBackbone(nn.Module):
         self.merge = nn.ModuleList([*(_vnet_level(width, width, level) for level, width in coarse), nn.Identity()])
 
     def encode(self, image: Tensor) -> list[Tensor]:
-        """Return the features of every level, full resolution first."""
+        """Return the features of every level, full resolution first, the bottleneck last."""
         features = [image]
         for down, convolutions in zip(self.down, self.convolutions, strict=True):
             features.append(convolutions(down(features[-1])))
@@ -137,17 +124,8 @@ def _vnet_level(before: int, after: int, level: int) -> nn.Sequential:
 
 
 def _vnet_convolution(before: int, after: int, *, halve: bool = False, double: bool = False) -> Convolution:
-    same_size = not halve and not double
+    strides, kernel_size, padding = (2, 2, 0) if halve or double else (1, 3, 1)
     return Convolution(
-        3,
-        before,
-        after,
-        strides=1 if same_size else 2,
-        kernel_size=3 if same_size else 2,
-        padding=1 if same_size else 0,
-        output_padding=0,
-        is_transposed=double,
-        adn_ordering="NA",
-        act="relu",
-        norm=("instance", {"affine": False}),
-    )
+        3, before, after, strides, kernel_size, padding=padding, output_padding=0, is_transposed=double,
+        adn_ordering="NA", act="relu", norm=("instance", {"affine": False}),
+    )  # fmt: skip

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from uncol.core.errors import ConfigError
 
 LEVEL_COUNT = 5
 """Resolutions of the convolutional part: the lowest one is four times halved."""
 _HALVINGS_FACTOR = 2 ** (LEVEL_COUNT - 1)
+_NO_DROPOUT = (0.0,) * LEVEL_COUNT
+_SMALL: dict[str, Any] = {"patch": 8, "token_dim": 64, "head_dim": 16, "mlp_dim": 128}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,32 +65,17 @@ class PaperStudentConfig:
     @classmethod
     def paper_3d(cls) -> Self:
         """Return the paper's 3D student, for patches of 128 x 128 x 128 voxels."""
-        return cls(dims=3, dropout=(0.0,) * LEVEL_COUNT, token_dim=256, mlp_dim=1024)
+        return cls(dims=3, dropout=_NO_DROPOUT, token_dim=256, mlp_dim=1024)
 
     @classmethod
     def small_2d(cls) -> Self:
         """Return a 2D student for slices of 100 to 200 pixels, trained in minutes on a CPU."""
-        return cls(
-            channels=(16, 32, 64, 96, 128),
-            dropout=(0.0, 0.0, 0.0, 0.1, 0.2),
-            patch=8,
-            token_dim=64,
-            head_dim=16,
-            mlp_dim=128,
-        )
+        return cls(channels=(16, 32, 64, 96, 128), dropout=(0.0, 0.0, 0.0, 0.1, 0.2), **_SMALL)
 
     @classmethod
     def small_3d(cls) -> Self:
         """Return a 3D student for patches of about 48 x 64 x 48 voxels, trained in minutes on a CPU."""
-        return cls(
-            dims=3,
-            channels=(8, 16, 32, 48, 64),
-            dropout=(0.0,) * LEVEL_COUNT,
-            patch=8,
-            token_dim=64,
-            head_dim=16,
-            mlp_dim=128,
-        )
+        return cls(dims=3, channels=(8, 16, 32, 48, 64), dropout=_NO_DROPOUT, **_SMALL)
 
     @property
     def size_multiple(self) -> int:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uncol.models.paper_backbones import Backbone, UNetBackbone, VNetBackbone, unet_heads, vnet_heads
+from uncol.models.paper_backbones import UNetBackbone, VNetBackbone, unet_heads, vnet_heads
 from uncol.models.paper_config import PaperStudentConfig
 from uncol.models.prior_encoder import SideEncoder
 
@@ -58,7 +58,7 @@ class PaperStudent(nn.Module):
         self.config = config
         self.class_count = class_count
         self.side_encoder = SideEncoder(config, input_channels)
-        self.backbone: Backbone
+        self.backbone: UNetBackbone | VNetBackbone
         if config.dims == 2:
             self.backbone = UNetBackbone(config, input_channels)
             self.heads = unet_heads(config.channels[0], HEAD_COUNT * class_count)

@@ -38,8 +38,7 @@ class Student2D(nn.Module):
 
     def forward(self, slices: Tensor) -> Tensor:
         """Return logits (B, C, H, W) for slices (B, neighbors, H, W); H and W are multiples of 16, not both 16."""
-        logits: Tensor = self.unet(slices)
-        return logits
+        return self.unet(slices)
 
 
 class Student3D(nn.Module):
@@ -65,8 +64,7 @@ class Student3D(nn.Module):
 
     def forward(self, patches: Tensor) -> Tensor:
         """Return logits (B, C, D, H, W) for patches (B, 1, D, H, W); D, H and W are multiples of 16, not all 16."""
-        logits: Tensor = self.unet(patches)
-        return logits
+        return self.unet(patches)
 
 
 class ChannelNorm(nn.GroupNorm):

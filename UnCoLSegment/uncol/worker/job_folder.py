@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -62,8 +63,7 @@ class JobFolder:
             ConfigError: If it does not lie inside this folder.
             DataError: If it does not exist.
         """
-        path = (self.path / path).resolve()
-        return _checked(path, self.path, is_there=path.is_dir(), field=field)
+        return _checked(path, self.path, Path.is_dir, field)
 
 
 def file_of_job(job: Path, path: Path, field: str) -> Path:
@@ -73,8 +73,7 @@ def file_of_job(job: Path, path: Path, field: str) -> Path:
         ConfigError: If it does not lie inside the job's folder.
         DataError: If it does not exist.
     """
-    path = (job / path).resolve()
-    return _checked(path, job, is_there=path.is_file(), field=field)
+    return _checked(path, job, Path.is_file, field)
 
 
 def sweep(root: Path) -> None:
@@ -86,11 +85,12 @@ def sweep(root: Path) -> None:
             alive.unlink()
 
 
-def _checked(path: Path, folder: Path, *, is_there: bool, field: str) -> Path:
+def _checked(path: Path, folder: Path, is_there: Callable[[Path], bool], field: str) -> Path:
+    path = (folder / path).resolve()
     if folder not in path.parents:
         message = f'"{field}" must lie inside the folder "{folder}", got "{path}". Put it there first.'
         raise ConfigError(message)
-    if not is_there:
+    if not is_there(path):
         message = f'"{field}" is not there: "{path}". Write it before the request is sent.'
         raise DataError(message)
     return path

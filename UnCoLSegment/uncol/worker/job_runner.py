@@ -99,13 +99,7 @@ class JobRunner:
         return FineTuneResult(job.out, card.structures, card.training, proposal)
 
     def _context(self, running: RunningJob) -> Context:
-        return Context(
-            monitor=running.monitor,
-            cache=self._cache,
-            foundation=self._foundation,
-            load_model=self._models.model,
-            load_teacher=self._models.teacher,
-        )
+        return Context(running.monitor, self._cache, self._foundation, self._models.model, self._models.teacher)
 
     def _model(self, path: Path, field: str) -> Path:
         """Return a model by its name or folder; only those of the store are opened."""

@@ -31,11 +31,7 @@ class RunningJob:
     """
 
     def __init__(
-        self,
-        request_id: RequestId,
-        job: SegmentJob | FineTuneJob,
-        send: Send,
-        release: Callable[[RunningJob], None],
+        self, request_id: RequestId, job: SegmentJob | FineTuneJob, send: Send, release: Callable[[RunningJob], None]
     ) -> None:
         self.id, self.job = request_id, job
         self.can_be_resumed: Callable[[], bool] = lambda: False

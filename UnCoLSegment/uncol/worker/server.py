@@ -147,15 +147,12 @@ class Worker:
         self._send(request_id, protocol.Greeting(protocol.PROTOCOL, __version__, devices, teachers, self._folder.path))
 
     def _accept(self, request_id: protocol.RequestId, job: SegmentJob | FineTuneJob) -> None:
-        accepted = RunningJob(request_id, job, self._send, self._release)
         with self._lock:
-            running = self._current
-            if running is None:
-                self._current = accepted
-        if running is not None:
-            message = f"The engine is busy with request {running.id}. Wait for its end, or cancel it."
-            raise protocol.MessageError(message, request_id)
-        self._waiting.put(accepted)
+            if self._current is not None:
+                message = f"The engine is busy with request {self._current.id}. Wait for its end, or cancel it."
+                raise protocol.MessageError(message, request_id)
+            self._current = RunningJob(request_id, job, self._send, self._release)
+            self._waiting.put(self._current)
 
     def _release(self, ended: RunningJob) -> None:
         with self._lock:
@@ -164,23 +161,17 @@ class Worker:
 
     def _cancel(self, request_id: protocol.RequestId, target: protocol.RequestId) -> None:
         """Answer at once whether the job is there, then ask it to end."""
-        running = self._running
-        is_found = running is not None and running.id == target
-        self._send(request_id, protocol.CancelResult(is_found))
-        if running is not None and is_found:
-            running.cancel()
-
-    @property
-    def _running(self) -> RunningJob | None:
-        with self._lock:
-            return self._current
+        found = running if (running := self._current) and running.id == target else None
+        self._send(request_id, protocol.CancelResult(found is not None))
+        if found is not None:
+            found.cancel()
 
     def _watch(self, parent: int) -> None:
         """End the worker when it is asked to, when its parent dies, or when nobody listens any more."""
         while not self._must_end.wait(_LOOK_ROUND_S):
             if self._was_signaled or self._channel.is_broken or os.getppid() != parent:
                 break
-        if (running := self._running) is not None:
+        if (running := self._current) is not None:
             running.cancel()
         self._waiting.put(None)
         time.sleep(_LAST_GRACE_S)
@@ -194,7 +185,7 @@ class Worker:
         self._channel.send(protocol.write_message(request_id, event))
 
     def _send_log(self, log: protocol.Log) -> None:
-        running = self._running
+        running = self._current
         self._send(running.id if running else None, log)
 
 
