@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from uncol.models.paper_config import PaperStudentConfig
-from uncol.models.prior_encoder import SideEncoder, sincos_positions, split_into_patches
+from uncol.models.prior_encoder import PriorEncoder, sincos_positions, split_into_patches
 
 SMALL_2D, SMALL_3D = PaperStudentConfig.small_2d(), PaperStudentConfig.small_3d()
 
@@ -51,19 +51,19 @@ class TestPositions:
 
 class TestEncoder:
     def test_slices_give_a_map_for_each_layer_and_a_prior_as_wide_as_the_bottleneck(self) -> None:
-        encoding = SideEncoder(SMALL_2D, input_channels=3)(torch.rand(2, 3, 16, 40))
+        encoding = PriorEncoder(SMALL_2D, input_channels=3)(torch.rand(2, 3, 16, 40))
 
         assert [each.shape for each in encoding.token_maps] == [(2, 64, 2, 5)] * 4
         assert encoding.prior.shape == (2, 128, 2, 5)
 
     def test_volumes_give_a_prior_as_wide_as_the_tokens(self) -> None:
-        encoding = SideEncoder(SMALL_3D, input_channels=1)(torch.rand(1, 1, 8, 16, 24))
+        encoding = PriorEncoder(SMALL_3D, input_channels=1)(torch.rand(1, 1, 8, 16, 24))
 
         assert [each.shape for each in encoding.token_maps] == [(1, 64, 1, 2, 3)] * 4
         assert encoding.prior.shape == (1, 64, 1, 2, 3)
 
     def test_without_attention_a_change_in_one_patch_changes_the_token_there_only(self) -> None:
-        encoder = SideEncoder(SMALL_2D, input_channels=1)
+        encoder = PriorEncoder(SMALL_2D, input_channels=1)
         for layer in encoder.layers:
             nn.init.zeros_(layer.attention.out.weight)
         image = torch.rand(1, 1, 16, 24)
@@ -75,7 +75,7 @@ class TestEncoder:
         assert (before != after).any(1)[0].tolist() == [[False, False, False], [False, False, True]]
 
     def test_attention_carries_a_change_to_every_token(self) -> None:
-        encoder = SideEncoder(SMALL_2D, input_channels=1)
+        encoder = PriorEncoder(SMALL_2D, input_channels=1)
         image = torch.rand(1, 1, 16, 24)
         changed = image.clone()
         changed[..., 8:, 16:] = torch.rand(8, 8)
@@ -84,7 +84,7 @@ class TestEncoder:
 
     @pytest.mark.parametrize("config", [SMALL_2D, SMALL_3D], ids=["2D", "3D"])
     def test_the_prior_is_normalized_over_its_channels(self, config: PaperStudentConfig) -> None:
-        prior = SideEncoder(config, input_channels=1)(torch.rand(1, 1, *(16,) * config.dims)).prior
+        prior = PriorEncoder(config, input_channels=1)(torch.rand(1, 1, *(16,) * config.dims)).prior
 
         torch.testing.assert_close(prior.mean(1), torch.zeros_like(prior[:, 0]), rtol=0, atol=1e-5)
         torch.testing.assert_close(prior.var(1, correction=0), torch.ones_like(prior[:, 0]), rtol=0, atol=0.02)

@@ -25,7 +25,7 @@ _FORMAT = 1
 _HASH_LENGTH = 8
 _FORMER_ROTATION_DEG = 12.0
 """What was in force before the rotation could be chosen."""
-_ASKING = {name for name, method in METHODS.items() if method.asks_foundation_model}
+_ASKING = {name for name, method in METHODS.items() if method.uses_foundation_model}
 """Methods whose outcome depends on the foundation model."""
 
 

@@ -109,7 +109,7 @@ def train(
     """
     config = Config.from_document(spec.config)
     method, device = find_method(config.method), select_device(spec.device)
-    is_prompted = config.teachers.generalized and method.asks_foundation_model
+    is_prompted = config.teachers.generalized and method.uses_foundation_model
     teacher = load_teacher(device, foundation) if is_prompted else None
     setup = _setup_of(cases, config, device, teacher, EmbeddingCache(cache))
     if method.proposes:

@@ -113,7 +113,7 @@ class LossConfig:
     copy_paste_side: float = 2 / 3
     """Side of the pasted box as a part of the slice's side (method, section 4)."""
     consistency_weight: float = 0.1
-    """Largest weight of agreement with the moving average, in Mean Teacher and UA-MT (the latter's paper)."""
+    """Largest weight of consistency with the moving average, in Mean Teacher and UA-MT (the latter's paper)."""
 
     def __post_init__(self) -> None:
         for name in ("pseudo_label_weight", "consistency_weight"):

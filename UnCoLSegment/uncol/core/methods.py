@@ -63,7 +63,7 @@ class Method:
         return self.stage1_part is None and self.pseudo_labels is PseudoLabels.FUSED
 
     @property
-    def asks_foundation_model(self) -> bool:
+    def uses_foundation_model(self) -> bool:
         """Whether the foundation model takes part, in training or after it."""
         return self.generalized or self.prompts_at_inference
 

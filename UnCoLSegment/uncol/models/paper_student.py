@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from uncol.models.paper_backbones import UNetBackbone, VNetBackbone, unet_heads, vnet_heads
 from uncol.models.paper_config import PaperStudentConfig
-from uncol.models.prior_encoder import SideEncoder
+from uncol.models.prior_encoder import PriorEncoder
 
 HEAD_COUNT = 4
 """One head for each loss of stage 1; their mean is the prediction (method, section 1.1)."""
@@ -57,7 +57,7 @@ class PaperStudent(nn.Module):
         super().__init__()
         self.config = config
         self.class_count = class_count
-        self.side_encoder = SideEncoder(config, input_channels)
+        self.side_encoder = PriorEncoder(config, input_channels)
         self.backbone: UNetBackbone | VNetBackbone
         if config.dims == 2:
             self.backbone = UNetBackbone(config, input_channels)

@@ -34,7 +34,7 @@ class SideEncoding:
     prior: Tensor
 
 
-class SideEncoder(nn.Module):
+class PriorEncoder(nn.Module):
     """A SimpleViT: patches, fixed positions, layers with the norm in front; in 2D a neck makes the prior.
 
     Args:
