@@ -30,9 +30,12 @@ help:  ## list the commands
 demo: $(STAMP)  ## run the whole loop on one volume and save pictures in demo-output
 	$(BIN)/python -m uncol demo --out $(DEMO_OUT)
 
-# A process for each core, each with one thread: faster than one process whose threads wait for each other.
+# A process for each core, each with one thread: faster than one process whose threads wait for each other. Rooms with
+# long tests come first, so that no process is left with one of them at the end.
+LONG_FIRST := Testing/engine/training Testing/engine/worker Testing/engine/cli Testing/engine/benchmark
 test: lint test-panel test-scene  ## check everything: style, types, import directions, tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile Testing/architecture Testing/engine
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+		$(LONG_FIRST) Testing/engine Testing/architecture
 
 # Panel tests replace Slicer's globals, so that each file gets a process of its own.
 test-panel: $(MRML_STAMP)  ## test the panel on Slicer's own MRML, with stand-ins for its Qt side
