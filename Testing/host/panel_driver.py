@@ -14,7 +14,7 @@ import plot_widget  # noqa: F401
 import qt
 import segment_editor_widget  # noqa: F401
 from host import Host
-from PySide6.QtCore import QCoreApplication, QEvent, QPoint, Qt
+from PySide6.QtCore import QCoreApplication, QEvent, QItemSelectionModel, QPoint, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLineEdit, QWidget
 
@@ -140,6 +140,22 @@ class Panel:
         QTest.keyClick(getattr(self.ui, tableName), Qt.Key_Return)
         self.settle()
 
+    def pressKey(self, text: str) -> None:
+        """Press a key while no text field has the focus."""
+        self.window.activateWindow()
+        self.window.setFocus()
+        QTest.keyClick(self.window, text)
+        self.settle()
+
+    def tickSelected(self, tableName: str, column: int) -> None:
+        """Press Space on the check box of the last selected row, which leaves the selection as it is."""
+        table = getattr(self.ui, tableName)
+        row = table.selectionModel().selectedRows()[-1].row()
+        table.selectionModel().setCurrentIndex(table.model().index(row, column), QItemSelectionModel.NoUpdate)
+        table.setFocus()
+        QTest.keyClick(table, Qt.Key_Space)
+        self.settle()
+
     def typeText(self, name: str, text: str) -> None:
         """Replace the text of a line by typing, and press Enter."""
         edit = getattr(self.ui, name)
@@ -160,7 +176,7 @@ class Panel:
         self.settle()
 
     def cells(self, tableName: str) -> list[list[str]]:
-        """Return what a table shows; a check box counts as "[x]" or "[ ]"."""
+        """Return what a table shows; a check box counts as "[x]", "[-]" (partly) or "[ ]", its text after it."""
         table = getattr(self.ui, tableName)
         return [
             [_cellText(table.item(row, column)) for column in range(table.columnCount)] for row in range(table.rowCount)
@@ -189,5 +205,5 @@ class Panel:
 
 def _cellText(item: Any) -> str:
     if item.flags() & Qt.ItemIsUserCheckable:
-        return "[x]" if item.checkState() == Qt.Checked else "[ ]"
+        return {Qt.Checked: "[x]", Qt.PartiallyChecked: "[-]"}.get(item.checkState(), "[ ]") + item.text()
     return item.text()

@@ -50,9 +50,9 @@ class Phantom:
         roi.SetCenterWorld(*(IJK_TO_RAS @ [*_CENTER_IJK, 1])[:3])
         roi.SetSize(*(2 * radius * spacing for radius, spacing in zip(_RADII_IJK, (1.5, 1.5, 4.0), strict=True)))
 
-    def addSegmentation(self, volume: Any, name: str = "liver") -> Any:
+    def addSegmentation(self, volume: Any, name: str = "liver", nodeName: str = "My segmentation") -> Any:
         """Add a segmentation with one empty segment."""
-        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "My segmentation")
+        node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", nodeName)
         node.CreateDefaultDisplayNodes()
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
         node.GetSegmentation().AddEmptySegment(name, name)

@@ -38,7 +38,6 @@ class Parameters:
     device: Device = Device.CPU
     minutes: float = 5.0
     plane: Plane = Plane.AXIAL
-    annotatedSlices: str = ""
     rounds: str = ""
     uncertaintyOpacity: float = 0.5
     uncertaintyThreshold: float = 0.2

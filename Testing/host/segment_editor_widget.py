@@ -1,4 +1,8 @@
-"""Stand-in for the Segment Editor widget: list of segments and effect names; its effects need the application."""
+"""Stand-in for the Segment Editor widget: the list of segments, names of effects, and Slicer's own logic behind them.
+
+Undo, redo, the current segment and the source volume are those of `vtkSlicerSegmentEditorLogic`; the effects need the
+application. What the logic refuses there, it refuses here: its error texts fail a test.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from PySide6.QtGui import QColor, QIcon, QPixmap
 
 _EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Scissors", "Fill between slices")
 _COLUMNS = 3
+_KEYS = {"z": "undo", "Ctrl+Z": "undo", "y": "redo", "Ctrl+Y": "redo"}
 
 
 class qMRMLSegmentEditorWidget(mrml_widgets.qMRMLWidget):
@@ -21,22 +26,25 @@ class qMRMLSegmentEditorWidget(mrml_widgets.qMRMLWidget):
     segmentationNodeSelectorVisible = qt.stored(bool, True, "_refresh")
     sourceVolumeNodeSelectorVisible = qt.stored(bool, True, "_refresh")
     switchToSegmentationsButtonVisible = qt.stored(bool, True, "_refresh")
-    maximumNumberOfUndoStates = qt.stored(int, 10, "_refresh")
+    maximumNumberOfUndoStates = qt.stored(int, 10, "_limitUndo")
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
-        self._parameters = self._segmentation = self._volume = None
-        self._observer: int | None = None
-        self.areShortcutsInstalled = self.areViewsObserved = False
+        self._editor = slicer.vtkSlicerSegmentEditorLogic()
+        self._editor.SetMRMLApplicationLogic(slicer.app.applicationLogic())
+        self._editor.AddObserver(self._editor.SegmentationHistoryChangedEvent, self._refreshUndo)
+        self._observed: list[tuple[Any, int]] = []
+        self._shortcuts: list[Any] = []
+        self.areViewsObserved = False
         self._list, self._effects = qt.QListWidget(), qt.QWidget()
         self._list.setMaximumHeight(84)
         self._list.setAccessibleName("Segments")
         self._list.currentItemChanged.connect(self._onCurrent)
-        layout, grid = qt.QVBoxLayout(self), qt.QGridLayout(self._effects)
-        buttons = qt.QHBoxLayout()
-        self._add, self._remove = qt.QPushButton("Add"), qt.QPushButton("Remove")
-        self._add.clicked.connect(self._addSegment)
-        for button in (self._add, self._remove):
+        layout, grid, buttons = qt.QVBoxLayout(self), qt.QGridLayout(self._effects), qt.QHBoxLayout()
+        self._buttons = {name: qt.QPushButton(name) for name in ("Add", "Remove", "Undo", "Redo")}
+        actions = (self._addSegment, self._removeSegment, self.undo, self.redo)
+        for button, action in zip(self._buttons.values(), actions, strict=True):
+            button.clicked.connect(action)
             buttons.addWidget(button)
         for position, effect in enumerate(_EFFECTS):
             button = qt.QPushButton(effect)
@@ -50,37 +58,31 @@ class qMRMLSegmentEditorWidget(mrml_widgets.qMRMLWidget):
         self._refresh()
 
     def setMRMLScene(self, scene: Any) -> None:
-        """Nothing here lists nodes of the scene."""
+        if self._editor.GetMRMLScene() is not scene:
+            self._editor.SetMRMLScene(scene)
 
     def setMRMLSegmentEditorNode(self, node: Any) -> None:
-        self._parameters = node
+        self._editor.SetSegmentEditorNode(node)
+        self._follow()
 
     def mrmlSegmentEditorNode(self) -> Any:
-        return self._parameters
+        return self._editor.GetSegmentEditorNode()
 
     def setSegmentationNode(self, node: Any) -> None:
-        if self._parameters is None and node is not None:
-            message = "The Segment Editor has no parameter node yet: call setMRMLSegmentEditorNode first."
-            raise RuntimeError(message)
-        if self._observer is not None:
-            self._segmentation.GetSegmentation().RemoveObserver(self._observer)
-        self._segmentation, self._observer = node, None
-        if node is not None:
-            segmentation = node.GetSegmentation()
-            self._observer = segmentation.AddObserver(slicer.vtkSegmentation.SegmentModified, self._refresh)
-            for event in (slicer.vtkSegmentation.SegmentAdded, slicer.vtkSegmentation.SegmentRemoved):
-                segmentation.AddObserver(event, self._refresh)
-        self._refresh()
+        if self._editor.GetSegmentEditorNode() is None and node is None:
+            return
+        self._editor.SetSegmentationNode(node)
+        self._follow()
 
     def segmentationNode(self) -> Any:
-        return self._segmentation
+        return self._editor.GetSegmentationNode()
 
     def setSourceVolumeNode(self, node: Any) -> None:
-        self._volume = node
+        self._editor.SetSourceVolumeNode(node)
         self._refresh()
 
     def sourceVolumeNode(self) -> Any:
-        return self._volume
+        return self._editor.GetSourceVolumeNode()
 
     def currentSegmentID(self) -> str:
         item = self._list.currentItem()
@@ -96,25 +98,66 @@ class qMRMLSegmentEditorWidget(mrml_widgets.qMRMLWidget):
         for button in self._effects.findChildren(qt.QPushButton):
             button.setChecked(False)
 
+    def saveStateForUndo(self) -> None:
+        self._editor.SaveStateForUndo()
+
+    def undo(self) -> None:
+        self._editor.Undo()
+
+    def redo(self) -> None:
+        self._editor.Redo()
+
     def setupViewObservations(self) -> None:
         self.areViewsObserved = True
 
     def removeViewObservations(self) -> None:
         self.areViewsObserved = False
 
+    @property
+    def areShortcutsInstalled(self) -> bool:
+        return bool(self._shortcuts)
+
     def installKeyboardShortcuts(self) -> None:
-        self.areShortcutsInstalled = True
+        """Install the keys of undo and redo on the window; a second time, Qt would call them ambiguous."""
+        self.uninstallKeyboardShortcuts()
+        for keys, action in _KEYS.items():
+            shortcut = qt.QShortcut(self.window())
+            shortcut.setKey(qt.QKeySequence(keys))
+            shortcut.activated.connect(getattr(self, action))
+            self._shortcuts.append(shortcut)
 
     def uninstallKeyboardShortcuts(self) -> None:
-        self.areShortcutsInstalled = False
+        for shortcut in self._shortcuts:
+            shortcut.setParent(None)
+        self._shortcuts = []
+
+    def _limitUndo(self) -> None:
+        self._editor.SetMaximumNumberOfUndoStates(self.maximumNumberOfUndoStates)
 
     def _addSegment(self) -> None:
-        self._segmentation.GetSegmentation().AddEmptySegment()
+        self.saveStateForUndo()
+        self._editor.AddEmptySegment()
+
+    def _removeSegment(self) -> None:
+        self._editor.SetCurrentSegmentID(self.currentSegmentID())
+        self.saveStateForUndo()
+        self._editor.RemoveSelectedSegment()
+
+    def _follow(self) -> None:
+        for observed, tag in self._observed:
+            observed.RemoveObserver(tag)
+        node = self.segmentationNode()
+        events = (slicer.vtkSegmentation.SegmentModified, slicer.vtkSegmentation.SegmentAdded)
+        events = (*events, slicer.vtkSegmentation.SegmentRemoved) if node is not None else ()
+        self._observed = [
+            (node.GetSegmentation(), node.GetSegmentation().AddObserver(event, self._refresh)) for event in events
+        ]
+        self._refresh()
 
     def _refresh(self, *_: object) -> None:
         current = self.currentSegmentID()
         self._list.clear()
-        segmentation = self._segmentation.GetSegmentation() if self._segmentation else None
+        segmentation = self.segmentationNode().GetSegmentation() if self.segmentationNode() else None
         for segmentId in segmentation.GetSegmentIDs() if segmentation else ():
             segment = segmentation.GetSegment(segmentId)
             picture = QPixmap(14, 14)
@@ -125,9 +168,14 @@ class qMRMLSegmentEditorWidget(mrml_widgets.qMRMLWidget):
         self.setCurrentSegmentID(current)
         if self._list.currentRow < 0 and self._list.count:
             self._list.setCurrentRow(0)
-        for button in (self._add, self._remove):
-            button.setEnabled(segmentation is not None)
-        self._effects.setEnabled(segmentation is not None and self._volume is not None)
+        for name in ("Add", "Remove"):
+            self._buttons[name].setEnabled(segmentation is not None)
+        self._effects.setEnabled(segmentation is not None and self.sourceVolumeNode() is not None)
+        self._refreshUndo()
+
+    def _refreshUndo(self, *_: object) -> None:
+        self._buttons["Undo"].setEnabled(self._editor.CanUndo())
+        self._buttons["Redo"].setEnabled(self._editor.CanRedo())
 
     def _onCurrent(self, *_: object) -> None:
         self.currentSegmentIDChanged.emit(self.currentSegmentID())

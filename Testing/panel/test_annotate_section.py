@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -50,15 +49,118 @@ def test_the_segment_editor_edits_the_users_segmentation_over_the_volume(propose
     assert editor.areViewsObserved
 
 
-def test_accept_all_takes_the_proposal_over_and_undo_takes_it_back(proposed: Any, phantom: Any) -> None:
-    assert proposed.ui.undoAcceptButton.toolTip == "Nothing was accepted yet."
+def test_the_segment_editors_undo_takes_back_what_was_accepted_and_redo_brings_it_again(
+    proposed: Any, phantom: Any
+) -> None:
+    phantom.paint(proposed.parameters.segmentation, proposed.parameters.inputVolume, 5)
+    proposed.waitForDetection()
+    painted = liverOf(proposed)
 
     proposed.click("acceptAllButton")
-    assert proposed.shown("annotate") == "Accepted: liver."
-    assert np.array_equal(liverOf(proposed), phantom.proposed)
+    assert proposed.shown("annotate") == "Accepted: liver. Slices that you painted were kept: 1."
+    accepted = liverOf(proposed)
+    assert accepted.sum() > painted.sum()
 
-    proposed.click("undoAcceptButton")
-    assert not liverOf(proposed).any()
+    for _ in range(2):
+        proposed.pressKey("z")
+        proposed.waitForDetection()
+        assert np.array_equal(liverOf(proposed), painted)
+        assert proposed.cells("slicesTable") == [["Axial 5", "I 26.0 mm", "yes", "[x]"]]
+        proposed.pressKey("y")
+        proposed.waitForDetection()
+        assert np.array_equal(liverOf(proposed), accepted)
+        assert proposed.cells("slicesTable") == [["Axial 5", "I 26.0 mm", "yes", "[x]"]]
+
+
+def test_marking_and_a_tick_are_undone_like_painting(proposed: Any, phantom: Any) -> None:
+    phantom.paint(proposed.parameters.segmentation, proposed.parameters.inputVolume, 8)
+    proposed.waitForDetection()
+    proposed.clickCell("slicesTable", 0, COMPLETE)
+    proposed.click("markCompleteButton")
+    rows = [["Axial 8", "I 14.0 mm", "yes", "[ ]"], ["Axial 12", "S 2.0 mm", "none", "[x]"]]
+    assert proposed.cells("slicesTable") == rows
+
+    proposed.pressKey("z")
+    proposed.waitForDetection()
+    assert proposed.cells("slicesTable") == rows[:1]
+    proposed.pressKey("z")
+    proposed.waitForDetection()
+    assert proposed.cells("slicesTable") == [["Axial 8", "I 14.0 mm", "yes", "[x]"]]
+
+
+def test_this_slice_is_right_takes_the_slice_over_and_marks_it_complete_in_one_step(
+    proposed: Any, phantom: Any
+) -> None:
+    proposed.choose("segmentationSelector", "Select or create a segmentation")
+
+    proposed.click("sliceIsRightButton")
+    proposed.waitForDetection()
+
+    assert np.array_equal(liverOf(proposed)[12], phantom.proposed[12])
+    assert proposed.cells("slicesTable") == [["Axial 12", "S 2.0 mm", "yes", "[x]"]]
+    assert proposed.ui.fineTuneButton.enabled
+
+    proposed.pressKey("z")
+    proposed.waitForDetection()
+    assert proposed.cells("slicesTable") == []
+
+
+def test_this_slice_is_right_keeps_what_was_painted_there(proposed: Any, phantom: Any) -> None:
+    phantom.paint(proposed.parameters.segmentation, proposed.parameters.inputVolume, 12)
+    proposed.waitForDetection()
+
+    proposed.click("sliceIsRightButton")
+
+    assert np.array_equal(liverOf(proposed)[12], phantom.liver[12])
+    assert not np.array_equal(phantom.liver[12], phantom.proposed[12])
+
+
+def test_a_slice_can_be_taken_out_of_the_table_and_comes_back_with_undo(proposed: Any, phantom: Any) -> None:
+    phantom.paint(proposed.parameters.segmentation, proposed.parameters.inputVolume, 8, 15)
+    proposed.waitForDetection()
+    assert proposed.ui.removeSliceButton.toolTip == "Select a slice in the list."
+    proposed.clickCell("slicesTable", 0, 0)
+
+    proposed.click("removeSliceButton")
+    proposed.waitForDetection()
+    assert [row[0] for row in proposed.cells("slicesTable")] == ["Axial 15"]
+    assert liverOf(proposed)[8].any()
+
+    proposed.pressKey("z")
+    proposed.waitForDetection()
+    assert [row[0] for row in proposed.cells("slicesTable")] == ["Axial 8", "Axial 15"]
+
+
+def test_a_tick_counts_for_all_selected_slices(proposed: Any, phantom: Any) -> None:
+    """A tool that works in 3D changed the whole structure: nothing is complete until the user says so."""
+    phantom.paint(proposed.parameters.segmentation, proposed.parameters.inputVolume, *range(8, 17))
+    proposed.waitForDetection()
+    assert {row[COMPLETE] for row in proposed.cells("slicesTable")} == {"[ ]many at once"}
+    assert proposed.ui.slicesSummaryLabel.text == (
+        "Annotated slices: 0. Changed together, as by a tool that works in 3D: 9 Axial. Tick those that are complete."
+    )
+    assert not proposed.ui.fineTuneButton.enabled
+
+    proposed.ui.slicesTable.selectAll()
+    proposed.tickSelected("slicesTable", COMPLETE)
+
+    assert {row[COMPLETE] for row in proposed.cells("slicesTable")} == {"[x]"}
+    assert proposed.ui.fineTuneSlicesLabel.text == "Annotated slices: 9."
+
+
+def test_slices_that_look_only_begun_are_named_beside_fine_tune(proposed: Any, phantom: Any) -> None:
+    parameters = proposed.parameters
+    mask = np.zeros(phantom.liver.shape, bool)
+    mask[8], mask[9] = phantom.liver[8], phantom.liver[9] & (np.arange(64) < 15)
+    slicer.util.updateSegmentBinaryLabelmapFromArray(
+        mask.astype(np.uint8), parameters.segmentation, "liver", parameters.inputVolume
+    )
+    proposed.waitForDetection()
+
+    assert [row[COMPLETE] for row in proposed.cells("slicesTable")] == ["[x]", "[ ]begun?"]
+    assert proposed.ui.fineTuneSlicesLabel.text == (
+        "Annotated slices: 1. Left out, as it looks only begun: Axial 9. Tick it if it is complete."
+    )
 
 
 def test_accept_slice_takes_over_the_slice_that_the_view_of_the_plane_shows(proposed: Any, phantom: Any) -> None:
@@ -121,7 +223,6 @@ def test_a_tick_in_the_table_says_whether_a_slice_is_complete(proposed: Any, pha
     proposed.clickCell("slicesTable", 0, COMPLETE)
 
     assert proposed.cells("slicesTable")[0][COMPLETE] == "[ ]"
-    assert json.loads(proposed.parameters.annotatedSlices)[0]["complete"] is False
     assert (
         proposed.ui.fineTuneButton.toolTip == "Paint the structure in at least one slice and mark that slice complete."
     )

@@ -1,8 +1,6 @@
-"""Accepting takes over what was proposed, spares finished work and painting, and can be undone."""
+"""Accepting takes over what was proposed, spares finished work and painting, and tells before it changes anything."""
 
 from __future__ import annotations
-
-import gc
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ from scene_parts import TURN, addBend, addSegmentation, addTransform, addVolume,
 from uncol.core.errors import GeometryError
 from uncol.core.jobs import Structure
 from uncol.core.volume import Volume
-from UnCoLSegmentLib.Scene import Acceptance, AcceptHistory, Grids, Labelmaps, Proposal
+from UnCoLSegmentLib.Scene import Acceptance, Grids, Labelmaps, Proposal
 
 SHAPE = (6, 7, 8)
 Status = slicer.vtkSlicerSegmentationsModuleLogic
@@ -96,70 +94,6 @@ def test_slice_after_slice_adds_up(plain) -> None:
         assert np.array_equal(maskOf(user, structure.name, plain), expected == structure.value)
 
 
-@pytest.mark.parametrize("accept", ["all", "slice", "segment"])
-def test_undo_restores_all_segments_in_one_step(volume, accept: str) -> None:
-    user = addSegmentation({"spleen": np.roll(LABELS, 1, axis=0) == 1, "kidney": LABELS == 3}, volume)
-    before = contentOf(user, volume)
-    proposal = propose(volume, user)
-    assert not AcceptHistory.canUndo(user)
-
-    if accept == "all":
-        Acceptance.acceptAll(proposal, user)
-    elif accept == "slice":
-        Acceptance.acceptSlice(proposal, user, volume, "J", 2)
-    else:
-        Acceptance.acceptSegment(proposal, user, "liver")
-    assert contentOf(user, volume) != before
-
-    assert AcceptHistory.canUndo(user)
-    assert AcceptHistory.undo(user)
-    assert contentOf(user, volume) == before
-    assert not AcceptHistory.canUndo(user)
-    assert not AcceptHistory.undo(user)
-
-
-def test_two_acceptances_are_undone_one_after_the_other(plain) -> None:
-    user = emptySegmentation(plain)
-    proposal = propose(plain, user)
-    states = [contentOf(user, plain)]
-    for index in (1, 4):
-        Acceptance.acceptSlice(proposal, user, plain, "K", index)
-        states.append(contentOf(user, plain))
-
-    AcceptHistory.undo(user)
-    assert contentOf(user, plain) == states[1]
-    AcceptHistory.undo(user)
-    assert contentOf(user, plain) == states[0]
-
-
-def test_undo_keeps_what_was_painted_since(plain) -> None:
-    user = addSegmentation({"spleen": np.zeros(SHAPE), "kidney": oneSlice("K", 0)}, plain)
-    Acceptance.acceptAll(propose(plain, user), user)
-    added, erased = oneSlice("K", 5), oneSlice("J", 0)
-    paint(user, "spleen", (LABELS == 1) | added, plain)
-    paint(user, "kidney", oneSlice("K", 0) & ~erased, plain)
-    paint(user, "tumor", (LABELS == 3) | oneSlice("I", 2), plain)
-
-    AcceptHistory.undo(user)
-
-    assert np.array_equal(maskOf(user, "spleen", plain), added & (LABELS != 1))
-    assert np.array_equal(maskOf(user, "kidney", plain), oneSlice("K", 0) & ~erased)
-    assert np.array_equal(maskOf(user, "tumor", plain), oneSlice("I", 2) & (LABELS != 3))
-    assert segmentOf(user, "liver") is None
-
-
-def test_undo_works_on_the_node_however_it_is_found_again(scene, plain) -> None:
-    user = emptySegmentation(plain)
-    Acceptance.acceptAll(propose(plain, user), user)
-    nodeId = user.GetID()
-
-    del user
-    gc.collect()
-
-    assert AcceptHistory.undo(scene.GetNodeByID(nodeId))
-    assert not maskOf(scene.GetNodeByID(nodeId), "liver", plain).any()
-
-
 @pytest.mark.parametrize("protection", ["completed", "locked"])
 @pytest.mark.parametrize("accept", ["all", "slice", "segment"])
 def test_a_finished_or_locked_segment_is_never_changed(plain, protection: str, accept: str) -> None:
@@ -183,7 +117,6 @@ def test_a_finished_or_locked_segment_is_never_changed(plain, protection: str, a
     reason = "it is marked as completed" if protection == "completed" else "it is locked"
     assert summary.skipped == (("liver", reason),)
     assert summary.text.endswith(f"liver: {reason}.")
-    assert AcceptHistory.canUndo(user) == (accept != "segment")
 
 
 def test_an_unlocked_segment_can_be_changed_again(plain) -> None:
@@ -249,12 +182,20 @@ def test_a_structure_that_was_not_found_empties_nothing(plain) -> None:
     assert ("liver", "there is nothing to take over") in summary.skipped
 
 
-def test_accepting_twice_changes_nothing_the_second_time(plain) -> None:
+def test_accepting_tells_once_before_the_first_change_and_not_where_nothing_changes(plain) -> None:
     user = emptySegmentation(plain)
     proposal = propose(plain, user)
-    Acceptance.acceptAll(proposal, user)
+    seen = []
 
-    assert Acceptance.acceptAll(proposal, user).text == "Nothing was changed."
+    def beforeChange() -> None:
+        seen.append(contentOf(user, plain))
+
+    before = contentOf(user, plain)
+    Acceptance.acceptAll(proposal, user, beforeChange=beforeChange)
+    again = Acceptance.acceptAll(proposal, user, beforeChange=beforeChange)
+
+    assert again.text == "Nothing was changed."
+    assert seen == [before]
 
 
 def test_a_new_segment_looks_like_the_proposed_one(scene, plain) -> None:

@@ -156,9 +156,9 @@ def test_a_segmentation_beyond_the_volume_is_read_where_they_meet(scene, make_vo
     assert structures == [Structure(1, "spleen")]
 
 
-def test_a_segmentation_on_a_finer_grid_gives_the_voxel_at_each_center(scene, make_volume) -> None:
+def test_a_segmentation_on_a_finer_grid_is_read_by_the_majority_in_each_voxel(scene, make_volume) -> None:
     coarse = make_volume(geometry="oblique", shape_kji=(3, 4, 5))
-    # Three fine voxels to a coarse one along each axis; the middle one shares its center.
+    # Three fine voxels to a coarse one along each axis: 27 in all, so that 14 are most of them.
     third = np.diag([1 / 3, 1 / 3, 1 / 3, 1])
     third[:3, 3] = -1 / 3
     fine = Volume(np.zeros((9, 12, 15), dtype=np.float32), coarse.ijk_to_ras @ third)
@@ -167,7 +167,8 @@ def test_a_segmentation_on_a_finer_grid_gives_the_voxel_at_each_center(scene, ma
 
     labels, _structures = Bridge.labelsOfAllSegments(segmentation, addVolume(coarse))
 
-    assert np.array_equal(labels.voxels, mask[1::3, 1::3, 1::3])
+    counts = mask.reshape(3, 3, 4, 3, 5, 3).sum(axis=(1, 3, 5))
+    assert np.array_equal(labels.voxels, counts >= 14)
 
 
 @pytest.mark.parametrize("above", ["volume", "segmentation", "both"])

@@ -69,7 +69,6 @@ class ParameterNode:
         device: What the engine computes on.
         minutes: Time for a fine-tune, in minutes.
         plane: Plane in which slices are annotated and suggested.
-        annotatedSlices: The table of annotated slices, as text (see `AnnotatedSlices`).
         rounds: The rounds of annotating and fine-tuning, as text (see `Rounds`).
         uncertaintyShown: Whether the map lies over the volume.
         legendShown: Whether the slice views explain the map's colors.
@@ -88,7 +87,6 @@ class ParameterNode:
     device: Device = Device.AUTO
     minutes: Annotated[float, WithinRange(0.5, 60)] = 5.0
     plane: Plane = Plane.AXIAL
-    annotatedSlices: str = ""
     rounds: str = ""
     uncertaintyShown: bool = True
     legendShown: bool = True

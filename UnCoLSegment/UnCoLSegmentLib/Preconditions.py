@@ -6,8 +6,9 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
+from uncol.core.errors import GeometryError
 from uncol.core.model_store import Store
-from UnCoLSegmentLib.Scene.RunScene import annotatedSlices, segmentNames
+from UnCoLSegmentLib.Scene.RunScene import annotatedSlices, noStructureText, segmentNames
 
 
 def toSegment(parameters: Any, store: Store) -> str:
@@ -47,9 +48,13 @@ def _toLearn(parameters: Any) -> str:
         return _("Choose or create the segmentation that holds your annotations.")
     if not segmentNames(parameters.segmentation):
         return _("Add a segment and paint the structure in a few slices.")
-    if not annotatedSlices(parameters):
+    try:
+        annotated = annotatedSlices(parameters)
+    except GeometryError as error:
+        return str(error)
+    if not annotated:
         return _("Paint the structure in at least one slice and mark that slice complete.")
-    return ""
+    return "" if any(row.hasStructure for row in annotated) else noStructureText()
 
 
 def _toUseModel(parameters: Any, store: Store) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from UnCoLSegmentLib.Engine.Run import RunResult, RunState
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Scene import Bridge
-from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedTable, detectAnnotated, markComplete
+from UnCoLSegmentLib.Scene.AnnotatedSlices import detectAnnotated, markComplete
 
 STRUCTURE = "liver"
 
@@ -109,10 +109,9 @@ class LoopDriver:
         painted = np.zeros(self.truth.shape, np.uint8) if painted is None else painted.copy()
         painted[list(slices)] = self.truth[list(slices)]
         slicer.util.updateSegmentBinaryLabelmapFromArray(painted, node, STRUCTURE, volume)
-        table = AnnotatedTable.fromText(parameters.annotatedSlices)
+        detectAnnotated(node, parameters.proposal, volume)
         for index in slices:
-            table = markComplete(table, "K", index, True)
-        parameters.annotatedSlices = detectAnnotated(node, parameters.proposal, volume, table).toText()
+            markComplete(node, volume, "K", index, True)
 
     def fineTune(self, steps: int) -> RunResult:
         """Click Fine-tune and wait."""

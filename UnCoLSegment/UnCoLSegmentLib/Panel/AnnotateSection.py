@@ -2,44 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import slicer
 from slicer.i18n import tr as _
 
-from uncol.core.errors import DataError
+from uncol.core.errors import DataError, GeometryError
 from uncol.core.volume import Axis
 from UnCoLSegmentLib.Logic import Logic
-from UnCoLSegmentLib.Panel.Controls import SlicesTable, enable
+from UnCoLSegmentLib.Panel.Controls import enable
 from UnCoLSegmentLib.Panel.Section import Section
+from UnCoLSegmentLib.Panel.SlicesTable import SlicesTable, summaryText
 from UnCoLSegmentLib.ParameterNode import ParameterNode
-from UnCoLSegmentLib.Scene import Acceptance, AcceptHistory, AnnotatedSlices, SliceViews
+from UnCoLSegmentLib.Scene import Acceptance, AnnotatedSlices, SliceViews
 from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedTable
 
 
 class AnnotateSection(Section):
-    """Brings proposal, the user's segmentation and the table of annotated slices together."""
+    """Brings proposal, the user's segmentation and the table of annotated slices together.
+
+    The Segment Editor's Undo is the only one: before each change of ours its state is saved, and the table is kept in
+    the segments, so that it follows.
+    """
 
     _during = slicer.util.RenderBlocker
 
     def __init__(self, ui: Any, logic: Logic) -> None:
         super().__init__(ui, logic, "annotate")
-        self._table = SlicesTable(ui.slicesTable, ui.slicesHintLabel, self._onCompleteChanged, self._onJump)
+        self._table = SlicesTable(
+            ui.slicesTable,
+            ui.slicesHintLabel,
+            lambda slices, on: self._reporting(lambda: self._markComplete(slices, on))(),
+            self._onJump,
+        )
+        self._shown: object = None
+        ui.slicesTable.connect("itemSelectionChanged()", self._updateRemoving)
         self._onClicks(
             (ui.acceptSliceButton, self._acceptSlice),
             (ui.acceptSegmentButton, lambda: self._accept(Acceptance.acceptSegment, self._proposedSegmentId())),
             (ui.acceptAllButton, lambda: self._accept(Acceptance.acceptAll)),
-            (ui.undoAcceptButton, self._undo),
-            (ui.markCompleteButton, lambda: self._onCompleteChanged(*self._shownSlice(), True)),
+            (ui.sliceIsRightButton, self._sliceIsRight),
+            (ui.markCompleteButton, lambda: self._markComplete([self._shownSlice()], True)),
             (ui.suggestSliceButton, self._suggestSlice),
+            (ui.removeSliceButton, self._removeSlices),
         )
 
     def update(self, parameters: ParameterNode | None) -> None:
         """Show the state of the parameters."""
         super().update(parameters)
         self._followInputs(parameters)
-        self._table.show(parameters.annotatedSlices if parameters else "", parameters and parameters.inputVolume)
+        self._showTable(parameters)
         self._updateAccepting(parameters)
         noSegmentation = "" if parameters and parameters.segmentation else _("Choose or create a segmentation first.")
         purpose = _("The slice that is shown is completely annotated, also when the structure is not in it")
@@ -53,10 +66,10 @@ class AnnotateSection(Section):
         parameters = self._parameters
         if parameters is None or parameters.inputVolume is None or parameters.segmentation is None:
             return
-        nodes = parameters.segmentation, parameters.proposal, parameters.inputVolume
+        if parameters.inputVolume.GetImageData() is None:
+            return
         with self._message.reporting():
-            table = AnnotatedTable.fromText(parameters.annotatedSlices)
-            self._keep(AnnotatedSlices.detectAnnotated(*nodes, table))
+            AnnotatedSlices.detectAnnotated(parameters.segmentation, parameters.proposal, parameters.inputVolume)
 
     def forgetScene(self) -> None:
         """Let go of the nodes of a scene that is being closed."""
@@ -82,39 +95,75 @@ class AnnotateSection(Section):
             (self.ui.acceptSliceButton, _("Take the slice that is shown over into your segmentation")),
             (self.ui.acceptSegmentButton, _("Take the selected segment over into your segmentation")),
             (self.ui.acceptAllButton, _("Take the whole proposal over into your segmentation")),
+            (
+                self.ui.sliceIsRightButton,
+                _("The slice that is shown is right, as proposed or as painted: take it over and mark it complete"),
+            ),
         )
-        own = parameters.segmentation if parameters else None
-        missing = "" if own is not None and AcceptHistory.canUndo(own) else _("Nothing was accepted yet.")
-        enable(missing, (self.ui.undoAcceptButton, _("Take back what was accepted last")))
+
+    def _showTable(self, parameters: ParameterNode | None) -> None:
+        """Show what the segments know of their slices; only if that is new, as the user may be about to tick one."""
+        volume = parameters.inputVolume if parameters else None
+        table = _tableOf(parameters)
+        if (table, volume) != self._shown:
+            self._shown = table, volume
+            self._table.show(table, volume)
+            text = summaryText(table, volume)
+            for label in (self.ui.slicesSummaryLabel, self.ui.fineTuneSlicesLabel):
+                label.text = text
+                label.visible = bool(text)
+        self._updateRemoving()
+
+    def _updateRemoving(self) -> None:
+        missing = "" if self._table.selected else _("Select a slice in the list.")
+        purpose = _("Take the selected slices out of the list; their voxels stay, but they are no annotation")
+        enable(missing, (self.ui.removeSliceButton, purpose))
 
     def _acceptSlice(self) -> None:
         self._accept(Acceptance.acceptSlice, self._given.inputVolume, *self._shownSlice())
 
     def _accept(self, accept: Callable[..., Acceptance.AcceptSummary], *where: Any) -> None:
-        summary = accept(self._given.proposal, self._target(), *where)
+        summary = accept(self._given.proposal, self._target(), *where, beforeChange=self._saveForUndo)
         self.update(self._parameters)
         self._message.showInformation(summary.text)
 
-    def _undo(self) -> None:
-        AcceptHistory.undo(self._given.segmentation)
+    def _sliceIsRight(self) -> None:
+        """Take the shown slice over unless the user painted in it, and mark it complete: one act, one undo."""
+        place, parameters, target = self._shownSlice(), self._given, self._target()
+        self._saveForUndo()
+        table = AnnotatedSlices.detectAnnotated(target, parameters.proposal, parameters.inputVolume)
+        if place not in {(row.axis, row.index) for row in table.rows}:
+            Acceptance.acceptSlice(parameters.proposal, target, parameters.inputVolume, *place)
+        Acceptance.needSegments(parameters.proposal, target)
+        AnnotatedSlices.markComplete(target, parameters.inputVolume, *place, True)
         self.update(self._parameters)
+
+    def _markComplete(self, slices: Sequence[tuple[Axis, int]], on: bool) -> None:
+        nodes = self._given.segmentation, self._given.inputVolume
+        self._saveForUndo()
+        for place in slices:
+            AnnotatedSlices.markComplete(*nodes, *place, on)
+        self.update(self._parameters)
+
+    def _removeSlices(self) -> None:
+        nodes, slices = (self._given.segmentation, self._given.inputVolume), self._table.selected
+        self._saveForUndo()
+        for place in slices:
+            AnnotatedSlices.removeSlice(*nodes, *place)
+        self.update(self._parameters)
+
+    def _saveForUndo(self) -> None:
+        """Let the Segment Editor's Undo come back to what is there now."""
+        self._followInputs(self._parameters)
+        self.ui.segmentEditor.saveStateForUndo()
 
     def _suggestSlice(self) -> None:
         suggestion = self._logic.suggestSlice(self._given)
         self._onJump(suggestion.axis, suggestion.index)
         self._message.showInformation(suggestion.reason)
 
-    def _onCompleteChanged(self, axis: Axis, index: int, isComplete: bool) -> None:
-        table = AnnotatedTable.fromText(self._given.annotatedSlices)
-        self._keep(AnnotatedSlices.markComplete(table, axis, index, isComplete))
-
     def _onJump(self, axis: Axis, index: int) -> None:
         SliceViews.jumpTo(SliceViews.middleOfSlice(self._given.inputVolume, axis, index))
-
-    def _keep(self, table: AnnotatedTable) -> None:
-        text = table.toText()
-        if text != self._given.annotatedSlices:
-            self._given.annotatedSlices = text
 
     def _shownSlice(self) -> tuple[Axis, int]:
         plane = self._given.plane
@@ -145,6 +194,18 @@ class AnnotateSection(Section):
             message = _("Select a segment in the list that the proposal holds as well, or accept all.")
             raise DataError(message)
         return found
+
+
+def _tableOf(parameters: ParameterNode | None) -> AnnotatedTable:
+    """Return the annotated slices of the chosen nodes; none where a bend lies between these, of which others tell."""
+    if parameters is None or parameters.segmentation is None or parameters.inputVolume is None:
+        return AnnotatedTable()
+    if parameters.inputVolume.GetImageData() is None:
+        return AnnotatedTable()
+    try:
+        return AnnotatedSlices.readTable(parameters.segmentation, parameters.inputVolume)
+    except GeometryError:
+        return AnnotatedTable()
 
 
 def _segmentEditorNode() -> Any:

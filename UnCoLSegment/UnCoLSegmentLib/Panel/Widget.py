@@ -33,7 +33,15 @@ _FLAGS_ROLE = qt.Qt.UserRole - 1
 _SEGMENTATION_EVENTS = (
     slicer.vtkSegmentation.SegmentAdded,
     slicer.vtkSegmentation.SegmentRemoved,
+    slicer.vtkSegmentation.SegmentModified,
     slicer.vtkSegmentation.SourceRepresentationModified,
+    slicer.vtkSegmentation.RepresentationModified,
+    slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
+)
+"""Undo tells only that segments were modified, and Clear only that representations were."""
+_VOLUME_EVENTS = (
+    slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent,
+    slicer.vtkMRMLTransformableNode.TransformModifiedEvent,
 )
 _ROI_EVENTS = (
     slicer.vtkMRMLMarkupsNode.PointPositionDefinedEvent,
@@ -83,7 +91,8 @@ class Widget(slicer.util.VTKObservationMixin):
         self.logic.modelsChanged.connect(self.update)
         self._pollTimer = _timer(_POLL_MS, self.logic.poll)
         self._pollTimer.start()
-        self._detectTimer = _timer(_DETECT_AFTER_MS, annotateSection.detect)
+        self._annotateSection = annotateSection
+        self._detectTimer = _timer(_DETECT_AFTER_MS, self._detect)
         self._detectTimer.setSingleShot(True)
         self._setParameterNode(self._moduleLogic.getParameterNode())
 
@@ -165,7 +174,7 @@ class Widget(slicer.util.VTKObservationMixin):
         """Follow what happens inside the chosen nodes: the parameter node only tells when others are chosen."""
         segmentation = parameters.segmentation if parameters else None
         volume = parameters.inputVolume if parameters else None
-        self._observe("volume", volume, [slicer.vtkMRMLVolumeNode.ImageDataModifiedEvent], self.update)
+        self._observe("volume", volume, _VOLUME_EVENTS, self._onSegmentationChanged)
         self._observe("roi", parameters.roi if parameters else None, _ROI_EVENTS, self.update)
         self._observe("segmentation", segmentation, _SEGMENTATION_EVENTS, self._onSegmentationChanged)
         if segmentation is not None and volume is not None and not segmentation.GetSegmentation().GetNumberOfSegments():
@@ -181,10 +190,17 @@ class Widget(slicer.util.VTKObservationMixin):
             if node is not None:
                 self.addObserver(node, event, callback)
         self._observed[role] = node
+        if role in ("volume", "segmentation") and node is not None:
+            self._detectTimer.start()
 
     def _onSegmentationChanged(self, _caller: Any, _event: Any) -> None:
-        """Segments came, went or were painted: look for annotated slices when the user pauses."""
+        """Segments came, went or were painted, or nodes moved: look for annotated slices when the user pauses."""
         self._detectTimer.start()
+        self.update()
+
+    def _detect(self) -> None:
+        """Look for annotated slices, and show what that noted in the segments."""
+        self._annotateSection.detect()
         self.update()
 
     def _prepareEngine(self) -> None:

@@ -1,11 +1,11 @@
-"""Taking a proposal over into the user's segmentation: by segment, by slice or whole; in one step, and undoable.
+"""Taking a proposal over into the user's segmentation: by segment, by slice or whole; in one step.
 
 Locked and finished segments are never changed. Neither is what the user painted, unless they accept that very slice.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,9 @@ from slicer.i18n import tr as _
 
 from uncol.core.volume import ARRAY_AXIS, Axis
 from UnCoLSegmentLib.Scene import Grids, Labelmaps
-from UnCoLSegmentLib.Scene.AcceptHistory import Step
 from UnCoLSegmentLib.Scene.Grids import Mask, Matrix, Region
-from UnCoLSegmentLib.Scene.Painting import AcceptedVoxels, slicesCovering
+from UnCoLSegmentLib.Scene.Painting import AcceptedVoxels
+from UnCoLSegmentLib.Scene.SliceCover import slicesCovering
 
 LOCKED_TAG = "UnCoL.Locked"
 """Tag of a segment that nothing of ours may change."""
@@ -25,7 +25,13 @@ LOCKED_TAG = "UnCoL.Locked"
 SOURCE_ROLE = "UnCoL.Segmentation"
 """Node reference of a proposal to the segmentation whose segment IDs it uses."""
 
+BeforeChange = Callable[[], object]
+
 _Logic = slicer.vtkSlicerSegmentationsModuleLogic
+
+
+def _nothing() -> None:
+    """Nobody wants to undo."""
 
 
 @dataclass(frozen=True)
@@ -53,31 +59,44 @@ class AcceptSummary:
         return " ".join(sentences)
 
 
-def acceptAll(proposal: Any, target: Any) -> AcceptSummary:
+def acceptAll(proposal: Any, target: Any, beforeChange: BeforeChange = _nothing) -> AcceptSummary:
     """Take over every segment that was found, except where the user painted it.
 
-    Raises:
-        GeometryError: If a non-linear transform lies between the two.
-    """
-    return _accept(proposal, target, Labelmaps.segmentsOf(proposal), _WholeSegment())
-
-
-def acceptSegment(proposal: Any, target: Any, segmentId: str) -> AcceptSummary:
-    """Take over one segment, except where the user painted it.
+    Args:
+        proposal: What is proposed.
+        target: The user's segmentation.
+        beforeChange: Called once, before the first change, if there is one: to save the state for undoing.
 
     Raises:
         GeometryError: If a non-linear transform lies between the two.
     """
-    return _accept(proposal, target, [segmentId], _WholeSegment())
+    return _accept(proposal, target, Labelmaps.segmentsOf(proposal), _WholeSegment(), beforeChange)
 
 
-def acceptSlice(proposal: Any, target: Any, volumeNode: Any, axis: Axis, index: int) -> AcceptSummary:
-    """Take over all segments in one slice of the volume, whatever was there before.
+def acceptSegment(proposal: Any, target: Any, segmentId: str, beforeChange: BeforeChange = _nothing) -> AcceptSummary:
+    """Take over one segment, except where the user painted it; see `acceptAll`.
+
+    Raises:
+        GeometryError: If a non-linear transform lies between the two.
+    """
+    return _accept(proposal, target, [segmentId], _WholeSegment(), beforeChange)
+
+
+def acceptSlice(
+    proposal: Any, target: Any, volumeNode: Any, axis: Axis, index: int, beforeChange: BeforeChange = _nothing
+) -> AcceptSummary:
+    """Take over all segments in one slice of the volume, whatever was there before; see `acceptAll`.
 
     Raises:
         GeometryError: If a non-linear transform lies between two of the nodes.
     """
-    return _accept(proposal, target, Labelmaps.segmentsOf(proposal), _OneSlice(volumeNode, axis, index))
+    return _accept(proposal, target, Labelmaps.segmentsOf(proposal), _OneSlice(volumeNode, axis, index), beforeChange)
+
+
+def needSegments(proposal: Any, target: Any) -> None:
+    """Add the proposed segments that the user's segmentation lacks to it, without voxels."""
+    for segmentId, segment in Labelmaps.segmentsOf(proposal).items():
+        Labelmaps.needSegment(target, _counterpart(proposal, segmentId, target), segment)
 
 
 @dataclass(frozen=True)
@@ -128,31 +147,28 @@ class _OneSlice:
 
     def __init__(self, volumeNode: Any, axis: Axis, index: int) -> None:
         self.keptSlices: set[tuple[Axis, int]] = set()
-        self._volumeNode, self._row, self._index = volumeNode, "IJK".index(axis), index
-        self._slice = Grids.sliceRegion(reversed(volumeNode.GetImageData().GetDimensions()), axis, index)
+        self._place = Grids.SliceOfVolume(volumeNode, axis, index)
 
     def regionOn(self, target: Any, lattice: Matrix, _filled: Region) -> Region:
-        toLattice = Grids.translated(np.linalg.inv(self._toIJK(target, lattice)), Grids.firstOf(self._slice))
-        return Grids.regionOn(toLattice, Grids.shapeOf(self._slice))
+        return self._place.regionOn(target, lattice)
 
     def changeable(self, edit: _Edit) -> Mask:
-        row = self._toIJK(edit.target, edit.lattice)[self._row]
-        k, j, i = np.ogrid[edit.region]
-        isInSlice = np.floor(row[0] * i + row[1] * j + row[2] * k + row[3] + 0.5) == self._index
-        return np.broadcast_to(isInSlice, edit.before.shape)
+        return self._place.maskOn(edit.target, edit.lattice, edit.region)
 
     def write(self, edit: _Edit, now: Mask) -> None:
         Labelmaps.patchSegment(edit.target, edit.segmentId, now, edit.before, edit.lattice, edit.region)
 
-    def _toIJK(self, target: Any, lattice: Matrix) -> Matrix:
-        return Grids.rasToIJK(target, self._volumeNode) @ lattice
 
-
-def _accept(proposal: Any, target: Any, segmentIds: Iterable[str], scope: _WholeSegment | _OneSlice) -> AcceptSummary:
+def _accept(
+    proposal: Any,
+    target: Any,
+    segmentIds: Iterable[str],
+    scope: _WholeSegment | _OneSlice,
+    beforeChange: BeforeChange,
+) -> AcceptSummary:
     between = Grids.matrixBetween(proposal, target)
     changed: list[str] = []
     skipped: list[tuple[str, str]] = []
-    step: Step | None = None
     for segmentId in segmentIds:
         segment = proposal.GetSegmentation().GetSegment(segmentId)
         targetId = _counterpart(proposal, segmentId, target)
@@ -167,11 +183,10 @@ def _accept(proposal: Any, target: Any, segmentIds: Iterable[str], scope: _Whole
         accepted = np.where(allowed, edit.proposed, edit.accepted)
         if np.array_equal(now, edit.before) and np.array_equal(accepted, edit.accepted):
             continue
-        step = step or Step(target)
+        if not changed:
+            beforeChange()
         _apply(edit, segment, now, accepted, scope)
         changed.append(segment.GetName())
-    if step is not None:
-        step.end()
     return AcceptSummary(tuple(changed), tuple(skipped), len(scope.keptSlices))
 
 

@@ -7,7 +7,7 @@ so lies where the volume lies. Between nodes with different parents all linear t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ from uncol.core.errors import DataError
 from uncol.core.jobs import Box, Structure
 from uncol.core.volume import ARRAY_AXIS, UNKNOWN_LABEL, Volume
 from UnCoLSegmentLib.Scene import Grids, Labelmaps
-from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedTable
+from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedSlice, AnnotatedTable
 from UnCoLSegmentLib.Scene.Grids import Region
 
 MOST_STRUCTURES = 254
@@ -70,8 +70,10 @@ def snapshotVolume(volumeNode: Any) -> Volume:
 def labelsFromSegmentation(segmentationNode: Any, volumeNode: Any, annotated: AnnotatedTable) -> SegmentLabels:
     """Return what the annotated slices show, on the volume's grid; voxels of all other slices are 255.
 
-    Where segments overlap, the later one in the list wins. A segment that no annotated slice shows is left out. Both
-    are told in a note. Only the annotated slices are read, so that this is fast however large the volume is.
+    A slice that is annotated for some segments only, because another was added or begun later, says where these are;
+    everything else in it is 255. Where segments overlap, the later one in the list wins. A segment that no annotated
+    slice shows is left out. All of this is told in a note. Only the annotated slices are read, so that this is fast
+    however large the volume is.
 
     Raises:
         DataError: If there are too many segments or two of the same name.
@@ -82,12 +84,15 @@ def labelsFromSegmentation(segmentationNode: Any, volumeNode: Any, annotated: An
     labels = np.full(shape, UNKNOWN_LABEL, dtype=np.uint8)
     overlaps: Counter[tuple[int, int]] = Counter()
     isShown = np.zeros(256, dtype=bool)
-    for region in annotatedRegions(annotated, shape):
-        labels[region], overlapsHere = wanted.labelsIn(region)
+    for row in _rowsInside(annotated, shape):
+        region = Grids.sliceRegion(shape, row.axis, row.index)
+        found, overlapsHere = wanted.labelsIn(region)
+        labels[region] = found if row.complete else wanted.keepOnly(row.knownIds, found)
         isShown |= np.bincount(labels[region].ravel(), minlength=256) > 0
         overlaps += overlapsHere
     shown = [structure for structure in wanted.structures if isShown[structure.value]]
     notes = _overlapNotes(overlaps, wanted.structures)
+    notes += _partlyNotes(annotated, Labelmaps.segmentsOf(segmentationNode))
     notes += [_unseenNote(structure) for structure in wanted.structures if structure not in shown]
     return SegmentLabels(Volume(labels, Grids.ijkToRAS(volumeNode)), shown, notes)
 
@@ -105,13 +110,13 @@ def labelsOfAllSegments(segmentationNode: Any, volumeNode: Any) -> tuple[Volume,
     return Volume(labels, Grids.ijkToRAS(volumeNode)), wanted.structures
 
 
-def annotatedRegions(annotated: AnnotatedTable, shape_kji: tuple[int, int, int]) -> list[Region]:
-    """Return one region for each annotated slice.
+def _rowsInside(annotated: AnnotatedTable, shape_kji: tuple[int, int, int]) -> list[AnnotatedSlice]:
+    """Return the rows that are annotated, for all segments or for some.
 
     Raises:
         DataError: If a slice lies outside the volume.
     """
-    rows = [row for row in annotated.rows if row.complete]
+    rows = [row for row in annotated.rows if row.complete or row.knownIds]
     for row in rows:
         size = shape_kji[ARRAY_AXIS[row.axis]]
         if not 0 <= row.index < size:
@@ -120,7 +125,7 @@ def annotatedRegions(annotated: AnnotatedTable, shape_kji: tuple[int, int, int])
                 "in the table, or choose the volume that was annotated."
             )
             raise DataError(message.format(axis=row.axis, index=row.index, size=size))
-    return [Grids.sliceRegion(shape_kji, row.axis, row.index) for row in rows]
+    return rows
 
 
 class _Wanted:
@@ -131,9 +136,9 @@ class _Wanted:
         names = [segment.GetName() for segment in segments.values()]
         _refuseNames(segmentationNode.GetName(), names)
         self.structures = [Structure(value, name) for value, name in enumerate(names, start=1)]
-        values = {segmentId: value for value, segmentId in enumerate(segments, start=1)}
+        self._values = {segmentId: value for value, segmentId in enumerate(segments, start=1)}
         toIJK = Grids.rasToIJK(segmentationNode, volumeNode)
-        self._layers = Labelmaps.LayersOnGrid(segmentationNode, toIJK, values, np.uint8)
+        self._layers = Labelmaps.LayersOnGrid(segmentationNode, toIJK, self._values, np.uint8)
 
     def labelsIn(self, region: Region) -> tuple[NDArray[np.uint8], Counter[tuple[int, int]]]:
         """Return the labels in a region, and how many voxels each pair of overlapping values (low, high) shares."""
@@ -143,6 +148,11 @@ class _Wanted:
             overlaps += _overlapsOf(labels[part], found)
             np.maximum(labels[part], found, out=labels[part])
         return labels, overlaps
+
+    def keepOnly(self, segmentIds: Collection[str], labels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Return labels in which only some segments are known, and everything else, background too, is 255."""
+        known = [self._values[each] for each in segmentIds]
+        return np.where(np.isin(labels, known), labels, UNKNOWN_LABEL).astype(np.uint8)
 
 
 def _overlapsOf(labels: NDArray[np.uint8], others: NDArray[np.uint8]) -> Counter[tuple[int, int]]:
@@ -171,6 +181,22 @@ def _overlapNotes(overlaps: Counter[tuple[int, int]], structures: Sequence[Struc
     return [
         (one if count == 1 else many).format(first=names[low - 1], second=names[high - 1], count=count)
         for (low, high), count in sorted(overlaps.items())
+    ]
+
+
+def _partlyNotes(annotated: AnnotatedTable, segments: dict[str, Any]) -> list[str]:
+    """Say in which slices only some segments are known, and which."""
+    slices: dict[tuple[str, ...], list[str]] = {}
+    for row in annotated.rows:
+        if row.knownIds:
+            slices.setdefault(row.knownIds, []).append(f"{row.axis}:{row.index}")
+    text = _(
+        "In {slices} only {names} counts as annotated, as other segments were added later or look only begun there; "
+        "the rest of these slices counts as unknown. Tick a slice when all segments are annotated in it."
+    )
+    return [
+        text.format(slices=", ".join(found), names=", ".join(f'"{segments[each].GetName()}"' for each in ids))
+        for ids, found in slices.items()
     ]
 
 

@@ -30,6 +30,8 @@ Mask = NDArray[np.bool_]
 
 _SAME_VOXEL_TOLERANCE = 0.01
 """Two grids whose voxel centers are nearer than this, in voxels, are one grid."""
+_MOST_PARTS = 5
+"""Along each axis a coarse voxel is read in so many places at most."""
 
 
 def ijkToRAS(volumeNode: Any) -> Matrix:
@@ -88,7 +90,7 @@ def _isLinearBetween(first: Any, second: Any) -> bool:
     return bool(first.IsTransformToNodeLinear(second))
 
 
-def translated(matrix: Matrix, first_ijk: tuple[int, ...]) -> Matrix:
+def translated(matrix: Matrix, first_ijk: tuple[float, ...]) -> Matrix:
     """Return the matrix of the same grid with voxel `first_ijk` counted as (0, 0, 0)."""
     shifted = matrix.copy()
     shifted[:3, 3] = matrix[:3, :3] @ np.array(first_ijk, dtype=np.float64) + matrix[:3, 3]
@@ -199,6 +201,64 @@ def sample(voxels: NDArray[Any], matrix: Matrix, region: Region) -> NDArray[Any]
     if not isEmpty(covered):
         result[relative(covered, region)] = _nearest(voxels, matrix, covered)
     return result
+
+
+def sampleMost(voxels: NDArray[Any], matrix: Matrix, region: Region) -> NDArray[Any]:
+    """Return labels on another grid, where a coarser voxel gets the label of most of the voxels that lie in it.
+
+    One of which half is labeled counts as labeled, so that a structure painted in a segmentation finer than the volume
+    does not fall to nothing. On a grid that is not coarser this is `sample`.
+
+    Args:
+        voxels: Labels; 0 is none.
+        matrix: From the other grid's voxel indices to the array's.
+        region: Which voxels of the other grid.
+
+    Returns:
+        The array's type, shape of the region; 0 outside the array.
+    """
+    counts = [min(_MOST_PARTS, max(1, round(float(np.linalg.norm(column))))) for column in matrix[:3, :3].T]
+    if max(counts) == 1:
+        return sample(voxels, matrix, region)
+    offsets = [(np.arange(count) + 0.5) / count - 0.5 for count in counts]
+    result = np.empty(shapeOf(region), dtype=voxels.dtype)
+    for number, k in enumerate(range(region[0].start, region[0].stop)):  # slab by slab: each is read many times
+        slab = (slice(k, k + 1), *region[1:])
+        parts = [sample(voxels, translated(matrix, offset), slab) for offset in itertools.product(*offsets)]
+        result[number] = _mostFrequent(np.concatenate(parts))
+    return result
+
+
+def _mostFrequent(parts: NDArray[Any]) -> NDArray[Any]:
+    """Return the label that is most frequent along the first axis, where half of the labels or more are not 0."""
+    best, most = np.zeros_like(parts[0]), np.zeros(parts[0].shape, dtype=np.uint16)
+    for label in np.unique(parts[parts > 0]):
+        count = (parts == label).sum(axis=0, dtype=np.uint16)
+        best, most = np.where(count > most, label, best), np.maximum(count, most)
+    return np.where(2 * np.count_nonzero(parts, axis=0) >= len(parts), best, 0)
+
+
+class SliceOfVolume:
+    """One slice of a volume, found again on the grid of a segmentation."""
+
+    def __init__(self, volumeNode: Any, axis: Axis, index: int) -> None:
+        self._volumeNode, self._row, self._index = volumeNode, "IJK".index(axis), index
+        self._slice = sliceRegion(reversed(volumeNode.GetImageData().GetDimensions()), axis, index)
+
+    def regionOn(self, node: Any, lattice: Matrix) -> Region:
+        """Return the region of a grid, in a node's own RAS coordinates, that holds the slice."""
+        toLattice = translated(np.linalg.inv(self._toIJK(node, lattice)), firstOf(self._slice))
+        return regionOn(toLattice, shapeOf(self._slice))
+
+    def maskOn(self, node: Any, lattice: Matrix, region: Region) -> Mask:
+        """Return which voxels of a region of that grid have their centers in the slice."""
+        row = self._toIJK(node, lattice)[self._row]
+        k, j, i = np.ogrid[region]
+        isInSlice = np.floor(row[0] * i + row[1] * j + row[2] * k + row[3] + 0.5) == self._index
+        return np.broadcast_to(isInSlice, shapeOf(region))
+
+    def _toIJK(self, node: Any, lattice: Matrix) -> Matrix:
+        return rasToIJK(node, self._volumeNode) @ lattice
 
 
 def _wholeShift(matrix: Matrix, region: Region) -> tuple[int, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ from UnCoLSegmentLib.Scene.Grids import Mask, Matrix, Region
 BINARY_LABELMAP = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
 
 _Logic = slicer.vtkSlicerSegmentationsModuleLogic
+_BEFORE_ALL_OTHERS = 1e6
+"""Priority of an observer."""
 _GEOMETRY_PARAMETER = slicer.vtkSegmentationConverter.GetReferenceImageGeometryParameterName()
 
 
@@ -75,6 +78,8 @@ class LayersOnGrid:
         """The region of the grid that can hold voxels of a segment."""
         self._layers = []
         for layer in layersOf(node) if node is not None else []:
+            if not codes.keys() & layer.values.keys():
+                continue
             toGrid = localToIJK @ layer.ijkToLocal
             region = Grids.regionOn(toGrid, layer.voxels.shape)
             self.region = Grids.unionOf(self.region, region)
@@ -85,7 +90,7 @@ class LayersOnGrid:
         for voxels, fromGrid, filled, recoded in self._layers:
             part = Grids.intersectionOf(region, filled)
             if not Grids.isEmpty(part):
-                yield Grids.relative(part, region), recoded(Grids.sample(voxels, fromGrid, part))
+                yield Grids.relative(part, region), recoded(Grids.sampleMost(voxels, fromGrid, part))
 
 
 def segmentsOf(node: Any) -> dict[str, Any]:
@@ -247,6 +252,35 @@ def tagOf(segment: Any, tag: str) -> str:
     """Return the value of a segment's tag, "" if it has none."""
     value = vtk.reference("")
     return str(value) if segment.GetTag(tag, value) else ""
+
+
+def setTag(segment: Any, tag: str, value: str) -> None:
+    """Give a segment's tag a value; "" takes the tag away, and one that has the value is let be."""
+    if tagOf(segment, tag) == value:
+        return
+    if value:
+        segment.SetTag(tag, value)
+    else:
+        segment.RemoveTag(tag)
+
+
+@contextmanager
+def unnoticed(node: Any) -> Iterator[None]:
+    """Let nobody notice that segments are modified inside.
+
+    To Slicer's undo history a modified segment is an edit by the user, after which nothing can be redone. An observer
+    that comes first and aborts the event is VTK's way to keep it from the others.
+    """
+    segmentation = node.GetSegmentation()
+    observation = segmentation.AddObserver(
+        slicer.vtkSegmentation.SegmentModified,
+        lambda *_: segmentation.GetCommand(observation).AbortFlagOn(),
+        _BEFORE_ALL_OTHERS,
+    )
+    try:
+        yield
+    finally:
+        segmentation.RemoveObserver(observation)
 
 
 def copyLook(pattern: Any, segment: Any) -> None:

@@ -1,12 +1,14 @@
-"""Where the user painted: which voxels differ from what was accepted, and in which slices the brush must have been.
+"""What the user painted: how a segmentation differs from what was accepted into it, on the grid of a volume.
 
 What accepted proposals put into a segmentation is remembered beside it, so that it is not taken for painting.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import slicer
@@ -16,18 +18,27 @@ from uncol.core.volume import ARRAY_AXIS, Axis
 from UnCoLSegmentLib.Scene import Grids, Labelmaps
 from UnCoLSegmentLib.Scene.Grids import Mask, Matrix, Region
 from UnCoLSegmentLib.Scene.Labelmaps import LayersOnGrid
+from UnCoLSegmentLib.Scene.SliceCover import slicesCovering
 
-AXES: tuple[Axis, ...] = ("K", "J", "I")
-"""Voxel indices that count slices, in the order in which they are preferred and shown."""
+Slice = tuple[Axis, int]
+"""A voxel index of the volume that counts slices, and the slice's number along it."""
 
-_ACCEPTED_ROLE = "UnCoL.Baseline"
+_MEMORY_ROLE = "UnCoL.Baseline"
+_ACCEPTED_TAG = "UnCoL.Accepted"
+"""Tag of a segment: the ID, in the memory, of what was accepted into it."""
+_BEFORE_TAG = "UnCoL.Before"
+"""Tag of a remembered segment: the ID of what was remembered before it."""
+_MOST_REMEMBERED = 12
+"""More than the Segment Editor can undo."""
 
 
 class AcceptedVoxels:
     """What accepted proposals put into a segmentation.
 
     The memory is a hidden segmentation node that is saved with the scene. Its voxels are in the segmentation's own RAS
-    coordinates, so that a transform put above the segmentation later changes nothing.
+    coordinates, so that a transform put above the segmentation later changes nothing. Nothing in it is ever changed:
+    each acceptance adds a segment, and a tag of the user's segment names the one that counts. Slicer's own undo
+    restores a segment's tags with its voxels, and so what counts as accepted follows it, back and forth.
     """
 
     def __init__(self, segmentation: Any) -> None:
@@ -36,33 +47,106 @@ class AcceptedVoxels:
     @property
     def node(self) -> Any:
         """The hidden node; None if nothing was ever accepted."""
-        return self._segmentation.GetNodeReference(_ACCEPTED_ROLE)
+        return self._segmentation.GetNodeReference(_MEMORY_ROLE)
 
-    def needNode(self) -> Any:
-        """Return the hidden node, a new and empty one if there is none yet."""
-        node = self.node
-        if node is None:
+    def rememberedId(self, segmentId: str) -> str:
+        """Return the ID in the memory of what was accepted into a segment; "" if nothing is known of it."""
+        segment = self._segmentation.GetSegmentation().GetSegment(segmentId)
+        name = Labelmaps.tagOf(segment, _ACCEPTED_TAG) or segmentId if segment is not None else segmentId
+        return name if self.node is not None and self.node.GetSegmentation().GetSegment(name) is not None else ""
+
+    def isLost(self, segmentId: str) -> bool:
+        """Say whether something was accepted into a segment that came here without its memory, as from a file."""
+        segment = self._segmentation.GetSegmentation().GetSegment(segmentId)
+        return bool(Labelmaps.tagOf(segment, _ACCEPTED_TAG)) and not self.rememberedId(segmentId)
+
+    def coded(self, codes: dict[str, int]) -> dict[str, int]:
+        """Return numbers by segment ID as numbers by the IDs in the memory."""
+        return {name: code for segmentId, code in codes.items() if (name := self.rememberedId(segmentId))}
+
+    def read(self, segmentId: str, lattice: Matrix, region: Region) -> Mask:
+        """Return which voxels of a region of a grid, in the segmentation's own coordinates, were accepted."""
+        remembered = self.rememberedId(segmentId)
+        if not remembered:
+            return np.zeros(Grids.shapeOf(region), dtype=bool)
+        return Labelmaps.maskOfSegment(self.node, remembered, lattice, region)
+
+    def write(self, segmentId: str, accepted: Mask, lattice: Matrix, region: Region) -> None:
+        """Remember what of a region is accepted now; nothing changes outside the region."""
+        memory, before = self._needNode().GetSegmentation(), self.rememberedId(segmentId)
+        whole = Grids.unionOf(region, Labelmaps.regionOfSegment(self.node, before, lattice) if before else None)
+        remembered = self.read(segmentId, lattice, whole)
+        remembered[Grids.relative(region, whole)] = accepted
+        name = memory.AddEmptySegment(uuid4().hex, segmentId)
+        Labelmaps.setOwnVoxels(memory.GetSegment(name), remembered, lattice, whole)
+        Labelmaps.setTag(memory.GetSegment(name), _BEFORE_TAG, before)
+        Labelmaps.setTag(self._segmentation.GetSegmentation().GetSegment(segmentId), _ACCEPTED_TAG, name)
+        self._forgetUnreachable(segmentId, name)
+
+    def takeAll(self, segmentId: str) -> None:
+        """Count all that a segment holds now as accepted."""
+        found = Labelmaps.filledPart(self._segmentation, segmentId)
+        lattice = Labelmaps.workingLattice(self._segmentation, segmentId)
+        region = Labelmaps.regionOfSegment(self._segmentation, segmentId, lattice) if found else None
+        region = region or (slice(0, 1),) * 3
+        lattice = np.eye(4) if lattice is None else lattice
+        now = Labelmaps.maskOfSegment(self._segmentation, segmentId, lattice, region)
+        self.write(segmentId, now, lattice, region)
+
+    def takeSlice(self, volumeNode: Any, axis: Axis, index: int) -> None:
+        """Count what all segments hold in a slice of a volume as accepted.
+
+        Raises:
+            GeometryError: If a non-linear transform lies between the nodes.
+        """
+        place = Grids.SliceOfVolume(volumeNode, axis, index)
+        for segmentId in self._segmentation.GetSegmentation().GetSegmentIDs():
+            lattice = Labelmaps.workingLattice(self._segmentation, segmentId)
+            if lattice is None:
+                continue
+            region = place.regionOn(self._segmentation, lattice)
+            now = Labelmaps.maskOfSegment(self._segmentation, segmentId, lattice, region)
+            before = self.read(segmentId, lattice, region)
+            accepted = np.where(place.maskOn(self._segmentation, lattice, region), now, before)
+            if not np.array_equal(accepted, before):
+                self.write(segmentId, accepted, lattice, region)
+
+    def _needNode(self) -> Any:
+        if self.node is None:
             node = slicer.vtkMRMLSegmentationNode()
             node.SetName(f"{self._segmentation.GetName()} before painting")
             node.SetHideFromEditors(True)
             self._segmentation.GetScene().AddNode(node)
-            self._segmentation.SetNodeReferenceID(_ACCEPTED_ROLE, node.GetID())
-        return node
+            self._segmentation.SetNodeReferenceID(_MEMORY_ROLE, node.GetID())
+        return self.node
 
-    def read(self, segmentId: str, lattice: Matrix, region: Region) -> Mask:
-        """Return which voxels of a region of a grid, in the segmentation's own coordinates, were accepted."""
-        if self.node is None:
-            return np.zeros(Grids.shapeOf(region), dtype=bool)
-        return Labelmaps.maskOfSegment(self.node, segmentId, lattice, region)
+    def _forgetUnreachable(self, segmentId: str, name: str) -> None:
+        """Keep what undoing can come back to: what was remembered before, not what had been undone by now."""
+        memory, kept = self.node.GetSegmentation(), [name]
+        while len(kept) < _MOST_REMEMBERED and (before := Labelmaps.tagOf(memory.GetSegment(kept[-1]), _BEFORE_TAG)):
+            if memory.GetSegment(before) is None:
+                break
+            kept.append(before)
+        for each in memory.GetSegmentIDs():
+            if memory.GetSegment(each).GetName() == segmentId and each not in kept:
+                memory.RemoveSegment(each)
 
-    def write(self, segmentId: str, accepted: Mask, lattice: Matrix, region: Region) -> None:
-        """Remember what of a region is accepted now; nothing changes outside the region."""
-        node = self.needNode()
-        whole = Grids.unionOf(region, Labelmaps.regionOfSegment(node, segmentId, lattice))
-        remembered = Labelmaps.maskOfSegment(node, segmentId, lattice, whole)
-        remembered[Grids.relative(region, whole)] = accepted
-        segment = Labelmaps.needSegment(node, segmentId, self._segmentation.GetSegmentation().GetSegment(segmentId))
-        Labelmaps.setOwnVoxels(segment, remembered, lattice, whole)
+
+@dataclass(frozen=True)
+class Content:
+    """What a segment holds in one slice, in voxels.
+
+    Attributes:
+        now: How many it holds.
+        added: How many of them were not accepted.
+        changed: The same, with those that were accepted and are gone.
+        proposed: How many the proposal holds there.
+    """
+
+    now: int
+    added: int
+    changed: int
+    proposed: int
 
 
 class Painting:
@@ -73,30 +157,63 @@ class Painting:
     """
 
     def __init__(self, segmentation: Any, proposal: Any, volumeNode: Any) -> None:
-        codes, dtype = _codesOf(segmentation)
+        self._codes, dtype = _codesOf(segmentation)
+        accepted = AcceptedVoxels(segmentation)
         toIJK = Grids.rasToIJK(segmentation, volumeNode)
         self._shape = tuple(reversed(volumeNode.GetImageData().GetDimensions()))
-        self._now = LayersOnGrid(segmentation, toIJK, codes, dtype)
-        self._accepted = LayersOnGrid(AcceptedVoxels(segmentation).node, toIJK, codes, dtype)
+        self._now = LayersOnGrid(segmentation, toIJK, self._codes, dtype)
+        self._accepted = LayersOnGrid(accepted.node, toIJK, accepted.coded(self._codes), dtype)
         toIJK = Grids.rasToIJK(proposal, volumeNode) if proposal is not None else toIJK
-        self._proposed = LayersOnGrid(proposal, toIJK, codes, dtype)
+        self._proposed = LayersOnGrid(proposal, toIJK, self._codes, dtype)
+        filled = Grids.unionOf(self._now.region, self._accepted.region) or (slice(0, 0),) * 3
+        self._inside = Grids.intersectionOf(filled, Grids.wholeRegion(self._shape))
+        if Grids.isEmpty(self._inside):
+            self._inside = (slice(0, 0),) * 3
+        self._changed = _codesIn(self._now, self._inside) != _codesIn(self._accepted, self._inside)
+        self._contents: dict[Slice, dict[str, Content]] = {}
 
-    def slices(self) -> list[tuple[Axis, int]]:
-        """Return the slices in which the user painted or erased."""
-        filled = Grids.unionOf(self._now.region, self._accepted.region)
-        inside = Grids.intersectionOf(filled or (slice(0, 0),) * 3, Grids.wholeRegion(self._shape))
-        changed = _codesIn(self._now, inside) != _codesIn(self._accepted, inside)
-        return [(axis, index + inside[ARRAY_AXIS[axis]].start) for axis, index in slicesCovering(changed)]
+    def slices(self, known: Collection[Slice] = ()) -> tuple[list[Slice], list[Slice]]:
+        """Return the slices in which the user painted or erased: those known that still hold some, and others."""
+        places = [(axis, index - self._inside[ARRAY_AXIS[axis]].start) for axis, index in known]
+        here = [(axis, index) for axis, index in places if 0 <= index < self._changed.shape[ARRAY_AXIS[axis]]]
+        kept = [place for place in here if self._holdsMoreThan(place, here)]
+        left = self._changed.copy() if kept else self._changed
+        for axis, index in kept:
+            np.moveaxis(left, ARRAY_AXIS[axis], 0)[index] = False
+        return self._outside(kept), self._outside(slicesCovering(left))
 
-    def hasStructure(self, axis: Axis, index: int) -> bool:
-        """Say whether a segment has a voxel in a slice."""
-        return bool(_codesIn(self._now, Grids.sliceRegion(self._shape, axis, index)).any())
+    def contentsOf(self, axis: Axis, index: int) -> dict[str, Content]:
+        """Return what a slice shows, by segment ID; segments that neither hold nor held anything there are left out."""
+        if (axis, index) not in self._contents:
+            region = Grids.sliceRegion(self._shape, axis, index)
+            now, accepted, proposed = (_masksIn(each, region) for each in (self._now, self._accepted, self._proposed))
+            nothing = np.zeros(Grids.shapeOf(region), dtype=bool)
+            found = {}
+            for segmentId, code in self._codes.items():
+                if code in now or code in accepted or code in proposed:
+                    here, before = now.get(code, nothing), accepted.get(code, nothing)
+                    counts = (here, here & ~before, here != before, proposed.get(code, nothing))
+                    found[segmentId] = Content(*(int(np.count_nonzero(each)) for each in counts))
+            self._contents[axis, index] = found
+        return self._contents[axis, index]
 
     def isCopied(self, axis: Axis, index: int) -> bool:
         """Say whether a slice shows exactly what the proposal shows there, and that is not nothing."""
         region = Grids.sliceRegion(self._shape, axis, index)
         here = _codesIn(self._now, region)
         return bool(here.any()) and np.array_equal(here, _codesIn(self._proposed, region))
+
+    def _holdsMoreThan(self, place: Slice, known: Collection[Slice]) -> bool:
+        """Say whether a slice was changed in more than what known slices across it hold of it."""
+        left = np.moveaxis(self._changed, ARRAY_AXIS[place[0]], 0)[place[1]].copy()
+        others = [axis for axis in "KJI" if axis != place[0]]
+        for axis, index in known:
+            if axis != place[0]:
+                np.moveaxis(left, others.index(axis), 0)[index] = False
+        return bool(left.any())
+
+    def _outside(self, slices: Collection[Slice]) -> list[Slice]:
+        return [(axis, index + self._inside[ARRAY_AXIS[axis]].start) for axis, index in slices]
 
 
 def _codesIn(layers: LayersOnGrid, region: Region) -> NDArray[Any]:
@@ -105,6 +222,15 @@ def _codesIn(layers: LayersOnGrid, region: Region) -> NDArray[Any]:
     for part, codes in layers.read(region):
         numbers[part] ^= codes
     return numbers
+
+
+def _masksIn(layers: LayersOnGrid, region: Region) -> dict[int, Mask]:
+    """Return where each segment lies in a region, by its number; overlapping segments lie in different layers."""
+    masks: dict[int, Mask] = {}
+    for part, codes in layers.read(region):
+        for code in np.unique(codes[codes > 0]).tolist():
+            masks.setdefault(code, np.zeros(Grids.shapeOf(region), dtype=bool))[part] |= codes == code
+    return masks
 
 
 def _codesOf(segmentation: Any) -> tuple[dict[str, int], type[np.unsignedinteger[Any]]]:
@@ -117,51 +243,3 @@ def _codesOf(segmentation: Any) -> tuple[dict[str, int], type[np.unsignedinteger
         return layers[0].values, np.uint8
     numbers = np.random.default_rng(0).choice(np.arange(1, 1 << 16), size=len(ids), replace=False)
     return dict(zip(ids, numbers.tolist(), strict=True)), np.uint16
-
-
-def slicesCovering(changed: Mask) -> list[tuple[Axis, int]]:
-    """Return the fewest slices, along one axis or mixed, that hold all True voxels of an array (K, J, I).
-
-    A brush stroke in a coronal slice touches one coronal slice but many axial and sagittal ones, so the fewest slices
-    are those in which the user painted. The mixed answer takes the slice with the most voxels that are left, again
-    and again; it is taken only if it needs fewer slices, so that a ball painted in 3D is not cut up criss-cross.
-    """
-    filled = Grids.nonzeroRegion(changed.view(np.uint8))
-    if filled is None:
-        return []
-    counts = _countsAlong(changed[filled])
-    single = min(([(axis, index) for index in np.flatnonzero(counts[axis]).tolist()] for axis in AXES), key=len)
-    mixed = _mixedCover(changed[filled], counts, len(single))
-    cover = single if mixed is None else mixed
-    return [(axis, index + filled[ARRAY_AXIS[axis]].start) for axis, index in cover]
-
-
-def _mixedCover(changed: Mask, counts: dict[Axis, NDArray[np.int64]], limit: int) -> list[tuple[Axis, int]] | None:
-    """Return slices of several axes, fewer than `limit`, or None."""
-    left = changed.copy() if _canEnd(counts, limit - 1) else changed
-    cover: list[tuple[Axis, int]] = []
-    while _canEnd(counts, limit - 1 - len(cover)):
-        axis = max(AXES, key=lambda each: (counts[each].max(), [taken for taken, _index in cover].count(each)))
-        index = int(counts[axis].argmax())
-        if not counts[axis][index]:
-            return cover
-        plane = np.moveaxis(left, ARRAY_AXIS[axis], 0)[index]
-        first, second = (each for each in AXES if each != axis)
-        counts[first] -= plane.sum(axis=1)
-        counts[second] -= plane.sum(axis=0)
-        counts[axis][index] = 0
-        plane[...] = False
-        cover.append((axis, index))
-    return None
-
-
-def _canEnd(counts: Mapping[Axis, NDArray[np.int64]], sliceCount: int) -> bool:
-    """Say whether that many slices, whichever they are, can hold all voxels that are left."""
-    fullest = np.sort(np.concatenate(list(counts.values())))[::-1]
-    return sliceCount >= 0 and int(fullest[:sliceCount].sum()) >= int(counts["K"].sum())
-
-
-def _countsAlong(mask: Mask) -> dict[Axis, NDArray[np.int64]]:
-    perColumn = mask.view(np.uint8).sum(axis=0, dtype=np.uint16).astype(np.int64)  # a stack is lower than 65536
-    perSlab = np.array([np.count_nonzero(slab) for slab in mask])
-    return {"K": perSlab, "J": perColumn.sum(axis=1), "I": perColumn.sum(axis=0)}

@@ -17,7 +17,7 @@ from uncol.core.errors import DataError
 from uncol.core.jobs import Box, Structure
 from uncol.core.volume import Volume
 from UnCoLSegmentLib.Scene import Bridge, Labelmaps, Proposal, Rounds, UncertaintyDisplay
-from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedSlice, AnnotatedTable
+from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedSlice, AnnotatedTable, detectAnnotated, readTable
 from UnCoLSegmentLib.Scene.Grids import Region
 
 MODEL_ATTRIBUTE = "UnCoL.Model"
@@ -127,17 +127,21 @@ class RunScene:
     def forSlices(self) -> RunInputs:
         """Take what a run from annotated slices needs, a fine-tune or a first pass.
 
+        What was painted is looked for once more, so that what is learned is what is there.
+
         Raises:
-            DataError: If no slice is annotated.
+            DataError: If no annotated slice shows a structure.
         """
         parameters = self._parameters
-        table = AnnotatedTable.fromText(parameters.annotatedSlices)
+        table = detectAnnotated(parameters.segmentation, parameters.proposal, self._volume)
         labels, structures, notes = Bridge.labelsFromSegmentation(parameters.segmentation, self._volume, table)
+        if not structures:
+            raise DataError(noStructureText())
         return self._inputs(
             labels=labels,
             structures=tuple(structures),
-            annotated=tuple(f"{row.axis}:{row.index}" for row in annotatedSlices(parameters)),
-            notes=tuple(notes),
+            annotated=tuple(f"{row.axis}:{row.index}" for row in table.complete),
+            notes=(*notes, *_leftOutNotes(table)),
         )
 
     def showProposal(self, shown: SegmentationResult) -> None:
@@ -248,8 +252,22 @@ def segmentNames(segmentationNode: Any) -> list[str]:
 
 
 def annotatedSlices(parameters: Any) -> list[AnnotatedSlice]:
-    """Return the rows of a panel's table that are complete."""
-    return [row for row in AnnotatedTable.fromText(parameters.annotatedSlices).rows if row.complete]
+    """Return the slices of a panel's volume that are completely annotated, as they were found last."""
+    if parameters.segmentation is None or parameters.inputVolume is None:
+        return []
+    return readTable(parameters.segmentation, parameters.inputVolume).complete
+
+
+def noStructureText() -> str:
+    """Return what to do when no annotated slice shows a structure."""
+    return _("No annotated slice shows a structure. Paint it in at least one slice that is ticked as complete.")
+
+
+def _leftOutNotes(table: AnnotatedTable) -> list[str]:
+    names = ", ".join(f"{row.axis}:{row.index}" for row in table.leftOut if not row.knownIds)
+    if not names:
+        return []
+    return [_("Left out, as they are not ticked as complete: {slices}.").format(slices=names)]
 
 
 def roundsOf(parameters: Any) -> list[Rounds.Round]:
