@@ -64,7 +64,7 @@ def test_slivers_that_a_round_brush_leaves_beside_a_painted_slice_are_left_out(v
     table = detectAnnotated(segmentation, None, volume)
 
     assert complete(table) == [12]
-    assert leftOut(table) == dict.fromkeys((10, 11, 13, 14), {Kind.BEGUN})
+    assert leftOut(table) == {index: {Kind.BEGUN} for index in (10, 11, 13, 14)}
     labels, _values, _notes = sent(segmentation, volume, table)
     assert set(np.unique(labels[[10, 11, 13, 14]])) == {UNKNOWN_LABEL}
 
