@@ -9,7 +9,7 @@ from scene_parts import addSegmentation, addVolume, maskOf, paint, segmentOf
 
 from uncol.core.jobs import Structure
 from uncol.core.volume import UNKNOWN_LABEL, Volume
-from UnCoLSegmentLib.Scene import Acceptance, Bridge, Grids, Proposal
+from UnCoLSegmentLib.Scene import Acceptance, Bridge, Grids, Labelmaps, Proposal
 from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedTable, detectAnnotated, markComplete
 from UnCoLSegmentLib.Scene.SliceMarks import Kind
 
@@ -146,6 +146,30 @@ def test_smoothing_what_was_accepted_makes_nothing_complete(volume) -> None:
 
     assert complete(table) == []
     assert len(table.rows) == 13
+
+
+def test_a_tool_that_changes_known_slices_and_a_few_more_makes_those_not_complete(volume) -> None:
+    """Four slices were painted one by one; a tool grows them by one on either side."""
+    segmentation = addSegmentation({"liver": np.zeros(SHAPE)}, volume)
+    for last in range(8, 12):
+        paint(segmentation, "liver", squares(*((k, 20) for k in range(8, last + 1))), volume)
+        detectAnnotated(segmentation, None, volume)
+    paint(segmentation, "liver", squares(*((k, 22) for k in range(7, 13))), volume)
+
+    table = detectAnnotated(segmentation, None, volume)
+
+    assert complete(table) == [8, 9, 10, 11]
+    assert leftOut(table) == {7: {Kind.MANY}, 12: {Kind.MANY}}
+
+
+def test_overlapping_segments_are_counted_each_for_itself(volume) -> None:
+    liver, tumor = squares((8, 20), (12, 20)), squares((8, 6), (12, 2))
+    segmentation = addSegmentation({"liver": liver, "tumor": tumor}, volume)
+
+    table = detectAnnotated(segmentation, None, volume)
+
+    assert complete(table) == [8, 12]  # 16 mm apart: nothing to compare with
+    assert Labelmaps.layersOf(segmentation)[1:]
 
 
 def test_many_slices_that_lie_apart_were_painted_one_by_one(volume) -> None:

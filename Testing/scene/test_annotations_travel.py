@@ -228,7 +228,7 @@ def test_a_slice_of_a_finer_segmentation_is_read_whole(scene, painted: tuple[int
 
 def test_text_in_the_tag_that_is_none_of_ours_counts_as_nothing(volume) -> None:
     user = addSegmentation({"liver": slab(2)}, volume)
-    for text in ("nonsense", "0 0 1 x p1", "0 0 1 3 q1", "0 0 1 3 p2", "0 0 1 nan p1", ";;", "1 2 3"):
+    for text in ("nonsense", "0 0 1 x p1", "0 0 1 3 q1", "0 0 1 3 p-2", "0 0 1 nan p1", ";;", "1 2 3"):
         segmentOf(user, "liver").SetTag("UnCoL.Slices", text)
         assert complete(detectAnnotated(user, None, volume)) == [2], text
 

@@ -29,7 +29,7 @@ from UnCoLSegmentLib.Scene.SliceMarks import (
 )
 
 MOST_AT_ONCE = 3
-"""More neighboring slices than these are not painted between two pauses; a tool that works in 3D changed them."""
+"""More slices than these, some side by side, are not painted between two pauses; a tool that works in 3D did it."""
 BEGUN_PART = 0.5
 """A slice with less than this part of what a slice near it shows looks only begun: a round brush leaves that behind."""
 BESIDE_MM = 10.0
@@ -112,7 +112,7 @@ def markComplete(segmentation: Any, volumeNode: Any, axis: Axis, index: int, on:
     marks = readMarks(segmentation, volumeNode)
     contents = Painting(segmentation, None, volumeNode).contentsOf(axis, index)
     kind = Kind.COMPLETE if on else Kind.OPEN
-    marks[axis, index] = {each: Mark(kind, each in contents and contents[each].now > 0) for each in segments}
+    marks[axis, index] = {each: Mark(kind, contents.get(each, _NOTHING).now) for each in segments}
     writeMarks(segmentation, volumeNode, marks)
     return _tableOf(marks)
 
@@ -163,7 +163,8 @@ def _found(segmentation: Any, proposal: Any, volumeNode: Any) -> Marks:
     for place in filter(lambda each: painting.isCopied(*each), found):
         AcceptedVoxels(segmentation).takeSlice(volumeNode, *place)
     found = [place for place in found if not painting.isCopied(*place)]
-    judge = _Judge(painting, {*kept, *found}, found, volumeNode)
+    edited = [*found, *(place for place in kept if _isEdited(painting.contentsOf(*place), marks[place]))]
+    judge = _Judge(painting, {*kept, *found}, edited, volumeNode)
     candidates = _segmentsThatCount(segmentation, marks) if found else []
     after = Marks()
     for place, known in marks.items():
@@ -181,25 +182,25 @@ class _Judge:
     Args:
         painting: What was painted.
         painted: All slices in which that was.
-        found: Those that are new.
+        edited: Those in which that was since it was looked for last.
         volumeNode: Tells how far slices lie from each other.
     """
 
-    def __init__(self, painting: Painting, painted: set[Slice], found: Collection[Slice], volumeNode: Any) -> None:
+    def __init__(self, painting: Painting, painted: set[Slice], edited: Collection[Slice], volumeNode: Any) -> None:
         self._painting, self._painted = painting, painted
         self._spacing_mm = dict(zip("IJK", volumeNode.GetSpacing(), strict=True))
-        looksWhole = found if len(found) > _MOST_LOOKED_AT else [each for each in found if self._looksWhole(each)]
+        looksWhole = edited if len(edited) > _MOST_LOOKED_AT else [each for each in edited if self._looksWhole(each)]
         self._many = set(looksWhole) if len(looksWhole) > MOST_AT_ONCE else set()
 
     def first(self, place: Slice, segmentIds: Iterable[str]) -> dict[str, Mark]:
         """Return the marks of a slice that is found for the first time."""
         axis, index = place
         isBeside = not {(axis, index - 1), (axis, index + 1)}.isdisjoint(self._painted)
-        if place in self._many and isBeside:
-            return {each: Mark(Kind.MANY, isShown=True) for each in segmentIds}
         contents = self._painting.contentsOf(axis, index)
-        changed = (each for each, content in contents.items() if content.changed)
-        return {each: self._guess(place, each) for each in {*segmentIds, *changed}}
+        ids = {*segmentIds, *(each for each, content in contents.items() if content.changed)}
+        if place in self._many and isBeside:
+            return {each: Mark(Kind.MANY, contents.get(each, _NOTHING).now) for each in ids}
+        return {each: self._guess(place, each) for each in ids}
 
     def newIn(self, place: Slice, known: Collection[str]) -> dict[str, Mark]:
         """Return the marks of segments that were painted in a known slice and were not asked about there before."""
@@ -209,8 +210,7 @@ class _Judge:
     def again(self, place: Slice, segmentId: str, mark: Mark) -> Mark:
         """Return the mark that a segment has now in a known slice."""
         if mark.kind in USERS_KINDS or mark.kind is Kind.MANY:
-            content = self._painting.contentsOf(*place).get(segmentId)
-            return replace(mark, isShown=content is not None and content.now > 0)
+            return replace(mark, voxels=self._painting.contentsOf(*place).get(segmentId, _NOTHING).now)
         return self._guess(place, segmentId)
 
     def _looksWhole(self, place: Slice) -> bool:
@@ -224,7 +224,7 @@ class _Judge:
             kind = Kind.ERASED
         else:
             kind = Kind.BEGUN if self._looksBegun(place, segmentId, content) else Kind.PAINTED
-        return Mark(kind, content.now > 0)
+        return Mark(kind, content.now)
 
     def _looksBegun(self, place: Slice, segmentId: str, content: Content) -> bool:
         """Compare what was painted, or else what is there, with slices that are painted near by, and the proposal."""
@@ -240,6 +240,11 @@ class _Judge:
         axis, index = place
         reach = max(1, int(BESIDE_MM / self._spacing_mm[axis]))
         return [each for each in self._painted if each[0] == axis and 0 < abs(each[1] - index) <= reach]
+
+
+def _isEdited(contents: dict[str, Content], known: dict[str, Mark]) -> bool:
+    """Say whether a slice holds other numbers of voxels than when it was looked at last."""
+    return any(contents.get(each, _NOTHING).now != mark.voxels for each, mark in known.items())
 
 
 def _adopted(segmentation: Any) -> list[str]:
@@ -278,7 +283,7 @@ def _tableOf(marks: Marks) -> AnnotatedTable:
         segmentId
         for known in marks.values()
         for segmentId, mark in known.items()
-        if mark.isShown and mark.kind in COMPLETE_KINDS
+        if mark.voxels and mark.kind in COMPLETE_KINDS
     }
     return AnnotatedTable.of(_rowOf(place, known, learned or set(known)) for place, known in marks.items())
 
@@ -289,7 +294,7 @@ def _rowOf(place: Slice, known: dict[str, Mark], learned: set[str]) -> Annotated
     return AnnotatedSlice(
         *place,
         complete=complete,
-        hasStructure=any(mark.isShown for mark in known.values()),
+        hasStructure=any(mark.voxels for mark in known.values()),
         byUser=all(mark.kind in USERS_KINDS for mark in known.values()),
         knownIds=() if complete else tuple(sorted(isComplete & learned)),
         kinds=frozenset(mark.kind for mark in known.values() if mark.kind not in COMPLETE_KINDS),

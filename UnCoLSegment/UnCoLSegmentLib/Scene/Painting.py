@@ -158,6 +158,7 @@ class Painting:
 
     def __init__(self, segmentation: Any, proposal: Any, volumeNode: Any) -> None:
         self._codes, dtype = _codesOf(segmentation)
+        self._overlaps = dtype is not np.uint8
         accepted = AcceptedVoxels(segmentation)
         toIJK = Grids.rasToIJK(segmentation, volumeNode)
         self._shape = tuple(reversed(volumeNode.GetImageData().GetDimensions()))
@@ -185,16 +186,16 @@ class Painting:
     def contentsOf(self, axis: Axis, index: int) -> dict[str, Content]:
         """Return what a slice shows, by segment ID; segments that neither hold nor held anything there are left out."""
         if (axis, index) not in self._contents:
-            region = Grids.sliceRegion(self._shape, axis, index)
-            now, accepted, proposed = (_masksIn(each, region) for each in (self._now, self._accepted, self._proposed))
-            nothing = np.zeros(Grids.shapeOf(region), dtype=bool)
-            found = {}
-            for segmentId, code in self._codes.items():
-                if code in now or code in accepted or code in proposed:
-                    here, before = now.get(code, nothing), accepted.get(code, nothing)
-                    counts = (here, here & ~before, here != before, proposed.get(code, nothing))
-                    found[segmentId] = Content(*(int(np.count_nonzero(each)) for each in counts))
-            self._contents[axis, index] = found
+            whole = Grids.sliceRegion(self._shape, axis, index)
+            inside = Grids.intersectionOf(whole, self._inside)
+            counts = _countsWithOverlaps if self._overlaps else _counts
+            found = counts(self._now, self._accepted, inside) if not Grids.isEmpty(inside) else {}
+            proposed = _masksIn(self._proposed, whole)
+            self._contents[axis, index] = {
+                segmentId: Content(*found.get(code, (0, 0, 0)), int(np.count_nonzero(proposed.get(code, 0))))
+                for segmentId, code in self._codes.items()
+                if code in found or code in proposed
+            }
         return self._contents[axis, index]
 
     def isCopied(self, axis: Axis, index: int) -> bool:
@@ -222,6 +223,26 @@ def _codesIn(layers: LayersOnGrid, region: Region) -> NDArray[Any]:
     for part, codes in layers.read(region):
         numbers[part] ^= codes
     return numbers
+
+
+def _counts(now: LayersOnGrid, accepted: LayersOnGrid, region: Region) -> dict[int, tuple[int, int, int]]:
+    """Return voxels now, added and changed of a region, by the number of a segment; where segments do not overlap."""
+    here, before = _codesIn(now, region), _codesIn(accepted, region)
+    differs = here != before
+    counts = [np.bincount(each.ravel(), minlength=256) for each in (here, here[differs], before[differs])]
+    present = np.flatnonzero(counts[0][1:] + counts[2][1:]) + 1
+    return {int(n): (int(counts[0][n]), int(counts[1][n]), int(counts[1][n] + counts[2][n])) for n in present}
+
+
+def _countsWithOverlaps(now: LayersOnGrid, accepted: LayersOnGrid, region: Region) -> dict[int, tuple[int, int, int]]:
+    """Return the same where segments may overlap."""
+    here, before = _masksIn(now, region), _masksIn(accepted, region)
+    nothing = np.zeros(Grids.shapeOf(region), dtype=bool)
+    pairs = {n: (here.get(n, nothing), before.get(n, nothing)) for n in here.keys() | before.keys()}
+    return {
+        n: (int(np.count_nonzero(new)), int(np.count_nonzero(new & ~old)), int(np.count_nonzero(new != old)))
+        for n, (new, old) in pairs.items()
+    }
 
 
 def _masksIn(layers: LayersOnGrid, region: Region) -> dict[int, Mask]:

@@ -51,11 +51,11 @@ class Mark:
 
     Attributes:
         kind: How it came to be known.
-        isShown: Whether the segment has a voxel there.
+        voxels: How many voxels the segment had there when it was looked at last.
     """
 
     kind: Kind
-    isShown: bool
+    voxels: int
 
 
 Marks = dict[Slice, dict[str, Mark]]
@@ -96,7 +96,7 @@ def writeMarks(segmentation: Any, volumeNode: Any, marks: Marks) -> None:
 class _Grid:
     """The planes of a volume's slices in the coordinates of a segmentation: normals, and where along them slice 0 is.
 
-    An entry is the unit normal (R, A, S), the plane's place along it in mm, and the letters of the mark.
+    An entry is the unit normal (R, A, S), the plane's place along it in mm, and the mark: its letter and the voxels.
     """
 
     def __init__(self, segmentation: Any, volumeNode: Any) -> None:
@@ -125,7 +125,7 @@ class _Grid:
         row = _ROWS.index(axis)
         normal, point = self._normals[row], self._matrix[:3, 3] + index * self._matrix[:3, row]
         numbers = [*(f"{each:.6f}" for each in normal), f"{normal @ point:.4f}"]
-        return " ".join([*numbers, f"{mark.kind.value}{int(mark.isShown)}"])
+        return " ".join([*numbers, f"{mark.kind.value}{mark.voxels}"])
 
 
 def _entriesOf(segment: Any) -> list[str]:
@@ -139,10 +139,10 @@ def _isEntry(entry: str) -> bool:
         numbers = [float(each) for each in parts[:4]]
     except ValueError:
         return False
-    isMark = len(parts) == 5 and len(parts[4]) == 2 and parts[4][1] in "01"
-    return isMark and np.isfinite(numbers).all() and any(each.value == parts[4][0] for each in Kind)
+    isMark = len(parts) == 5 and parts[4][1:].isdigit() and any(each.value == parts[4][0] for each in Kind)
+    return isMark and bool(np.isfinite(numbers).all())
 
 
 def _markIn(entry: str) -> Mark:
-    letters = entry.split()[4]
-    return Mark(Kind(letters[0]), letters[1] == "1")
+    mark = entry.split()[4]
+    return Mark(Kind(mark[0]), int(mark[1:]))
