@@ -7,6 +7,9 @@ STAMP := $(VENV)/installed.stamp
 MRML_STAMP := $(VENV)/mrml.stamp
 REQUIREMENTS := requirements/dev.txt
 MRML_REQUIREMENTS := requirements/mrml.txt
+NEXT := .venv-next
+NEXT_STAMP := $(NEXT)/next.stamp
+NEXT_REQUIREMENTS := requirements/next.txt
 DEMO_OUT ?= demo-output
 
 # What Qt needs on a Debian without a desktop; .ci/run reads this line.
@@ -22,7 +25,7 @@ export OMP_WAIT_POLICY
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast test-panel test-scene lint format install clean
+.PHONY: help demo test test-fast test-next test-panel test-scene lint format install clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -51,6 +54,10 @@ test-scene: $(MRML_STAMP)  ## test scene, logic and engine process on Slicer's o
 	$(BIN)/python -m pytest Testing/scene
 	$(BIN)/python -m pytest Testing/logic
 
+# Not part of `test`: it warns early of what another MRML does differently, in an environment beside the first.
+test-next: $(NEXT_STAMP)  ## test panel, scene and logic on the MRML of Slicer's next version
+	$(MAKE) --no-print-directory BIN=$(NEXT)/bin test-panel test-scene
+
 test-fast: $(STAMP)  ## run the tests that need no GPU, no shared images and little time
 	$(BIN)/python -m pytest -m "not slow and not gpu and not realdata"
 
@@ -67,14 +74,22 @@ format: $(STAMP)  ## repair what can be repaired by itself
 install: $(MRML_STAMP)  ## set up or update .venv
 
 clean:  ## remove .venv and everything that can be made again
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build $(DEMO_OUT)
+	rm -rf $(VENV) $(NEXT) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build $(DEMO_OUT)
 
-$(STAMP): pyproject.toml $(filter-out $(MRML_REQUIREMENTS),$(wildcard requirements/*.txt)) | $(BIN)/python
+$(STAMP): pyproject.toml $(filter-out $(MRML_REQUIREMENTS) $(NEXT_REQUIREMENTS),$(wildcard requirements/*.txt)) | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check --requirement $(REQUIREMENTS) --editable '.[dev]'
 	@touch $@
 
 $(MRML_STAMP): $(MRML_REQUIREMENTS) $(STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --requirement $(MRML_REQUIREMENTS)
+	@touch $@
+
+# It holds the other MRML alone; a .pth file leads on to the packages of the first environment.
+PACKAGES := -c 'import sysconfig; print(sysconfig.get_path("purelib"))'
+$(NEXT_STAMP): $(NEXT_REQUIREMENTS) $(MRML_STAMP)
+	$(BIN)/python -m venv --clear --without-pip $(NEXT)
+	$(BIN)/python -m pip --python $(NEXT)/bin/python install --disable-pip-version-check --no-deps --requirement $(NEXT_REQUIREMENTS)
+	echo "import site; site.addsitedir('$$($(BIN)/python $(PACKAGES))')" > "$$($(NEXT)/bin/python $(PACKAGES))/gate.pth"
 	@touch $@
 
 $(BIN)/python:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 from xml.etree import ElementTree
 
+import recorded
+
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets  # the platform is chosen before Qt is loaded
@@ -28,7 +30,11 @@ _STAY_METHODS = {"sizeHint", "minimumSizeHint", "spacing", "duration", "singleSh
 
 
 def _connect(self: Any, signature: str, slot: Callable[..., Any]) -> bool:
-    """Connect by name; like PythonQt, hand over no more arguments than the slot takes."""
+    """Connect by name and types; like PythonQt, hand over no more arguments than the slot takes."""
+    kind = next((each.__name__ for each in type(self).__mro__ if recorded.isRecorded(each.__name__)), "")
+    if kind and signature not in recorded.membersOf(kind).signals:
+        message = f"{kind} has no signal {signature}."
+        raise AttributeError(message)
     name, _, types = signature.rstrip(") ").partition("(")
     parameters = inspect.signature(slot).parameters.values()
     takesAll = any(each.kind is each.VAR_POSITIONAL for each in parameters)
@@ -43,7 +49,7 @@ def _connect(self: Any, signature: str, slot: Callable[..., Any]) -> bool:
         lambda a, b, c, d: slot(*(a, b, c, d)[:limit]),
     )
     count = len(types.split(",")) if types.strip() else 0
-    getattr(self, name.strip()).connect(calls[count])  # AttributeError if there is no such signal
+    getattr(self, name.strip()).connect(calls[count])  # AttributeError if the stand-in lacks it
     return True
 
 

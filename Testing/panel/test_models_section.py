@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import qt
+import recorded
 import slicer
 import slicer.util
 from PySide6.QtCore import Qt
@@ -150,7 +151,8 @@ def test_export_and_import_carry_a_model_over_in_one_file(
     stocked: Any, dialog: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda question: asked.append(question) or True)
+    name, confirm = "slicer.util.confirmYesNoDisplay", lambda given: asked.append(given["text"]) or True
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", recorded.function(name, confirm))
     stocked.clickCell("modelsTable", 0, 0)
     dialog.answers.append(str(tmp_path / "for-a-colleague.zip"))
     stocked.click("exportButton")

@@ -39,9 +39,10 @@ def test_a_connection_to_a_widget_that_is_not_there_is_an_error(host: Any, tmp_p
         slicer.util.loadUI(str(path))
 
 
-def test_a_signal_that_a_widget_does_not_have_is_an_error() -> None:
-    with pytest.raises(AttributeError):
-        qt.QPushButton().connect("clickd(bool)", print)
+@pytest.mark.parametrize("signal", ["clickd(bool)", "clicked(int)", "clicked(bool, int)"])
+def test_a_signal_that_a_widget_does_not_have_is_an_error(signal: str) -> None:
+    with pytest.raises(AttributeError, match="QPushButton has no signal click"):
+        qt.QPushButton().connect(signal, print)
 
 
 def test_a_property_does_not_take_a_value_of_another_kind() -> None:

@@ -109,7 +109,7 @@ class ScriptedLoadableModuleLogic:
 class ScriptedLoadableModuleTest(unittest.TestCase):
     """Base of a module's self-test."""
 
-    def delayDisplay(self, message: str, msec: int = 0) -> None:
+    def delayDisplay(self, message: str, requestedDelay: int | None = None, msec: int | None = None) -> None:
         qt.application.processEvents()
 
     def runTest(self) -> None:

@@ -72,14 +72,16 @@ class Parameter:
 _READERS: dict[type, Callable[[str], Any]] = {str: str, int: int, float: float, bool: lambda text: text == "True"}
 
 
-def parameterNodeWrapper(wrapped: type) -> type:
+def parameterNodeWrapper(classtype: type) -> type:
     """Make a class with type hints read and write its attributes in the parameter node that its constructor gets."""
     parameters = {
-        name: _parameterOf(wrapped, name, hint)
-        for name, hint in typing.get_type_hints(wrapped, include_extras=True).items()
+        name: _parameterOf(classtype, name, hint)
+        for name, hint in typing.get_type_hints(classtype, include_extras=True).items()
     }
     namespace: dict[str, Any] = {name: _attribute(parameter) for name, parameter in parameters.items()}
-    return type(wrapped.__name__, (_Wrapper,), {"allParameters": parameters, "__doc__": wrapped.__doc__, **namespace})
+    return type(
+        classtype.__name__, (_Wrapper,), {"allParameters": parameters, "__doc__": classtype.__doc__, **namespace}
+    )
 
 
 def _parameterOf(wrapped: type, name: str, hint: Any) -> Parameter:
@@ -127,8 +129,8 @@ class _Wrapper:
     def StartModify(self) -> bool:
         return self.parameterNode.StartModify()
 
-    def EndModify(self, wasModifying: bool) -> int:
-        return self.parameterNode.EndModify(wasModifying)
+    def EndModify(self, wasModified: bool) -> int:
+        return self.parameterNode.EndModify(wasModified)
 
     def AddObserver(self, event: int, callback: Callable[..., None], priority: float = 0.0) -> int:
         return self.parameterNode.AddObserver(event, callback, priority)
@@ -141,14 +143,14 @@ class _Wrapper:
         named = {widget.property("SlicerParameterName"): widget for widget in vars(gui).values()}
         return self.connectParametersToGui({name: widget for name, widget in named.items() if name})
 
-    def connectParametersToGui(self, widgets: dict[str, Any]) -> int:
+    def connectParametersToGui(self, mapping: dict[str, Any]) -> int:
         """Tie parameters to widgets; return a number for `disconnectGui`."""
-        unknown = set(widgets) - set(self.allParameters)
+        unknown = set(mapping) - set(self.allParameters)
         if unknown:
             message = f"{type(self).__name__} has no parameter {', '.join(sorted(unknown))}."
             raise ValueError(message)
         connectors = {
-            name: gui_connectors.connectorFor(self.allParameters[name], widget) for name, widget in widgets.items()
+            name: gui_connectors.connectorFor(self.allParameters[name], widget) for name, widget in mapping.items()
         }
         tag = len(self._connected)
         self._connected[tag] = connectors
@@ -158,8 +160,8 @@ class _Wrapper:
         self.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: self._show())
         return tag
 
-    def disconnectGui(self, tag: int) -> None:
-        for connector in self._connected.pop(tag, {}).values():
+    def disconnectGui(self, guiTag: int) -> None:
+        for connector in self._connected.pop(guiTag, {}).values():
             connector.onChanged(None)
 
     def _take(self, name: str, connector: gui_connectors.Connector) -> None:
