@@ -36,78 +36,33 @@ WRAPPERS, WRAPPERS_REVISION = "generated_cpp_515", "v3.6.1"
 QT = {"Qt 5.15": "PyQt5", "Qt 6": "PySide6"}
 """Slicer 5.10 is built with Qt 5.15, later ones with Qt 5.15 or 6.8: a member must be in both."""
 
-QT_CLASSES = [
-    "QAbstractButton",
-    "QAbstractItemModel",
-    "QAbstractItemView",
-    "QAbstractProxyModel",
-    "QAbstractScrollArea",
-    "QAbstractSlider",
-    "QAbstractSpinBox",
-    "QAction",
-    "QBoxLayout",
-    "QCheckBox",
-    "QComboBox",
-    "QCoreApplication",
-    "QDialog",
-    "QDoubleSpinBox",
-    "QFileDialog",
-    "QFormLayout",
-    "QFrame",
-    "QGridLayout",
-    "QGroupBox",
-    "QGuiApplication",
-    "QApplication",
-    "QHBoxLayout",
-    "QHeaderView",
-    "QIcon",
-    "QItemSelectionModel",
-    "QLabel",
-    "QLayout",
-    "QLineEdit",
-    "QListView",
-    "QListWidget",
-    "QListWidgetItem",
-    "QMainWindow",
-    "QMenu",
-    "QMessageBox",
-    "QObject",
-    "QPlainTextEdit",
-    "QProgressBar",
-    "QPushButton",
-    "QRadioButton",
-    "QScrollArea",
-    "QSettings",
-    "QShortcut",
-    "QSlider",
-    "QSortFilterProxyModel",
-    "QSpinBox",
-    "QStackedWidget",
-    "QStatusBar",
-    "QStyle",
-    "QTabWidget",
-    "QTableView",
-    "QTableWidget",
-    "QTableWidgetItem",
-    "QTextEdit",
-    "QTimer",
-    "QToolButton",
-    "QVBoxLayout",
-    "QWidget",
-]
+QT_CLASSES = (
+    "QAbstractButton QAbstractItemModel QAbstractItemView QAbstractProxyModel QAbstractScrollArea QAbstractSlider "
+    "QAbstractSpinBox QAction QApplication QBoxLayout QCheckBox QClipboard QColor QComboBox QCoreApplication "
+    "QDesktopServices QDialog QDoubleSpinBox QFileDialog QFormLayout QFrame QGridLayout QGroupBox QGuiApplication "
+    "QHBoxLayout QHeaderView QIcon QItemSelectionModel QKeySequence QLabel QLayout QLineEdit QListView QListWidget "
+    "QListWidgetItem QMainWindow QMenu QMessageBox QObject QPaintDevice QPixmap QPlainTextEdit QProgressBar "
+    "QPushButton QRadioButton QScrollArea QSettings QShortcut QSizePolicy QSlider QSortFilterProxyModel QSpinBox "
+    "QStackedWidget QStandardPaths QStatusBar QStyle QTabWidget QTableView QTableWidget QTableWidgetItem QTextBrowser "
+    "QTextEdit QTimer QToolButton QUrl QVBoxLayout QWidget"
+)
 _MRML, _SEGMENTATIONS = "Libs/MRML/Widgets", "Modules/Loadable/Segmentations/Widgets"
+_EFFECTS = "Modules/Loadable/Segmentations/EditorEffects"
 SLICER_HEADERS = {
-    "Base/QTCore": "qSlicerAbstractCoreModule qSlicerCoreApplication",
+    "Base/QTCore": "qSlicerAbstractCoreModule qSlicerAbstractModuleFactoryManager qSlicerCoreApplication "
+    "qSlicerModuleFactoryManager qSlicerModuleManager",
     "Base/QTGUI": "qSlicerAbstractModule qSlicerAbstractModuleWidget qSlicerApplication qSlicerLayoutManager "
     "qSlicerLoadableModule qSlicerScriptedLoadableModule qSlicerScriptedLoadableModuleWidget qSlicerWidget",
     _MRML: "qMRMLAbstractViewWidget qMRMLLayoutManager qMRMLNodeComboBox qMRMLPlotWidget qMRMLSortFilterProxyModel "
     "qMRMLWidget",
     _SEGMENTATIONS: "qMRMLSegmentEditorWidget qMRMLSegmentationShow3DButton qMRMLSegmentsTableView",
+    _EFFECTS: "qSlicerSegmentEditorEffectFactory",
     "Modules/Loadable/Markups/Widgets": "qSlicerMarkupsPlaceWidget",
 }
 SLICER_DECORATORS = [
     "Base/QTCore/qSlicerBaseQTCorePythonQtDecorators.h",
     "Base/QTGUI/qSlicerBaseQTGUIPythonQtDecorators.h",
+    f"{_EFFECTS}/qSlicerSegmentationsEditorEffectsPythonQtDecorators.h",
 ]
 CTK_HEADERS = {
     "Libs/Widgets": "ctkCollapsibleButton ctkComboBox ctkDoubleSpinBox ctkLayoutFactory ctkLayoutManager "
@@ -289,7 +244,7 @@ def _wrapped_methods(clone: Path) -> Iterator[tuple[str, str]]:
             for name, body in re.findall(
                 r"^class PythonQtWrapper_(\w+) .*?^{(.*?)^};", source, re.DOTALL | re.MULTILINE
             ):
-                if name in QT_CLASSES:
+                if name in QT_CLASSES.split():
                     own = re.findall(rf"\b(\w+)\((?:const )?{name}\*\s+theWrappedObject", body)
                     static = re.findall(rf"\bstatic_{name}_(\w+)\(", body)
                     yield from ((name, each) for each in {*own, *static} if not each.startswith(("py_q_", "__")))
@@ -299,7 +254,7 @@ def describe(binding: str) -> dict[str, tuple[str, list[tuple[str, str]]]]:
     """Return base and members of Qt's classes as a Python binding of Qt knows them."""
     modules = [importlib.import_module(f"{binding}.{each}") for each in ("QtWidgets", "QtGui", "QtCore")]
     told = {}
-    for name in QT_CLASSES:
+    for name in QT_CLASSES.split():
         found = next(getattr(each, name) for each in modules if hasattr(each, name))
         base = next((each for each in found.__mro__[1:] if each.__name__.startswith("Q")), object)
         members = set(_meta_members(getattr(found, "staticMetaObject", None)))

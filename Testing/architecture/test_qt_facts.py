@@ -33,6 +33,7 @@ RETURNED = {
     "verticalHeader": "QHeaderView",
     "item": "QTableWidgetItem",
     "layoutManager": "qSlicerLayoutManager",
+    "moduleManager": "qSlicerModuleManager",
     "sortFilterProxyModel": "qMRMLSortFilterProxyModel",
     "style": "QStyle",
 }
@@ -132,6 +133,8 @@ class Uses:
             ending = re.search(r"\w*(?=['\"]$)", ast.unparse(node.args[1]))
             names = self._widgets if ending and ending[0] and "ui" in ast.unparse(node.args[0]) else ()
             return frozenset(self._widgets[name] for name in names if ending and name.endswith(ending[0]))
+        if isinstance(node.func, ast.Attribute) and node.func.attr == "instance" and _class_named(node.func.value):
+            return frozenset({_class_named(node.func.value)})  # a singleton
         if isinstance(node.func, ast.Attribute) and self._kinds_of(node.func.value):
             return frozenset({RETURNED[node.func.attr]} if node.func.attr in RETURNED else ())
         return frozenset()
@@ -232,6 +235,8 @@ SMALL_PANEL = {"startButton": "QPushButton", "bar": "QProgressBar", "table": "QT
         ("given.setTxt('')", "2: QLabel has no setTxt"),
         ("getattr(ui, f'{name}Button').setTxt('')", "2: QPushButton has no setTxt"),
         ("for each in (ui.startButton, ui.bar):\n        each.value = 1", "3: QPushButton has no value"),
+        ("slicer.app.moduleManager().connect('gone()', f)", "2: qSlicerModuleManager has no signal gone()"),
+        ("slicer.qMRMLWidget.instance().show()", "2: qMRMLWidget has no instance"),
         ("x = qt.QPusButton()", "2: QPusButton: record its facts first"),
         ("qt.QFileDialog.getOpenFileNam()", "2: QFileDialog has no getOpenFileNam"),
     ],

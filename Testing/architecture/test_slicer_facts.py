@@ -16,7 +16,12 @@ MODULE = ROOT / "UnCoLSegment"
 OWN_SOURCES = [MODULE / "UnCoLSegment.py", *sorted((MODULE / "UnCoLSegmentLib").rglob("*.py"))]
 TEST_SOURCES = sorted(path for path in (ROOT / "Testing").rglob("*.py") if "engine" not in path.parts)
 SOURCES = [*OWN_SOURCES, *TEST_SOURCES, *sorted((ROOT / "performance").glob("*.py"))]
-STAND_INS = sorted((ROOT / "Testing" / "host" / "slicer_additions").glob("*.py"))
+HOST = ROOT / "Testing" / "host"
+STAND_INS = {
+    **{path: f"slicer.{path.stem}" for path in sorted((HOST / "slicer_additions").glob("*.py"))},
+    **{path: name for name in ("SampleData", "PyTorchUtils") if (path := HOST / f"{name}.py").is_file()},
+}
+"""The module that each stands for."""
 
 FACTS = json.loads((ROOT / "Testing" / "architecture" / "slicer_facts.json").read_text(encoding="utf-8"))
 MODULES = tuple(dict.fromkeys(name.partition(" ")[0] for name in FACTS["files"]))
@@ -37,10 +42,10 @@ def path_id(path: Path) -> str:
 def own_additions() -> frozenset[str]:
     """Return what the stand-ins for Slicer's modules hold for tests alone."""
     names = set()
-    for path in STAND_INS:
+    for path, module in STAND_INS.items():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             targets = node.targets if isinstance(node, ast.Assign) else [node]
-            names |= {f"slicer.{path.stem}.{getattr(each, 'name', getattr(each, 'id', ''))}" for each in targets}
+            names |= {f"{module}.{getattr(each, 'name', getattr(each, 'id', ''))}" for each in targets}
     return frozenset(names)
 
 
@@ -290,7 +295,7 @@ def _is_slicers(calls: Calls, owner: ast.AST) -> bool:
     return any(text == each or text.startswith(f"{each}.") or f"'{each}'" in text for each in MODULES)
 
 
-@pytest.mark.parametrize("path", TEST_SOURCES, ids=path_id)
+@pytest.mark.parametrize("path", [path for path in TEST_SOURCES if path not in STAND_INS], ids=path_id)
 def test_every_fake_of_a_slicer_function_is_made_from_the_facts(path: Path) -> None:
     assert fakes_made_by_hand(path.read_text(encoding="utf-8")) == []
 
@@ -315,10 +320,9 @@ def test_a_fake_made_by_hand_is_found(source: str, expected: list[str]) -> None:
 @pytest.mark.parametrize("path", STAND_INS, ids=path_id)
 def test_a_stand_in_takes_nothing_that_slicer_does_not_take(path: Path) -> None:
     """It may take less than Slicer; what it takes has Slicer's names, in Slicer's order."""
-    module = f"slicer.{path.stem}"
     wrong = [
         f"{name}({taken}), in Slicer ({facts})"
-        for name, node in _defined(ast.parse(path.read_text(encoding="utf-8")), module)
+        for name, node in _defined(ast.parse(path.read_text(encoding="utf-8")), STAND_INS[path])
         for facts in _facts_of(name).values()
         if not _is_part_of(taken := _parameters(node.args), facts)
     ]

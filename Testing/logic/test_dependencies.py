@@ -5,11 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import slicer
+import recorded
+import slicer.util  # noqa: F401  # replaced by name below
 
 from uncol.core.errors import CancelledError
 from UnCoLSegmentLib import Dependencies
@@ -29,12 +29,15 @@ def requirements(tmp_path: Path) -> Path:
 def packaging(monkeypatch) -> list[Any]:
     """What is asked of `slicer.packaging`, which installs nothing here."""
     asked: list[Any] = []
-    module = SimpleNamespace(
-        load_requirements=lambda path: Path(path).read_text().split("\n"),
-        pip_ensure=lambda *arguments, **options: asked.append((arguments, options)),
-    )
-    monkeypatch.setitem(sys.modules, "slicer.packaging", module)
+    actions = {"load_requirements": lambda given: given["path"], "pip_ensure": asked.append}
+    monkeypatch.setitem(sys.modules, "slicer.packaging", recorded.module("slicer.packaging", actions))
     return asked
+
+
+def _replace(monkeypatch: pytest.MonkeyPatch, name: str, action: Any) -> None:
+    """Let a function of Slicer do something else; it takes what the real one takes."""
+    module, _, function = name.rpartition(".")
+    monkeypatch.setattr(sys.modules[module], function, recorded.function(name, action))
 
 
 def test_what_is_installed_here_is_all_that_the_engine_needs() -> None:
@@ -62,27 +65,27 @@ def test_slicer_installs_and_leaves_its_own_packages_alone(packaging, requiremen
     with pytest.raises(Dependencies.InstallationError, match=r"still lacks uncol-needs-this>=3[.]1"):
         Dependencies.ensureInstalled(requirements)
 
-    [(_arguments, options)] = packaging
+    [options] = packaging
     assert options["requester"] == "UnCoL"
     assert set(options["skip_packages"]) == {"SimpleITK", "numpy", "torch", "torchvision"}
 
 
 def test_a_declined_installation_is_a_cancel(packaging, requirements: Path, monkeypatch) -> None:
-    def decline(*_arguments: Any, **_options: Any) -> None:
+    def decline(_given: dict[str, Any]) -> None:
         message = "User declined package installation"
         raise RuntimeError(message)
 
-    monkeypatch.setattr(sys.modules["slicer.packaging"], "pip_ensure", decline)
+    _replace(monkeypatch, "slicer.packaging.pip_ensure", decline)
 
     with pytest.raises(CancelledError, match="were not installed, so nothing was started"):
         Dependencies.ensureInstalled(requirements)
 
 
 def test_a_failed_installation_says_what_to_look_at(packaging, requirements: Path, monkeypatch) -> None:
-    def fail(*_arguments: Any, **_options: Any) -> None:
+    def fail(_given: dict[str, Any]) -> None:
         raise subprocess.CalledProcessError(1, "pip")
 
-    monkeypatch.setattr(sys.modules["slicer.packaging"], "pip_ensure", fail)
+    _replace(monkeypatch, "slicer.packaging.pip_ensure", fail)
 
     with pytest.raises(Dependencies.InstallationError, match="Check the network connection and the proxy"):
         Dependencies.ensureInstalled(requirements)
@@ -96,17 +99,18 @@ class OlderSlicer:
         self.installed: list[list[str]] = []
         self.constraints: list[str] = []
 
-        def ask(text: str, *_arguments: Any) -> bool:
-            self.questions.append(text)
+        def ask(given: dict[str, Any]) -> bool:
+            self.questions.append(given["text"])
             return answer
 
-        def install(arguments: list[str]) -> None:
-            self.installed.append(arguments[:-2])
-            self.constraints.append(Path(arguments[-1]).read_text())
+        def install(given: dict[str, Any]) -> None:
+            *packages, _option, constraints = given["requirements"]
+            self.installed.append(packages)
+            self.constraints.append(Path(constraints).read_text())
 
         monkeypatch.setitem(sys.modules, "slicer.packaging", None)
-        monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", ask)
-        monkeypatch.setattr(slicer.util, "pip_install", install)
+        _replace(monkeypatch, "slicer.util.confirmOkCancelDisplay", ask)
+        _replace(monkeypatch, "slicer.util.pip_install", install)
 
 
 def test_an_older_slicer_is_asked_by_us_and_keeps_its_packages(requirements: Path, monkeypatch) -> None:
@@ -157,13 +161,8 @@ def test_without_the_pytorch_extension_the_user_is_told_to_install_it(withoutTor
 @pytest.mark.parametrize(("answer", "error"), [(None, CancelledError), (object(), Dependencies.InstallationError)])
 def test_torch_is_left_to_the_pytorch_extension_which_asks(withoutTorch, monkeypatch, answer, error) -> None:
     asked = []
-
-    class PyTorchUtilsLogic:
-        def installTorch(self, **options: Any) -> Any:
-            asked.append(options)
-            return answer
-
-    monkeypatch.setitem(sys.modules, "PyTorchUtils", SimpleNamespace(PyTorchUtilsLogic=PyTorchUtilsLogic))
+    install = {"PyTorchUtilsLogic.installTorch": lambda given: (asked.append(given), answer)[1]}
+    monkeypatch.setitem(sys.modules, "PyTorchUtils", recorded.module("PyTorchUtils", install))
 
     with pytest.raises(error):
         Dependencies.ensureInstalled(REQUIREMENTS)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from types import SimpleNamespace
+
+import recorded
 
 from UnCoLSegmentLib.SampleData import FILE_NAME, SHA256, registerSampleData
 
 
 def test_the_sample_is_registered_with_its_checksum_and_nothing_is_fetched(monkeypatch, tmp_path: Path) -> None:
     registered = []
-    logic = SimpleNamespace(registerCustomSampleDataSource=lambda **facts: registered.append(facts))
-    monkeypatch.setitem(sys.modules, "SampleData", SimpleNamespace(SampleDataLogic=logic))
+    module = recorded.module("SampleData", {"SampleDataLogic.registerCustomSampleDataSource": registered.append})
+    monkeypatch.setitem(sys.modules, "SampleData", module)
 
     registerSampleData(tmp_path)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from slicer.i18n import tr as _
-
 CATEGORY = "UnCoL"
 SAMPLE_NAME = "UnCoLAbdomenCT"
 NODE_NAME = "AbdomenCT"
@@ -23,9 +21,6 @@ def registerSampleData(moduleFolder: Path) -> None:
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category=CATEGORY,
         sampleName=SAMPLE_NAME,
-        sampleDescription=_(
-            "Abdominal CT angiogram, 37 MB. From the OsiriX image library: for research and teaching only."
-        ),
         thumbnailFileName=str(thumbnail) if thumbnail.is_file() else None,
         uris=URL,
         fileNames=FILE_NAME,
