@@ -51,7 +51,8 @@ def path_id(path: Path) -> str:
 class Uses:
     """Finds what a source uses of objects whose class can be told: widgets of the panel, and what the code makes.
 
-    An object is known by its name in the .ui file, by the annotation of a parameter, or by how it is made.
+    An object is known by its name in the .ui file, by the annotation of a parameter, or by how it is made. PythonQt
+    refuses named arguments (`PythonQtSlot.cpp`).
     """
 
     def __init__(self, source: str, widgets: dict[str, str]) -> None:
@@ -149,6 +150,9 @@ class Uses:
                     yield node.lineno, reason
         for node in calls:
             yield from self._misconnected(node)
+            if node.keywords and isinstance(node.func, ast.Attribute):
+                kinds = self._kinds_of(node.func.value) or {_class_named(node.func.value)} - {""}
+                yield from ((node.lineno, f"{kind}.{node.func.attr} takes no named arguments") for kind in kinds)
 
     def _misconnected(self, node: ast.Call) -> Iterator[tuple[int, str]]:
         if not (isinstance(node.func, ast.Attribute) and node.func.attr in ("connect", "disconnect") and node.args):
@@ -237,6 +241,8 @@ SMALL_PANEL = {"startButton": "QPushButton", "bar": "QProgressBar", "table": "QT
         ("for each in (ui.startButton, ui.bar):\n        each.value = 1", "3: QPushButton has no value"),
         ("slicer.app.moduleManager().connect('gone()', f)", "2: qSlicerModuleManager has no signal gone()"),
         ("slicer.qMRMLWidget.instance().show()", "2: qMRMLWidget has no instance"),
+        ("ui.bar.setRange(0, maximum=0)", "2: QProgressBar.setRange takes no named arguments"),
+        ("qt.QFileDialog.getOpenFileName(ui.bar, caption='')", "2: QFileDialog.getOpenFileName takes no named"),
         ("x = qt.QPusButton()", "2: QPusButton: record its facts first"),
         ("qt.QFileDialog.getOpenFileNam()", "2: QFileDialog has no getOpenFileNam"),
     ],

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import os
+import types
 from collections.abc import Callable
 from typing import Any, ClassVar
 from xml.etree import ElementTree
@@ -30,16 +31,13 @@ _STAY_METHODS = {"sizeHint", "minimumSizeHint", "spacing", "duration", "singleSh
 
 
 def _connect(self: Any, signature: str, slot: Callable[..., Any]) -> bool:
-    """Connect by name and types; like PythonQt, hand over no more arguments than the slot takes."""
+    """Connect by name and types."""
     kind = next((each.__name__ for each in type(self).__mro__ if recorded.isRecorded(each.__name__)), "")
     if kind and signature not in recorded.membersOf(kind).signals:
         message = f"{kind} has no signal {signature}."
         raise AttributeError(message)
-    name, _, types = signature.rstrip(") ").partition("(")
-    parameters = inspect.signature(slot).parameters.values()
-    takesAll = any(each.kind is each.VAR_POSITIONAL for each in parameters)
-    positional = sum(each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD) for each in parameters)
-    limit = None if takesAll else positional
+    name, _, kinds = signature.rstrip(") ").partition("(")
+    limit = _argumentsFor(slot)
     # PySide6 chooses among overloads by the slot's own number of arguments: give it exactly the signature's.
     calls = (
         lambda: slot(),  # noqa: PLW0108  # a slot with default values would be taken for one with arguments
@@ -48,9 +46,17 @@ def _connect(self: Any, signature: str, slot: Callable[..., Any]) -> bool:
         lambda a, b, c: slot(*(a, b, c)[:limit]),
         lambda a, b, c, d: slot(*(a, b, c, d)[:limit]),
     )
-    count = len(types.split(",")) if types.strip() else 0
+    count = len(kinds.split(",")) if kinds.strip() else 0
     getattr(self, name.strip()).connect(calls[count])  # AttributeError if the stand-in lacks it
     return True
+
+
+def _argumentsFor(slot: Callable[..., Any]) -> int | None:
+    """Return how many arguments PythonQt hands over at most: what a function takes, and to any other object all."""
+    function = getattr(slot, "__func__", slot)
+    if not isinstance(function, types.FunctionType) or function.__code__.co_flags & inspect.CO_VARARGS:
+        return None
+    return function.__code__.co_argcount - isinstance(slot, types.MethodType)
 
 
 class _PythonQtType(type(QtCore.QObject)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -57,6 +58,16 @@ def test_surplus_arguments_of_a_signal_are_cut_as_in_pythonqt() -> None:
     button.click()
 
     assert heard == ["click"]
+
+
+def test_no_argument_is_cut_for_a_slot_that_is_no_function_as_in_pythonqt() -> None:
+    button, heard = qt.QPushButton(), []
+    button.connect("clicked(bool)", partial(lambda *given: heard.append(given), "first"))
+    button.connect("clicked(bool)", lambda name="default": heard.append(name))  # taken for an argument, too
+
+    button.click()
+
+    assert heard == [("first", False), False]
 
 
 def test_a_dialog_that_would_wait_for_a_user_is_an_error() -> None:
