@@ -8,7 +8,9 @@ from typing import Annotated, Any
 
 import pytest
 import qt
+import recorded
 import slicer
+from PySide6.QtCore import QMetaMethod
 
 PANEL = Path(__file__).resolve().parents[2] / "UnCoLSegment" / "Resources" / "UI" / "UnCoLSegment.ui"
 
@@ -58,6 +60,34 @@ def test_surplus_arguments_of_a_signal_are_cut_as_in_pythonqt() -> None:
     button.click()
 
     assert heard == ["click"]
+
+
+def test_a_widget_has_no_property_or_signal_that_the_real_one_lacks(host: Any) -> None:
+    import panel_driver  # noqa: F401  # makes the MRML widgets known
+
+    wrong = {
+        name: beyond
+        for name, kind in qt.QUiLoader.widgets.items()
+        if (beyond := _ownMembers(kind) - recorded.membersOf(name).properties - _signalNames(name))
+    }
+
+    assert "qMRMLNodeComboBox" in qt.QUiLoader.widgets
+    assert wrong == {}
+
+
+def _ownMembers(kind: type) -> set[str]:
+    """Return the properties and signals that a stand-in adds to Qt's own."""
+    meta, above = kind.staticMetaObject, qt.QAbstractButton.staticMetaObject
+    properties = {meta.property(index).name() for index in range(meta.propertyCount())}
+    methods = [meta.method(index) for index in range(meta.methodCount())]
+    signals = {bytes(each.name()).decode() for each in methods if each.methodType() == QMetaMethod.Signal}
+    return {name for name in properties if above.indexOfProperty(name) < 0} | {
+        name for name in signals if not hasattr(qt.QAbstractButton, name)
+    }
+
+
+def _signalNames(name: str) -> set[str]:
+    return {each.partition("(")[0] for each in recorded.membersOf(name).signals}
 
 
 def test_no_argument_is_cut_for_a_slot_that_is_no_function_as_in_pythonqt() -> None:
