@@ -44,7 +44,7 @@ class State:
         open: Slices that they said are not.
     """
 
-    voxels: Voxels = field(default_factory=dict)
+    voxels: Voxels = field(default_factory=dict, repr=False)
     notes: str = ""
     painted: frozenset[int] = frozenset()
     complete: frozenset[int] = frozenset()
@@ -132,10 +132,10 @@ class RandomUser:
         self._stroke(size, lambda mask: mask & ~part)
 
     def effect(self, index: int, size: int) -> None:
-        """Let a tool that works in 3D change all of a segment: it grows in each slice and into the next ones."""
+        """Let a tool that works in 3D change all of a segment: it grows in each slice and into two more on either side."""
 
         def grow(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-            grown = mask | np.roll(mask, 1, axis=0) | np.roll(mask, -1, axis=0)
+            grown = np.logical_or.reduce([np.roll(mask, by, axis=0) for by in range(-2, 3)])
             return grown | np.roll(grown, 1, axis=1) | np.roll(grown, -1, axis=2)
 
         self._stroke(index, grow)

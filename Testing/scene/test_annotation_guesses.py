@@ -162,6 +162,14 @@ def test_a_tool_that_changes_known_slices_and_a_few_more_makes_those_not_complet
     assert leftOut(table) == {7: {Kind.MANY}, 12: {Kind.MANY}}
 
 
+def test_a_slice_that_lies_apart_from_the_others_that_a_tool_changed_is_not_complete_either(volume) -> None:
+    segmentation = addSegmentation({"liver": squares(*((k, 20) for k in (4, 5, 6, 7, 15)))}, volume)
+
+    table = detectAnnotated(segmentation, None, volume)
+
+    assert leftOut(table) == {k: {Kind.MANY} for k in (4, 5, 6, 7, 15)}
+
+
 def test_overlapping_segments_are_counted_each_for_itself(volume) -> None:
     liver, tumor = squares((8, 20), (12, 20)), squares((8, 6), (12, 2))
     segmentation = addSegmentation({"liver": liver, "tumor": tumor}, volume)

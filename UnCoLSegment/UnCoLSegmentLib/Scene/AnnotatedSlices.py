@@ -190,15 +190,14 @@ class _Judge:
         self._painting, self._painted = painting, painted
         self._spacing_mm = dict(zip("IJK", volumeNode.GetSpacing(), strict=True))
         looksWhole = edited if len(edited) > _MOST_LOOKED_AT else [each for each in edited if self._looksWhole(each)]
-        self._many = set(looksWhole) if len(looksWhole) > MOST_AT_ONCE else set()
+        isIn3d = len(looksWhole) > MOST_AT_ONCE and any((axis, index + 1) in looksWhole for axis, index in looksWhole)
+        self._many = set(looksWhole) if isIn3d else set()
 
     def first(self, place: Slice, segmentIds: Iterable[str]) -> dict[str, Mark]:
         """Return the marks of a slice that is found for the first time."""
-        axis, index = place
-        isBeside = not {(axis, index - 1), (axis, index + 1)}.isdisjoint(self._painted)
-        contents = self._painting.contentsOf(axis, index)
+        contents = self._painting.contentsOf(*place)
         ids = {*segmentIds, *(each for each, content in contents.items() if content.changed)}
-        if place in self._many and isBeside:
+        if place in self._many:
             return {each: Mark(Kind.MANY, contents.get(each, _NOTHING).now) for each in ids}
         return {each: self._guess(place, each) for each in ids}
 
