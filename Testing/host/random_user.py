@@ -132,7 +132,7 @@ class RandomUser:
         self._stroke(size, lambda mask: mask & ~part)
 
     def effect(self, index: int, size: int) -> None:
-        """Let a tool that works in 3D change all of a segment: it grows in each slice and into two more on either side."""
+        """Let a tool that works in 3D change all of a segment: it grows in each slice, and by two on either side."""
 
         def grow(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
             grown = np.logical_or.reduce([np.roll(mask, by, axis=0) for by in range(-2, 3)])

@@ -37,7 +37,7 @@ def volume(scene: Any, organs: Callable[[str], np.ndarray]) -> Any:
 
 
 def test_a_sphere_brush_that_leaks_teaches_nothing_as_background(volume: Any, organs: Any) -> None:
-    """Five slices are painted whole with twelve dabs each of a ball; 1360 voxels of the liver had been taught as none."""
+    """Five slices are painted whole with twelve dabs each of a ball; 1360 liver voxels had been taught as none."""
     liver = organs("liver")
     slices = np.quantile(np.flatnonzero(liver.any(axis=(1, 2))), [0.1, 0.3, 0.5, 0.7, 0.9]).astype(int).tolist()
     axes, random = np.ogrid[tuple(slice(size) for size in liver.shape)], np.random.default_rng(0)
