@@ -47,11 +47,13 @@ class Host:
     Attributes:
         scene: The MRML scene.
         logic: The application logic.
+        views: Open slice views; they are closed before the scene.
         errors: Every error text of VTK and MRML; most of MRML's failures are told in no other way.
     """
 
     def __init__(self) -> None:
         self.errors: list[str] = []
+        self.views: list[Any] = []
         self._watchErrors()
         self.folder = Path(tempfile.mkdtemp(prefix="mrml-host-"))
         self._writeLabelColors()
@@ -71,6 +73,8 @@ class Host:
 
     def close(self) -> None:
         """Empty the scene and take back what was published."""
+        for view in self.views:
+            view.close()
         self.scene.Clear(True)
         vtk.vtkOutputWindow.GetInstance().RemoveObserver(self._errorTag)
         slicer.app = slicer.modules = slicer.mrmlScene = None
@@ -89,6 +93,7 @@ class Host:
         logic.SetShareDirectory("share")  # relative to the home directory
         logic.SetTemporaryPath(str(self.folder))
         logic.SetMRMLScene(self.scene)
+        logic.SetSliceLogics(vtk.vtkCollection())  # the views', which the application's layout manager makes
         return logic
 
     def _addModule(self, name: str, logic: Any) -> None:

@@ -69,9 +69,9 @@ class Phantom:
 
     def addSliceViews(self, host: Any) -> list[Any]:
         """Add the three slice views of the application's usual layout, showing the middle of the CT."""
-        from slice_view import SliceView
+        from real_slice_view import RealSliceView
 
-        views = [SliceView(host, orientation) for orientation in ("Axial", "Coronal", "Sagittal")]
+        views = [RealSliceView(host, orientation) for orientation in ("Axial", "Coronal", "Sagittal")]
         for view in views:
             view.node.JumpSliceByOffsetting(*(IJK_TO_RAS @ [*_CENTER_IJK, 1])[:3])
         return views
