@@ -47,8 +47,8 @@ class Phantom:
 
     def placeBox(self, roi: Any) -> None:
         """Put a box where the liver is."""
-        roi.SetCenterWorld(*(IJK_TO_RAS @ [*_CENTER_IJK, 1])[:3])
         roi.SetSize(*(2 * radius * spacing for radius, spacing in zip(_RADII_IJK, (1.5, 1.5, 4.0), strict=True)))
+        roi.SetCenterWorld(*(IJK_TO_RAS @ [*_CENTER_IJK, 1])[:3])
 
     def addSegmentation(self, volume: Any, name: str = "liver", nodeName: str = "My segmentation") -> Any:
         """Add a segmentation with one empty segment."""

@@ -96,7 +96,8 @@ class RealSliceView(SliceView):
         self._window.Render()
 
     def rightClick(self, *place: float) -> None:
-        """Click the right button at a pixel."""
+        """Move the mouse to a pixel and click the right button."""
+        self._send("MouseMoveEvent", place)
         self._send("RightButtonPressEvent", place)
         self._send("RightButtonReleaseEvent", place)
         self._window.Render()

@@ -105,6 +105,8 @@ class Widget(slicer.util.VTKObservationMixin):
 
     def exit(self) -> None:
         """The user goes to another module; a run goes on meanwhile."""
+        for section in self._sections:
+            section.leave()
         self.ui.segmentEditor.setActiveEffect(None)
         self.ui.segmentEditor.uninstallKeyboardShortcuts()
         self.ui.segmentEditor.removeViewObservations()
