@@ -63,6 +63,7 @@ class Host:
         for name, logicClass in _MODULE_LOGICS.items():
             self._addModule(name, logicClass())
         self._enableBundles()
+        self._addCrosshair()
         slicer.app = _makeApplication(self)
 
     def __enter__(self) -> Host:
@@ -120,6 +121,11 @@ class Host:
         self._remoteIO.SetMRMLScene(self.scene)
         self._remoteIO.GetCacheManager().SetRemoteCacheDirectory(str(cache))
         self._remoteIO.AddDataIOToScene()
+
+    def _addCrosshair(self) -> None:
+        crosshair = slicer.vtkMRMLCrosshairNode()
+        crosshair.SetSingletonTag("default")
+        self.scene.AddNode(crosshair)
 
 
 def _makeApplication(host: Host) -> SimpleNamespace:

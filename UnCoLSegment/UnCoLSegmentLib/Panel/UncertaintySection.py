@@ -34,7 +34,7 @@ class UncertaintySection(Section):
         node = parameters.uncertaintyVolume if parameters else None
         enable(
             "" if node else _("There is no uncertainty map yet. Segment the volume first."),
-            (self.ui.jumpToWorstButton, _("Center the slice views on the region of highest uncertainty")),
+            (self.ui.jumpToWorstButton, _("Bring the region of highest uncertainty into the middle of the slice views")),
             (self.ui.uncertaintyShownCheckBox, _("Lay the map over the volume in the slice views")),
             (self.ui.legendShownCheckBox, _("Explain the colors in the slice views")),
             (self.ui.opacitySlider, _("0 hides the map, 1 hides the volume")),
@@ -66,7 +66,7 @@ class UncertaintySection(Section):
 
     def _jumpToWorst(self) -> None:
         ras, value = UncertaintyDisplay.worstPoint(self._given.uncertaintyVolume)
-        SliceViews.jumpTo(ras)
+        SliceViews.centerOn(ras)
         text = _("Least sure here: {value:.2f} on average, where 0 is sure and 1 is a coin toss.")
         self._message.showInformation(text.format(value=value))
 
