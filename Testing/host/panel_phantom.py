@@ -37,6 +37,7 @@ class Phantom:
         node = slicer.util.addVolumeFromArray(self.ct, ijkToRAS=IJK_TO_RAS, name="CT abdomen")
         node.GetDisplayNode().AutoWindowLevelOff()
         node.GetDisplayNode().SetWindowLevel(400, 40)
+        self._volume = node
         return node
 
     def addBox(self) -> Any:
@@ -68,10 +69,10 @@ class Phantom:
         slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, segmentId, volume)
 
     def addSliceViews(self, host: Any) -> list[Any]:
-        """Add the three slice views of the application's usual layout, showing the middle of the CT."""
+        """Add the three slice views of the application's usual layout; they show the CT at the middle of the liver."""
         from real_slice_view import RealSliceView
 
         views = [RealSliceView(host, orientation) for orientation in ("Axial", "Coronal", "Sagittal")]
         for view in views:
-            view.node.JumpSliceByOffsetting(*(IJK_TO_RAS @ [*_CENTER_IJK, 1])[:3])
+            view.show(self._volume, through=(IJK_TO_RAS @ [*_CENTER_IJK, 1])[:3])
         return views

@@ -13,7 +13,6 @@ from host import Host
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
-
 _VIEW_NAMES = {"Axial": "Red", "Coronal": "Green", "Sagittal": "Yellow"}
 """The views of the application's usual layout."""
 

@@ -1,4 +1,4 @@
-"""Boxes drawn with the mouse in Slicer's own slice view: two clicks, once more, not to the end, and pulled by handles."""
+"""Boxes drawn with the mouse in Slicer's own slice view: two clicks, once more, not to the end, pulled by handles."""
 
 from __future__ import annotations
 
@@ -20,10 +20,8 @@ OPEN = "Click two opposite corners of the structure in a slice view. Escape leav
 @pytest.fixture
 def drawing(panel: Any, phantom: Any, host: Any) -> Any:
     """The panel beside three slice views that show the middle of the liver."""
-    volume = phantom.addVolume()
+    phantom.addVolume()
     panel.views = phantom.addSliceViews(host)
-    for view in panel.views:
-        view.show(volume, through=worldOf((25, 22, 12)))
     panel.choose("inputVolumeSelector", "CT abdomen")
     panel.typeText("structureNameEdit", "liver")
     return panel
@@ -175,7 +173,7 @@ def test_a_box_drawn_and_pulled_by_a_handle_is_what_the_engine_segments(boxed: A
     view, upper = boxed.views[0], expected(CORNERS_IJK)[1]
     handle = worldOf((25, 22, 12))
     handle[:2] = upper[0], expected(CORNERS_IJK)[:, 1].mean()  # the middle of the face towards R
-    further = handle + [6, 0, 0]  # 4 voxels
+    further = handle + np.array([6, 0, 0])  # 4 voxels
 
     view.drag(view.pixelOf(handle), view.pixelOf(further))
     boxed.settle()

@@ -21,8 +21,8 @@ class ProposalControls:
 
     def __init__(self, ui: Any) -> None:
         self.ui, self._proposal, self._is3D = ui, None, False
-        ui.proposalShownCheckBox.connect("clicked(bool)", lambda isOn: self._display.SetVisibility(isOn))
-        ui.proposalFilledCheckBox.connect("clicked(bool)", lambda isOn: self._display.SetVisibility2DFill(isOn))
+        ui.proposalShownCheckBox.connect("clicked(bool)", self._show)
+        ui.proposalFilledCheckBox.connect("clicked(bool)", self._fill)
         ui.proposal3DCheckBox.connect("clicked(bool)", self._show3D)
 
     def update(self, proposal: Any) -> None:
@@ -49,16 +49,18 @@ class ProposalControls:
         """Make the surface, or drop it: a hidden one would be made anew at each change."""
         self._is3D = isOn
         if isOn:
-            self._display.SetVisibility3D(True)
+            self._proposal.GetDisplayNode().SetVisibility3D(True)
             self._proposal.CreateClosedSurfaceRepresentation()
         else:
             self._proposal.RemoveClosedSurfaceRepresentation()
 
-    @property
-    def _display(self) -> Any:
-        return self._proposal.GetDisplayNode()
+    def _show(self, isOn: bool) -> None:
+        self._proposal.GetDisplayNode().SetVisibility(isOn)
+
+    def _fill(self, isOn: bool) -> None:
+        self._proposal.GetDisplayNode().SetVisibility2DFill(isOn)
 
 
 def _hasSurface(proposal: Any) -> bool:
-    segmentation = proposal.GetSegmentation()
-    return bool(segmentation.ContainsRepresentation(_CLOSED_SURFACE)) and bool(proposal.GetDisplayNode().GetVisibility3D())
+    hasIt = proposal.GetSegmentation().ContainsRepresentation(_CLOSED_SURFACE)
+    return bool(hasIt and proposal.GetDisplayNode().GetVisibility3D())
