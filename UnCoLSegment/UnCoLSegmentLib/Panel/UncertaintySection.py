@@ -69,11 +69,12 @@ class UncertaintySection(Section):
             self._overlay.hide()
         else:
             self._overlay.show(volume, node, parameters.uncertaintyOpacity)
-        wanted = (node, parameters.legendShown, parameters.uncertaintyThreshold)
+        hasLegend = parameters.legendShown and parameters.uncertaintyShown
+        wanted = (node, hasLegend, parameters.uncertaintyThreshold)
         if isThere and wanted != self._shown:
             self._shown = wanted
             UncertaintyDisplay.show(node, parameters.uncertaintyThreshold)
-            UncertaintyDisplay.addLegend(node).SetVisibility(parameters.legendShown)
+            UncertaintyDisplay.addLegend(node).SetVisibility(hasLegend)
 
     def _jumpToWorst(self) -> None:
         ras, value = UncertaintyDisplay.worstPoint(self._given.uncertaintyVolume)

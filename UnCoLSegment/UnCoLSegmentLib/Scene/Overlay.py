@@ -92,8 +92,12 @@ class Overlay:
             self._onModified(node, "")
 
     def _onModified(self, layers: Any, _event: str) -> None:
-        if self._map is not None and self._map.GetScene() is self._scene:
-            self._lay(layers)
+        if self._map is None or self._map.GetScene() is not self._scene:
+            return
+        self._lay(layers)
+        legend = slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(self._map)
+        if legend is not None:
+            legend.Modified()  # a view looks only then whether it still shows the map
 
 
 def _composites() -> list[Any]:
