@@ -9,6 +9,7 @@ import pytest
 import slicer
 import slicer.util
 from real_slice_view import RealSliceView
+from scene_parts import addSegmentation
 
 NONE = "Select a volume"
 ALONG_THE_PATIENT = np.diag([-1.0, -1, 3, 1])
@@ -162,7 +163,7 @@ def test_a_slice_of_an_oblique_volume_is_marked_in_the_rotated_view(panel: Any, 
     for view in views:
         view.show(volume, through=tuple((TILTED @ [5, 4, 3, 1])[:3]))
     panel.choose("inputVolumeSelector", "MR")
-    panel.parameters.segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "mine")
+    panel.parameters.segmentation = addSegmentation({"liver": np.zeros((6, 8, 10))}, volume)
     panel.click("alignViewsButton")
 
     panel.click("markCompleteButton")
