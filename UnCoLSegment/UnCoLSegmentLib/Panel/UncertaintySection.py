@@ -70,7 +70,7 @@ class UncertaintySection(Section):
         else:
             self._overlay.show(volume, node, parameters.uncertaintyOpacity)
         hasLegend = parameters.legendShown and parameters.uncertaintyShown
-        wanted = (node, hasLegend, parameters.uncertaintyThreshold)
+        wanted = (node and node.GetID(), hasLegend, parameters.uncertaintyThreshold)
         if isThere and wanted != self._shown:
             self._shown = wanted
             UncertaintyDisplay.show(node, parameters.uncertaintyThreshold)
