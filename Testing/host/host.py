@@ -47,11 +47,13 @@ class Host:
     Attributes:
         scene: The MRML scene.
         logic: The application logic.
+        views: Open slice views; they are closed before the scene.
         errors: Every error text of VTK and MRML; most of MRML's failures are told in no other way.
     """
 
     def __init__(self) -> None:
         self.errors: list[str] = []
+        self.views: list[Any] = []
         self._watchErrors()
         self.folder = Path(tempfile.mkdtemp(prefix="mrml-host-"))
         self._writeLabelColors()
@@ -61,6 +63,7 @@ class Host:
         for name, logicClass in _MODULE_LOGICS.items():
             self._addModule(name, logicClass())
         self._enableBundles()
+        self._addCrosshair()
         slicer.app = _makeApplication(self)
 
     def __enter__(self) -> Host:
@@ -71,6 +74,8 @@ class Host:
 
     def close(self) -> None:
         """Empty the scene and take back what was published."""
+        for view in self.views:
+            view.close()
         self.scene.Clear(True)
         vtk.vtkOutputWindow.GetInstance().RemoveObserver(self._errorTag)
         slicer.app = slicer.modules = slicer.mrmlScene = None
@@ -89,6 +94,7 @@ class Host:
         logic.SetShareDirectory("share")  # relative to the home directory
         logic.SetTemporaryPath(str(self.folder))
         logic.SetMRMLScene(self.scene)
+        logic.SetSliceLogics(vtk.vtkCollection())  # the views', which the application's layout manager makes
         return logic
 
     def _addModule(self, name: str, logic: Any) -> None:
@@ -115,6 +121,11 @@ class Host:
         self._remoteIO.SetMRMLScene(self.scene)
         self._remoteIO.GetCacheManager().SetRemoteCacheDirectory(str(cache))
         self._remoteIO.AddDataIOToScene()
+
+    def _addCrosshair(self) -> None:
+        crosshair = slicer.vtkMRMLCrosshairNode()
+        crosshair.SetSingletonTag("default")
+        self.scene.AddNode(crosshair)
 
 
 def _makeApplication(host: Host) -> SimpleNamespace:

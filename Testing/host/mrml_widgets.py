@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import qt
@@ -20,10 +21,34 @@ class qMRMLWidget(qt.QWidget):
         self.mrmlSceneChanged.emit(scene)
 
 
+class _ProxyModel:
+    """The part of `qMRMLSortFilterProxyModel` that the panel uses; any other name is an error."""
+
+    __slots__ = ("_changed", "_hidden")
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        self._changed = changed
+        self._hidden: tuple[str, ...] = ()
+
+    @property
+    def hiddenNodeIDs(self) -> tuple[str, ...]:
+        """IDs of nodes that are not listed; PythonQt gives a tuple."""
+        return self._hidden
+
+    @hiddenNodeIDs.setter
+    def hiddenNodeIDs(self, ids: Sequence[str]) -> None:
+        if not isinstance(ids, (list, tuple)) or not all(isinstance(each, str) for each in ids):
+            message = f"hiddenNodeIDs is a list of node IDs, not {ids!r}."
+            raise TypeError(message)
+        self._hidden = tuple(ids)
+        self._changed()
+
+
 class qMRMLNodeComboBox(qt.QWidget):
     """Lists the nodes of the scene; follows nodes that come and go, scenes that are loaded or closed."""
 
     currentNodeChanged = Signal(object)
+    nodeActivated = Signal(object)
     nodeAddedByUser = Signal(object)
     nodeTypes = qt.stored("QStringList", (), "_refresh")
     noneEnabled = qt.stored(bool, False, "_refresh")
@@ -43,6 +68,7 @@ class qMRMLNodeComboBox(qt.QWidget):
         super().__init__(parent)
         self._scene, self._observers, self._combo = None, [], qt.QComboBox()
         self._attributes: list[tuple[str, str, str | None]] = []
+        self._proxyModel = _ProxyModel(self._refresh)
         layout = qt.QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._combo)
@@ -64,6 +90,9 @@ class qMRMLNodeComboBox(qt.QWidget):
         """List only nodes that have this attribute, with this value if one is given."""
         self._attributes.append((nodeType, name, value))
         self._refresh()
+
+    def sortFilterProxyModel(self) -> _ProxyModel:
+        return self._proxyModel
 
     def addNode(self) -> Any:
         """Make a node of the first type, as the entry "Create new ..." does."""
@@ -87,9 +116,12 @@ class qMRMLNodeComboBox(qt.QWidget):
             node = self.addNode()
             self._refresh()
             self.setCurrentNode(node)
+        self.nodeActivated.emit(self.currentNode())
 
     def _isListed(self, node: Any) -> bool:
         if node.GetHideFromEditors() and not self.showHidden:
+            return False
+        if node.GetID() in self._proxyModel.hiddenNodeIDs:
             return False
         if not self.showChildNodeTypes and node.GetClassName() not in self.nodeTypes:
             return False

@@ -50,6 +50,7 @@ class Panel:
         self.moduleWidget.enter()
         self.window.resize(PANEL_WIDTH, 900)
         self.window.show()
+        self.window.activateWindow()  # shortcuts work in the active window only
         self.settle()
 
     @property

@@ -37,6 +37,7 @@ class Phantom:
         node = slicer.util.addVolumeFromArray(self.ct, ijkToRAS=IJK_TO_RAS, name="CT abdomen")
         node.GetDisplayNode().AutoWindowLevelOff()
         node.GetDisplayNode().SetWindowLevel(400, 40)
+        self._volume = node
         return node
 
     def addBox(self) -> Any:
@@ -47,8 +48,8 @@ class Phantom:
 
     def placeBox(self, roi: Any) -> None:
         """Put a box where the liver is."""
-        roi.SetCenterWorld(*(IJK_TO_RAS @ [*_CENTER_IJK, 1])[:3])
         roi.SetSize(*(2 * radius * spacing for radius, spacing in zip(_RADII_IJK, (1.5, 1.5, 4.0), strict=True)))
+        roi.SetCenterWorld(*(IJK_TO_RAS @ [*_CENTER_IJK, 1])[:3])
 
     def addSegmentation(self, volume: Any, name: str = "liver", nodeName: str = "My segmentation") -> Any:
         """Add a segmentation with one empty segment."""
@@ -68,10 +69,10 @@ class Phantom:
         slicer.util.updateSegmentBinaryLabelmapFromArray(mask, segmentation, segmentId, volume)
 
     def addSliceViews(self, host: Any) -> list[Any]:
-        """Add the three slice views of the application's usual layout, showing the middle of the CT."""
-        from slice_view import SliceView
+        """Add the three slice views of the application's usual layout; they show the CT at the middle of the liver."""
+        from real_slice_view import RealSliceView
 
-        views = [SliceView(host, orientation) for orientation in ("Axial", "Coronal", "Sagittal")]
+        views = [RealSliceView(host, orientation) for orientation in ("Axial", "Coronal", "Sagittal")]
         for view in views:
-            view.node.JumpSliceByOffsetting(*(IJK_TO_RAS @ [*_CENTER_IJK, 1])[:3])
+            view.show(self._volume, through=(IJK_TO_RAS @ [*_CENTER_IJK, 1])[:3])
         return views

@@ -13,23 +13,36 @@ from host import Host
 from numpy.typing import NDArray
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
+_VIEW_NAMES = {"Axial": "Red", "Coronal": "Green", "Sagittal": "Yellow"}
+"""The views of the application's usual layout."""
+
 
 class SliceView:
     """A slice logic with its nodes. Segments, markups, rulers and legends need OpenGL and are not in the picture.
+
+    Args:
+        host: Has the scene.
+        orientation: "Axial", "Coronal" or "Sagittal".
+        size: Width and height in pixels.
+        name: Layout name of the slice node; "" for the usual one of that orientation.
 
     Attributes:
         node: The slice node.
         layers: The composite node: what is in the background, in the foreground, and how opaque that is.
     """
 
-    def __init__(self, host: Host, orientation: str = "Axial", size: tuple[int, int] = (400, 300)) -> None:
+    def __init__(
+        self, host: Host, orientation: str = "Axial", size: tuple[int, int] = (400, 300), name: str = ""
+    ) -> None:
         self._logic = slicer.vtkMRMLSliceLogic()
         self._logic.SetMRMLApplicationLogic(host.logic)  # before the scene
         self._logic.SetMRMLScene(host.scene)
-        self.node = self._logic.AddSliceNode(orientation)  # also makes the composite node
+        self.node = self._logic.AddSliceNode(name or _VIEW_NAMES[orientation])  # also makes the composite node
         self.node.SetOrientation(orientation)
         self.node.SetDimensions(*size, 1)
+        self.node.SetMappedInLayout(1)
         self.layers = self._logic.GetSliceCompositeNode()
+        host.logic.GetSliceLogics().AddItem(self._logic)
 
     def show(
         self, background: Any, foreground: Any = None, opacity: float = 0.5, through: tuple[float, ...] = (0, 0, 0)

@@ -21,13 +21,13 @@ PATIENCE_S = 400.0 + 60 * MINUTES
 @pytest.fixture
 def patient(host: Any) -> Any:
     """A generated CT in the scene with slice views, and where its liver is."""
-    from slice_view import SliceView
+    from real_slice_view import RealSliceView
 
     phantom = make_phantom((24, 80, 96), (4.0, 4.0, 8.0))
     volume = slicer.util.addVolumeFromArray(phantom.image.voxels, ijkToRAS=phantom.image.ijk_to_ras, name="CT abdomen")
     volume.GetDisplayNode().AutoWindowLevelOff()
     volume.GetDisplayNode().SetWindowLevel(400, 40)
-    views = [SliceView(host, orientation, (420, 300)) for orientation in ("Axial", "Coronal", "Sagittal")]
+    views = [RealSliceView(host, orientation, (420, 300)) for orientation in ("Axial", "Coronal", "Sagittal")]
     return volume, phantom.labels.voxels == LIVER, views
 
 
@@ -89,7 +89,7 @@ def test_a_user_gets_from_a_box_to_a_model_of_their_own_without_leaving_the_pane
     assert panel.shown("uncertainty").startswith("Least sure here: ")
     panel.unfold("inputs", "fineTune", "uncertainty")
     picture = panel.photograph("17-after-a-round")
-    saveWorkplace(picture, views, panel.parameters.proposal, volume, picture.with_name("overview.png"))
+    saveWorkplace(picture, views, picture.with_name("overview.png"))
     assert panel.host.errors == []
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import slicer
+from slice_view import SliceView
 
 
 @pytest.fixture
@@ -29,8 +30,8 @@ def mapped(panel: Any, phantom: Any, engine: Any, host: Any) -> Any:
 
 
 def coloredPixels(panel: Any) -> int:
-    """Return how many pixels of the axial view are not grey."""
-    return int(np.count_nonzero(np.ptp(panel.views[0].pixels().astype(int), axis=-1)))
+    """Return how many pixels of the axial view are not grey, without proposal and legend."""
+    return int(np.count_nonzero(np.ptp(SliceView.pixels(panel.views[0]).astype(int), axis=-1)))
 
 
 def test_a_new_map_lies_over_the_volume_in_every_slice_view(mapped: Any) -> None:
@@ -58,6 +59,7 @@ def test_opacity_and_threshold_of_the_sliders_reach_the_views(mapped: Any) -> No
 def test_show_over_volume_hides_and_shows_the_map(mapped: Any) -> None:
     mapped.click("uncertaintyShownCheckBox")
     assert coloredPixels(mapped) == 0
+    assert not slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(mapped.parameters.uncertaintyVolume).GetVisibility()
 
     mapped.click("uncertaintyShownCheckBox")
     assert coloredPixels(mapped) > 0
@@ -73,6 +75,41 @@ def test_the_legend_is_shown_with_the_map_and_can_be_hidden(mapped: Any) -> None
     assert not legend.GetVisibility()
 
 
+def test_the_legend_is_drawn_only_in_views_that_show_the_map(mapped: Any) -> None:
+    mapped.views[1].layers.SetForegroundVolumeID(None)
+    withLegend = [view.pixels().copy() for view in mapped.views]
+
+    mapped.click("legendShownCheckBox")
+    changed = [np.any(view.pixels() != before) for view, before in zip(mapped.views, withLegend, strict=True)]
+
+    assert changed == [True, False, True]
+
+
+def test_an_overlay_of_the_user_comes_back_when_the_map_is_switched_off(mapped: Any, phantom: Any) -> None:
+    pet = phantom.addVolume()
+    layers = mapped.views[0].layers
+    mapped.click("uncertaintyShownCheckBox")
+    layers.SetForegroundVolumeID(pet.GetID())
+    layers.SetForegroundOpacity(0.25)
+
+    mapped.click("uncertaintyShownCheckBox")
+    assert layers.GetForegroundVolumeID() == mapped.parameters.uncertaintyVolume.GetID()
+
+    mapped.click("uncertaintyShownCheckBox")
+    assert layers.GetForegroundVolumeID() == pet.GetID()
+    assert layers.GetForegroundOpacity() == pytest.approx(0.25)
+
+
+def test_a_compare_view_that_is_added_later_gets_the_map_and_other_patients_do_not(mapped: Any, phantom: Any) -> None:
+    own, other = (SliceView(mapped.host, name=name) for name in ("Compare1", "Compare2"))
+    other.layers.SetBackgroundVolumeID(phantom.addVolume().GetID())
+
+    own.layers.SetBackgroundVolumeID(mapped.parameters.inputVolume.GetID())
+
+    assert own.layers.GetForegroundVolumeID() == mapped.parameters.uncertaintyVolume.GetID()
+    assert other.layers.GetForegroundVolumeID() is None
+
+
 def test_what_the_user_shows_otherwise_is_not_changed_back_by_every_click(mapped: Any) -> None:
     mapped.views[0].layers.SetForegroundOpacity(0.1)
 
@@ -82,11 +119,16 @@ def test_what_the_user_shows_otherwise_is_not_changed_back_by_every_click(mapped
 
 
 def test_jump_to_worst_region_centers_the_views_there_and_says_how_unsure_it_is(mapped: Any) -> None:
+    mapped.views[0].node.SetSliceOrigin(0, 0, 0)
     mapped.click("jumpToWorstButton")
     mapped.photograph("16-worst-region")
 
     shown = round((mapped.views[0].node.GetSliceOffset() + 46) / 4)
     assert 13 <= shown <= 15
+    [crosshair] = slicer.util.getNodesByClass("vtkMRMLCrosshairNode")
+    for view in mapped.views:  # in the middle, even if the user had zoomed elsewhere
+        place = slicer.util.arrayFromVTKMatrix(view.node.GetSliceToRAS())[:3, 3]
+        assert np.allclose(place, crosshair.GetCrosshairRAS())
     assert mapped.shown("uncertainty").startswith("Least sure here: 0.")
 
 

@@ -245,7 +245,7 @@ def _namesGivenAbove(tree: ast.AST) -> set[str]:
 def _widgetsGivenToEnable() -> set[str]:
     """Return the widgets that stand in the same function as a call of `enable`."""
     found = set()
-    for path in LIBRARY.rglob("*Section.py"):
+    for path in (LIBRARY / "Panel").glob("*.py"):
         for function in ast.walk(_treeOf(path)):
             if isinstance(function, ast.FunctionDef) and _calls(function, "enable"):
                 found |= _widgetsNamedBelow(function)

@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from uncol.core.errors import GeometryError
 from uncol.core.model_store import Store
+from UnCoLSegmentLib.Scene import Bridge
 from UnCoLSegmentLib.Scene.RunScene import annotatedSlices, noStructureText, segmentNames
 
 
@@ -38,7 +39,7 @@ def _toReadVolume(parameters: Any) -> str:
 def _toSegmentBox(parameters: Any) -> str:
     if parameters.roi is None:
         return _("Draw a box (ROI) round the structure first.")
-    if not parameters.roi.GetNumberOfDefinedControlPoints():
+    if not Bridge.isPlaced(parameters.roi):
         return _("The box (ROI) is not placed yet. Draw it round the structure.")
     return ""
 

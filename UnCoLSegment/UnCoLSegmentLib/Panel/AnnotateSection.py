@@ -167,7 +167,7 @@ class AnnotateSection(Section):
 
     def _shownSlice(self) -> tuple[Axis, int]:
         plane = self._given.plane
-        shown = SliceViews.shownSlice(self._given.inputVolume, plane.value.capitalize())
+        shown = SliceViews.shownSlice(self._given.inputVolume, plane.value)
         if shown is None:
             message = _("No {plane} slice view shows a slice of the volume. Scroll to one, or choose another plane.")
             raise DataError(message.format(plane=plane.label()))

@@ -89,6 +89,9 @@ class Section:
     def forgetScene(self) -> None:
         """Let go of the nodes of a scene that is being closed."""
 
+    def leave(self) -> None:
+        """The user goes to another module."""
+
     def disconnect(self) -> None:
         """Follow the logic no more."""
         for signal, slot in self._followed:

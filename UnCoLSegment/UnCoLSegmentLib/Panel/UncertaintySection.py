@@ -13,8 +13,9 @@ from UnCoLSegmentLib.Panel.Controls import enable
 from UnCoLSegmentLib.Panel.Section import Section
 from UnCoLSegmentLib.ParameterNode import ParameterNode
 from UnCoLSegmentLib.Scene import Bridge, SliceViews, UncertaintyDisplay
+from UnCoLSegmentLib.Scene.Overlay import Overlay
 from UnCoLSegmentLib.Scene.Rounds import Round
-from UnCoLSegmentLib.Scene.RunScene import BOTH_ATTRIBUTE, MODEL_ATTRIBUTE
+from UnCoLSegmentLib.Scene.RunScene import BOTH_ATTRIBUTE, MODEL_ATTRIBUTE, VOLUME_ROLE
 
 
 class UncertaintySection(Section):
@@ -25,6 +26,7 @@ class UncertaintySection(Section):
     def __init__(self, ui: Any, logic: Logic) -> None:
         super().__init__(ui, logic, "uncertainty")
         self._shown: object = None
+        self._overlay = Overlay(slicer.mrmlScene)
         ui.uncertaintySelector.addAttribute("vtkMRMLScalarVolumeNode", Bridge.UNCERTAINTY_ATTRIBUTE)
         self._onClicks((ui.jumpToWorstButton, self._jumpToWorst))
 
@@ -34,13 +36,16 @@ class UncertaintySection(Section):
         node = parameters.uncertaintyVolume if parameters else None
         enable(
             "" if node else _("There is no uncertainty map yet. Segment the volume first."),
-            (self.ui.jumpToWorstButton, _("Center the slice views on the region of highest uncertainty")),
+            (
+                self.ui.jumpToWorstButton,
+                _("Center the slice views and the crosshair on the region of highest uncertainty"),
+            ),
             (self.ui.uncertaintyShownCheckBox, _("Lay the map over the volume in the slice views")),
             (self.ui.legendShownCheckBox, _("Explain the colors in the slice views")),
             (self.ui.opacitySlider, _("0 hides the map, 1 hides the volume")),
             (self.ui.thresholdSlider, _("Only uncertainty from this value on is shown")),
         )
-        if parameters is not None and node is not None and node.GetImageData() is not None:
+        if parameters is not None:
             self._display(parameters, node)
         self.ui.trustLabel.text = trustText(parameters, self._logic) if parameters else ""
         self.ui.trustLabel.visible = bool(self.ui.trustLabel.text)
@@ -48,25 +53,32 @@ class UncertaintySection(Section):
     def forgetScene(self) -> None:
         """Let go of a scene that is being closed."""
         self._shown = None
+        self._overlay.forget()
         self._message.clear()
 
+    def disconnect(self) -> None:
+        """Follow logic and views no more."""
+        super().disconnect()
+        self._overlay.close()
+
     def _display(self, parameters: ParameterNode, node: Any) -> None:
-        """Change slice views and display only where the user changed something: others may want them otherwise."""
-        isShown, hasLegend = parameters.uncertaintyShown, parameters.legendShown
-        opacity, threshold = parameters.uncertaintyOpacity, parameters.uncertaintyThreshold
-        wanted = (node.GetID(), isShown, hasLegend, opacity, threshold)
-        if wanted == self._shown:
-            return
-        self._shown = wanted
-        UncertaintyDisplay.show(node, opacity, threshold)
-        UncertaintyDisplay.setAsForeground(parameters.inputVolume, node, opacity if isShown else 0.0)
-        legend = UncertaintyDisplay.addLegend(node)
-        if legend is not None:
-            legend.SetVisibility(hasLegend and isShown)
+        """Change the display only where the user changed something here: elsewhere they may want it otherwise."""
+        isThere = node is not None and node.GetImageData() is not None
+        volume = (node.GetNodeReference(VOLUME_ROLE) or parameters.inputVolume) if isThere else None
+        if volume is None or not parameters.uncertaintyShown:
+            self._overlay.hide()
+        else:
+            self._overlay.show(volume, node, parameters.uncertaintyOpacity)
+        hasLegend = parameters.legendShown and parameters.uncertaintyShown
+        wanted = (node and node.GetID(), hasLegend, parameters.uncertaintyThreshold)
+        if isThere and wanted != self._shown:
+            self._shown = wanted
+            UncertaintyDisplay.show(node, parameters.uncertaintyThreshold)
+            UncertaintyDisplay.addLegend(node).SetVisibility(hasLegend)
 
     def _jumpToWorst(self) -> None:
         ras, value = UncertaintyDisplay.worstPoint(self._given.uncertaintyVolume)
-        SliceViews.jumpTo(ras)
+        SliceViews.centerOn(ras)
         text = _("Least sure here: {value:.2f} on average, where 0 is sure and 1 is a coin toss.")
         self._message.showInformation(text.format(value=value))
 

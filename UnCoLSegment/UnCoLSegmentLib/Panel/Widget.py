@@ -16,6 +16,7 @@ from UnCoLSegmentLib.Dependencies import ensureInstalled
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Panel.AnnotateSection import AnnotateSection
 from UnCoLSegmentLib.Panel.FineTuneSection import FineTuneSection
+from UnCoLSegmentLib.Panel.Inputs import Inputs
 from UnCoLSegmentLib.Panel.ModelsSection import ModelsSection
 from UnCoLSegmentLib.Panel.SegmentSection import SegmentSection
 from UnCoLSegmentLib.Panel.UncertaintySection import UncertaintySection
@@ -72,6 +73,7 @@ class Widget(slicer.util.VTKObservationMixin):
         self._moduleWidget.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
+        self._inputs = Inputs(self.ui)
         annotateSection = AnnotateSection(self.ui, self.logic)
         self._sections = (
             SegmentSection(self.ui, self.logic, self._prepareEngine),
@@ -85,6 +87,7 @@ class Widget(slicer.util.VTKObservationMixin):
             (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
             (slicer.mrmlScene.StartImportEvent, self.onSceneStartImport),
             (slicer.mrmlScene.EndImportEvent, self.onSceneEndClose),
+            (slicer.mrmlScene.NodeAddedEvent, self._onNodeAdded),
         ):
             self.addObserver(slicer.mrmlScene, event, observer)
         self.logic.stateChanged.connect(self.update)
@@ -94,17 +97,22 @@ class Widget(slicer.util.VTKObservationMixin):
         self._annotateSection = annotateSection
         self._detectTimer = _timer(_DETECT_AFTER_MS, self._detect)
         self._detectTimer.setSingleShot(True)
+        self._chooseTimer = _timer(0, self._onNodesAdded)
+        self._chooseTimer.setSingleShot(True)
         self._setParameterNode(self._moduleLogic.getParameterNode())
 
     def enter(self) -> None:
         """The user comes to the module."""
         if self.parameters is None:
             self._setParameterNode(self._moduleLogic.getParameterNode())
+        self._onNodesAdded()
         self.ui.segmentEditor.setupViewObservations()
         self.ui.segmentEditor.installKeyboardShortcuts()
 
     def exit(self) -> None:
         """The user goes to another module; a run goes on meanwhile."""
+        for section in self._sections:
+            section.leave()
         self.ui.segmentEditor.setActiveEffect(None)
         self.ui.segmentEditor.uninstallKeyboardShortcuts()
         self.ui.segmentEditor.removeViewObservations()
@@ -113,6 +121,7 @@ class Widget(slicer.util.VTKObservationMixin):
         """The panel is going away: end what runs, leave nothing behind."""
         self._pollTimer.stop()
         self._detectTimer.stop()
+        self._chooseTimer.stop()
         self.logic.stateChanged.disconnect(self.update)
         self.logic.modelsChanged.disconnect(self.update)
         for section in self._sections:
@@ -141,6 +150,7 @@ class Widget(slicer.util.VTKObservationMixin):
         """Show the state of parameters, scene and run."""
         parameters = self.parameters
         self._observeNodes(parameters)
+        self._inputs.update(parameters)
         _offerDevices(self.ui.deviceComboBox, self.logic.engine.greeting)
         for section in self._sections:
             section.update(parameters)
@@ -162,13 +172,19 @@ class Widget(slicer.util.VTKObservationMixin):
         return {name: widget for name, widget in named.items() if name}
 
     def _choose(self, parameters: ParameterNode) -> None:
-        """Choose what is obvious: the only volume that there is, and the model in use."""
-        if parameters.inputVolume is None:
-            volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-            images = [each for each in volumes if each.GetClassName() == "vtkMRMLScalarVolumeNode"]
-            parameters.inputVolume = images[0] if len(images) == 1 else None
+        """Choose what is obvious: the volume that is shown, and the model in use."""
+        self._inputs.choose(parameters)
         if not parameters.modelName and self.logic.store.active:
             parameters.modelName = self.logic.store.active
+
+    def _onNodeAdded(self, _caller: Any = None, _event: Any = None) -> None:
+        """Look at it in a moment: a node comes before its voxels, and before it is shown."""
+        self._chooseTimer.start()
+
+    def _onNodesAdded(self) -> None:
+        if self.parameters is not None:
+            self._inputs.choose(self.parameters)
+            self._inputs.update(self.parameters)
 
     def _observeNodes(self, parameters: ParameterNode | None) -> None:
         """Follow what happens inside the chosen nodes: the parameter node only tells when others are chosen."""

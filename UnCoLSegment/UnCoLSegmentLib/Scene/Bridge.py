@@ -205,6 +205,11 @@ def _unseenNote(structure: Structure) -> str:
     return text.format(name=structure.name)
 
 
+def isPlaced(roiNode: Any) -> bool:
+    """Say whether an ROI is a box: the first of two clicks gives it a place, but no size."""
+    return bool(roiNode.GetNumberOfDefinedControlPoints()) and min(roiNode.GetSize()) > 0
+
+
 def boxFromRoi(roiNode: Any, volumeNode: Any, structureName: str) -> Box:
     """Return the voxels of the volume that an ROI touches; of a rotated ROI the box that encloses it.
 
@@ -212,13 +217,12 @@ def boxFromRoi(roiNode: Any, volumeNode: Any, structureName: str) -> Box:
         DataError: If the ROI is not drawn yet or lies outside the volume.
         GeometryError: If a non-linear transform is above the ROI or the volume.
     """
-    size = roiNode.GetSize()
-    if not roiNode.GetNumberOfControlPoints() or min(size) <= 0:
+    if not isPlaced(roiNode):
         message = _('The box "{name}" has no size yet. Draw it round the structure, in the slice views.')
         raise DataError(message.format(name=roiNode.GetName()))
     shape_kji = snapshotVolume(volumeNode).shape_kji
     boxToIJK = Grids.rasToIJK(roiNode, volumeNode) @ slicer.util.arrayFromVTKMatrix(roiNode.GetObjectToNodeMatrix())
-    ijk = (Grids.corners([(-each / 2, each / 2) for each in size]) @ boxToIJK.T)[:, :3]
+    ijk = (Grids.corners([(-each / 2, each / 2) for each in roiNode.GetSize()]) @ boxToIJK.T)[:, :3]
     lower = np.floor(ijk.min(axis=0) + 0.5 + _BOX_TOLERANCE_VOX).astype(int)
     upper = np.maximum(lower, np.ceil(ijk.max(axis=0) - 0.5 - _BOX_TOLERANCE_VOX).astype(int))
     last = np.array(shape_kji[::-1]) - 1

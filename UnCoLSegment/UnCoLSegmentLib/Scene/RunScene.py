@@ -169,7 +169,7 @@ class RunScene:
         node = Bridge.putUncertainty(shown.uncertainty, self._volume, before, name)
         node.SetAttribute(MODEL_ATTRIBUTE, shown.model)
         node.SetNodeReferenceID(VOLUME_ROLE, self._volume.GetID())
-        UncertaintyDisplay.show(node, parameters.uncertaintyOpacity, parameters.uncertaintyThreshold)
+        UncertaintyDisplay.show(node, parameters.uncertaintyThreshold)
         parameters.uncertaintyVolume = node
 
     def proposalIn(self, slices: Sequence[str]) -> tuple[Volume, tuple[Structure, ...]]:

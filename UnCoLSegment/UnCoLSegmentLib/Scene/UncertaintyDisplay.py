@@ -1,6 +1,6 @@
 """Uncertainty over the volume: colors, threshold, opacity, legend, and the way to the worst region. No Qt.
 
-The map is an ordinary scalar volume in [0, 1], shown in the foreground of the slice views.
+The map is an ordinary scalar volume in [0, 1]; `Overlay` lays it over its volume.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from slicer.i18n import tr as _
 
 from uncol.core.errors import DataError
 from UnCoLSegmentLib.Scene import Bridge, Grids
-from UnCoLSegmentLib.Scene.SliceViews import compositeNodes
 
 COLORS = ((0.99, 0.93, 0.16), (0.99, 0.72, 0.05), (0.94, 0.51, 0.00), (0.86, 0.28, 0.16), (0.71, 0.08, 0.29))
 """Colors at 0, 1/4, 1/2, 3/4 and 1: from yellow to crimson.
@@ -55,11 +54,10 @@ def colorTable(scene: Any) -> Any:
     return scene.AddNode(table)
 
 
-def show(node: Any, opacity: float, threshold: float) -> None:
+def show(node: Any, threshold: float) -> None:
     """Show an uncertainty volume in our colors, and only where it reaches the threshold.
 
-    The colors always stand for 0 to 1, whatever the map holds, so that maps can be compared. The opacity goes to the
-    slice views that have the map in their foreground.
+    The colors always stand for 0 to 1, whatever the map holds, so that maps can be compared.
     """
     if node.GetDisplayNode() is None:
         node.CreateDefaultDisplayNodes()
@@ -72,26 +70,6 @@ def show(node: Any, opacity: float, threshold: float) -> None:
     display.SetThreshold(max(threshold, LEAST_SHOWN), 1.0)
     display.ApplyThresholdOn()
     display.EndModify(modified)
-    for composite in compositeNodes():
-        if composite.GetForegroundVolumeID() == node.GetID():
-            composite.SetForegroundOpacity(opacity)
-
-
-def setAsForeground(volumeNode: Any, node: Any, opacity: float) -> None:
-    """Lay an uncertainty volume over an image in all slice views.
-
-    Args:
-        volumeNode: The image; None leaves the background as it is.
-        node: The map.
-        opacity: 0 hides the map, 1 hides the image beneath it.
-    """
-    for composite in compositeNodes():
-        modified = composite.StartModify()
-        if volumeNode is not None:
-            composite.SetBackgroundVolumeID(volumeNode.GetID())
-        composite.SetForegroundVolumeID(node.GetID())
-        composite.SetForegroundOpacity(opacity)
-        composite.EndModify(modified)
 
 
 def worstPoint(node: Any) -> tuple[tuple[float, float, float], float]:
