@@ -141,6 +141,19 @@ def test_parts_of_a_map_are_no_volumes_for_the_user_and_go_with_the_scene(
     expect(user, liver=(organs["smaller"], 0.125), spleen=(organs["spleen"], 0.25))
 
 
+def test_parts_that_a_scene_file_lost_are_replaced_by_the_map_as_it_stands(user: User, organs: Any) -> None:
+    box(user, "liver", organs["liver"], 0.5)
+    box(user, "spleen", organs["spleen"], 0.25)
+    for part in UncertaintyParts.partsOf(user.parameters.inputVolume):
+        part.SetAndObserveImageData(None)
+
+    box(user, "spleen", organs["smaller"], 0.125)
+
+    # nobody knows any more which of it was the old spleen's
+    before = np.maximum(np.where(organs["liver"], 0.5, 0), np.where(organs["spleen"], 0.25, 0))
+    assert np.array_equal(shownMap(user), np.maximum(before, np.where(organs["smaller"], 0.125, 0)).astype(np.float32))
+
+
 def test_slices_are_suggested_by_all_that_is_proposed(user: User, organs: Any) -> None:
     sure, unsure = organs["liver"].copy(), organs["liver"].copy()
     sure[8:], unsure[:8] = False, False

@@ -43,6 +43,10 @@ def keep(volumeNode: Any, mapNode: Any, structures: Collection[str]) -> None:
         structures: Names of those that stay.
     """
     parts = partsOf(volumeNode)
+    if not all(part.GetImageData() for part in parts):  # Slicer 5.10 saves no voxels of hidden nodes beside a .mrml
+        for part in parts:
+            _remove(part)
+        parts = []
     if structures and not parts and mapNode is not None:
         add(volumeNode, Bridge.snapshotVolume(mapNode).voxels, structures)
     for part in parts:
