@@ -9,6 +9,8 @@ import pytest
 import slicer
 from PySide6.QtWidgets import QStatusBar
 
+PANEL_WIDTH = 400  # pixels, about the application's module panel
+
 
 @pytest.fixture
 def statusBar(host: Any, panel: Any, monkeypatch: pytest.MonkeyPatch) -> QStatusBar:
@@ -98,3 +100,18 @@ def test_sentences_about_an_older_map_go_when_a_run_begins_and_when_its_result_c
     engine.finishFineTune({"liver": 0.95}, phantom.proposed, phantom.uncertainty)
     learning.wait(lambda: learning.shown("fineTune"))
     assert learning.shown("uncertainty") == ""
+
+
+def test_a_long_sentence_makes_the_panel_higher_and_not_wider(learning: Any, engine: Any) -> None:
+    sentence = "The model does not know what you call by this name; choose another one, or annotate it. " * 8
+    engine.say("fine_tune", "progress", phase=sentence, fraction=0.25, seconds_left=90.0, step=7)
+    learning.wait(lambda: learning.ui.runProgressBar.value == 25)
+    learning.settle()
+    assert learning.window.minimumSizeHint().width() <= PANEL_WIDTH
+    engine.say("fine_tune", "error", kind="user", message=sentence)
+    learning.wait(lambda: learning.shown("fineTune"))
+
+    learning.settle()
+
+    assert learning.window.minimumSizeHint().width() <= PANEL_WIDTH
+    assert learning.ui.fineTuneMessageLabel.height > 100
