@@ -146,6 +146,7 @@ def _makeApplication(host: Host) -> SimpleNamespace:
         applicationLogic=lambda: host.logic,
         coreIOManager=lambda: inputOutput,
         ioManager=lambda: inputOutput,
+        topLevelWidgets=list,
         layoutManager=_nothing,
         mainWindow=_nothing,
         pauseRender=_nothing,

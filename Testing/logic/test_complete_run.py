@@ -14,7 +14,7 @@ from parameters import Parameters
 
 from uncol.demo.phantom import LIVER, make_phantom
 from UnCoLSegmentLib.Engine.Run import RunState
-from UnCoLSegmentLib.Scene import Bridge, RunScene
+from UnCoLSegmentLib.Scene import Bridge, Maker
 from UnCoLSegmentLib.SelfTest import LoopDriver
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,9 +68,9 @@ def test_box_proposal_slices_fine_tune_uncertainty_and_a_second_round(logic, pat
     assert logic.curve
     assert {each.step for each in progresses if each.step} >= {STEPS}
     # the proposal is the model's and the foundation model's, and it has seen the three slices
-    assert parameters.proposal.GetAttribute(RunScene.MODEL_ATTRIBUTE) == "liver"
-    assert parameters.proposal.GetAttribute(RunScene.BOTH_ATTRIBUTE) == "1"
-    assert json.loads(parameters.proposal.GetAttribute(RunScene.KNOWN_ATTRIBUTE)) == list(first.annotated)
+    assert parameters.proposal.GetAttribute(Maker.MODEL_ATTRIBUTE) == "liver"
+    assert parameters.proposal.GetAttribute(Maker.BOTH_ATTRIBUTE) == "1"
+    assert json.loads(parameters.proposal.GetAttribute(Maker.KNOWN_ATTRIBUTE)) == list(first.annotated)
     # an uncertainty map on the volume's grid, shown with a threshold
     uncertainty = Bridge.snapshotVolume(parameters.uncertaintyVolume)
     assert uncertainty.shares_grid_with(Bridge.snapshotVolume(volume))

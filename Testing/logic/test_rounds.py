@@ -11,11 +11,13 @@ import pytest
 from uncol.core.jobs import Structure
 from uncol.core.volume import UNKNOWN_LABEL
 from UnCoLSegmentLib.Scene.Rounds import (
+    Candidate,
     Round,
     baseFor,
     errorAuroc,
     judge,
     knownTo,
+    namesSince,
     newSlices,
     ofVolume,
     readRounds,
@@ -63,10 +65,10 @@ def test_rounds_in_scenes_of_version_0_1_are_read() -> None:
     assert (second.hadProposal, second.heldOut, second.activated, second.errorAuroc) == (False, {}, None, None)
 
 
-def test_what_is_written_has_the_fields_of_version_0_1() -> None:
+def test_what_is_written_has_the_fields_of_version_0_1_and_two_more() -> None:
     [written] = json.loads(writeRounds([made(["K:3"])]))
 
-    assert written.keys() == json.loads(WRITTEN_BY_0_1)[0].keys()
+    assert written.keys() == json.loads(WRITTEN_BY_0_1)[0].keys() | {"segmentation", "segments"}
 
 
 @pytest.mark.parametrize("text", ["", "no JSON", "7", "[1, 2]", '[{"other": 1}]', '[{"annotated": "K:1"}]'])
@@ -126,7 +128,7 @@ def test_dice_is_counted_over_the_new_slices_by_the_names_of_the_structures() ->
     reference[0] = 1  # not scored
     prediction = np.zeros_like(reference)
     prediction[1, 0, 1:] = 7  # three of them: 2 * 3 / (4 + 3)
-    proposed = [Structure(7, "liver"), Structure(1, "stomach")]
+    proposed = [Structure(7, "liver"), Structure(1, "stomach"), Structure(9, "spleen")]  # no spleen was found
 
     scores = scoreSlices(reference, [LIVER, SPLEEN], prediction, proposed, ["K:1"])
 
@@ -184,18 +186,90 @@ def test_slices_are_counted_along_their_own_axis(key: str) -> None:
     assert scoreSlices(reference, [LIVER], prediction, [LIVER], [key]) == {"liver": expected[key]}
 
 
+def test_a_structure_that_was_not_asked_for_has_no_score_and_its_voxels_are_no_errors() -> None:
+    reference = np.zeros((1, 1, 9), np.uint8)
+    reference[0, 0, 2:5] = 1
+    reference[0, 0, 5:8] = 2  # spleen, which the proposal knows nothing of
+    prediction = np.zeros_like(reference)
+    prediction[0, 0, 3:5] = 1
+    uncertainty = np.array([[[0.1, 0.1, 0.9, 0.1, 0.1, 0.9, 0.9, 0.9, 0.1]]], np.float32)
+    known = reference, [LIVER, SPLEEN], prediction, [LIVER]
+
+    # two voxels of three: 2 * 2 / (3 + 2)
+    assert scoreSlices(*known, ["K:0"]) == {"liver": 0.8}
+    # the only error that counts is voxel 2, and no right one is as unsure
+    assert errorAuroc(*known, uncertainty, ["K:0"], (1.0, 1.0, 1.0)) == 1.0
+
+
+def candidate(dice: dict[str, float], *known: str, name: str = "new") -> Candidate:
+    return Candidate(name, known or list(dice), dice)
+
+
 def test_the_better_model_is_the_one_with_the_higher_mean_over_what_both_were_scored_on() -> None:
-    verdict = judge({"liver": 0.9, "spleen": 0.7, "new": 0.1}, {"liver": 0.8, "spleen": 0.7})
+    verdict = judge(candidate({"liver": 0.9, "spleen": 0.7}), candidate({"liver": 0.8, "spleen": 0.7}))
 
     assert verdict.isBetter
     assert verdict.sentence == "Better than before: Dice 0.80 on held-out slices, before 0.75."
 
 
 def test_a_model_that_is_as_good_as_the_old_one_does_not_take_its_place() -> None:
-    verdict = judge({"liver": 0.8}, {"liver": 0.8})
+    verdict = judge(candidate({"liver": 0.8}), candidate({"liver": 0.8}))
 
     assert not verdict.isBetter
     assert verdict.sentence == "Not better than before - kept the old model (Dice 0.80, before 0.80)."
+
+
+def test_the_only_model_that_knows_a_structure_is_used_also_if_it_is_worse_elsewhere() -> None:
+    verdict = judge(candidate({"liver": 0.89, "spleen": 0.85}), candidate({"liver": 0.90}))
+
+    assert verdict.isBetter
+    assert verdict.sentence == (
+        "Not better than before (Dice of liver 0.89, before 0.90), but the new model is used for what only it knows. "
+        "Models > Roll back returns to the old one. It also knows: spleen."
+    )
+
+
+def test_a_better_model_that_knows_more_says_so() -> None:
+    verdict = judge(candidate({"liver": 0.92}, "liver", "spleen"), candidate({"liver": 0.90}))
+
+    assert verdict.isBetter
+    assert verdict.sentence == ("Better than before: Dice 0.92 on held-out slices, before 0.90. It also knows: spleen.")
+
+
+def test_a_better_model_that_knows_less_names_what_it_lacks_and_what_to_choose_for_that() -> None:
+    new = candidate({"liver": 0.92, "kidney": 0.90})
+    old = candidate({"liver": 0.90, "spleen": 0.90, "kidney": 0.90}, name="abdomen")
+
+    verdict = judge(new, old)
+
+    assert verdict.isBetter
+    # (0.92 + 0.90) / 2, before (0.90 + 0.90) / 2
+    assert verdict.sentence == (
+        "Better than before: Dice 0.91 on held-out slices, before 0.90. It does not know: spleen. To segment that, "
+        'choose the model "abdomen".'
+    )
+
+
+def test_what_a_model_lacks_that_is_kept_away_is_named_too() -> None:
+    verdict = judge(candidate({"liver": 0.80}), candidate({"liver": 0.90}, "liver", "spleen"))
+
+    assert not verdict.isBetter
+    assert verdict.sentence == (
+        "Not better than before - kept the old model (Dice 0.80, before 0.90). "
+        "The new one would not have known: spleen."
+    )
+
+
+def test_each_of_two_models_may_know_what_the_other_lacks() -> None:
+    new = candidate({"liver": 0.80, "tumor": 0.5})
+    old = candidate({"liver": 0.90, "spleen": 0.9}, name="abdomen")
+
+    verdict = judge(new, old)
+
+    assert verdict.isBetter
+    assert verdict.sentence.endswith(
+        'It also knows: tumor. It does not know: spleen. To segment that, choose the model "abdomen".'
+    )
 
 
 @pytest.mark.parametrize(
@@ -209,17 +283,47 @@ def test_a_model_that_is_as_good_as_the_old_one_does_not_take_its_place() -> Non
 def test_without_anything_to_compare_the_new_model_is_used_and_the_user_told(
     new: dict[str, float], old: dict[str, float], why: str
 ) -> None:
-    verdict = judge(new, old)
+    verdict = judge(candidate(new, "liver"), candidate(old, "liver"))
 
     assert verdict.isBetter
     assert why in verdict.sentence
+    assert "know" not in verdict.sentence
+
+
+def test_a_model_that_cannot_be_read_is_not_said_to_know_less() -> None:
+    verdict = judge(candidate({"liver": 0.8}), Candidate("broken", [], {}))
+
+    assert "know" not in verdict.sentence
 
 
 def test_models_of_different_structures_cannot_be_compared_and_the_user_is_told_the_way_back() -> None:
-    verdict = judge({"liver": 0.9}, {"spleen": 0.8, "left kidney": 0.7})
+    old = candidate({"spleen": 0.8, "left kidney": 0.7}, name="abdomen")
+
+    verdict = judge(candidate({"liver": 0.9}), old)
 
     assert verdict.isBetter
     assert verdict.sentence == (
         "The model in use was scored on other structures (spleen, left kidney), so the two cannot be compared; the new "
-        "model is used. Models > Roll back returns to the old one."
+        "model is used. Models > Roll back returns to the old one. It also knows: liver. It does not know: spleen, "
+        'left kidney. To segment that, choose the model "abdomen".'
     )
+
+
+def test_a_structure_is_the_same_by_its_segment_whatever_it_is_called_later() -> None:
+    first = made([], segmentation="S", segments={"Segment_1": "a", "Segment_2": "b"})
+    later = made([], segmentation="S", segments={"liver": "a", "Segment_1": "c"})
+
+    names = namesSince(first, later)
+
+    assert names == {"Segment_1": "liver"}
+    assert candidate({"Segment_1": 0.9, "Segment_2": 0.5}).renamed(names) == Candidate(
+        "new", ["liver", "Segment_2"], {"liver": 0.9, "Segment_2": 0.5}
+    )
+
+
+def test_segments_of_another_segmentation_are_others_though_their_ids_are_alike() -> None:
+    first = made([], segmentation="S", segments={"liver": "Segment_1"})
+    later = made([], segmentation="T", segments={"spleen": "Segment_1"})
+
+    assert namesSince(first, later) == {}
+    assert namesSince(None, later) == {}

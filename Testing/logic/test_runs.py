@@ -96,18 +96,6 @@ def test_progress_fills_the_curve(user: User) -> None:
     assert user.logic.curve == [{"step": 7, "supervised": 0.25}]
 
 
-def test_a_preview_shows_in_the_proposal_and_is_not_scored_later(user: User) -> None:
-    user.driver.annotate([5, 8])
-    user.logic.fineTune(user.parameters)
-    user.untilAsked("fine_tune")
-
-    user.engine.say("fine_tune", "preview", segmentation=user.engine.writePreview(user.truth))
-    user.until(lambda: user.parameters.proposal)
-
-    assert user.driver.dice() == 1.0
-    assert user.parameters.proposal.GetAttribute("UnCoL.KnownSlices") == '["K:5", "K:8"]'
-
-
 def test_a_preview_whose_file_is_gone_is_passed_over(user: User) -> None:
     user.driver.annotate([5, 8])
     user.logic.fineTune(user.parameters)

@@ -83,11 +83,11 @@ def test_the_time_of_the_slider_is_the_budget(annotated: Any, engine: Any) -> No
 
 def test_learning_shows_progress_time_left_and_a_curve_in_a_plot_node(learning: Any, engine: Any) -> None:
     reportSteps(engine, until=140)
-    learning.wait(lambda: learning.ui.fineTuneProgressBar.value == 70)
+    learning.wait(lambda: learning.ui.runProgressBar.value == 70)
     learning.unfold("fineTune")
     learning.photograph("10-fine-tuning")
 
-    assert learning.ui.fineTuneProgressLabel.text == "Learning from all slices - 1 min 30 s left"
+    assert learning.ui.runLabel.text == "Fine-tuning: Learning from all slices - 1 min 30 s left"
     chart = _chart()
     assert chart.GetNumberOfPlotSeriesNodes() == 2
     table = chart.GetNthPlotSeriesNode(0).GetTableNode()
@@ -99,11 +99,7 @@ def test_learning_shows_progress_time_left_and_a_curve_in_a_plot_node(learning: 
     assert len(plot.curves()["Other slices"]) == 4
 
 
-def test_progress_of_learning_is_not_shown_as_progress_of_segmenting(learning: Any, engine: Any) -> None:
-    reportSteps(engine, until=10)
-    learning.wait(lambda: learning.ui.fineTuneProgressBar.value == 5)
-
-    assert not learning.ui.segmentProgressBar.isVisible()
+def test_while_something_is_learned_nothing_can_be_segmented(learning: Any, engine: Any) -> None:
     assert learning.ui.segmentButton.toolTip == "A run is under way. Wait for its end, or cancel it."
     assert not learning.ui.cancelSegmentButton.enabled
 
@@ -195,13 +191,17 @@ def test_a_model_is_not_called_measured_where_nothing_was_held_out(learning: Any
     assert learning.ui.trustLabel.text == "Not measured: too few annotated slices to hold some out."
 
 
-def test_a_preview_is_not_called_measured(learning: Any, engine: Any, phantom: Any) -> None:
+def test_a_preview_cannot_be_accepted_and_nothing_is_said_of_its_trust(
+    learning: Any, engine: Any, phantom: Any
+) -> None:
     engine.say("fine_tune", "preview", segmentation=engine.writePreview(phantom.liver))
-    learning.wait(lambda: learning.parameters.proposal)
-    learning.parameters.uncertaintyVolume = learning.parameters.inputVolume  # a map of an earlier run
+    learning.wait(lambda: any("preview" in each.GetName() for each in segmentations()))
     learning.settle()
 
-    assert learning.ui.trustLabel.text == "Not measured yet: the fine-tuning has not ended."
+    assert learning.parameters.proposal is None
+    assert learning.ui.trustLabel.text == ""
+    for name in ("acceptSliceButton", "acceptSegmentButton", "acceptAllButton"):
+        assert not getattr(learning.ui, name).enabled
 
 
 def test_a_model_that_is_not_better_is_kept_but_not_used(learning: Any, engine: Any, phantom: Any) -> None:
@@ -225,7 +225,8 @@ def test_a_model_that_is_not_better_is_kept_but_not_used(learning: Any, engine: 
     ]
     assert learning.cells("roundsTable")[1] == ["2", "4", f"liver {dice:.2f}", "kept the old one"]
     # The phantom's map is unsure along the true contour, where the proposal errs.
-    assert "for round 2 showed what the map was worth" in learning.ui.trustLabel.text
+    assert "The map from before round 2 was measured" in learning.ui.trustLabel.text
+    assert learning.ui.trustLabel.text.endswith("The map shown now is newer.")
     assert [row[:2] for row in learning.cells("modelsTable")] == [["liver", "yes"], ["liver-2", ""]]
 
 
@@ -236,6 +237,10 @@ def test_an_error_while_learning_is_told_in_its_section(learning: Any, engine: A
     assert learning.shown("fineTune") == "The disk is full. Free some space and try again."
     assert learning.shown("segment") == ""
     assert learning.ui.fineTuneButton.enabled
+
+
+def segmentations() -> list[Any]:
+    return slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
 
 
 def _chart() -> Any:

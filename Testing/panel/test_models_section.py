@@ -124,7 +124,8 @@ def test_rename_edits_the_name_in_its_place(stocked: Any) -> None:
 
 
 def test_what_a_renamed_model_has_learned_and_proposed_is_still_its_own(stocked: Any) -> None:
-    stocked.parameters.rounds = '[{"volume": "V", "model": "liver-2", "base": "liver", "annotated": ["K:3"]}]'
+    volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
+    volume.SetAttribute("UnCoL.Rounds", '[{"model": "liver-2", "base": "liver", "annotated": ["K:3"]}]')
     proposal = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")
     proposal.SetAttribute("UnCoL.Model", "liver-2")
     stocked.parameters.proposal = proposal
@@ -133,7 +134,7 @@ def test_what_a_renamed_model_has_learned_and_proposed_is_still_its_own(stocked:
     stocked.click("renameButton")
     stocked.typeInto("modelsTable", "liver-and-tumor")
 
-    assert '"model": "liver-and-tumor", "base": "liver"' in stocked.parameters.rounds
+    assert '"model": "liver-and-tumor", "base": "liver"' in volume.GetAttribute("UnCoL.Rounds")
     assert proposal.GetAttribute("UnCoL.Model") == "liver-and-tumor"
 
 

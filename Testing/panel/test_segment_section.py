@@ -121,15 +121,15 @@ def test_box_controls_are_shown_only_where_a_box_is_used(boxed: Any) -> None:
 
 def test_segment_hands_the_box_to_the_engine_and_shows_progress(running: Any, engine: Any) -> None:
     engine.say("segment", "progress", phase="Looking at slices", fraction=0.4, seconds_left=42.0)
-    running.wait(lambda: running.ui.segmentProgressBar.value == 40)
+    running.wait(lambda: running.ui.runProgressBar.value == 40)
     running.unfold("inputs", "segment")
     running.photograph("04-segmenting")
 
     box = engine.asked("segment")["boxes"][0]
     assert all(abs(got - want) <= 1 for got, want in zip(box["lower_ijk"], LIVER_LOWER_IJK, strict=True))
     assert all(abs(got - want) <= 1 for got, want in zip(box["upper_ijk"], LIVER_UPPER_IJK, strict=True))
-    assert running.ui.segmentProgressBar.isVisible()
-    assert running.ui.segmentProgressLabel.text == "Looking at slices - 40 s left"
+    assert running.ui.runRow.isVisible()
+    assert running.ui.runLabel.text == "Segmenting: Looking at slices - 40 s left"
     assert running.ui.segmentButton.toolTip == "A run is under way. Wait for its end, or cancel it."
     assert running.ui.cancelSegmentButton.enabled
 
@@ -138,7 +138,7 @@ def test_cancel_shows_that_it_is_under_way_and_then_that_nothing_was_changed(run
     running.click("cancelSegmentButton")
     running.unfold("inputs", "segment")
     running.photograph("05-cancelling")
-    assert running.ui.segmentProgressLabel.text == "Cancelling ..."
+    assert running.ui.runLabel.text == "Segmenting: Cancelling ..."
     assert not running.ui.cancelSegmentButton.enabled
 
     engine.say("segment", "cancelled")
@@ -146,7 +146,7 @@ def test_cancel_shows_that_it_is_under_way_and_then_that_nothing_was_changed(run
     running.photograph("06-cancelled")
 
     assert running.shown("segment") == "Cancelled."
-    assert not running.ui.segmentProgressBar.isVisible()
+    assert not running.ui.runRow.isVisible()
     assert running.parameters.proposal is None
     assert running.ui.segmentButton.enabled
 

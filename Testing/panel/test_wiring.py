@@ -75,8 +75,8 @@ def test_every_widget_that_the_code_names_exists(path: Path) -> None:
 def test_every_section_has_the_widgets_that_are_found_by_its_name() -> None:
     found = _widgetsFoundByName()
 
-    assert {"modelsMessageFrame", "segmentProgressBar", "fineTuneMessageDetailsButton"} <= found
-    assert not {"modelsProgressBar", "MessageFrame"} & found
+    assert {"modelsMessageFrame", "segmentMessageFrame", "fineTuneMessageDetailsButton"} <= found
+    assert not {"runMessageFrame", "MessageFrame"} & found
     assert found <= set(WIDGETS)
 
 

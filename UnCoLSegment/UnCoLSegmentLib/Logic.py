@@ -57,11 +57,13 @@ class Logic:
         cancelled: It was stopped: a sentence.
         modelsChanged: The store holds other models, or another one is active.
         roundScored: The newly annotated slices were scored, a round (see `Rounds`).
+        outdated: What was said about proposal and map no longer counts: a run begins, or its result is there.
     """
 
     def __init__(self, modelFolder: Path, engine: EngineProcess | None = None, cacheFolder: Path | None = None) -> None:
         self.stateChanged, self.progressed, self.modelsChanged = Signal(), Signal(), Signal()
         self.finished, self.failed, self.cancelled, self.roundScored = Signal(), Signal(), Signal(), Signal()
+        self.outdated = Signal()
         self.store = Store(modelFolder)
         self.curve: list[dict[str, float]] = []
         """Points of the learning curve of the latest fine-tune: `step` and the losses by name."""
@@ -77,7 +79,8 @@ class Logic:
         self._steps: RunSteps | None = None
         self._training: Training | None = None
         self._inputs: RunInputs | None = None
-        self._preview: Future[Volume] | None = None
+        self._preview: tuple[int, Future[Volume]] | None = None
+        self._lastStep = 0
         self._warnings: list[str] = []
         self._scores: tuple[object, Future[SliceScores]] | None = None
 
@@ -85,6 +88,11 @@ class Logic:
     def state(self) -> RunState:
         """Whether a run is under way."""
         return self._state
+
+    @property
+    def runKind(self) -> str:
+        """What the run under way does, "segment" or "fineTune"; "" without one."""
+        return self._run.kind if self._run is not None else ""
 
     def whyNotSegment(self, parameters: Any) -> str:
         """Return what is missing for `segment`, as a sentence; "" if nothing is."""
@@ -195,11 +203,12 @@ class Logic:
         except Exception as error:  # noqa: BLE001 - a click must end in a run or in a sentence
             self.failed.emit(*messageAndDetails(error))
             return
-        self._scene, self._steps, self._warnings = scene, steps, []
+        self._scene, self._steps, self._warnings, self._lastStep = scene, steps, [], 0
         self._run.happened.connect(self._onHappened)
         scene.watch(self._cancel)
         if kind == "fineTune":
             self.curve = []
+        self.outdated.emit()
         self._setState(RunState.RUNNING)
 
     def _fineTuneSteps(self, runSteps: RunSteps, inputs: RunInputs, training: Training) -> Steps:
@@ -212,6 +221,7 @@ class Logic:
             self._setState(RunState.CANCELLING)
 
     def _finish(self, run: Run) -> None:
+        left = self._leftText(run)
         self._putAway()
         self._setState(RunState.IDLE)
         if run.kind == "fineTune":
@@ -219,23 +229,30 @@ class Logic:
         if run.result is not None:
             self.finished.emit(_withNotes(run.result, self._warnings))
         elif isinstance(run.error, CancelledError):
-            self.cancelled.emit(self._cancelledText(run))
+            self.cancelled.emit(" ".join(filter(None, [str(run.error), left])))
         elif run.error is not None:
-            self.failed.emit(*messageAndDetails(run.error))
+            message, details = messageAndDetails(run.error)
+            self.failed.emit(" ".join(filter(None, [message, left])), details)
 
     def _putAway(self) -> None:
         """Leave nothing of the run behind."""
         assert self._scene is not None  # set together with the run
         assert self._steps is not None
         self._scene.unwatch()
+        self._scene.endPreview()
         self._steps.closeFolder()
         self._run = self._scene = self._steps = self._preview = None
 
-    def _cancelledText(self, run: Run) -> str:
+    def _leftText(self, run: Run) -> str:
+        """Return what is left of a run that did not reach its end."""
+        assert self._scene is not None
         name = self._training.name if run.kind == "fineTune" and self._training else ""
-        if name and self.store.has_unfinished(name):
-            return _("{reason} What was learned is saved; Resume goes on from there.").format(reason=run.error)
-        return str(run.error)
+        sentences = [self._scene.leftText]
+        if name and self.store.has(name):
+            sentences.append(_('The new model "{name}" is saved.').format(name=name))
+        elif name and self.store.has_unfinished(name):
+            sentences.append(_("What was learned is saved; Resume goes on from there."))
+        return " ".join(filter(None, sentences))
 
     def _setState(self, state: RunState) -> None:
         if state is not self._state:
@@ -255,8 +272,9 @@ class Logic:
 
     def _onHappened(self, event: Progress | Preview | Log) -> None:
         if isinstance(event, Preview):
-            self._preview = inThread(event.segmentation.read)
+            self._preview = self._lastStep, inThread(event.segmentation.read)
         elif isinstance(event, Progress):
+            self._lastStep = event.step or self._lastStep
             if event.losses:
                 self.curve.append({"step": event.step or 0, **event.losses})
             self.progressed.emit(event)
@@ -265,16 +283,18 @@ class Logic:
 
     def _showPreview(self) -> None:
         """Show a preview that has been read; one whose file is gone again is passed over, the next one comes."""
-        if self._preview is None or not self._preview.done():
+        if self._preview is None or not self._preview[1].done():
             return
-        preview, self._preview = self._preview, None
+        (step, preview), self._preview = self._preview, None
         if self._state is RunState.RUNNING and preview.exception() is None and self._scene and self._inputs:
-            name = self._training.name if self._training else ""
-            self._scene.showPreview(preview.result(), self._inputs, name)
+            self._scene.showPreview(preview.result(), self._inputs, step)
 
     def _onResultShown(self, parameters: Any, shown: SegmentationResult) -> None:
         """Begin to look for the slices to suggest: when the user asks, they have long been found."""
-        self._preview = None  # one that is still being read is older
+        self.outdated.emit()
+        if self._scene is not None and self._scene.isJoint:
+            self._scores = None  # these would be about what is new only, not about all that is proposed
+            return
         axis = view_slices(shown.labels, parameters.plane.value).slice_axis
         work = partial(score_slices, shown.labels, shown.uncertainty, shown.structures, axis)
         self._scores = ((_identity(parameters.uncertaintyVolume), axis), inThread(work))

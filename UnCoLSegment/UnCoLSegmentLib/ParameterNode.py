@@ -69,7 +69,7 @@ class ParameterNode:
         device: What the engine computes on.
         minutes: Time for a fine-tune, in minutes.
         plane: Plane in which slices are annotated and suggested.
-        rounds: The rounds of annotating and fine-tuning, as text (see `Rounds`).
+        rounds: Those of a scene of version 0.1, as text, until they are moved to their volumes (see `RoundStore`).
         uncertaintyShown: Whether the map lies over the volume.
         legendShown: Whether the slice views explain the map's colors.
         uncertaintyOpacity: Opacity of the map, in [0, 1].

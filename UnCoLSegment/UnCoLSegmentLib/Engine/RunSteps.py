@@ -18,7 +18,7 @@ from uuid import uuid4
 import numpy as np
 from slicer.i18n import tr as _
 
-from uncol.core.errors import CheckpointError
+from uncol.core.errors import CancelledError, CheckpointError
 from uncol.core.jobs import Case, FineTuneJob, SegmentJob, SegmentResult, Structure
 from uncol.core.model_store import Store
 from uncol.core.volume import UNKNOWN_LABEL, Volume
@@ -116,6 +116,7 @@ class RunSteps:
                 device=inputs.device,
             )
         )
+        self._scene.endPreview()
         verdict = self._activateIfBetter(training)
         report = result.proposal.report
         if verdict.isBetter or report.get("by_both_teachers"):  # the latter knows all annotated slices
@@ -167,7 +168,11 @@ class RunSteps:
         """Put a result of the engine into the scene; `known` are the annotated slices that its maker has seen."""
         shown = yield InThread(partial(_readResult, result, inputs, known))
         self._scene.showProposal(shown)
-        yield NextTick()
+        try:
+            yield NextTick()
+        except CancelledError:
+            self._scene.showUncertainty(shown)  # a proposal is never left with the map of another one
+            raise
         self._scene.showUncertainty(shown)
         yield NextTick()
         self._resultShown.emit(shown)
@@ -191,7 +196,11 @@ class RunSteps:
             verdict = Rounds.Verdict(True, _("This is your first model; it is used from now on."))
         else:
             isItsScore = entry is not None and entry.dice and entry.against == active
-            verdict = Rounds.judge(heldOut, entry.dice if isItsScore else self._heldOut(active))
+            old = Rounds.Candidate(active, self._knownTo(active), self._heldOut(active))
+            old = old.renamed(Rounds.namesSince(self._scene.roundOf(active), entry))
+            if entry is not None and isItsScore:
+                old = replace(old, dice=entry.dice)  # by the names of now already
+            verdict = Rounds.judge(Rounds.Candidate(training.name, self._knownTo(training.name), heldOut), old)
         if verdict.isBetter:
             self._store.activate(training.name)
         if entry is not None:
@@ -203,6 +212,12 @@ class RunSteps:
     def _heldOut(self, name: str) -> dict[str, float]:
         """Return a model's Dice on slices held out of its first stage; empty if nothing was held out."""
         return dict(self._training(name).get("held_out_dice") or {})
+
+    def _knownTo(self, name: str) -> list[str]:
+        """Return the structures of a model; none if it cannot be read."""
+        with suppress(CheckpointError):
+            return [each.name for each in self._store.entry(name).structures]
+        return []
 
     def _training(self, name: str) -> dict[str, Any]:
         with suppress(CheckpointError):
@@ -239,6 +254,7 @@ def _readResult(result: SegmentResult, inputs: RunInputs, known: tuple[str, ...]
         known,
         Grids.nonzeroRegion(labels.voxels),
         byBothTeachers=bool(result.report.get("by_both_teachers")),
+        joins=bool(inputs.boxes),
     )
 
 

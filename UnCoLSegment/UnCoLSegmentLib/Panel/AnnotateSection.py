@@ -15,7 +15,7 @@ from UnCoLSegmentLib.Panel.Controls import enable
 from UnCoLSegmentLib.Panel.Section import Section
 from UnCoLSegmentLib.Panel.SlicesTable import SlicesTable, summaryText
 from UnCoLSegmentLib.ParameterNode import ParameterNode
-from UnCoLSegmentLib.Scene import Acceptance, AnnotatedSlices, SliceViews
+from UnCoLSegmentLib.Scene import Acceptance, AnnotatedSlices, Labelmaps, SliceViews
 from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedTable
 
 
@@ -47,6 +47,7 @@ class AnnotateSection(Section):
             (ui.suggestSliceButton, self._suggestSlice),
             (ui.removeSliceButton, self._removeSlices),
         )
+        self._follow(logic.outdated, self._message.clear)
 
     def update(self, parameters: ParameterNode | None) -> None:
         """Show the state of the parameters."""
@@ -188,7 +189,7 @@ class AnnotateSection(Section):
         selected = self.ui.segmentEditor.currentSegmentID()
         proposed, own = self._given.proposal.GetSegmentation(), self._given.segmentation
         segment = own.GetSegmentation().GetSegment(selected) if own is not None else None
-        byName = proposed.GetSegmentIdBySegmentName(segment.GetName()) if segment is not None else ""
+        byName = Labelmaps.idOfName(proposed, segment.GetName()) if segment is not None else ""
         found = selected if proposed.GetSegment(selected) is not None else byName
         if not found:
             message = _("Select a segment in the list that the proposal holds as well, or accept all.")

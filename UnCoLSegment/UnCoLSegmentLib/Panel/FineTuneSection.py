@@ -26,6 +26,7 @@ class FineTuneSection(RunSection):
         setColumns(ui.roundsTable, _("Round"), _("Slices"), _("Dice of the proposal"), _("New model"))
         ui.fineTuneButton.connect("clicked(bool)", lambda: self._start(logic.fineTune))
         ui.resumeButton.connect("clicked(bool)", lambda: self._start(logic.resumeFineTune))
+        self._follow(logic.progressed, self._onProgressed)
         self._follow(logic.roundScored, lambda _round: self.update(self._parameters))
 
     def update(self, parameters: ParameterNode | None) -> None:
@@ -46,7 +47,6 @@ class FineTuneSection(RunSection):
         self._curve.forget()
 
     def _onProgressed(self, progress: Progress) -> None:
-        super()._onProgressed(progress)
         if self._isMine and progress.losses:
             self._curve.show(self._logic.curve)
 

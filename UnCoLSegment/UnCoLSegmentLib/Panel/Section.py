@@ -65,7 +65,23 @@ class Message:
         self._frame.visible = True
 
 
-class Section:
+class Follower:
+    """Follows signals of the logic, until it is told to stop."""
+
+    def __init__(self) -> None:
+        self._followed: list[tuple[Signal, Callable[..., None]]] = []
+
+    def disconnect(self) -> None:
+        """Follow the logic no more."""
+        for signal, slot in self._followed:
+            signal.disconnect(slot)
+
+    def _follow(self, signal: Signal, slot: Callable[..., None]) -> None:
+        signal.connect(slot)
+        self._followed.append((signal, slot))
+
+
+class Section(Follower):
     """A part of the panel: it shows the state of the parameters and does what its buttons say.
 
     Args:
@@ -78,9 +94,9 @@ class Section:
     """Makes what is around each click, as a context manager."""
 
     def __init__(self, ui: Any, logic: Logic, name: str) -> None:
+        super().__init__()
         self.ui, self._logic, self._message = ui, logic, Message(ui, name)
         self._parameters: ParameterNode | None = None
-        self._followed: list[tuple[Signal, Callable[..., None]]] = []
 
     def update(self, parameters: ParameterNode | None) -> None:
         """Show the state of the parameters."""
@@ -91,15 +107,6 @@ class Section:
 
     def leave(self) -> None:
         """The user goes to another module."""
-
-    def disconnect(self) -> None:
-        """Follow the logic no more."""
-        for signal, slot in self._followed:
-            signal.disconnect(slot)
-
-    def _follow(self, signal: Signal, slot: Callable[..., None]) -> None:
-        signal.connect(slot)
-        self._followed.append((signal, slot))
 
     @property
     def _given(self) -> ParameterNode:

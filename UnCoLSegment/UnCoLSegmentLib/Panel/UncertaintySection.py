@@ -13,9 +13,10 @@ from UnCoLSegmentLib.Panel.Controls import enable
 from UnCoLSegmentLib.Panel.Section import Section
 from UnCoLSegmentLib.ParameterNode import ParameterNode
 from UnCoLSegmentLib.Scene import Bridge, SliceViews, UncertaintyDisplay
+from UnCoLSegmentLib.Scene.Maker import Maker
 from UnCoLSegmentLib.Scene.Overlay import Overlay
 from UnCoLSegmentLib.Scene.Rounds import Round
-from UnCoLSegmentLib.Scene.RunScene import BOTH_ATTRIBUTE, MODEL_ATTRIBUTE, VOLUME_ROLE
+from UnCoLSegmentLib.Scene.RunScene import VOLUME_ROLE
 
 
 class UncertaintySection(Section):
@@ -29,6 +30,7 @@ class UncertaintySection(Section):
         self._overlay = Overlay(slicer.mrmlScene)
         ui.uncertaintySelector.addAttribute("vtkMRMLScalarVolumeNode", Bridge.UNCERTAINTY_ATTRIBUTE)
         self._onClicks((ui.jumpToWorstButton, self._jumpToWorst))
+        self._follow(logic.outdated, self._message.clear)
 
     def update(self, parameters: ParameterNode | None) -> None:
         """Show the map as the parameters say."""
@@ -88,8 +90,8 @@ def trustText(parameters: ParameterNode, logic: Logic) -> str:
     if parameters.uncertaintyVolume is None or parameters.proposal is None:
         return ""
     rounds = logic.rounds(parameters)
-    name, both = (parameters.proposal.GetAttribute(each) or "" for each in (MODEL_ATTRIBUTE, BOTH_ATTRIBUTE))
-    return " ".join(filter(None, [_modelTrust(name, rounds, bool(both)), _mapTrust(rounds)]))
+    maker = Maker.of(parameters.proposal)
+    return " ".join(filter(None, [_modelTrust(maker.model, rounds, maker.byBoth), _mapTrust(rounds)]))
 
 
 def _modelTrust(name: str, rounds: Sequence[Round], byBothTeachers: bool) -> str:
@@ -122,7 +124,8 @@ def _mapTrust(rounds: Sequence[Round]) -> str:
     if last is None:
         return ""
     text = _(
-        "Slices newly annotated for round {number} showed what the map was worth: a wrong voxel near a contour was "
-        "less sure than a right one in {percent:.0f} of 100 cases (50 is chance)."
+        "The map from before round {number} was measured on slices newly annotated for it: a wrong voxel near a "
+        "contour was less sure than a right one in {percent:.0f} of 100 cases (50 is chance)."
     )
-    return text.format(number=last.number, percent=100 * last.errorAuroc)
+    measured = text.format(number=last.number, percent=100 * last.errorAuroc)
+    return measured if last.activated is None else _("{measured} The map shown now is newer.").format(measured=measured)

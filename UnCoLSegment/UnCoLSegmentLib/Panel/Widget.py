@@ -18,6 +18,7 @@ from UnCoLSegmentLib.Panel.AnnotateSection import AnnotateSection
 from UnCoLSegmentLib.Panel.FineTuneSection import FineTuneSection
 from UnCoLSegmentLib.Panel.Inputs import Inputs
 from UnCoLSegmentLib.Panel.ModelsSection import ModelsSection
+from UnCoLSegmentLib.Panel.RunRow import RunRow
 from UnCoLSegmentLib.Panel.SegmentSection import SegmentSection
 from UnCoLSegmentLib.Panel.UncertaintySection import UncertaintySection
 from UnCoLSegmentLib.ParameterNode import Device, ParameterNode
@@ -74,6 +75,7 @@ class Widget(slicer.util.VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self._inputs = Inputs(self.ui)
+        self._runRow = RunRow(self.ui, self.logic)
         annotateSection = AnnotateSection(self.ui, self.logic)
         self._sections = (
             SegmentSection(self.ui, self.logic, self._prepareEngine),
@@ -124,8 +126,8 @@ class Widget(slicer.util.VTKObservationMixin):
         self._chooseTimer.stop()
         self.logic.stateChanged.disconnect(self.update)
         self.logic.modelsChanged.disconnect(self.update)
-        for section in self._sections:
-            section.disconnect()
+        for follower in (self._runRow, *self._sections):
+            follower.disconnect()
         self._setParameterNode(None)
         self.removeObservers()
         self.logic.shutdown()

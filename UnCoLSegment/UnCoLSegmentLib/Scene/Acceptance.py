@@ -225,8 +225,8 @@ def _counterpart(proposal: Any, segmentId: str, target: Any) -> str:
     own = target.GetSegmentation()
     if proposal.GetNodeReference(SOURCE_ROLE) is target and own.GetSegment(segmentId) is not None:
         return segmentId
-    found = own.GetSegmentIdBySegmentName(proposal.GetSegmentation().GetSegment(segmentId).GetName())
-    return str(found or own.GenerateUniqueSegmentID(segmentId))
+    found = Labelmaps.idOfName(own, proposal.GetSegmentation().GetSegment(segmentId).GetName())
+    return found or str(own.GenerateUniqueSegmentID(segmentId))
 
 
 def _whyNot(segment: Any) -> str:

@@ -7,7 +7,7 @@ so lies where the volume lies. Between nodes with different parents all linear t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,6 +107,23 @@ def labelsOfAllSegments(segmentationNode: Any, volumeNode: Any) -> tuple[Volume,
     shape = snapshotVolume(volumeNode).shape_kji
     wanted = _Wanted(segmentationNode, volumeNode)
     labels, _overlaps = wanted.labelsIn(Grids.wholeRegion(shape))
+    return Volume(labels, Grids.ijkToRAS(volumeNode)), wanted.structures
+
+
+def labelsInSlices(segmentationNode: Any, volumeNode: Any, slices: Iterable[str]) -> tuple[Volume, list[Structure]]:
+    """Return all segments as `labelsOfAllSegments` does, but in some slices ("K:12") only: fast; 255 elsewhere.
+
+    Raises:
+        DataError: If there are too many segments or two of the same name.
+        GeometryError: If a non-linear transform lies between segmentation and volume.
+    """
+    shape = snapshotVolume(volumeNode).shape_kji
+    wanted = _Wanted(segmentationNode, volumeNode)
+    labels = np.full(shape, UNKNOWN_LABEL, dtype=np.uint8)
+    for key in slices:
+        axis, _colon, index = key.partition(":")
+        region = Grids.sliceRegion(shape, axis, int(index))
+        labels[region], _overlaps = wanted.labelsIn(region)
     return Volume(labels, Grids.ijkToRAS(volumeNode)), wanted.structures
 
 

@@ -100,6 +100,15 @@ def segmentsOf(node: Any) -> dict[str, Any]:
     return {segmentId: segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()}
 
 
+def idOfName(segmentation: Any, name: str) -> str:
+    """Return the ID of the first segment of a vtkSegmentation with exactly this name; "" if there is none.
+
+    MRML's own `GetSegmentIdBySegmentName` takes "RV" and "rv" for one name.
+    """
+    ids = segmentation.GetSegmentIDs()
+    return next((str(each) for each in ids if segmentation.GetSegment(each).GetName() == name), "")
+
+
 def layersOf(node: Any) -> list[Layer]:
     """Return the layers that hold voxels; a segmentation without label maps (a surface) gets them first.
 

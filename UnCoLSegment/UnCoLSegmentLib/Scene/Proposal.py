@@ -40,12 +40,10 @@ def putProposal(
     proposalNode: Any,
     like: Any = None,
     filled: Region | None = None,
+    *,
+    joins: bool = False,
 ) -> Any:
     """Show labels as the proposal and return its node.
-
-    Segments that the user's segmentation has under the same name get its ID, color and terminology. In a proposal that
-    stands already, segments of the same name keep what the user chose for showing them; a 3D surface is dropped, as it
-    would show the old proposal.
 
     Args:
         labels: Unsigned label values on the volume's grid.
@@ -54,28 +52,51 @@ def putProposal(
         proposalNode: The proposal so far; None makes a new one.
         like: The user's segmentation; None for none.
         filled: The region that holds all labels, if it is known already: finding it takes a while in a large volume.
+        joins: Whether other structures that were proposed before stay.
     """
     node = proposalNode if proposalNode is not None else _newProposal(volumeNode)
+    if joins and node.GetNodeReference(SOURCE_ROLE) is not like:
+        _identifyAnew(node.GetSegmentation(), like)
+    node.SetNodeReferenceID(SOURCE_ROLE, like.GetID() if like is not None else None)
+    putSegments(node, labels, structures, volumeNode, like, filled, joins=joins)
+    return node
+
+
+def putSegments(
+    node: Any,
+    labels: Volume,
+    structures: Sequence[Structure],
+    volumeNode: Any,
+    like: Any,
+    filled: Region | None = None,
+    *,
+    joins: bool = False,
+) -> None:
+    """Make labels the segments of a segmentation of ours; the arguments are those of `putProposal`.
+
+    Segments that the user's segmentation has under exactly the same name get its ID, color and terminology. Segments of
+    the same name that stand already keep what the user chose for showing them; a 3D surface is dropped, as it would
+    show the old labels.
+    """
     modified = node.StartModify()
     node.SetAndObserveTransformNodeID(volumeNode.GetTransformNodeID())
     node.SetReferenceImageGeometryParameterFromVolumeNode(volumeNode)
-    node.SetNodeReferenceID(SOURCE_ROLE, like.GetID() if like is not None else None)
     segmentation = node.GetSegmentation()
     segmentation.RemoveRepresentation(_CLOSED_SURFACE)
     voxels = labels.voxels.astype(np.uint8, copy=False)
     part = filled or Grids.nonzeroRegion(voxels)
-    image = Labelmaps.orientedImage(voxels, labels.ijk_to_ras, part, (0, 0, 0))  # all segments share it
+    image = Labelmaps.orientedImage(voxels, labels.ijk_to_ras, part, (0, 0, 0))  # all these segments share it
     own = like.GetSegmentation() if like is not None else None
     ids = _segmentIds(segmentation, structures, own)
-    for segmentId in set(segmentation.GetSegmentIDs()) - set(ids):
+    for segmentId in () if joins else set(segmentation.GetSegmentIDs()) - set(ids):
         segmentation.RemoveSegment(segmentId)
     for position, (segmentId, structure) in enumerate(zip(ids, structures, strict=True)):
         _putSegment(segmentation, segmentId, structure, image)
-        pattern = own.GetSegment(own.GetSegmentIdBySegmentName(structure.name)) if own is not None else None
-        _color(segmentation.GetSegment(segmentId), position, pattern)
-        segmentation.SetSegmentIndex(segmentId, position)
+        if not joins:
+            segmentation.SetSegmentIndex(segmentId, position)
+        pattern = own.GetSegment(Labelmaps.idOfName(own, structure.name)) if own is not None else None
+        _color(segmentation.GetSegment(segmentId), segmentation.GetSegmentIndex(segmentId), pattern)
     node.EndModify(modified)
-    return node
 
 
 def _newProposal(volumeNode: Any) -> Any:
@@ -93,10 +114,22 @@ def _segmentIds(segmentation: Any, structures: Sequence[Structure], like: Any) -
     """Return a segment ID for each structure: the user's for that name, else the proposal's so far, else a new one."""
     taken: list[str] = []
     for structure in structures:
-        known = [each.GetSegmentIdBySegmentName(structure.name) for each in (like, segmentation) if each is not None]
+        known = [Labelmaps.idOfName(each, structure.name) for each in (like, segmentation) if each is not None]
         free = [each for each in known if each and each not in taken]
         taken.append(free[0] if free else _newId(structure.name, taken, segmentation, like))
     return taken
+
+
+def _identifyAnew(segmentation: Any, like: Any) -> None:
+    """Give segments the IDs of the user's with the same names, now that these are of another segmentation."""
+    own = like.GetSegmentation() if like is not None else None
+    before = {segmentId: segmentation.GetSegment(segmentId) for segmentId in segmentation.GetSegmentIDs()}
+    segmentation.RemoveAllSegments()
+    for segmentId, segment in before.items():
+        sameName = Labelmaps.idOfName(own, segment.GetName()) if own is not None else ""
+        isFree = own is None or own.GetSegment(segmentId) is None
+        wanted = sameName or (segmentId if isFree else segment.GetName())
+        segmentation.AddSegment(segment, wanted if sameName else _newId(wanted, [], segmentation, own))
 
 
 def _newId(name: str, taken: Sequence[str], segmentation: Any, like: Any) -> str:

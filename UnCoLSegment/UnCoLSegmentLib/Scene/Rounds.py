@@ -27,7 +27,7 @@ class Round:
     Attributes:
         annotated: All annotated slices, as "K:12".
         number: Counts the rounds of a volume from 1.
-        volume: Node ID of the volume.
+        volume: Node ID of the volume in scenes of version 0.1, which kept all rounds together; "" since then.
         hadProposal: Whether a proposal stood there before; the first release did not say.
         scored: The annotated slices that were new to its maker.
         dice: What it was worth there, by structure.
@@ -37,6 +37,8 @@ class Round:
         base: The one it started from, "" for none.
         heldOut: Its Dice by structure on slices held out of its first stage.
         activated: Whether it took the place of the one in use; None before the training has ended.
+        segmentation: Which segmentation was annotated, as `RunScene` tells them apart.
+        segments: IDs of its segments by the names that they had.
     """
 
     annotated: tuple[str, ...]
@@ -51,6 +53,28 @@ class Round:
     base: str = ""
     heldOut: dict[str, float] = field(default_factory=dict)
     activated: bool | None = None
+    segmentation: str = ""
+    segments: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model to be judged.
+
+    Attributes:
+        name: Its name in the store.
+        known: The structures that it knows.
+        dice: Its Dice by structure on slices that it had not seen; empty if there were none.
+    """
+
+    name: str
+    known: Sequence[str]
+    dice: Mapping[str, float]
+
+    def renamed(self, names: Mapping[str, str]) -> Candidate:
+        """Return the same with other names of its structures; those without one keep theirs."""
+        known = [names.get(each, each) for each in self.known]
+        return replace(self, known=known, dice={names.get(name, name): score for name, score in self.dice.items()})
 
 
 @dataclass(frozen=True)
@@ -103,6 +127,14 @@ def renamed(rounds: Iterable[Round], old: str, new: str) -> list[Round]:
     return [replace(each, **{role: new for role in roles if getattr(each, role) == old}) for each in rounds]
 
 
+def namesSince(old: Round | None, new: Round | None) -> dict[str, str]:
+    """Return what the segments of one round are called in a later one, by what they were called then."""
+    if old is None or new is None or old.segmentation != new.segmentation:
+        return {}
+    now = {segmentId: name for name, segmentId in new.segments.items()}
+    return {name: now[segmentId] for name, segmentId in old.segments.items() if segmentId in now}
+
+
 def baseFor(model: str, rounds: Sequence[Round]) -> str:
     """Return the model from which a fine-tune starts, or "" for none.
 
@@ -125,11 +157,11 @@ def scoreSlices(
         reference: Annotated labels (K, J, I); voxels that are 255 do not count.
         structures: Its structures.
         prediction: What stood there before (K, J, I).
-        predicted: Its structures; those of the same name are compared, a missing one counts as empty.
+        predicted: Its structures, also those that it does not show there; those of the same name are compared.
         slices: Which slices, as "K:12".
 
     Returns:
-        Dice in [0, 1] by name; a structure that neither shows is left out.
+        Dice in [0, 1] by name; a structure that was not asked for or that neither shows is left out.
     """
     truths = np.concatenate([_slice(reference, key).ravel() for key in slices])
     guesses = np.concatenate([_slice(prediction, key).ravel() for key in slices])
@@ -137,8 +169,10 @@ def scoreSlices(
     values = {each.name: each.value for each in predicted}
     scores = {}
     for structure in structures:
+        if structure.name not in values:
+            continue
         truth = (truths == structure.value) & known
-        guess = (guesses == values.get(structure.name, -1)) & known
+        guess = (guesses == values[structure.name]) & known
         total = np.count_nonzero(truth) + np.count_nonzero(guess)
         if total:
             scores[structure.name] = round(2 * np.count_nonzero(truth & guess) / total, _DECIMALS)
@@ -160,7 +194,7 @@ def errorAuroc(
 
     Args:
         reference: Annotated labels (K, J, I); voxels that are 255 do not count.
-        structures: Its structures.
+        structures: Its structures; voxels of one that was not asked for do not count.
         prediction: What stood there before (K, J, I).
         predicted: Its structures; one that the annotation lacks counts as background.
         uncertainty: The map that came with it (K, J, I).
@@ -174,10 +208,12 @@ def errorAuroc(
     inReference = np.zeros(256, dtype=np.uint8)
     for structure in predicted:
         inReference[structure.value] = values.get(structure.name, 0)
+    asked = {each.name for each in predicted}
+    unasked = [UNKNOWN_LABEL, *(value for name, value in values.items() if name not in asked)]
     doubts, errors = [], []
     for key in slices:
         truth, doubt, guess = (_slice(each, key) for each in (reference, uncertainty, inReference[prediction]))
-        known = truth != UNKNOWN_LABEL
+        known = ~np.isin(truth, unasked)
         spacing = np.delete(spacing_kji_mm, ARRAY_AXIS[key[0]]).tolist()
         band = within_distance(label_boundary(truth, known) | label_boundary(guess), spacing, BAND_MM) & known
         doubts.append(doubt[band])
@@ -186,13 +222,28 @@ def errorAuroc(
     return None if auroc is None else round(auroc, _DECIMALS)
 
 
-def judge(new: Mapping[str, float], old: Mapping[str, float]) -> Verdict:
+def judge(new: Candidate, old: Candidate) -> Verdict:
     """Compare a new model with the active one, by their mean Dice over the structures that both were scored on.
 
-    Args:
-        new: Dice by structure of the new model on slices held out of its first stage; empty if there were none.
-        old: Dice by structure of the active model on slices that it had not seen; empty if there were none.
+    One that knows a structure more is used, whatever its score: nothing else could find that structure. The sentence
+    names what either lacks.
     """
+    gained = [name for name in new.known if name not in old.known] if old.known else []
+    lost = [name for name in old.known if name not in new.known]
+    verdict = _judgeScores(new.dice, old.dice, isNeeded=bool(gained))
+    sentences = [verdict.sentence]
+    if gained:
+        sentences.append(_("It also knows: {names}.").format(names=", ".join(gained)))
+    if lost and verdict.isBetter:
+        text = _('It does not know: {names}. To segment that, choose the model "{model}".')
+        sentences.append(text.format(names=", ".join(lost), model=old.name))
+    elif lost:
+        sentences.append(_("The new one would not have known: {names}.").format(names=", ".join(lost)))
+    return Verdict(verdict.isBetter, " ".join(sentences))
+
+
+def _judgeScores(new: Mapping[str, float], old: Mapping[str, float], *, isNeeded: bool) -> Verdict:
+    """Compare two models by their scores; one that is needed is used in any case."""
     if not new:
         return Verdict(True, _("There were too few annotated slices for a comparison, so the new model is used."))
     if not old:
@@ -207,9 +258,15 @@ def judge(new: Mapping[str, float], old: Mapping[str, float]) -> Verdict:
     before, after = (float(np.mean([scores[name] for name in common])) for scores in (old, new))
     if after > before:
         sentence = _("Better than before: Dice {after:.2f} on held-out slices, before {before:.2f}.")
+    elif isNeeded:
+        sentence = _(
+            "Not better than before (Dice of {names} {after:.2f}, before {before:.2f}), but the new model is used for "
+            "what only it knows. Models > Roll back returns to the old one."
+        )
     else:
         sentence = _("Not better than before - kept the old model (Dice {after:.2f}, before {before:.2f}).")
-    return Verdict(after > before, sentence.format(after=after, before=before))
+    text = sentence.format(after=after, before=before, names=", ".join(common))
+    return Verdict(after > before or isNeeded, text)
 
 
 def _slice(array: NDArray[np.uint8], key: str) -> NDArray[np.uint8]:

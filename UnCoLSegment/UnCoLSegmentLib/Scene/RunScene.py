@@ -5,29 +5,32 @@ Everything here runs on the main thread.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import slicer.util
 import vtk
 from slicer.i18n import tr as _
 
 from uncol.core.errors import DataError
 from uncol.core.jobs import Box, Structure
 from uncol.core.volume import Volume
-from UnCoLSegmentLib.Scene import Bridge, Labelmaps, Proposal, Rounds, UncertaintyDisplay
+from UnCoLSegmentLib.Scene import (
+    Bridge,
+    Labelmaps,
+    Proposal,
+    Rounds,
+    RoundStore,
+    UncertaintyDisplay,
+    UncertaintyParts,
+)
 from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedSlice, AnnotatedTable, detectAnnotated, readTable
 from UnCoLSegmentLib.Scene.Grids import Region
-
-MODEL_ATTRIBUTE = "UnCoL.Model"
-"""On a proposal and on its map: name of the model that made it, "" for the foundation model."""
-KNOWN_ATTRIBUTE = "UnCoL.KnownSlices"
-"""On a proposal: JSON list of the annotated slices that its maker has seen."""
-BOTH_ATTRIBUTE = "UnCoL.BothTeachers"
-"""On a proposal: "1" where model and foundation model made it together."""
-VOLUME_ROLE = "UnCoL.Volume"
-"""Reference of a proposal and of an uncertainty map to the volume that it is about."""
+from UnCoLSegmentLib.Scene.Maker import MODEL_ATTRIBUTE, Maker
+from UnCoLSegmentLib.Scene.Preview import Preview
+from UnCoLSegmentLib.Scene.SegmentNames import SegmentNames, proposedAsNow
+from UnCoLSegmentLib.Scene.UncertaintyParts import VOLUME_ROLE
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class SegmentationResult:
         known: Annotated slices that its maker has seen, as "K:12".
         filled: The region that holds all labels; None where it is not known, or there are none.
         byBothTeachers: Whether the foundation model had a say beside the model.
+        joins: Whether other structures that were proposed before stay.
     """
 
     labels: Volume
@@ -76,6 +80,7 @@ class SegmentationResult:
     known: tuple[str, ...] = ()
     filled: Region | None = None
     byBothTeachers: bool = False
+    joins: bool = False
 
 
 class RunScene:
@@ -90,6 +95,26 @@ class RunScene:
         self._volume = parameters.inputVolume
         self._scene = self._volume.GetScene()
         self._observations: list[int] = []
+        self._preview = Preview(self._volume)
+        self._names = SegmentNames(parameters.segmentation)
+        self._kept, self._new, self._maker = [], [], Maker()
+        self.hasResult = False
+        """Whether proposal and map are those of this run."""
+        RoundStore.adopt(parameters)
+
+    @property
+    def isJoint(self) -> bool:
+        """Whether this run's result joined structures that were proposed before."""
+        return bool(self._kept)
+
+    @property
+    def leftText(self) -> str:
+        """What became of proposal and map, in a sentence for a run that did not reach its end; "" if there are none."""
+        if not self._isInScene(self._volume):
+            return ""
+        if self.hasResult:
+            return _("Proposal and uncertainty map are new: the result was there already.")
+        return _("The proposal is as it was before.") if self._proposal() is not None else ""
 
     def watch(self, onLost: Callable[[str], None]) -> None:
         """Call `onLost` with a sentence when the scene is about to close or the volume about to be removed."""
@@ -145,41 +170,64 @@ class RunScene:
         )
 
     def showProposal(self, shown: SegmentationResult) -> None:
-        """Put proposed labels into the proposal; a new one is made if there is none about this volume."""
-        parameters = self._parameters
+        """Put proposed labels into the proposal; a new one is made if there is none about this volume.
+
+        Segments are the user's by the names that theirs have now, whatever they were called when the run began.
+        """
+        parameters, before = self._parameters, self._proposal()
         like = parameters.segmentation if self._isInScene(parameters.segmentation) else None
+        structures = self._asNamedNow(shown.structures, shown.model)
+        earlier = Maker.of(before)
         node = Proposal.putProposal(
-            shown.labels, list(shown.structures), self._volume, self._proposal(), like=like, filled=shown.filled
+            shown.labels, structures, self._volume, before, like, shown.filled, joins=shown.joins
         )
-        node.SetAttribute(MODEL_ATTRIBUTE, shown.model)
-        node.SetAttribute(KNOWN_ATTRIBUTE, json.dumps(shown.known))
-        node.SetAttribute(BOTH_ATTRIBUTE, "1" if shown.byBothTeachers else "")
+        new = [each.name for each in structures]
+        self._new, self._kept = new, [name for name in segmentNames(node) if name not in new]
+        maker = Maker(shown.model, shown.known, shown.byBothTeachers)
+        self._maker = earlier.andFoundationModel() if self._kept else maker  # only the foundation model joins others
+        self._maker.write(node)
         node.SetNodeReferenceID(VOLUME_ROLE, self._volume.GetID())
         parameters.proposal = node
+        self.hasResult = True
 
-    def showPreview(self, labels: Volume, inputs: RunInputs, model: str) -> None:
-        """Put what an unfinished model says into the proposal."""
-        self.showProposal(SegmentationResult(labels, labels, inputs.structures, model, inputs.annotated))
+    def showPreview(self, labels: Volume, inputs: RunInputs, step: int) -> None:
+        """Show what an unfinished model says after so many steps, beside the proposal."""
+        own = self._parameters.segmentation
+        structures = self._asNamedNow(inputs.structures, "")
+        self._preview.show(labels, structures, step, own if self._isInScene(own) else None)
+
+    def endPreview(self) -> None:
+        """Remove the preview; the run has nothing more to say before its result."""
+        self._preview.end()
 
     def showUncertainty(self, shown: SegmentationResult) -> None:
-        """Put an uncertainty map into its volume; a new one is made if there is none about the run's volume."""
-        parameters = self._parameters
-        name = _("{volume} uncertainty").format(volume=self._volume.GetName())
+        """Put an uncertainty map into its volume; a new one is made if there is none about the run's volume.
+
+        Where structures of before are still proposed, it is the larger one of what was said about them and what is new.
+        """
+        parameters, volume = self._parameters, self._volume
+        if not self._isInScene(volume):
+            return
+        name = _("{volume} uncertainty").format(volume=volume.GetName())
         before = parameters.uncertaintyVolume if self._isAboutVolume(parameters.uncertaintyVolume) else None
-        node = Bridge.putUncertainty(shown.uncertainty, self._volume, before, name)
-        node.SetAttribute(MODEL_ATTRIBUTE, shown.model)
-        node.SetNodeReferenceID(VOLUME_ROLE, self._volume.GetID())
+        UncertaintyParts.keep(volume, before, self._kept)
+        node = Bridge.putUncertainty(shown.uncertainty, volume, before, name)
+        if self._kept:
+            UncertaintyParts.add(volume, shown.uncertainty.voxels, self._new)
+            UncertaintyParts.join(volume, node)
+        node.SetAttribute(MODEL_ATTRIBUTE, self._maker.model)
+        node.SetNodeReferenceID(VOLUME_ROLE, volume.GetID())
         UncertaintyDisplay.show(node, parameters.uncertaintyThreshold)
         parameters.uncertaintyVolume = node
 
     def proposalIn(self, slices: Sequence[str]) -> tuple[Volume, tuple[Structure, ...]]:
-        """Return what the proposal says now in some slices ("K:12"); a structure in none of them is left out."""
-        wanted = [key.split(":") for key in slices]
-        table = AnnotatedTable.of(
-            AnnotatedSlice(axis, int(index), complete=True, hasStructure=True) for axis, index in wanted
-        )
-        found = Bridge.labelsFromSegmentation(self._parameters.proposal, self._volume, table)
-        return found.labels, tuple(found.structures)
+        """Return what the proposal says now in some slices ("K:12"), and all of its structures.
+
+        A structure has the name that the user's segment with its ID has now, so that it is compared with that one.
+        """
+        proposal, own = self._parameters.proposal, self._parameters.segmentation
+        labels, structures = Bridge.labelsInSlices(proposal, self._volume, slices)
+        return labels, proposedAsNow(proposal, structures, own)
 
     def uncertaintyOfProposal(self) -> Volume | None:
         """Return the map that came with the proposal; None if there is none, or it is another model's."""
@@ -192,16 +240,17 @@ class RunScene:
     def newRound(self, inputs: RunInputs, model: str, base: str) -> Rounds.Round:
         """Return the entry of a round that begins; `scored` names the slices that the proposal has not seen."""
         rounds, proposal = self._rounds(), self._proposal()
-        known = json.loads(proposal.GetAttribute(KNOWN_ATTRIBUTE) or "[]") if proposal else []
+        maker = Maker.of(proposal)
         return Rounds.Round(
             number=len(rounds) + 1,
-            volume=self._volume.GetID(),
             annotated=inputs.annotated,
             hadProposal=proposal is not None,
-            scored=Rounds.newSlices(inputs.annotated, known, rounds) if proposal else (),
-            against=_modelBehind(proposal),
+            scored=Rounds.newSlices(inputs.annotated, maker.known, rounds) if proposal else (),
+            against=maker.alone,
             model=model,
             base=base,
+            segmentation=self._names.segmentation,
+            segments=self._names.ids,
         )
 
     def roundOf(self, model: str) -> Rounds.Round | None:
@@ -210,9 +259,8 @@ class RunScene:
 
     def noteRound(self, entry: Rounds.Round) -> None:
         """Add a round, or put it in the place of the one with its model."""
-        rounds = Rounds.readRounds(self._parameters.rounds)
-        others = [each for each in rounds if (each.volume, each.model) != (entry.volume, entry.model)]
-        self._parameters.rounds = Rounds.writeRounds([*others, entry])
+        others = [each for each in self._rounds() if each.model != entry.model]
+        RoundStore.write(self._volume, [*others, entry])
 
     def knownTo(self, model: str) -> tuple[str, ...]:
         """Return the slices of this volume from which a model has learned."""
@@ -223,7 +271,11 @@ class RunScene:
         self._parameters.modelName, self._parameters.runName = model, ""
 
     def _rounds(self) -> list[Rounds.Round]:
-        return Rounds.ofVolume(Rounds.readRounds(self._parameters.rounds), self._volume.GetID())
+        return RoundStore.read(self._volume)
+
+    def _asNamedNow(self, structures: Sequence[Structure], model: str) -> list[Structure]:
+        """Return structures by the names that the user's segments have now; a model knows those of its own round."""
+        return self._names.asNow(structures, self._parameters.segmentation, self.roundOf(model) if model else None)
 
     def _proposal(self) -> Any:
         """Return the proposal about this run's volume; None if there is none, or the user removed it."""
@@ -237,13 +289,6 @@ class RunScene:
 
     def _inputs(self, **others: Any) -> RunInputs:
         return RunInputs(Bridge.snapshotVolume(self._volume), str(self._parameters.device.value), **others)
-
-
-def _modelBehind(proposal: Any) -> str:
-    """Return the model whose own score a proposal's is; "" where the foundation model had a say, or there is none."""
-    if proposal is None or proposal.GetAttribute(BOTH_ATTRIBUTE):
-        return ""
-    return proposal.GetAttribute(MODEL_ATTRIBUTE) or ""
 
 
 def segmentNames(segmentationNode: Any) -> list[str]:
@@ -272,17 +317,17 @@ def _leftOutNotes(table: AnnotatedTable) -> list[str]:
 
 def roundsOf(parameters: Any) -> list[Rounds.Round]:
     """Return the rounds about a panel's volume."""
-    if parameters.inputVolume is None:
-        return []
-    return Rounds.ofVolume(Rounds.readRounds(parameters.rounds), parameters.inputVolume.GetID())
+    RoundStore.adopt(parameters)
+    return RoundStore.read(parameters.inputVolume)
 
 
 def renameModel(parameters: Any, old: str, new: str) -> None:
     """Give a model another name wherever a panel's scene names it."""
-    parameters.rounds = Rounds.writeRounds(Rounds.renamed(Rounds.readRounds(parameters.rounds), old, new))
-    for node in filter(None, (parameters.proposal, parameters.uncertaintyVolume)):
-        if node.GetAttribute(MODEL_ATTRIBUTE) == old:
-            node.SetAttribute(MODEL_ATTRIBUTE, new)
+    RoundStore.rename(old, new)
+    for className in ("vtkMRMLSegmentationNode", "vtkMRMLScalarVolumeNode"):
+        for node in slicer.util.getNodesByClass(className):
+            if node.GetAttribute(MODEL_ATTRIBUTE) == old:
+                node.SetAttribute(MODEL_ATTRIBUTE, new)
     if parameters.modelName == old:
         parameters.modelName = new
 
