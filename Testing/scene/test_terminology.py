@@ -33,9 +33,7 @@ def terminologies(host: Any, tmp_path: Path) -> Any:
     document = {
         "SegmentationCategoryTypeContextName": Terminology.PREFERRED,
         "@schema": "https://raw.githubusercontent.com/qiicr/dcmqi/master/doc/schemas/segment-context-schema.json#",
-        "SegmentationCodes": {
-            "Category": [code("123037004", "Anatomical Structure", showAnatomy="true", Type=types)]
-        },
+        "SegmentationCodes": {"Category": [code("123037004", "Anatomical Structure", showAnatomy="true", Type=types)]},
     }
     path = tmp_path / "terms.json"
     path.write_text(json.dumps(document))

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from uncol.core.jobs import Structure
 from uncol.core.volume import Volume
-from UnCoLSegmentLib.Scene import Bridge, Grids, Labelmaps
+from UnCoLSegmentLib.Scene import Bridge, Grids, Labelmaps, Terminology
 from UnCoLSegmentLib.Scene.Acceptance import SOURCE_ROLE
 from UnCoLSegmentLib.Scene.Grids import Region
 
@@ -157,6 +157,9 @@ def _color(segment: Any, position: int, pattern: Any) -> None:
         Labelmaps.copyLook(pattern, segment)
     elif segment.GetColor() == _UNCOLORED:
         segment.SetColor(_COLORS[position % len(_COLORS)])
+        term = Terminology.entryFor(segment.GetName())
+        if term:
+            segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), term)
 
 
 _UNCOLORED = slicer.vtkSegment().GetColor()
