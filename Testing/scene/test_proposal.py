@@ -70,6 +70,7 @@ def test_structures_that_the_user_has_not_colored_get_colors_that_differ(scene, 
 
     colors = {segment.GetColor() for segment in Labelmaps.segmentsOf(node).values()}
     assert len(colors) == 3
+    assert all(np.abs(np.subtract(color, Proposal._COLORS[:3])).max(axis=1).min() < 1e-6 for color in colors)
     assert slicer.vtkSegment().GetColor() not in colors
 
 

@@ -91,11 +91,15 @@ def putSegments(
     for segmentId in () if joins else set(segmentation.GetSegmentIDs()) - set(ids):
         segmentation.RemoveSegment(segmentId)
     for position, (segmentId, structure) in enumerate(zip(ids, structures, strict=True)):
-        _putSegment(segmentation, segmentId, structure, image)
+        isNew = _putSegment(segmentation, segmentId, structure, image)
         if not joins:
             segmentation.SetSegmentIndex(segmentId, position)
         pattern = own.GetSegment(Labelmaps.idOfName(own, structure.name)) if own is not None else None
-        _color(segmentation.GetSegment(segmentId), segmentation.GetSegmentIndex(segmentId), pattern)
+        segment = segmentation.GetSegment(segmentId)
+        if pattern is not None:
+            Labelmaps.copyLook(pattern, segment)
+        elif isNew:
+            _color(segment, segmentation.GetSegmentIndex(segmentId))
     node.EndModify(modified)
 
 
@@ -141,7 +145,8 @@ def _newId(name: str, taken: Sequence[str], segmentation: Any, like: Any) -> str
     return candidate
 
 
-def _putSegment(segmentation: Any, segmentId: str, structure: Structure, image: Any) -> None:
+def _putSegment(segmentation: Any, segmentId: str, structure: Structure, image: Any) -> bool:
+    """Put a structure's voxels into its segment; say whether that is a new one."""
     found = segmentation.GetSegment(segmentId)
     segment = found or slicer.vtkSegment()
     segment.SetName(structure.name)
@@ -150,16 +155,12 @@ def _putSegment(segmentation: Any, segmentId: str, structure: Structure, image: 
     segment.SetLabelValue(structure.value)
     if found is None:
         segmentation.AddSegment(segment, segmentId)
+    return found is None
 
 
-def _color(segment: Any, position: int, pattern: Any) -> None:
-    if pattern is not None:
-        Labelmaps.copyLook(pattern, segment)
-    elif segment.GetColor() == _UNCOLORED:
-        segment.SetColor(_COLORS[position % len(_COLORS)])
-        term = Terminology.entryFor(segment.GetName())
-        if term:
-            segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), term)
-
-
-_UNCOLORED = slicer.vtkSegment().GetColor()
+def _color(segment: Any, position: int) -> None:
+    """Give a structure that the user has no segment of one of our colors and, if Slicer knows it, its standard term."""
+    segment.SetColor(_COLORS[position % len(_COLORS)])
+    term = Terminology.entryFor(segment.GetName())
+    if term:
+        segment.SetTag(slicer.vtkSegment.GetTerminologyEntryTagName(), term)
