@@ -298,7 +298,7 @@ class TestUnwritableFolder:
         return tmp_path / "file" / "run"
 
     def test_what_is_below_a_regular_file_is_an_output_error(self, below_a_file: Path) -> None:
-        sentence = r"could not be written .*choose another folder; nothing half-written"
+        sentence = r"could not be written \(.*\)\. Free some space there, or make the folder writable, and try again"
 
         with pytest.raises(OutputError, match=sentence):
             save_model(model_of(0), below_a_file)

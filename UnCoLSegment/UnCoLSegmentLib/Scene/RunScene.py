@@ -15,6 +15,7 @@ from slicer.i18n import tr as _
 
 from uncol.core.errors import DataError
 from uncol.core.jobs import Box, Structure
+from uncol.core.unfinished import volume_digest
 from uncol.core.volume import Volume
 from UnCoLSegmentLib.Scene import (
     Bridge,
@@ -262,13 +263,18 @@ class RunScene:
         others = [each for each in self._rounds() if each.model != entry.model]
         RoundStore.write(self._volume, [*others, entry])
 
+    def renameRound(self, old: str, new: str) -> None:
+        """Give the model of a round another name, wherever the rounds name it."""
+        rounds = Rounds.readRounds(self._parameters.rounds)
+        self._parameters.rounds = Rounds.writeRounds(Rounds.renamed(rounds, old, new))
+
     def knownTo(self, model: str) -> tuple[str, ...]:
         """Return the slices of this volume from which a model has learned."""
         return tuple(Rounds.knownTo(model, self._rounds())) if model else ()
 
     def takeModel(self, model: str) -> None:
-        """Choose a model in the panel; no run is unfinished any more."""
-        self._parameters.modelName, self._parameters.runName = model, ""
+        """Choose a model in the panel."""
+        self._parameters.modelName = model
 
     def _rounds(self) -> list[Rounds.Round]:
         return RoundStore.read(self._volume)
@@ -313,6 +319,17 @@ def _leftOutNotes(table: AnnotatedTable) -> list[str]:
     if not names:
         return []
     return [_("Left out, as they are not ticked as complete: {slices}.").format(slices=names)]
+
+
+def volumeDigest(volumeNode: Any) -> str:
+    """Return what tells a volume's voxels and grid from others; "" where there are none. Cheap, asked at every change.
+
+    A whole image is never compared: see `uncol.core.unfinished.volume_digest`.
+    """
+    try:
+        return volume_digest(Bridge.snapshotVolume(volumeNode)) if volumeNode is not None else ""
+    except DataError:
+        return ""
 
 
 def roundsOf(parameters: Any) -> list[Rounds.Round]:
