@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from uncol.core.jobs import FineTuneResult, SegmentResult, Structure
+from uncol.core.model_folder import CHECKPOINT_FILE
 from uncol.core.protocol import (
     PROTOCOL,
     Cancel,
@@ -137,6 +138,13 @@ class ScriptedEngine:
         image = readVolume(fields["cases"][0]["image"])
         labels = image.with_voxels(voxels.astype(np.uint8))
         return to_document(VolumeFile.write(Path(fields["proposal"]) / name, labels))
+
+
+def writeCheckpoint(folder: Path, steps: int = 120) -> None:
+    """Write what an unfinished run keeps, as far as anybody but the engine looks at it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    header = json.dumps({"__metadata__": {"record": json.dumps({"step": steps})}}).encode()
+    (folder / CHECKPOINT_FILE).write_bytes(len(header).to_bytes(8, "little") + header)
 
 
 def readVolume(document: dict[str, Any]) -> Volume:

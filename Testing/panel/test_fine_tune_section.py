@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import slicer
+from scripted_engine import writeCheckpoint
 
 from uncol.core.jobs import Structure
-from uncol.core.model_folder import CHECKPOINT_FILE
 
 LIVER = [Structure(1, "liver")]
 
@@ -67,7 +68,7 @@ def reportSteps(engine: Any, *, until: int) -> None:
 
 def test_annotated_slices_enable_fine_tuning(annotated: Any) -> None:
     assert annotated.ui.fineTuneButton.enabled
-    assert annotated.ui.resumeButton.toolTip == "There is no unfinished fine-tuning to resume."
+    assert annotated.ui.resumeButton.toolTip == "There is no unfinished fine-tuning of this volume to resume."
     assert annotated.ui.cancelFineTuneButton.toolTip == "Nothing is being learned."
 
 
@@ -108,9 +109,8 @@ def test_a_cancelled_fine_tuning_can_be_resumed(learning: Any, engine: Any) -> N
     learning.click("cancelFineTuneButton")
     learning.unfold("fineTune")
     learning.photograph("11-fine-tuning-cancelling")
-    out = learning.logic.store.folder / learning.parameters.runName
-    out.mkdir(parents=True)
-    (out / CHECKPOINT_FILE).write_bytes(b"so far")
+    out = Path(engine.asked("fine_tune")["out"])
+    writeCheckpoint(out)
     engine.say("fine_tune", "cancelled", resumable=True)
     learning.wait(lambda: learning.shown("fineTune"))
     learning.photograph("12-fine-tuning-cancelled")
