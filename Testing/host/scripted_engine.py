@@ -77,11 +77,11 @@ class ScriptedEngine:
     def stop(self, shutdownTimeout_s: float = 0.0) -> None:
         self.isRunning, self.greeting, self.greetingId = False, None, None
 
-    def die(self, exitCode: int) -> None:
+    def die(self, exitCode: int, lastWords: str = "Killed") -> None:
         """End as a killed process does."""
         self.stop()
         self._waiting.clear()
-        self.ended.emit(exitCode, "Killed")
+        self.ended.emit(exitCode, lastWords)
 
     def asked(self, op: str) -> dict[str, Any] | None:
         """Return the fields of the latest request of a kind; None if there was none."""
