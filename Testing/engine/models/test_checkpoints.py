@@ -19,7 +19,6 @@ from full_disk import full_disk
 from safetensors.torch import load_file
 from torch import Tensor
 
-from uncol import __version__
 from uncol.core.config import Config, DataConfig, StudentConfig
 from uncol.core.errors import CheckpointError, OutputError
 from uncol.core.jobs import Structure
@@ -195,33 +194,6 @@ class TestDamagedModel:
 
         with pytest.raises(CheckpointError, match=expected):
             load_model(folder)
-
-    @pytest.mark.parametrize(
-        "change",
-        [
-            pytest.param({"format": 2}, id="format"),
-            pytest.param({"config": {"student": {"attention": True}}}, id="a setting more"),
-            pytest.param({"config": {"calibration": {"temperature": 1.5}}}, id="a section more"),
-            pytest.param({"config": {"student": {"kind": "mamba"}}}, id="another kind of student"),
-            pytest.param({"plane": "oblique"}, id="another choice"),
-        ],
-    )
-    def test_a_newer_model_says_so_and_what_to_do(self, folder: Path, change: dict[str, Any]) -> None:
-        document = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))
-        self.rewrite(folder, {**document, **change, "uncol": "7.1.0"})
-
-        with pytest.raises(CheckpointError) as told:
-            load_model(folder)
-
-        assert f"was made by UnCoL 7.1.0, this is {__version__}: update UnCoL to use it (" in str(told.value)
-        assert "fine-tune it anew" not in str(told.value)
-
-    def test_a_newer_model_that_is_understood_works(self, folder: Path) -> None:
-        document = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8"))
-        document["training"]["calibration"] = 0.9
-        self.rewrite(folder, {**document, "uncol": "7.1.0", "modality": "CT"})
-
-        assert same_weights(load_model(folder), model_of(0))
 
     def test_weights_of_another_size_are_refused_in_one_line(self, folder: Path) -> None:
         document = json.loads((folder / MODEL_FILE).read_text(encoding="utf-8")) | {"structures": []}
