@@ -66,42 +66,31 @@ def test_methods_that_make_no_model_are_for_the_benchmark(method: str):
 
 
 @needs_posix
-def test_a_run_that_another_worker_carries_out_is_refused_and_goes_on(start: Callable[..., Child]) -> None:
-    first, second = start(), start()
-    number = first.start_training("ball", preview_s=0.5)
-    first.until(lambda _event: has_checkpoint(first.store.folder / "ball"))
-
-    for resume in (True, False):
-        answer = second.ask("fine_tune", **fine_tune_fields(second.new_job(), "ball", steps=5, resume=resume))
-        assert (answer["event"], answer["kind"]) == ("error", "user")
-        assert (
-            '"ball" is being learned by another program.' in answer["message"] or "unfinished run" in answer["message"]
-        )
-    assert first.store.unfinished() == []
-    first.request("cancel", target=number)
-
-    assert first.end_of(number)["resumable"] is True
-    [left] = first.store.unfinished()
-    assert left.name == "ball"
-    assert left.steps > 0
-
-
-@needs_posix
-def test_the_run_of_a_killed_worker_is_gone_on_with_by_the_next(start: Callable[..., Child]) -> None:
+@pytest.mark.slow
+def test_a_run_is_carried_out_by_one_worker_and_by_the_next_when_that_is_killed(start: Callable[..., Child]) -> None:
     first, second = start(), start()
     first.start_training("ball", preview_s=0.5)
     first.until(lambda _event: has_checkpoint(first.store.folder / "ball"))
+
+    answer = second.ask("fine_tune", **fine_tune_fields(second.new_job(), "ball", steps=5, resume=True))
+
+    assert (answer["event"], answer["kind"]) == ("error", "user")
+    assert answer["message"] == '"ball" is being learned by another program. Wait for its end, or cancel it there.'
+    assert second.store.unfinished() == []
+    assert first.is_alive()
+
     first.process.kill()
     first.wait()
 
-    assert [each.name for each in second.store.unfinished()] == ["ball"]
+    [left] = second.store.unfinished()
+    assert (left.name, left.steps > 0) == ("ball", True)
     done = second.ask("fine_tune", **fine_tune_fields(second.new_job(), "ball", steps=5, resume=True))
-
     assert done["event"] == "fine_tune_result", done
     assert second.store.unfinished() == []
 
 
 @needs_posix
+@pytest.mark.slow
 def test_a_model_that_came_meanwhile_is_not_replaced_and_the_answer_tells_the_name(start: Callable[..., Child]) -> None:
     worker = start()
     job = worker.new_job()
