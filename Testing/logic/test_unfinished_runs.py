@@ -47,7 +47,7 @@ def turnToNextPatient(user: User) -> None:
     volume, _truth = makePhantomVolume()
     slicer.util.arrayFromVolume(volume)[0, 0, 0] += 1  # the same name, and nearly the same image
     user.parameters.inputVolume = volume
-    user.parameters.segmentation, user.parameters.annotatedSlices = None, ""
+    user.parameters.segmentation = None
     user.driver.annotate([8])
 
 
