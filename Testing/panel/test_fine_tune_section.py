@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import recorded
 import slicer
 from scripted_engine import writeCheckpoint
 
@@ -143,7 +144,7 @@ def test_unfinished_fine_tunings_are_listed_with_volume_steps_and_time(annotated
 
     leaveUnfinished(annotated, "liver", "CT of Smith", "another image")
     annotated.unfold("fineTune")
-    annotated.photograph("23-unfinished-fine-tuning")
+    annotated.photograph("18-unfinished-fine-tuning")
 
     [[name, volume, steps, saved]] = annotated.cells("unfinishedTable")
     assert (name, volume, steps) == ("liver", "CT of Smith", "120")
@@ -183,7 +184,8 @@ def test_an_unfinished_fine_tuning_is_removed_when_the_user_says_so(
     annotated: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers, asked = [False, True], []
-    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", lambda text: asked.append(text) or answers.pop(0))
+    name, confirm = "slicer.util.confirmYesNoDisplay", lambda given: asked.append(given["text"]) or answers.pop(0)
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", recorded.function(name, confirm))
     leaveUnfinished(annotated, "liver", "CT of Smith", "another image")
     assert annotated.ui.removeUnfinishedButton.toolTip == "Select an unfinished fine-tuning in the list."
     annotated.clickCell("unfinishedTable", 0, 0)
