@@ -264,9 +264,8 @@ class RunScene:
         RoundStore.write(self._volume, [*others, entry])
 
     def renameRound(self, old: str, new: str) -> None:
-        """Give the model of a round another name, wherever the rounds name it."""
-        rounds = Rounds.readRounds(self._parameters.rounds)
-        self._parameters.rounds = Rounds.writeRounds(Rounds.renamed(rounds, old, new))
+        """Give the model of a round another name, wherever the rounds of this volume name it."""
+        RoundStore.write(self._volume, Rounds.renamed(self._rounds(), old, new))
 
     def knownTo(self, model: str) -> tuple[str, ...]:
         """Return the slices of this volume from which a model has learned."""
