@@ -159,7 +159,7 @@ def test_unfinished_fine_tunings_are_listed_with_volume_steps_and_time(annotated
 def test_the_unfinished_fine_tuning_of_the_volume_is_resumed_and_another_one_if_selected(
     annotated: Any, engine: Any
 ) -> None:
-    from UnCoLSegmentLib.Scene.RunScene import volumeDigest
+    from UnCoLSegmentLib.Scene.Bridge import volumeDigest
 
     about = volumeDigest(annotated.parameters.inputVolume)
     leaveUnfinished(annotated, "first", "CT abdomen", about)

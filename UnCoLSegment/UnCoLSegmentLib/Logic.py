@@ -30,7 +30,6 @@ from UnCoLSegmentLib.Scene.RunScene import (
     annotatedSlices,
     resultInScene,
     roundsOf,
-    volumeDigest,
 )
 from UnCoLSegmentLib.Scene.SliceSuggestion import Suggestion, suggest
 
@@ -110,7 +109,7 @@ class Logic:
 
     def unfinishedRun(self, parameters: Any) -> UnfinishedRun | None:
         """Return the latest unfinished run about the panel's volume; None if there is none."""
-        about = volumeDigest(parameters.inputVolume)
+        about = Bridge.volumeDigest(parameters.inputVolume)
         found = (each for each in self.store.unfinished() if about and each.origin.volume_digest == about)
         return next(found, None)
 
@@ -135,7 +134,7 @@ class Logic:
             inputs = scene.forSlices()
             base = Rounds.baseFor(parameters.modelName, roundsOf(parameters))
             volume = parameters.inputVolume
-            origin = RunOrigin(volume.GetName() or "", volumeDigest(volume), base)
+            origin = RunOrigin(volume.GetName() or "", Bridge.volumeDigest(volume), base)
             name = self.store.claim(inputs.structures[0].name, origin)
             training = Training(name, base, minutes, steps, previewEvery_s=self.previewEvery_s)
             return self._fineTuneSteps(runSteps, inputs, training)

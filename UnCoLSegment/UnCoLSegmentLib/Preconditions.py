@@ -10,7 +10,7 @@ from uncol.core.errors import GeometryError
 from uncol.core.model_store import Store
 from uncol.core.unfinished import UnfinishedRun
 from UnCoLSegmentLib.Scene import Bridge
-from UnCoLSegmentLib.Scene.RunScene import annotatedSlices, noStructureText, segmentNames, volumeDigest
+from UnCoLSegmentLib.Scene.RunScene import annotatedSlices, noStructureText, segmentNames
 
 
 def toSegment(parameters: Any, store: Store) -> str:
@@ -28,7 +28,7 @@ def toResume(parameters: Any, run: UnfinishedRun | None) -> str:
     """Return what is missing to go on with an unfinished run about the chosen volume."""
     if run is None:
         return _("There is no unfinished fine-tuning of this volume to resume.")
-    if run.origin.volume_digest != volumeDigest(parameters.inputVolume):
+    if run.origin.volume_digest != Bridge.volumeDigest(parameters.inputVolume):
         text = _('"{name}" was learning from "{volume}". Choose that volume and its annotations to resume it.')
         return text.format(name=run.name, volume=run.origin.volume)
     return ""

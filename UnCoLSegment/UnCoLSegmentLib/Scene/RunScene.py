@@ -15,7 +15,6 @@ from slicer.i18n import tr as _
 
 from uncol.core.errors import DataError
 from uncol.core.jobs import Box, Structure
-from uncol.core.unfinished import volume_digest
 from uncol.core.volume import Volume
 from UnCoLSegmentLib.Scene import (
     Bridge,
@@ -318,17 +317,6 @@ def _leftOutNotes(table: AnnotatedTable) -> list[str]:
     if not names:
         return []
     return [_("Left out, as they are not ticked as complete: {slices}.").format(slices=names)]
-
-
-def volumeDigest(volumeNode: Any) -> str:
-    """Return what tells a volume's voxels and grid from others; "" where there are none. Cheap, asked at every change.
-
-    A whole image is never compared: see `uncol.core.unfinished.volume_digest`.
-    """
-    try:
-        return volume_digest(Bridge.snapshotVolume(volumeNode)) if volumeNode is not None else ""
-    except DataError:
-        return ""
 
 
 def roundsOf(parameters: Any) -> list[Rounds.Round]:
