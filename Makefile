@@ -25,7 +25,7 @@ export OMP_WAIT_POLICY
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast test-next test-panel test-scene lint format install clean
+.PHONY: help demo test test-fast test-next test-panel test-scene soak lint format install clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -59,7 +59,10 @@ test-next: $(NEXT_STAMP)  ## test panel, scene and logic on the MRML of Slicer's
 	$(MAKE) --no-print-directory BIN=$(NEXT)/bin test-panel test-scene
 
 test-fast: $(STAMP)  ## run the tests that need no GPU, no shared images and little time
-	$(BIN)/python -m pytest -m "not slow and not gpu and not realdata"
+	$(BIN)/python -m pytest -m "not slow and not gpu and not realdata and not soak"
+
+soak: $(MRML_STAMP)  ## run the tests that take minutes each: kills, sleep, full disks, two windows on one store
+	$(BIN)/python -m pytest -m soak Testing/logic
 
 lint: $(MRML_STAMP)  ## check style, types and import directions
 	$(BIN)/python -m ruff check .

@@ -41,4 +41,3 @@ class Parameters:
     rounds: str = ""
     uncertaintyOpacity: float = 0.5
     uncertaintyThreshold: float = 0.2
-    runName: str = ""

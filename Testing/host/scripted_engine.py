@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from uncol.core.jobs import FineTuneResult, SegmentResult, Structure
+from uncol.core.model_folder import CHECKPOINT_FILE
 from uncol.core.protocol import (
     PROTOCOL,
     Cancel,
@@ -76,11 +77,11 @@ class ScriptedEngine:
     def stop(self, shutdownTimeout_s: float = 0.0) -> None:
         self.isRunning, self.greeting, self.greetingId = False, None, None
 
-    def die(self, exitCode: int) -> None:
+    def die(self, exitCode: int, lastWords: str = "Killed") -> None:
         """End as a killed process does."""
         self.stop()
         self._waiting.clear()
-        self.ended.emit(exitCode, "Killed")
+        self.ended.emit(exitCode, lastWords)
 
     def asked(self, op: str) -> dict[str, Any] | None:
         """Return the fields of the latest request of a kind; None if there was none."""
@@ -137,6 +138,13 @@ class ScriptedEngine:
         image = readVolume(fields["cases"][0]["image"])
         labels = image.with_voxels(voxels.astype(np.uint8))
         return to_document(VolumeFile.write(Path(fields["proposal"]) / name, labels))
+
+
+def writeCheckpoint(folder: Path, steps: int = 120) -> None:
+    """Write what an unfinished run keeps, as far as anybody but the engine looks at it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    header = json.dumps({"__metadata__": {"record": json.dumps({"step": steps})}}).encode()
+    (folder / CHECKPOINT_FILE).write_bytes(len(header).to_bytes(8, "little") + header)
 
 
 def readVolume(document: dict[str, Any]) -> Volume:

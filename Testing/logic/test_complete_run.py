@@ -61,7 +61,7 @@ def test_box_proposal_slices_fine_tune_uncertainty_and_a_second_round(logic, pat
     # a model of their own, active because it is the first
     assert story.fineTuned.activated
     assert logic.store.active == story.fineTuned.modelName == parameters.modelName == "liver"
-    assert parameters.runName == ""
+    assert logic.store.unfinished() == []
     [entry] = logic.store.list()
     assert entry.name == "liver"
     assert first.heldOut == entry.training["held_out_dice"]  # the engine's own words, whether or not it is empty

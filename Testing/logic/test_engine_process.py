@@ -36,12 +36,16 @@ print('{"id": 2, "event": "cancel_result", "lost": true}', flush=True)
 sys.stdin.read()
 """
 BABBLER = "while True: print('nonsense', flush=True)"
-# A launcher as PythonSlicer is one: it starts the real program, which inherits its pipes, and waits for it.
+# A launcher as PythonSlicer is one: it starts the real program, which inherits its pipes, waits for it, and ends with
+# its exit code, or with 1 and a line where it was killed.
 LAUNCHER = """
 import subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 print('{"id": 1, "event": "log", "level": "info", "message": "%d"}' % child.pid, flush=True)
-child.wait()
+code = child.wait()
+if code < 0:
+    print("error: [python-real] exit abnormally - Report the problem.", file=sys.stderr)
+sys.exit(1 if code < 0 else code)
 """
 
 
@@ -198,6 +202,16 @@ def test_a_killed_launcher_takes_its_program_along(start, wait_until_gone) -> No
 
     assert heard.ends[0][0] == -9
     wait_until_gone(int(heard.events[0][1].message))
+
+
+def test_a_program_killed_behind_a_launcher_is_told_in_the_launchers_words(start) -> None:
+    heard = start(LAUNCHER)
+    heard.waitFor(lambda: heard.events)
+
+    os.kill(int(heard.events[0][1].message), 9)
+    heard.waitFor(lambda: heard.ends)
+
+    assert heard.ends == [(1, "error: [python-real] exit abnormally - Report the problem.")]
 
 
 def test_a_request_that_fills_the_pipe_does_not_block(start) -> None:

@@ -144,12 +144,16 @@ def test_notes_are_those_of_learning_and_segmenting_and_the_engines_warnings(use
     assert user.segment().notes == ()  # the next run begins without warnings
 
 
-@pytest.mark.parametrize("code", [-9, 137])
-def test_an_engine_that_was_killed_is_told_as_a_full_memory(user: User, code: int) -> None:
+@pytest.mark.parametrize(
+    ("code", "lastWords"),
+    [(-9, ""), (137, ""), (1, "error: [python-real] exit abnormally - Report the problem.")],
+    ids=["by itself", "behind a shell", "behind the application's launcher"],
+)
+def test_an_engine_that_was_killed_is_told_as_a_full_memory(user: User, code: int, lastWords: str) -> None:
     user.logic.segment(user.parameters)
     user.untilAsked("segment")
 
-    user.engine.die(code)
+    user.engine.die(code, lastWords)
 
     assert user.end() == (
         "failed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ import pytest
 import slicer
 import slicer.util
 from scene_parts import maskOf
+from scripted_engine import writeCheckpoint
 from scripted_user import User
 
-from uncol.core.model_folder import CHECKPOINT_FILE
 from UnCoLSegmentLib.Scene import Acceptance, Labelmaps
 
 
@@ -144,9 +145,7 @@ def test_closing_the_scene_takes_the_preview_along(learning: User) -> None:
 
 
 def test_a_cancelled_user_is_told_what_can_be_resumed(learning: User) -> None:
-    folder = learning.logic.store.folder / learning.parameters.runName
-    folder.mkdir(parents=True)
-    (folder / CHECKPOINT_FILE).write_bytes(b"learned")
+    writeCheckpoint(Path(learning.engine.asked("fine_tune")["out"]))
 
     cancel(learning)
 
@@ -156,9 +155,7 @@ def test_a_cancelled_user_is_told_what_can_be_resumed(learning: User) -> None:
 
 
 def test_what_was_learned_before_an_error_can_be_resumed_and_the_user_is_told(learning: User) -> None:
-    folder = learning.logic.store.folder / learning.parameters.runName
-    folder.mkdir(parents=True)
-    (folder / CHECKPOINT_FILE).write_bytes(b"learned")
+    writeCheckpoint(Path(learning.engine.asked("fine_tune")["out"]))
 
     fail(learning)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,28 @@ def test_a_result_that_comes_after_the_cancel_is_not_shown(user: User) -> None:
 
     assert user.end() == ("cancelled", "Cancelled.")
     assert user.parameters.proposal is None
+
+
+def test_a_swept_job_folder_is_survived_by_the_next_click(user: User) -> None:
+    user.segment()
+    shutil.rmtree(user.engine.folder)
+
+    result = user.segment()
+
+    assert result.message.startswith("Proposed: liver")
+    assert [op for op, _fields in user.engine.requests] == ["hello", "segment", "hello", "segment"]
+
+
+def test_a_job_folder_that_is_gone_at_once_is_told_truly(user: User) -> None:
+    user.logic.segment(user.parameters)
+    user.until(lambda: user.engine.isRunning)
+    user.engine.folder.rmdir()
+
+    kind, message = user.end()
+
+    assert kind == "failed"
+    assert message.startswith("A file is gone that the run needs")
+    assert "disk's space" not in message
 
 
 def test_an_error_of_the_engine_is_told_with_its_details(user: User) -> None:

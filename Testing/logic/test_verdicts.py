@@ -8,10 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from parameters import SegmentFrom
-from scripted_engine import writeModel
+from scripted_engine import writeCheckpoint, writeModel
 from scripted_user import User
-
-from uncol.core.model_folder import CHECKPOINT_FILE
 
 
 def test_the_first_model_is_used_and_nothing_is_scored_without_a_proposal(user: User) -> None:
@@ -192,27 +190,12 @@ def test_a_model_of_this_volume_is_trained_anew_one_of_another_is_built_on(user:
     assert Path(user.engine.asked("fine_tune")["base"]).name == "other-patient"
 
 
-def test_starting_anew_removes_the_unfinished_run(user: User) -> None:
-    user.driver.annotate([5, 8])
-    unfinished = user.logic.store.folder / "liver"
-    unfinished.mkdir(parents=True)
-    (unfinished / CHECKPOINT_FILE).write_bytes(b"learned")
-    user.parameters.runName = "liver"
-    assert user.logic.whyNotResume(user.parameters) == ""
-
-    user.fineTune(heldOut=0.8)
-
-    user.until(lambda: not unfinished.exists())
-    assert user.logic.store.active == "liver-2"
-
-
 def test_a_resumed_run_goes_on_in_its_folder_and_is_not_scored_again(user: User) -> None:
     user.driver.annotate([5, 8])
     user.logic.fineTune(user.parameters)
     user.untilAsked("fine_tune")
-    folder = user.logic.store.folder / user.parameters.runName
-    folder.mkdir(parents=True)
-    (folder / CHECKPOINT_FILE).write_bytes(b"learned")
+    folder = Path(user.engine.asked("fine_tune")["out"])
+    writeCheckpoint(folder)
     user.logic.cancel()
     user.engine.say("fine_tune", "cancelled", resumable=True)
     assert user.end() == ("cancelled", "Cancelled. What was learned is saved; Resume goes on from there.")

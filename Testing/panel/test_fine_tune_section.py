@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
+import recorded
 import slicer
+from scripted_engine import writeCheckpoint
 
 from uncol.core.jobs import Structure
 from uncol.core.model_folder import CHECKPOINT_FILE
+from uncol.core.unfinished import RunOrigin
 
 LIVER = [Structure(1, "liver")]
 
@@ -48,6 +53,17 @@ def learn(
         panel.wait(lambda: panel.shown("fineTune"))
 
 
+def leaveUnfinished(panel: Any, name: str, volume: str, digest: str) -> None:
+    """Leave a run with 120 steps in the store, later than those that are there, and let the panel look."""
+    store = panel.logic.store
+    earlier = len(store.unfinished())
+    folder = store.folder / store.claim(name, RunOrigin(volume, digest))
+    writeCheckpoint(folder)
+    os.utime(folder / CHECKPOINT_FILE, (0, 1_800_000_000 + 60 * earlier))
+    panel.logic.modelsChanged.emit()
+    panel.settle()
+
+
 def reportSteps(engine: Any, *, until: int) -> None:
     """Report steps with losses that fall."""
     for step in range(10, until + 1, 10):
@@ -67,7 +83,7 @@ def reportSteps(engine: Any, *, until: int) -> None:
 
 def test_annotated_slices_enable_fine_tuning(annotated: Any) -> None:
     assert annotated.ui.fineTuneButton.enabled
-    assert annotated.ui.resumeButton.toolTip == "There is no unfinished fine-tuning to resume."
+    assert annotated.ui.resumeButton.toolTip == "There is no unfinished fine-tuning of this volume to resume."
     assert annotated.ui.cancelFineTuneButton.toolTip == "Nothing is being learned."
 
 
@@ -108,9 +124,8 @@ def test_a_cancelled_fine_tuning_can_be_resumed(learning: Any, engine: Any) -> N
     learning.click("cancelFineTuneButton")
     learning.unfold("fineTune")
     learning.photograph("11-fine-tuning-cancelling")
-    out = learning.logic.store.folder / learning.parameters.runName
-    out.mkdir(parents=True)
-    (out / CHECKPOINT_FILE).write_bytes(b"so far")
+    out = Path(engine.asked("fine_tune")["out"])
+    writeCheckpoint(out)
     engine.say("fine_tune", "cancelled", resumable=True)
     learning.wait(lambda: learning.shown("fineTune"))
     learning.photograph("12-fine-tuning-cancelled")
@@ -121,6 +136,68 @@ def test_a_cancelled_fine_tuning_can_be_resumed(learning: Any, engine: Any) -> N
 
     assert engine.asked("fine_tune")["resume"] is True
     assert engine.asked("fine_tune")["out"] == str(out)
+
+
+def test_unfinished_fine_tunings_are_listed_with_volume_steps_and_time(annotated: Any) -> None:
+    assert not annotated.ui.unfinishedTable.isVisible()
+    assert not annotated.ui.removeUnfinishedButton.isVisible()
+
+    leaveUnfinished(annotated, "liver", "CT of Smith", "another image")
+    annotated.unfold("fineTune")
+    annotated.photograph("18-unfinished-fine-tuning")
+
+    [[name, volume, steps, saved]] = annotated.cells("unfinishedTable")
+    assert (name, volume, steps) == ("liver", "CT of Smith", "120")
+    assert saved[:2] == "20"
+    assert annotated.ui.resumeButton.toolTip == "There is no unfinished fine-tuning of this volume to resume."
+    annotated.clickCell("unfinishedTable", 0, 0)
+    assert annotated.ui.resumeButton.toolTip == (
+        '"liver" was learning from "CT of Smith". Choose that volume and its annotations to resume it.'
+    )
+
+
+def test_the_unfinished_fine_tuning_of_the_volume_is_resumed_and_another_one_if_selected(
+    annotated: Any, engine: Any
+) -> None:
+    from UnCoLSegmentLib.Scene.Bridge import volumeDigest
+
+    about = volumeDigest(annotated.parameters.inputVolume)
+    leaveUnfinished(annotated, "first", "CT abdomen", about)
+    leaveUnfinished(annotated, "other", "CT of Smith", "another image")
+    leaveUnfinished(annotated, "second", "CT abdomen", about)
+    assert [row[0] for row in annotated.cells("unfinishedTable")] == ["second", "other", "first"]
+    annotated.clickCell("unfinishedTable", 2, 0)
+
+    annotated.click("resumeButton")
+    annotated.wait(lambda: engine.asked("fine_tune"))
+    assert Path(engine.asked("fine_tune")["out"]).name == "first"
+    engine.say("fine_tune", "cancelled", resumable=True)
+    annotated.wait(lambda: annotated.shown("fineTune"))
+
+    annotated.ui.unfinishedTable.setCurrentCell(-1, -1)
+    annotated.click("resumeButton")
+    annotated.wait(lambda: [op for op, _ in engine.requests].count("fine_tune") == 2)
+    assert Path(engine.asked("fine_tune")["out"]).name == "second"
+
+
+def test_an_unfinished_fine_tuning_is_removed_when_the_user_says_so(
+    annotated: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers, asked = [False, True], []
+    name, confirm = "slicer.util.confirmYesNoDisplay", lambda given: asked.append(given["text"]) or answers.pop(0)
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", recorded.function(name, confirm))
+    leaveUnfinished(annotated, "liver", "CT of Smith", "another image")
+    assert annotated.ui.removeUnfinishedButton.toolTip == "Select an unfinished fine-tuning in the list."
+    annotated.clickCell("unfinishedTable", 0, 0)
+
+    annotated.click("removeUnfinishedButton")
+    assert asked == ['Delete the unfinished fine-tuning "liver" (120 steps)? This cannot be undone.']
+    assert len(annotated.logic.store.unfinished()) == 1
+
+    annotated.click("removeUnfinishedButton")
+    assert annotated.logic.store.unfinished() == []
+    assert not annotated.ui.unfinishedTable.isVisible()
+    assert not annotated.ui.removeUnfinishedButton.isVisible()
 
 
 def test_the_first_model_is_used_and_segments_the_volume(learning: Any, engine: Any, phantom: Any) -> None:

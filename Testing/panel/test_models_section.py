@@ -204,7 +204,7 @@ def test_a_model_that_has_the_name_of_an_unfinished_run_is_not_imported(
     stocked.click("importButton")
 
     assert stocked.shown("models") == (
-        'An unfinished fine-tuning is called "liver". Resume it or start it anew, then import again.'
+        'An unfinished fine-tuning is called "liver". Resume or remove it, then import again.'
     )
     assert store.has_unfinished("liver")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
@@ -16,6 +15,7 @@ from uncol.core.model_store import Store
 from uncol.core.progress import Progress
 from uncol.core.protocol import Event, Log, Preview, RequestId
 from uncol.core.slice_suggestion import SliceScores, score_slices
+from uncol.core.unfinished import RunOrigin, UnfinishedRun
 from uncol.core.volume import Volume, view_slices
 from UnCoLSegmentLib import Preconditions
 from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess, engineCommand, engineEnvironment
@@ -102,9 +102,16 @@ class Logic:
         """Return what is missing for `fineTune`, as a sentence; "" if nothing is."""
         return self._whyBusy() or Preconditions.toFineTune(parameters)
 
-    def whyNotResume(self, parameters: Any) -> str:
+    def whyNotResume(self, parameters: Any, run: UnfinishedRun | None = None) -> str:
         """Return what is missing for `resumeFineTune`, as a sentence; "" if nothing is."""
-        return self._whyBusy() or Preconditions.toResume(parameters, self.store) or Preconditions.toFineTune(parameters)
+        run = run or self.unfinishedRun(parameters)
+        return self._whyBusy() or Preconditions.toResume(parameters, run) or Preconditions.toFineTune(parameters)
+
+    def unfinishedRun(self, parameters: Any) -> UnfinishedRun | None:
+        """Return the latest unfinished run about the panel's volume; None if there is none."""
+        about = Bridge.volumeDigest(parameters.inputVolume)
+        found = (each for each in self.store.unfinished() if about and each.origin.volume_digest == about)
+        return next(found, None)
 
     def segment(self, parameters: Any) -> None:
         """Propose a segmentation: from a box, from annotated slices or with a model."""
@@ -125,26 +132,26 @@ class Logic:
 
         def prepare(scene: RunScene, runSteps: RunSteps) -> Steps:
             inputs = scene.forSlices()
-            name = self.store.free_name(inputs.structures[0].name)
-            self._forgetUnfinished(parameters)
             base = Rounds.baseFor(parameters.modelName, roundsOf(parameters))
-            parameters.runName = name
+            volume = parameters.inputVolume
+            origin = RunOrigin(volume.GetName() or "", Bridge.volumeDigest(volume), base)
+            name = self.store.claim(inputs.structures[0].name, origin)
             training = Training(name, base, minutes, steps, previewEvery_s=self.previewEvery_s)
             return self._fineTuneSteps(runSteps, inputs, training)
 
         self._begin("fineTune", parameters, self.whyNotFineTune(parameters), prepare)
 
-    def resumeFineTune(self, parameters: Any, steps: int | None = None) -> None:
-        """Go on with the fine-tune that was stopped; annotations must be those of then."""
-        minutes = parameters.minutes if steps is None else None
+    def resumeFineTune(self, parameters: Any, steps: int | None = None, run: UnfinishedRun | None = None) -> None:
+        """Go on with an unfinished run, the latest about the volume if none is named; annotations must be as then."""
+        minutes, chosen = parameters.minutes if steps is None else None, run or self.unfinishedRun(parameters)
 
         def prepare(scene: RunScene, runSteps: RunSteps) -> Steps:
-            name, begun = parameters.runName, scene.roundOf(parameters.runName)
-            base = begun.base if begun else ""
+            assert chosen is not None  # an obstacle would have been told
+            name, base = chosen.name, chosen.origin.base
             training = Training(name, base, minutes, steps, resume=True, previewEvery_s=self.previewEvery_s)
             return self._fineTuneSteps(runSteps, scene.forSlices(), training)
 
-        self._begin("fineTune", parameters, self.whyNotResume(parameters), prepare)
+        self._begin("fineTune", parameters, self.whyNotResume(parameters, chosen), prepare)
 
     def cancel(self) -> None:
         """Stop the run; the signal `cancelled` comes within about a second."""
@@ -241,6 +248,8 @@ class Logic:
         self._scene.unwatch()
         self._scene.endPreview()
         self._steps.closeFolder()
+        if self._run is not None and self._run.kind == "fineTune" and self._training is not None:
+            self.store.release(self._training.name)
         self._run = self._scene = self._steps = self._preview = None
 
     def _leftText(self, run: Run) -> str:
@@ -298,12 +307,6 @@ class Logic:
         axis = view_slices(shown.labels, parameters.plane.value).slice_axis
         work = partial(score_slices, shown.labels, shown.uncertainty, shown.structures, axis)
         self._scores = ((_identity(parameters.uncertaintyVolume), axis), inThread(work))
-
-    def _forgetUnfinished(self, parameters: Any) -> None:
-        """Remove what an unfinished run left, because the user starts anew instead of resuming it."""
-        name = parameters.runName
-        if name and not self.store.has(name):
-            inThread(partial(shutil.rmtree, self.store.folder / name, ignore_errors=True))
 
 
 def defaultEnvironment() -> dict[str, str]:

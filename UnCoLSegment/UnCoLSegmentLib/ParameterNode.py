@@ -74,7 +74,6 @@ class ParameterNode:
         legendShown: Whether the slice views explain the map's colors.
         uncertaintyOpacity: Opacity of the map, in [0, 1].
         uncertaintyThreshold: Smallest uncertainty that is shown, in [0, 1].
-        runName: Folder of an unfinished fine-tune in the store; "" for none.
     """
 
     inputVolume: vtkMRMLScalarVolumeNode
@@ -92,4 +91,3 @@ class ParameterNode:
     legendShown: bool = True
     uncertaintyOpacity: Annotated[float, WithinRange(0, 1)] = 0.5
     uncertaintyThreshold: Annotated[float, WithinRange(0, 1)] = 0.2
-    runName: str = ""

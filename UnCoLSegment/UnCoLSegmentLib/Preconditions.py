@@ -8,6 +8,7 @@ from slicer.i18n import tr as _
 
 from uncol.core.errors import GeometryError
 from uncol.core.model_store import Store
+from uncol.core.unfinished import UnfinishedRun
 from UnCoLSegmentLib.Scene import Bridge
 from UnCoLSegmentLib.Scene.RunScene import annotatedSlices, noStructureText, segmentNames
 
@@ -23,9 +24,14 @@ def toFineTune(parameters: Any) -> str:
     return _toReadVolume(parameters) or _toLearn(parameters)
 
 
-def toResume(parameters: Any, store: Store) -> str:
-    """Return what is missing to go on with an unfinished run."""
-    return "" if store.has_unfinished(parameters.runName) else _("There is no unfinished fine-tuning to resume.")
+def toResume(parameters: Any, run: UnfinishedRun | None) -> str:
+    """Return what is missing to go on with an unfinished run about the chosen volume."""
+    if run is None:
+        return _("There is no unfinished fine-tuning of this volume to resume.")
+    if run.origin.volume_digest != Bridge.volumeDigest(parameters.inputVolume):
+        text = _('"{name}" was learning from "{volume}". Choose that volume and its annotations to resume it.')
+        return text.format(name=run.name, volume=run.origin.volume)
+    return ""
 
 
 def _toReadVolume(parameters: Any) -> str:

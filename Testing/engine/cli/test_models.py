@@ -17,11 +17,12 @@ from uncol.cli.models import models_folder
 from uncol.core.config import Config, DataConfig, StudentConfig
 from uncol.core.jobs import Structure
 from uncol.core.model_store import Store
+from uncol.core.unfinished import RunOrigin
 from uncol.core.volume import Volume
 from uncol.data.io import write_results
 from uncol.models.build import build_student
 from uncol.models.card import Model, ModelCard
-from uncol.models.checkpoints import save_model
+from uncol.models.checkpoints import save_checkpoint, save_model
 
 CONFIG = Config(student=StudentConfig(channels=(2, 2, 2, 2, 2)), data=DataConfig(neighbor_count=3))
 CARD = ModelCard(
@@ -72,6 +73,23 @@ def test_the_list_shows_what_each_model_segments(store: Store, uncol: Callable[.
     assert "spleen, liver" in lines["first"]
     assert "*" in lines["second"]
     assert "*" not in lines["first"]
+
+
+def test_the_list_shows_what_is_unfinished_and_from_which_volume(store: Store, uncol: Callable[..., Any]) -> None:
+    folder = store.folder / store.claim("Liver", RunOrigin("CT of Smith", "digest"))
+    save_checkpoint(folder, {"a": torch.ones(2)}, {"step": 31})
+
+    code, out, _ = uncol("models", "list")
+    listed = json.loads(uncol("models", "list", "--json")[1])
+
+    assert code == 0
+    [line] = [line for line in out.splitlines() if "CT of Smith" in line]
+    assert [cell.strip() for cell in line.split("│")[1:4]] == ["liver", "CT of Smith", "31"]
+    assert [each["name"] for each in listed["models"]] == ["first", "second"]
+    [run] = listed["unfinished"]
+    assert {**run, "saved": ""} == {"name": "liver", "volume": "CT of Smith", "base": "", "steps": 31, "saved": ""}
+    assert uncol("models", "remove", "liver")[0] == 0
+    assert json.loads(uncol("models", "list", "--json")[1])["unfinished"] == []
 
 
 def test_the_list_as_json_is_one_object(store: Store, uncol: Callable[..., Any]) -> None:

@@ -17,6 +17,7 @@ from uncol.core.errors import CheckpointError, ConfigError, OutputError
 from uncol.core.jobs import Structure
 from uncol.core.model_folder import is_model_name, read_card, verify_sums
 from uncol.core.model_store import ACTIVE_FILE, Store, find_model
+from uncol.core.unfinished import RunOrigin
 
 DAMAGED = "Import it again, fine-tune it anew, or choose another model."
 
@@ -147,13 +148,13 @@ class TestNames:
         ],
     )
     def test_any_text_gives_a_name_that_is_free(self, store: Store, text: str, name: str) -> None:
-        assert store.free_name(text) == name
+        assert store.claim(text, RunOrigin()) == name
         assert is_model_name(name)
 
     def test_free_names_count_on(self, store: Store) -> None:
         (store.folder / "a-2").mkdir()
 
-        assert store.free_name("A") == "a-3"
+        assert [store.claim("A", RunOrigin()) for _ in range(2)] == ["a-3", "a-4"]
 
     def test_an_unknown_name_is_told_with_those_that_there_are(self, store: Store) -> None:
         with pytest.raises(CheckpointError, match=r'no model "d" in ".*models" \(models there: a, b, c\)'):

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from small_models import files_of, write_model
 
+from uncol import __version__
 from uncol.core.config import Config, StudentConfig
-from uncol.core.errors import ConfigError
+from uncol.core.errors import CheckpointError, ConfigError
 from uncol.core.jobs import Structure
-from uncol.models.card import ModelCard
+from uncol.core.model_folder import MODEL_FILE, WEIGHTS_FILE
+from uncol.models.build import build_student
+from uncol.models.card import Model, ModelCard
+from uncol.models.checkpoints import load_model, save_model
 
 CARD = ModelCard(
     structures=(Structure(7, "liver"), Structure(3, "spleen")),
@@ -59,3 +66,49 @@ def test_a_card_without_a_field_is_refused() -> None:
 
     with pytest.raises(ConfigError, match=r'^The card lacks the field "pixel_mm"\.$'):
         ModelCard.from_document(document)
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
+    """Return a function that writes a model whose card says what a test wants; its checksums are right."""
+    save_model(Model(CARD, build_student(CARD)), tmp_path / "model")
+    document = json.loads((tmp_path / "model" / MODEL_FILE).read_text(encoding="utf-8"))
+    weights = (tmp_path / "model" / WEIGHTS_FILE).read_bytes()
+
+    def write_changed(change: dict[str, Any]) -> Path:
+        write_model(tmp_path / "changed", files_of(document | change, weights))
+        return tmp_path / "changed"
+
+    return write_changed
+
+
+NEWER = [
+    pytest.param({"format": 2}, id="format"),
+    pytest.param({"config": {"student": {"attention": True}}}, id="a setting more"),
+    pytest.param({"config": {"calibration": {"temperature": 1.5}}}, id="a section more"),
+    pytest.param({"config": {"student": {"kind": "mamba"}}}, id="another kind of student"),
+    pytest.param({"plane": "oblique"}, id="another choice"),
+]
+
+
+@pytest.mark.parametrize("change", NEWER)
+def test_a_newer_model_says_so_and_what_to_do(write: Callable[..., Path], change: dict[str, Any]) -> None:
+    with pytest.raises(CheckpointError) as told:
+        load_model(write({**change, "uncol": "7.1.0"}))
+
+    assert f"was made by UnCoL 7.1.0, this is {__version__}: update UnCoL to use it (" in str(told.value)
+    assert "fine-tune it anew" not in str(told.value)
+
+
+@pytest.mark.parametrize("change", NEWER)
+def test_a_model_of_a_newer_build_of_the_same_version_speaks_of_an_update(
+    write: Callable[..., Path], change: dict[str, Any]
+) -> None:
+    with pytest.raises(CheckpointError, match=r"[Uu]pdate"):
+        load_model(write(change))
+
+
+def test_a_newer_model_that_is_understood_works(write: Callable[..., Path]) -> None:
+    training = CARD.training | {"calibration": 0.9}
+
+    assert load_model(write({"uncol": "7.1.0", "modality": "CT", "training": training})).card.training == training

@@ -1,17 +1,21 @@
-"""What a job's own choices make of a configuration."""
+"""What a job's own choices make of a configuration, and that no run and no model is another one's."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from small_models import files_of, tree
+from worker_child import Child, fine_tune_fields, needs_posix
 
 from uncol.core.config import Config, StudentConfig
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import Case, FineTuneJob, StudentChoice
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.cases import LabeledCase
+from uncol.models.checkpoints import has_checkpoint
 from uncol.pipelines.fine_tune import with_job_choices
 
 
@@ -56,3 +60,51 @@ def test_methods_that_make_no_model_are_for_the_benchmark(method: str):
         f'Method "{method}" is for `uncol benchmark` only. Choose one of supervised, mean-teacher, ua-mt, bcp, '
         "uncol-without-generalized, uncol-without-specialized, uncol-without-gating, uncol."
     )
+
+
+# Two workers on one store, as of two windows of Slicer: no run is carried out twice, no model is replaced.
+
+
+@needs_posix
+@pytest.mark.slow
+def test_a_run_is_carried_out_by_one_worker_and_by_the_next_when_that_is_killed(start: Callable[..., Child]) -> None:
+    first, second = start(), start()
+    first.start_training("ball", preview_s=0.5)
+    first.until(lambda _event: has_checkpoint(first.store.folder / "ball"))
+
+    answer = second.ask("fine_tune", **fine_tune_fields(second.new_job(), "ball", steps=5, resume=True))
+
+    assert (answer["event"], answer["kind"]) == ("error", "user")
+    assert answer["message"] == '"ball" is being learned by another program. Wait for its end, or cancel it there.'
+    assert second.store.unfinished() == []
+    assert first.is_alive()
+
+    first.process.kill()
+    first.wait()
+
+    [left] = second.store.unfinished()
+    assert (left.name, left.steps > 0) == ("ball", True)
+    done = second.ask("fine_tune", **fine_tune_fields(second.new_job(), "ball", steps=5, resume=True))
+    assert done["event"] == "fine_tune_result", done
+    assert second.store.unfinished() == []
+
+
+@needs_posix
+@pytest.mark.slow
+def test_a_model_that_came_meanwhile_is_not_replaced_and_the_answer_tells_the_name(start: Callable[..., Child]) -> None:
+    worker = start()
+    job = worker.new_job()
+    number = worker.request("fine_tune", **fine_tune_fields(job, "ball", steps=60))
+    worker.until(lambda event: bool(event.get("losses")))
+    for name, content in files_of().items():
+        (worker.store.folder / "ball" / name).write_bytes(content)
+
+    log = worker.until(lambda event: event["event"] == "log")
+    done = worker.end_of(number)
+
+    assert log["message"] == 'A model called "ball" came meanwhile; this one is called "ball-2".'
+    assert done["out"] == str(worker.store.folder / "ball-2")
+    assert tree(worker.store.folder / "ball") == files_of()
+    assert worker.store.names() == ("ball", "ball-2")
+    assert set(tree(worker.store.folder / "ball-2")) == set(files_of())
+    worker.store.verify("ball-2")

@@ -29,7 +29,9 @@ what it has learned for longer, and that would be lost."""
 
 
 _KILLED_CODES = (-9, 137)
-"""Exit codes of a killed process: the system's own, and what a launcher makes of that."""
+"""Exit codes of a killed process: the system's own, and what a shell makes of that."""
+_LAUNCHER_SAYS_KILLED = "exit abnormally"
+"""What the application's launcher, PythonSlicer, writes when its program was killed; it then ends with exit code 1."""
 
 
 class RunState(Enum):
@@ -149,7 +151,7 @@ class Run:
             return
         if self._isStarting:
             message = _("The engine could not be started (exit code {code}). The details say why; see docs/slicer.md.")
-        elif exitCode in _KILLED_CODES:
+        elif exitCode in _KILLED_CODES or _LAUNCHER_SAYS_KILLED in stderrTail:
             message = _(
                 "The engine stopped unexpectedly (exit code {code}). Usually the memory was full: close other programs "
                 "or crop the volume, then try again. No annotation was lost."
@@ -201,13 +203,14 @@ class Run:
             self._requestId = self._engine.request(waiting.content)
         elif isinstance(waiting, NextTick):
             self._resumption = lambda: self._steps.send(None)
-        elif self._engine.greeting is not None:
-            greeting = self._engine.greeting
+        elif (greeting := self._engine.greeting) is not None and greeting.job_folder.is_dir():
             self._resumption = lambda: self._steps.send(greeting)
         else:
             self._start()
 
     def _start(self) -> None:
+        if self._engine.greeting is not None:
+            self._engine.stop()  # the system has swept its folder away; the next engine makes a new one
         try:
             self._engine.start()
         except OSError as error:
@@ -237,7 +240,9 @@ def messageAndDetails(error: BaseException) -> tuple[str, str]:
     if isinstance(error, UncolError):
         return str(error), ""
     details = "".join(traceback.format_exception(error))
-    if isinstance(error, OSError):
+    if isinstance(error, FileNotFoundError):
+        message = _("A file is gone that the run needs ({error}), as when temporary files are swept. Try again.")
+    elif isinstance(error, OSError):
         message = _("A file could not be read or written ({error}). Check the disk's space and permissions, try again.")
     else:
         message = _("UnCoL made a mistake ({error}). Please report it with the details below.")

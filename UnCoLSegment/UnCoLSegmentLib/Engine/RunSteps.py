@@ -18,6 +18,7 @@ from uuid import uuid4
 import numpy as np
 from slicer.i18n import tr as _
 
+from uncol.core.config import FEW_STEPS
 from uncol.core.errors import CancelledError, CheckpointError
 from uncol.core.jobs import Case, FineTuneJob, SegmentJob, SegmentResult, Structure
 from uncol.core.model_store import Store
@@ -117,6 +118,7 @@ class RunSteps:
             )
         )
         self._scene.endPreview()
+        training = self._withNameGiven(training, result.out.name)
         verdict = self._activateIfBetter(training)
         report = result.proposal.report
         if verdict.isBetter or report.get("by_both_teachers"):  # the latter knows all annotated slices
@@ -126,7 +128,7 @@ class RunSteps:
             report = yield from self._segment(segmenting, folder, _Files(files.image))
         return RunResult(
             kind="fineTune",
-            message=_verdictText(verdict, report),
+            message=_verdictText(verdict, report, self._fewSteps(training)),
             notes=(*inputs.notes, *_notesIn(self._training(training.name)), *_notesIn(report)),
             seconds=time.monotonic() - began,
             modelName=training.name,
@@ -209,6 +211,17 @@ class RunSteps:
         self._modelsChanged.emit()
         return verdict
 
+    def _withNameGiven(self, training: Training, name: str) -> Training:
+        """Return the training with the name under which the engine saved the model, as the round has it then, too."""
+        if name != training.name:
+            self._scene.renameRound(training.name, name)
+        return replace(training, name=name)
+
+    def _fewSteps(self, training: Training) -> int | None:
+        """Return how many steps there was time for, if that is too few to learn much."""
+        steps = self._training(training.name).get("steps", FEW_STEPS)
+        return steps if training.minutes is not None and steps < FEW_STEPS else None
+
     def _heldOut(self, name: str) -> dict[str, float]:
         """Return a model's Dice on slices held out of its first stage; empty if nothing was held out."""
         return dict(self._training(name).get("held_out_dice") or {})
@@ -278,7 +291,10 @@ def _notesIn(document: dict[str, Any]) -> tuple[str, ...]:
     return tuple(map(str, document.get("notes", ())))
 
 
-def _verdictText(verdict: Rounds.Verdict, report: dict[str, Any]) -> str:
+def _verdictText(verdict: Rounds.Verdict, report: dict[str, Any], fewSteps: int | None) -> str:
+    if fewSteps is not None:
+        text = _("{verdict} But there was time for {steps} steps only: give more minutes and fine-tune again.")
+        return text.format(verdict=verdict.sentence, steps=fewSteps)
     if verdict.isBetter or not report.get("by_both_teachers"):
         return verdict.sentence
     text = _("{verdict} The proposal shown was still made by the new model, together with the foundation model.")

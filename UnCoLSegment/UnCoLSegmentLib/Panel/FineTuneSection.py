@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
+import slicer
+import slicer.util
 from slicer.i18n import tr as _
 
 from uncol.core.progress import Progress
+from uncol.core.unfinished import UnfinishedRun
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Panel.Controls import enable, fill, setColumns
 from UnCoLSegmentLib.Panel.LearningCurve import LearningCurve
@@ -17,7 +21,7 @@ from UnCoLSegmentLib.Scene.Rounds import Round
 
 
 class FineTuneSection(RunSection):
-    """Starts, stops and resumes learning; shows curve and rounds."""
+    """Starts, stops and resumes learning; shows curve, rounds, and what has not come to its end."""
 
     def __init__(self, ui: Any, logic: Logic, prepareEngine: Callable[[], None]) -> None:
         super().__init__(ui, logic, "fineTune", prepareEngine)
@@ -25,8 +29,13 @@ class FineTuneSection(RunSection):
         self._curve = LearningCurve(ui.curveWidget)
         setColumns(ui.roundsTable, _("Round"), _("Slices"), _("Dice of the proposal"), _("New model"))
         ui.fineTuneButton.connect("clicked(bool)", lambda: self._start(logic.fineTune))
-        ui.resumeButton.connect("clicked(bool)", lambda: self._start(logic.resumeFineTune))
+        ui.resumeButton.connect("clicked(bool)", lambda: self._start(self._resume))
+        self._unfinished: list[UnfinishedRun] = []
+        setColumns(ui.unfinishedTable, _("Name"), _("Volume"), _("Steps"), _("Saved"))
+        ui.unfinishedTable.connect("itemSelectionChanged()", self._updateUnfinished)
+        self._onClicks((ui.removeUnfinishedButton, self._removeUnfinished))
         self._follow(logic.progressed, self._onProgressed)
+        self._follow(logic.modelsChanged, lambda: self.update(self._parameters))
         self._follow(logic.roundScored, lambda _round: self.update(self._parameters))
 
     def update(self, parameters: ParameterNode | None) -> None:
@@ -34,13 +43,39 @@ class FineTuneSection(RunSection):
         super().update(parameters)
         obstacle = self._logic.whyNotFineTune(parameters) if parameters else self._whyNoVolume()
         enable(obstacle, (self.ui.fineTuneButton, _("Learn in the background; you can go on working meanwhile")))
-        obstacle = self._logic.whyNotResume(parameters) if parameters else self._whyNoVolume()
-        enable(obstacle, (self.ui.resumeButton, _("Go on with the fine-tuning that was stopped")))
+        self._unfinished = self._logic.store.unfinished()
+        fill(self.ui.unfinishedTable, [_unfinishedTexts(each) for each in self._unfinished])
+        self._updateUnfinished()
         obstacle = self._whyNotCancel(_("Nothing is being learned."))
         enable(obstacle, (self.ui.cancelFineTuneButton, _("Stop; what was learned is saved and can be resumed")))
         rounds = self._logic.rounds(parameters) if parameters else []
         fill(self.ui.roundsTable, [_roundTexts(each) for each in rounds])
         self.ui.roundsLabel.visible = bool(rounds)
+
+    def _updateUnfinished(self) -> None:
+        """Say of which unfinished run the buttons speak: the one selected, else the latest about the volume."""
+        selected, parameters = self._selectedRun(), self._parameters
+        self.ui.unfinishedLabel.visible = self.ui.removeUnfinishedButton.visible = bool(self._unfinished)
+        obstacle = self._logic.whyNotResume(parameters, selected) if parameters else self._whyNoVolume()
+        enable(obstacle, (self.ui.resumeButton, _("Go on with the fine-tuning that was stopped")))
+        missing = "" if selected else _("Select an unfinished fine-tuning in the list.")
+        enable(missing, (self.ui.removeUnfinishedButton, _("Delete what the selected one has learned so far")))
+
+    def _selectedRun(self) -> UnfinishedRun | None:
+        row = self.ui.unfinishedTable.currentRow()
+        return self._unfinished[row] if 0 <= row < len(self._unfinished) else None
+
+    def _resume(self, parameters: ParameterNode) -> None:
+        self._logic.resumeFineTune(parameters, run=self._selectedRun())
+
+    def _removeUnfinished(self) -> None:
+        run = self._selectedRun()
+        assert run is not None  # without a selection the button is disabled
+        question = _('Delete the unfinished fine-tuning "{name}" ({steps} steps)? This cannot be undone.')
+        if slicer.util.confirmYesNoDisplay(question.format(name=run.name, steps=run.steps)):
+            self._logic.store.remove(run.name)
+            self.ui.unfinishedTable.setCurrentCell(-1, -1)
+            self._logic.modelsChanged.emit()
 
     def forgetScene(self) -> None:
         """Let go of the nodes of a scene that is being closed."""
@@ -49,6 +84,11 @@ class FineTuneSection(RunSection):
     def _onProgressed(self, progress: Progress) -> None:
         if self._isMine and progress.losses:
             self._curve.show(self._logic.curve)
+
+
+def _unfinishedTexts(run: UnfinishedRun) -> list[str]:
+    saved = datetime.fromisoformat(run.saved).astimezone()
+    return [run.name, run.origin.volume, str(run.steps), f"{saved:%Y-%m-%d %H:%M}"]
 
 
 def _roundTexts(entry: Round) -> list[str]:

@@ -146,7 +146,7 @@ class ModelsSection(Section):
         try:
             return self._logic.store.import_zip(path)
         except NameTakenError as error:
-            message = _('An unfinished fine-tuning is called "{name}". Resume it or start it anew, then import again.')
+            message = _('An unfinished fine-tuning is called "{name}". Resume or remove it, then import again.')
             if self._logic.store.has(error.name):
                 message = _('A model called "{name}" is here already. Rename that one first, then import again.')
             raise CheckpointError(message.format(name=error.name)) from error

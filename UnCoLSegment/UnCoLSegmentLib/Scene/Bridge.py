@@ -20,6 +20,7 @@ from vtk.util.numpy_support import vtk_to_numpy
 
 from uncol.core.errors import DataError
 from uncol.core.jobs import Box, Structure
+from uncol.core.unfinished import volume_digest
 from uncol.core.volume import ARRAY_AXIS, UNKNOWN_LABEL, Volume
 from UnCoLSegmentLib.Scene import Grids, Labelmaps
 from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedSlice, AnnotatedTable
@@ -65,6 +66,17 @@ def snapshotVolume(volumeNode: Any) -> Volume:
         raise DataError(message.format(name=volumeNode.GetName(), count=scalars.GetNumberOfComponents()))
     voxels = vtk_to_numpy(scalars).reshape(tuple(reversed(image.GetDimensions())))
     return Volume(voxels, Grids.ijkToRAS(volumeNode))
+
+
+def volumeDigest(volumeNode: Any) -> str:
+    """Return what tells a volume's voxels and grid from others; "" where there are none. Cheap, asked at every change.
+
+    A whole image is never compared: see `uncol.core.unfinished.volume_digest`.
+    """
+    try:
+        return volume_digest(snapshotVolume(volumeNode)) if volumeNode is not None else ""
+    except DataError:
+        return ""
 
 
 def labelsFromSegmentation(segmentationNode: Any, volumeNode: Any, annotated: AnnotatedTable) -> SegmentLabels:

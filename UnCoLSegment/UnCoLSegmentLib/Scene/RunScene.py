@@ -262,13 +262,17 @@ class RunScene:
         others = [each for each in self._rounds() if each.model != entry.model]
         RoundStore.write(self._volume, [*others, entry])
 
+    def renameRound(self, old: str, new: str) -> None:
+        """Give the model of a round another name, wherever the rounds of this volume name it."""
+        RoundStore.write(self._volume, Rounds.renamed(self._rounds(), old, new))
+
     def knownTo(self, model: str) -> tuple[str, ...]:
         """Return the slices of this volume from which a model has learned."""
         return tuple(Rounds.knownTo(model, self._rounds())) if model else ()
 
     def takeModel(self, model: str) -> None:
-        """Choose a model in the panel; no run is unfinished any more."""
-        self._parameters.modelName, self._parameters.runName = model, ""
+        """Choose a model in the panel."""
+        self._parameters.modelName = model
 
     def _rounds(self) -> list[Rounds.Round]:
         return RoundStore.read(self._volume)

@@ -36,16 +36,20 @@ def store_in(chosen: Path | None) -> Store:
 
 @commands.command("list")
 def list_models(models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
-    """List the models."""
+    """List the models, and the runs that have not come to their end."""
     store = store_in(models)
-    entries = store.list()
-    if _told(store, as_json=as_json, models=[each.as_document() for each in entries]):
+    entries, unfinished = store.list(), store.unfinished()
+    documents = [each.as_document() for each in entries]
+    if _told(store, as_json=as_json, models=documents, unfinished=[each.as_document() for each in unfinished]):
         return
     rows = [
         ["*" if each.is_active else "", each.name, each.title, str(each.training.get("steps", "")), each.created]
         for each in entries
     ]
     print_table(f"Models in {store.folder}", ["active", "name", "structures", "steps", "written"], rows)
+    if unfinished:
+        runs = [[each.name, each.origin.volume, str(each.steps), each.saved] for each in unfinished]
+        print_table("Unfinished, until they are resumed or removed", ["name", "volume", "steps", "saved"], runs)
 
 
 @commands.command()
@@ -87,7 +91,7 @@ def roll_back(models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
 
 @commands.command()
 def remove(name: ModelName, models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
-    """Delete a model."""
+    """Delete a model or an unfinished run."""
     _change(models, lambda store: store.remove(name), f"{name} was deleted.", as_json=as_json)
 
 

@@ -14,6 +14,8 @@ from uncol.core.records import from_document, to_document
 STUDENT_KINDS = ("unet", "paper", "paper-small")
 FORMER_FIELDS = ("teachers.relative_reliability",)
 """What models of earlier versions still say; it decided about training alone and is passed over."""
+FEW_STEPS = 20
+"""A model that has learned for fewer steps than this knows next to nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from uncol import __version__
 from uncol.core.errors import CheckpointError, ConfigError, OutputError
 from uncol.core.files import PRIVATE, atomic_folder, atomic_write, flush_to_disk, sha256_of
 
@@ -94,8 +95,8 @@ def folder_written(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         message = (
-            f'"{folder}" could not be written ({error}). Free some space there or choose another folder; '
-            "nothing half-written was left."
+            f'"{folder}" could not be written ({error.strerror or error}). Free some space there, or make the folder '
+            "writable, and try again; what was there before is kept."
         )
         raise OutputError(message) from error
 
@@ -123,9 +124,28 @@ def read_card(folder: Path) -> dict[str, Any]:
         message = f'Model "{folder}" cannot be read ({error}). {WHEN_DAMAGED}'
         raise CheckpointError(message) from error
     if found != FORMAT:
-        message = f'Model "{folder}" has format {found}, this version reads {FORMAT}. Update UnCoL.'
+        unknown = f"it has format {found}, this version reads {FORMAT}"
+        message = says_newer(folder, card, unknown) or f'Model "{folder}" cannot be read: {unknown}. Update UnCoL.'
         raise CheckpointError(message)
     return card
+
+
+def says_newer(folder: Path, card: dict[str, Any], unknown: str) -> str:
+    """Return what to tell about a model that this version cannot use; "" unless a newer one made it.
+
+    Args:
+        folder: The model's folder.
+        card: Its card, which says which version made it.
+        unknown: What cannot be used, in a few words.
+    """
+    made_by = str(card.get("uncol", ""))
+    if _version(made_by) <= _version(__version__):
+        return ""
+    return f'Model "{folder}" was made by UnCoL {made_by}, this is {__version__}: update UnCoL to use it ({unknown}).'
+
+
+def _version(text: str) -> list[int]:
+    return [int(each) for each in re.findall(r"[0-9]+", text)[:3]]
 
 
 def verify_sums(folder: Path) -> None:

@@ -3,6 +3,7 @@
 Pure files and JSON, no torch: the panel lists and manages models whether or not the engine is installed.
 
     STORE/NAME/{model.json, weights.safetensors, SHA256SUMS}
+    STORE/NAME/{checkpoint.safetensors, run.json} while a run is unfinished (see `core.unfinished`)
     STORE/active.json = {"active": NAME or null, "history": [names that were active before, the latest last]}
 """
 
@@ -31,13 +32,26 @@ from uncol.core.model_folder import (
     newest,
     pack_model,
     read_card,
+    says_newer,
     unpack_model,
     verify_sums,
 )
 from uncol.core.records import from_document, to_document
+from uncol.core.unfinished import (
+    RunOrigin,
+    UnfinishedRun,
+    claim_folder,
+    is_run_held,
+    is_worthless,
+    release_folder,
+    says_busy,
+    unfinished_in,
+)
 
 ACTIVE_FILE = "active.json"
 _HISTORY_LENGTH = 20
+_FORMERLY_PRIVATE = ".partial-"
+"""How version 0.1 began the names of private folders."""
 _FORGOTTEN_S = 24 * 3600.0
 """Age from which a private folder is surely left over from an interruption."""
 
@@ -116,8 +130,13 @@ class Store:
         return tuple(sorted(each.name for each in self.folder.glob("*") if self.has(each.name)))
 
     def has_unfinished(self, name: str) -> bool:
-        """Say whether an interrupted run of that name can be resumed."""
+        """Say whether there is a run of that name that has learned something and has not ended."""
         return is_model_name(name) and not self.has(name) and (self.folder / name / CHECKPOINT_FILE).is_file()
+
+    def unfinished(self) -> list[UnfinishedRun]:
+        """Return the runs that can be resumed or removed, the latest first; those under way are left out."""
+        found = [unfinished_in(each) for each in self.folder.glob("*") if is_model_name(each.name)]
+        return sorted(filter(None, found), key=lambda each: each.saved, reverse=True)
 
     def entry(self, name: str) -> ModelEntry:
         """Return the line of one model."""
@@ -141,15 +160,19 @@ class Store:
         """What to tell the user of a store without any model."""
         return f'There is no model in "{self.folder}" yet. Fine-tune one or import one.'
 
-    def free_name(self, wanted: str) -> str:
-        """Return a name that nothing has yet, made from any text: `Left kidney` gives left-kidney-2."""
+    def claim(self, wanted: str, origin: RunOrigin) -> str:
+        """Make the folder of a run that begins, under a name made from any text, and return the name.
+
+        Nothing else has it, nor can another program take it: `Left kidney` gives left-kidney, or left-kidney-2.
+        """
         base = re.sub(r"[^a-z0-9_]+", "-", wanted.lower()).strip("-_")[:56].rstrip("-_")
-        name = base = base if is_model_name(base) else f"model-{base}".rstrip("-")
-        number = 1
-        while (self.folder / name).exists():
-            number += 1
-            name = f"{base}-{number}"
-        return name
+        base = base if is_model_name(base) else f"model-{base}".rstrip("-")
+        with self._writing():
+            return claim_folder(self.folder / base, origin).name
+
+    def release(self, name: str) -> None:
+        """Give a claimed name back, unless the run has learned something or is still under way."""
+        release_folder(self.folder / name)
 
     def rename(self, old: str, new: str) -> None:
         """Give a model another name; it stays active if it was."""
@@ -181,6 +204,8 @@ class Store:
     def remove(self, name: str) -> None:
         """Delete a model or an unfinished run; if the model was active, none is active afterwards."""
         folder = self.folder / name if self.has_unfinished(name) else self.path_of(name)
+        if is_run_held(folder):
+            raise CheckpointError(says_busy(folder))
         choice = self._choice()
         with self._writing() as private:
             folder.rename(private / name)
@@ -302,12 +327,18 @@ def _entry_of(folder: Path, name: str, *, is_active: bool) -> ModelEntry:
         line |= {"structures": card["structures"], "training": card["training"]}
         return from_document(ModelEntry, line, "The card")
     except (OSError, KeyError, UncolError) as error:
-        message = f'Model "{folder}" has a card that cannot be understood ({error}). {WHEN_DAMAGED}'
+        damaged = f'Model "{folder}" has a card that cannot be understood ({error}). {WHEN_DAMAGED}'
+        message = says_newer(folder, card, str(error)) or damaged
         raise CheckpointError(message) from error
 
 
 def _sweep_forgotten(folder: Path) -> None:
-    for left_behind in folder.glob(f"{PRIVATE}*"):
+    """Delete what killed programs left: private folders, and those of runs that had not learned anything."""
+    for each in folder.glob("*"):
         with suppress(OSError):  # another process may sweep the same folder at the same time
-            if time.time() - left_behind.stat().st_mtime > _FORGOTTEN_S:
-                shutil.rmtree(left_behind, ignore_errors=True)
+            if time.time() - each.stat().st_mtime < _FORGOTTEN_S:
+                continue
+            if each.name.startswith((PRIVATE, _FORMERLY_PRIVATE)):
+                shutil.rmtree(each, ignore_errors=True)
+            elif is_model_name(each.name) and is_worthless(each):
+                release_folder(each)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
+from uncol.core.clock import awake_s
 from uncol.core.errors import CancelledError
 
 Item = TypeVar("Item")
@@ -116,12 +116,12 @@ class Phase:
 
     def __init__(self, monitor: Monitor, name: str, count: int, limit_s: float | None = None) -> None:
         self._monitor, self._name, self._count, self._limit_s = monitor, name, count, limit_s
-        self._started = self._last = time.monotonic()
+        self._started = self._last = awake_s()
         self._steps_s: list[float] = []
 
     def step(self) -> None:
         """Say that the next step begins, and leave when asked to."""
-        now = time.monotonic()
+        now = awake_s()
         self._steps_s.append(now - self._last)
         self._last = now
         self._monitor.step(self._name, min(1.0, len(self._steps_s) / max(1, self._count)))
@@ -133,8 +133,8 @@ class Phase:
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds since the phase began."""
-        return time.monotonic() - self._started
+        """Seconds since the phase began, those slept left out."""
+        return awake_s() - self._started
 
     def step_s(self, part: float) -> float:
         """Return the time in s below which a part of the steps, in [0, 1], took; 0 before the first."""

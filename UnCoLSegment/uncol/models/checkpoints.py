@@ -23,8 +23,10 @@ from uncol.core.model_folder import (
     model_written,
     newest,
     read_card,
+    says_newer,
     verify_sums,
 )
+from uncol.core.unfinished import RUN_FILE
 from uncol.models.build import build_student
 from uncol.models.card import Model, ModelCard
 
@@ -54,7 +56,10 @@ def load_model(folder: Path) -> Model:
         card = ModelCard.from_document(document)
         student = build_student(card)
         weights = load_file(newest(folder, WEIGHTS_FILE))
-    except (OSError, ValueError, RuntimeError, SafetensorError, UncolError) as error:
+    except UncolError as error:  # the sums are right, so that the card is as somebody wrote it
+        message = f'Model "{folder}" cannot be read ({error}). If a newer UnCoL made it, update. {WHEN_DAMAGED}'
+        raise CheckpointError(says_newer(folder, document, str(error).rstrip(".")) or message) from error
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         message = f'Model "{folder}" cannot be read ({error}). {WHEN_DAMAGED}'
         raise CheckpointError(message) from error
     if _shapes(weights) != _shapes(student.state_dict()):
@@ -99,8 +104,9 @@ def has_checkpoint(folder: Path) -> bool:
 
 
 def remove_checkpoint(folder: Path) -> None:
-    """Delete the checkpoint of a run that has ended."""
-    (folder / CHECKPOINT_FILE).unlink(missing_ok=True)
+    """Delete the checkpoint of a run that has ended, and what says what it is about."""
+    for name in (CHECKPOINT_FILE, RUN_FILE):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> dict[str, torch.Size]:
@@ -114,5 +120,5 @@ def _save(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | 
     }
     try:
         save_file(plain, path, metadata)
-    except SafetensorError as error:  # what it says when the disk is full
-        raise OSError(str(error)) from error
+    except SafetensorError as error:  # on a full disk "Error while ...: I/O error: No space left on device (os ...)"
+        raise OSError(str(error).rpartition("I/O error: ")[2].partition(" (os error")[0]) from error

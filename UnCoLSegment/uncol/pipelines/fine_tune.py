@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -12,8 +14,9 @@ from uncol.core.config import Config
 from uncol.core.errors import CheckpointError, ConfigError
 from uncol.core.jobs import AnnotatedSlices, FineTuneJob
 from uncol.core.methods import MODEL_METHODS, find_method
-from uncol.core.model_folder import MODEL_FILE
+from uncol.core.model_folder import MODEL_FILE, newest
 from uncol.core.progress import Progress
+from uncol.core.unfinished import claim_folder, origin_of, run_held
 from uncol.core.volume import UNKNOWN_LABEL
 from uncol.data.annotations import annotated_structures, annotation_plane
 from uncol.data.cases import LabeledCase
@@ -24,7 +27,7 @@ from uncol.data.io import (
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import PromptableModel
 from uncol.models.card import Model
-from uncol.models.checkpoints import has_checkpoint
+from uncol.models.checkpoints import has_checkpoint, remove_checkpoint
 from uncol.models.devices import select_device
 from uncol.pipelines.context import Context
 from uncol.pipelines.results import Document, Segmented, reported, summary
@@ -35,12 +38,15 @@ from uncol.training.record import finish
 from uncol.training.state import FineTuneSetup, TrainingState
 from uncol.training.train import train
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class FineTuned:
-    """The model, and what is proposed for the first case where the job wants that."""
+    """The model, the folder that it came into, and what is proposed for the first case where the job wants that."""
 
     model: Model
+    out: Path
     proposal: Segmented | None
 
 
@@ -53,7 +59,7 @@ def run_fine_tune(job: FineTuneJob, config: Config, context: Context) -> Documen
     if job.proposal is not None:
         check_writable(job.proposal)
     tuned = fine_tune(job, config, context)
-    told = {"out": str(job.out), **summary(tuned.model)}
+    told = {"out": str(tuned.out), **summary(tuned.model)}
     if tuned.proposal is None or job.proposal is None:
         return told
     tuned.proposal.write(job.proposal)
@@ -65,26 +71,40 @@ def run_fine_tune(job: FineTuneJob, config: Config, context: Context) -> Documen
 def fine_tune(job: FineTuneJob, config: Config, context: Context) -> FineTuned:
     """Train a model from files and write it; what is proposed for the first case is returned and not written.
 
+    As long as it lasts no other program can go on with the same run. A model that came into the folder meanwhile is
+    not replaced: the new one comes into a folder beside it.
+
     Raises:
-        UncolError: If an input cannot be used or the output cannot be written.
+        UncolError: If an input cannot be used, the output cannot be written, or another program learns there.
     """
-    state = _trained(job, config, context)
-    if job.proposal is None:
-        return FineTuned(finish(state, job.out, context.monitor), None)
-    started = time.monotonic()
-    proposal = propose(state, job.out, context.monitor)
-    model = finish(state, job.out, context.monitor)
-    source = {"model": job.out.name, "training": summary(model), "by_both_teachers": proposal.by_both_teachers}
-    seconds = time.monotonic() - started
-    image = state.setup.cases[0].image
-    return FineTuned(model, reported(image, proposal.segmentation, source, state.device, seconds))
-
-
-def _trained(job: FineTuneJob, config: Config, context: Context) -> TrainingState:
     config = with_choices(config, minutes=job.minutes, steps=job.steps, seed=job.seed)
     device = select_device(job.device)
     _check_model_folder(job)
     check_writable(job.out)
+    with run_held(job.out):
+        state = _trained(job, config, device, context)
+        if job.proposal is None:
+            return FineTuned(*_finished(state, job.out, context), None)
+        started = time.monotonic()
+        proposal = propose(state, job.out, context.monitor)
+        model, out = _finished(state, job.out, context)
+    source = {"model": out.name, "training": summary(model), "by_both_teachers": proposal.by_both_teachers}
+    seconds = time.monotonic() - started
+    image = state.setup.cases[0].image
+    return FineTuned(model, out, reported(image, proposal.segmentation, source, state.device, seconds))
+
+
+def _finished(state: TrainingState, folder: Path, context: Context) -> tuple[Model, Path]:
+    out = folder
+    if newest(folder, MODEL_FILE).is_file():
+        out = claim_folder(folder, origin_of(folder))
+        _log.warning('A model called "%s" came meanwhile; this one is called "%s".', folder.name, out.name)
+    model = finish(state, folder, context.monitor, out)
+    remove_checkpoint(out)
+    return model, out
+
+
+def _trained(job: FineTuneJob, config: Config, device: torch.device, context: Context) -> TrainingState:
     context.monitor.report(Progress("Reading the images", 0.0))
     cases = [
         read_case(case.image, case.labels, _slices_of_case(job.annotated_slices, number))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from typing import Any
 
+from uncol.core.clock import awake_s
 from uncol.core.config import BudgetConfig
 
 _RESERVE_PART = 0.02
@@ -20,6 +21,7 @@ class TrainingBudget:
         stage1_began_s: When stage 1 began, in seconds of the run.
         stage2_began_s: When stage 2 began, in seconds of the run; None before.
         expected_teacher_s: Seconds that the generalized teacher is expected to take between the stages.
+        clock: Gives seconds; by default those for which this process could work, so that sleep is no learning.
     """
 
     def __init__(
@@ -29,9 +31,10 @@ class TrainingBudget:
         stage1_began_s: float = 0.0,
         stage2_began_s: float | None = None,
         expected_teacher_s: float = 0.0,
+        clock: Callable[[], float] = awake_s,
     ) -> None:
-        self._budget = budget
-        self._started = time.monotonic() - elapsed_s
+        self._budget, self._clock = budget, clock
+        self._started = clock() - elapsed_s
         self._total_s = None if budget.minutes is None else budget.minutes * 60 * (1 - _RESERVE_PART)
         self.stage1_began_s = stage1_began_s
         self.stage2_began_s = stage2_began_s
@@ -41,7 +44,7 @@ class TrainingBudget:
     @property
     def elapsed_s(self) -> float:
         """Seconds that the run has used."""
-        return (self._stopped_at or time.monotonic()) - self._started
+        return (self._stopped_at or self._clock()) - self._started
 
     def state(self) -> dict[str, float | None]:
         """Return what was used so far, as the arguments of a budget that goes on from here."""
@@ -50,11 +53,11 @@ class TrainingBudget:
 
     def goes_on(self, elapsed_s: float, **began: Any) -> TrainingBudget:
         """Return the same budget after what an earlier sitting has used (`state`)."""
-        return TrainingBudget(self._budget, elapsed_s, **began)
+        return TrainingBudget(self._budget, elapsed_s, clock=self._clock, **began)
 
     def stop(self) -> None:
         """Count no further: training is over."""
-        self._stopped_at = time.monotonic()
+        self._stopped_at = self._clock()
 
     @property
     def stage1_part(self) -> float:

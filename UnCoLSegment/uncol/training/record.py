@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from uncol import __version__
+from uncol.core.config import FEW_STEPS
 from uncol.core.progress import UNWATCHED, Monitor, Progress
 from uncol.data.annotations import complete_slices
 from uncol.data.cases import FramedCase
@@ -19,11 +20,18 @@ from uncol.models.checkpoints import remove_checkpoint, save_model
 from uncol.training.state import TrainingState
 
 
-def finish(state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED) -> Model:
-    """Save the result of a training whose budget is spent, and remove its checkpoint."""
+def finish(state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED, out: Path | None = None) -> Model:
+    """Save the result of a training whose budget is spent, and remove its checkpoint.
+
+    Args:
+        state: The training.
+        folder: Where its checkpoint is.
+        monitor: Told that the model is being saved.
+        out: Folder for the model; None takes the same.
+    """
     monitor.report(Progress("Saving the model", 1.0, 0.0, state.step, state.losses))
     model = model_of(state)
-    save_model(model, folder)
+    save_model(model, out or folder)
     remove_checkpoint(folder)
     return model
 
@@ -47,10 +55,16 @@ def model_of(state: TrainingState) -> Model:
         "specialized_reliability": _by_name(card, state.specialized_reliability),
         "held_out_dice": state.held_out_dice,
         "curve": state.curve.points,
-        "notes": state.notes,
+        "notes": [*state.notes, *_says_few_steps(state)],
     }
     connected = _which_are_connected(state.framed, card.class_count)
     return Model(replace(card, is_connected=connected, training=training), state.result.eval().requires_grad_(False))
+
+
+def _says_few_steps(state: TrainingState) -> list[str]:
+    if state.config.budget.minutes is None or state.step >= FEW_STEPS:
+        return []
+    return [f"There was time for {state.step} steps only, too few to learn much. Give more minutes."]
 
 
 def _by_name(card: ModelCard, values: Tensor) -> dict[str, float]:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from uncol import __version__
 from uncol.core.errors import CheckpointError
 from uncol.core.progress import Monitor, Progress
 from uncol.models.checkpoints import load_checkpoint, save_checkpoint
@@ -27,6 +28,7 @@ def save(state: TrainingState, folder: Path) -> None:
     if state.generalized_teacher is not None and state.has_begun:
         tensors |= {f"opinions.{key}": value for key, value in state.generalized_teacher.state().items()}
     record = {
+        "uncol": __version__,
         "fingerprint": state.setup.fingerprint(),
         "frame": frame_of(state),
         "config": state.config.as_document(),
@@ -54,6 +56,15 @@ def restore(state: TrainingState, folder: Path) -> None:
     """
     tensors, record = load_checkpoint(folder)
     check_belongs(state, record, folder)
+    try:
+        _take_over(state, tensors, record)
+    except (KeyError, TypeError, RuntimeError) as error:
+        made_by = f"by UnCoL {record.get('uncol', 'of before')}, this is {__version__}"
+        message = f'The run in "{folder}" was begun {made_by}, which cannot go on with it ({error}). Start anew.'
+        raise CheckpointError(message) from error
+
+
+def _take_over(state: TrainingState, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
     load_modules(tensors, student=state.student, helpers=state.helpers, specialized=state.specialized_teacher)
     load_optimizer(tensors, state.optimizer)
     for name in ("has_begun", "step", "stage", "batch_size"):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 
 import torch
 from torch import nn
 
+from uncol.core.clock import awake_s
 from uncol.core.config import BudgetConfig, Config
 from uncol.core.errors import ConfigError
 from uncol.core.methods import (
@@ -53,7 +53,7 @@ def prepared(setup: FineTuneSetup) -> TrainingState:
     Raises:
         UncolError: If the data cannot be learned from.
     """
-    began_s = time.monotonic()
+    began_s = awake_s()
     config, device = setup.config, setup.device
     recipe, card = recipe_of(config), card_for(setup)
     framed, pool = frame_cases(setup, card)
@@ -73,7 +73,7 @@ def prepared(setup: FineTuneSetup) -> TrainingState:
         recipe=recipe,
         framed=framed,
         sampler=sampler,
-        budget=TrainingBudget(_budget_of(setup, recipe, pool), time.monotonic() - began_s),
+        budget=TrainingBudget(_budget_of(setup, recipe, pool), awake_s() - began_s),
         student=student,
         specialized_teacher=specialized_teacher,
         helpers=helpers,

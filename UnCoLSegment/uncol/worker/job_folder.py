@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +18,8 @@ from uncol.core.errors import ConfigError, DataError, OutputError
 _PREFIX = "uncol-worker-"
 _ALIVE = ".alive"
 """A file of the folder's name and this ending is locked as long as the worker lives, however it ends."""
+_FORGOTTEN_S = 24 * 3600.0
+"""Age from which a folder that has no lock may be a dead worker's."""
 
 
 class JobFolder:
@@ -83,6 +87,23 @@ def sweep(root: Path) -> None:
             with FileLock(alive, timeout=0):
                 shutil.rmtree(alive.with_suffix(""), ignore_errors=True)
             alive.unlink()
+    for folder in root.glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if not folder.with_suffix(_ALIVE).exists() and _is_forgotten(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_forgotten(folder: Path) -> bool:
+    """Say whether a folder without its lock, as where temporary files are swept, is old and its worker is gone."""
+    if time.time() - folder.stat().st_mtime < _FORGOTTEN_S:
+        return False
+    if sys.platform == "win32":  # no open file is deleted there: without the lock there is no worker
+        return True
+    try:
+        os.kill(int(folder.name.removeprefix(_PREFIX).partition("-")[0]), 0)
+    except (ProcessLookupError, ValueError):
+        return True
+    return False
 
 
 def _checked(path: Path, folder: Path, is_there: Callable[[Path], bool], field: str) -> Path:

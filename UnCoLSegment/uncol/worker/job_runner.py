@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,11 +91,10 @@ class JobRunner:
         try:
             tuned = fine_tune(job, _configured(job, self._foundation), context)
         finally:
-            with suppress(OSError):  # there is something in it, or it was never made
-                job.out.rmdir()
+            self._store.release(job.out.name)
         assert tuned.proposal is not None  # the job wants one
         card, proposal = tuned.model.card, _write_result(folder, tuned.proposal)
-        return FineTuneResult(job.out, card.structures, card.training, proposal)
+        return FineTuneResult(tuned.out, card.structures, card.training, proposal)
 
     def _context(self, running: RunningJob) -> Context:
         return Context(running.monitor, self._cache, self._foundation, self._models.model, self._models.teacher)

@@ -1,0 +1,94 @@
+"""Files that one process at a time holds; the system lets go of them however that process ends.
+
+The package filelock does the same, but the panel asks before anything is installed (docs/architecture.md).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
+"""What the systems answer about a file that another process holds; on anything else there are no locks there."""
+_PATIENCE_S = 1.0
+"""So long a file may be held by somebody who only asks whether it is."""
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+class HeldError(OSError):
+    """Another process, or another part of this one, holds the file."""
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Make a file and hold it as long as the block lasts; then it is deleted.
+
+    Raises:
+        HeldError: If it is held already.
+        OSError: If it cannot be made.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    while (descriptor := _acquired(path)) is None:
+        if time.monotonic() > deadline:
+            raise HeldError(errno.EAGAIN, "another program holds it", str(path))
+        time.sleep(0.05)
+    try:
+        yield
+    finally:
+        if sys.platform == "win32":  # no open file can be deleted there
+            os.close(descriptor)
+            with suppress(OSError):
+                path.unlink()
+        else:
+            with suppress(OSError):
+                path.unlink()
+            os.close(descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Say whether somebody holds a file."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    except OSError:  # another user's
+        return True
+    try:
+        _lock(descriptor)
+    except OSError as error:
+        return error.errno in _TAKEN
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _acquired(path: Path) -> int | None:
+    """Return the descriptor of the file that is held now; None if somebody else holds it."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        _lock(descriptor)
+    except OSError as error:
+        if error.errno in _TAKEN:
+            os.close(descriptor)
+            return None
+    with suppress(OSError):
+        if os.path.samestat(os.fstat(descriptor), path.stat()):
+            return descriptor
+    os.close(descriptor)  # who held it deleted it meanwhile
+    return None
