@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import slicer.util
+from as_slicer_waits import waitAsSlicer
 from parameters import Parameters
 
 from uncol.demo.phantom import LIVER, make_phantom
@@ -42,7 +44,7 @@ def patient(scene: Any) -> tuple[Any, np.ndarray]:
 def test_box_proposal_slices_fine_tune_uncertainty_and_a_second_round(logic, patient, host, tmp_path) -> None:
     volume, truth = patient
     parameters = Parameters(inputVolume=volume)
-    driver = LoopDriver(logic, parameters, truth, idle=lambda: None)
+    driver = LoopDriver(logic, parameters, truth, idle=partial(waitAsSlicer, 20))
     progresses, scored = [], []
     logic.progressed.connect(progresses.append)
     logic.roundScored.connect(scored.append)

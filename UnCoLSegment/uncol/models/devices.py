@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TypeVar
 
 import torch
 
 from uncol.core.errors import MEMORY_IS_FULL, ConfigError, UncolError, says_memory_is_full
 from uncol.core.jobs import Device
+from uncol.core.protocol import GraphicsCard
 
 _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -22,6 +24,31 @@ def available_devices() -> list[Device]:
     """Return the kinds of device that torch can use here, best first."""
     usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return [kind for kind in _PREFERENCE if usable[kind]]
+
+
+def graphics_cards() -> list[GraphicsCard]:
+    """Return name and memory of each usable device other than the CPU, best first; what cannot be told is left out.
+
+    Of an Apple GPU, which shares the computer's memory, it is the part that the system grants it.
+    """
+    found = []
+    with suppress(RuntimeError):  # a driver that does not work is told by the job that needs it
+        if torch.cuda.is_available():
+            properties = torch.cuda.get_device_properties(0)
+            found.append(GraphicsCard("cuda", properties.name, _gib(properties.total_memory)))
+        if torch.backends.mps.is_available():
+            found.append(GraphicsCard("mps", _apple_chip(), _gib(torch.mps.recommended_max_memory())))
+    return found
+
+
+def _gib(size: int) -> float:
+    return round(size / 2**30, 1)
+
+
+def _apple_chip() -> str:
+    command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    return asked.stdout.strip() or "Apple GPU"
 
 
 def select_device(wanted: Device) -> torch.device:
