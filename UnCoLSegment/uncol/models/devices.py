@@ -6,6 +6,7 @@ import logging
 import subprocess
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -111,17 +112,44 @@ def with_memory_fallback(
     """
     while True:
         try:
-            return work(device, size)
+            return in_smaller_batches(partial(work, device), device, size, say)
         except (MemoryError, RuntimeError) as error:
             if not says_memory_is_full(error):
                 raise
-            if size == 1 and device.type == "cpu":
+            if device.type == "cpu":
                 raise UncolError(MEMORY_IS_FULL) from error
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
-        if size > 1:
-            size //= 2
-            say(f"The {device.type.upper()} memory is full; going on in smaller batches ({size} at a time).")
-        else:
-            device = torch.device("cpu")
-            say("The GPU memory is full even for the smallest batch; going on with the CPU, which is slower.")
+        _give_back_memory(device)
+        device, size = torch.device("cpu"), 1
+        say("The GPU memory is full even for the smallest batch; going on with the CPU, which is slower.")
+
+
+def in_smaller_batches(
+    work: Callable[[int], Result], device: torch.device, size: int, say: Callable[[str], None]
+) -> Result:
+    """Do memory-hungry work; when the device's memory is full, halve its size.
+
+    Args:
+        work: Called with the size (slices or patches at once) to use.
+        device: Where it works.
+        size: How much to try first, at least 1.
+        say: Told in one sentence about every step back.
+
+    Raises:
+        MemoryError, RuntimeError: What the work raises, if not even the smallest size fits.
+    """
+    while True:
+        try:
+            return work(size)
+        except (MemoryError, RuntimeError) as error:
+            if size == 1 or not says_memory_is_full(error):
+                raise
+        _give_back_memory(device)
+        size //= 2
+        say(f"The {device.type.upper()} memory is full; going on in smaller batches ({size} at a time).")
+
+
+def _give_back_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
