@@ -63,7 +63,7 @@ def test_the_map_is_scored_near_the_contours() -> None:
 
     # columns of 3 mm: contours at 1|2, 2|3, 4|5, 5|6, so that 0 ... 7 lie within 5 mm of one of their voxels;
     # the wrong 0.4 beats 0.3, 0.1, 0.2, 0.1 of six right voxels; the wrong 0.2 beats 0.1, 0.1 and ties with 0.2
-    found = error_auroc([compared(reference, prediction, doubts, (3.0, 1.0))])
+    found = error_auroc([compared(reference, prediction, doubts, (3.0, 1.0))], [LIVER])
 
     assert found == pytest.approx((4 + 2.5) / 12, abs=1e-4)
 
@@ -76,16 +76,26 @@ def test_distance_between_rows_is_not_taken_for_that_between_columns() -> None:
     doubts = np.array([0.9, 0.3, 0.4, 0.1, 0.2, 0.2, 0.1, 0.9, 0.9], np.float32).reshape(1, 9, 1)
 
     # as above with rows of 3 mm: the same eight voxels
-    found = error_auroc([compared(reference, prediction, doubts, (1.0, 3.0))])
+    found = error_auroc([compared(reference, prediction, doubts, (1.0, 3.0))], [LIVER])
 
     assert found == pytest.approx((4 + 2.5) / 12, abs=1e-4)
+
+
+def test_what_was_not_asked_for_is_no_error() -> None:
+    reference = np.array([[[1, 1, 0, 0, 2]]], np.uint8)
+    prediction = np.array([[[1, 0, 0, 0, 0]]], np.uint8)  # wrong at 1; the spleen at 4 is nothing that it looked for
+    doubts = np.array([[[0.1, 0.9, 0.2, 0.3, 0.0]]], np.float32)
+
+    assert error_auroc([compared(reference, prediction, doubts)], [LIVER]) == 1.0
+    # with the spleen asked for, the error at 4 is surer than the three right voxels: 3 of 6 pairs
+    assert error_auroc([compared(reference, prediction, doubts)], [LIVER, SPLEEN]) == 0.5
 
 
 def test_a_map_without_errors_to_find_is_not_scored() -> None:
     reference = np.zeros((1, 2, 4), np.uint8)
     reference[0, :, :2] = 1
 
-    assert error_auroc([compared(reference, reference, np.ones((1, 2, 4), np.float32))]) is None
+    assert error_auroc([compared(reference, reference, np.ones((1, 2, 4), np.float32))], [LIVER]) is None
 
 
 def test_without_a_map_there_is_dice_alone() -> None:

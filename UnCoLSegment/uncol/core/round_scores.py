@@ -79,7 +79,7 @@ class ComparedSlices(NamedTuple):
 
 def score_round(stacks: Sequence[ComparedSlices], structures: Sequence[Structure]) -> ScoreResult:
     """Return Dice by structure, and how well the maps found the errors, over all voxels of some slices."""
-    return ScoreResult(dice_by_structure(stacks, structures), error_auroc(stacks))
+    return ScoreResult(dice_by_structure(stacks, structures), error_auroc(stacks, structures))
 
 
 def dice_by_structure(stacks: Sequence[ComparedSlices], structures: Sequence[Structure]) -> dict[str, float]:
@@ -100,14 +100,16 @@ def dice_by_structure(stacks: Sequence[ComparedSlices], structures: Sequence[Str
     return scores
 
 
-def error_auroc(stacks: Sequence[ComparedSlices]) -> float | None:
+def error_auroc(stacks: Sequence[ComparedSlices], structures: Sequence[Structure]) -> float | None:
     """Return the chance that a wrong voxel of some slices is more uncertain than a right one.
 
-    Only voxels within 5 mm of a predicted or annotated contour of their slice count, as in `uncol evaluate`.
+    Only voxels within 5 mm of a predicted or annotated contour of their slice count, as in `uncol evaluate`; those
+    that were annotated as anything else than background and the structures do not.
 
     Returns:
         In [0, 1], 0.5 is chance; None without maps, or where there are no errors or nothing but errors.
     """
+    values = [0, *(each.value for each in structures)]
     doubts, errors = [], []
     for stack in stacks:
         if stack.uncertainty is None:
@@ -115,7 +117,7 @@ def error_auroc(stacks: Sequence[ComparedSlices]) -> float | None:
         spacing = stack.reference.spacing_mm[1::-1]
         arrays = (each.voxels for each in (stack.reference, stack.prediction, stack.uncertainty))
         for truth, guess, doubt in zip(*arrays, strict=True):
-            known = truth != UNKNOWN_LABEL
+            known = np.isin(truth, values)
             band = within_distance(label_boundary(truth, known) | label_boundary(guess), spacing, BAND_MM) & known
             doubts.append(doubt[band])
             errors.append((truth != guess)[band])
