@@ -29,7 +29,7 @@ def main() -> None:
     teacher = load_lite_medsam(device)
     image = torch.rand(256, 256)
     batch = image.to(device).expand(1, 3, 256, 256).contiguous(memory_format=torch.channels_last)
-    encoder = teacher._network.image_encoder
+    encoder = teacher.network.image_encoder
 
     def encode(context: Callable[[], object]) -> torch.Tensor:
         with torch.inference_mode(), context():  # type: ignore[attr-defined]

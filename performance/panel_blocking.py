@@ -1,8 +1,12 @@
 """How long the main thread is kept at most in a complete run: box, proposal, slices, fine-tune, proposal, map.
 
-Runs the panel's logic on Slicer's own MRML (see requirements/mrml.txt) with a real worker, and polls it every 50 ms as
-the panel's timer does. A block is the time inside one call: a click or a poll. A poll comes late when a thread of the
-run, or another program, keeps the main thread from going on. What Slicer would draw is not counted.
+Runs the panel's logic on Slicer's own MRML (see requirements/mrml.txt) with a real worker, and polls it as the panel's
+timer does. Between two polls it waits as Slicer does, with Python's lock held, so that no other thread of the panel
+runs. A block is the time inside one call: a click or a poll. A poll comes late when a thread of the run, or another
+program, keeps the main thread from going on. What Slicer would draw is not counted.
+
+Also told: how long a suggested slice lets wait for itself after a result, and after a scene was loaded; and how often
+an idle panel wakes the application.
 
     python performance/panel_blocking.py [--data FOLDER] [--out FILE.json] [--steps N] [--size small|large]
 """
@@ -27,6 +31,7 @@ for folder in ("Testing/host", "UnCoLSegment"):
 
 import slicer.util  # noqa: E402
 import stand_ins  # noqa: E402, F401  # makes slicer.i18n importable
+from as_slicer_waits import waitAsSlicer  # noqa: E402
 from host import Host  # noqa: E402
 from parameters import Parameters  # noqa: E402
 
@@ -37,8 +42,7 @@ from UnCoLSegmentLib.SelfTest import LoopDriver  # noqa: E402
 LARGE_KJI = (300, 512, 512)
 LARGE_SPACING_MM = (0.7, 0.7, 1.5)
 SMOOTH_MS = 100.0
-USER_THINKS_S = 5.0
-POLL_S = 0.05
+IDLE_S = 10.0
 
 
 class Clock:
@@ -50,9 +54,11 @@ class Clock:
         self.latest_ms = 0.0
         self._due: float | None = None
 
-    def due_soon(self) -> None:
-        """Say that the timer has been set."""
-        self._due = time.perf_counter() + POLL_S
+    def wait_for(self, logic: Logic) -> None:
+        """Wait until the panel's timer would call the logic."""
+        wait_ms = logic.pollAfter_ms
+        self._due = time.perf_counter() + wait_ms / 1000
+        waitAsSlicer(wait_ms)
 
     def came(self, name: str) -> None:
         """Say that a call came; the timer's is a poll, a click comes when it comes."""
@@ -82,25 +88,55 @@ def measure(volume: Any, truth: np.ndarray, steps: int, folder: Path) -> dict[st
     command = engineCommand("--models", str(folder / "models"), "--jobs", str(folder), "--cache", str(folder / "cache"))
     logic, clock = Logic(folder / "models", EngineProcess(command, environment)), Clock()
     began = time.perf_counter()
-    for name in ("segment", "fineTune", "poll", "suggestSlice", "shutdown"):
-        setattr(logic, name, clock.timed(name, getattr(logic, name)))
+    watch_logic(clock, logic)
     for name in ("showProposal", "showUncertainty", "forSlices", "forBox", "proposalIn"):
         watch_scene(clock, name)
-    driver = LoopDriver(logic, Parameters(inputVolume=volume), truth, idle=clock.due_soon, patience_s=3600)
+    parameters = Parameters(inputVolume=volume)
+    driver = LoopDriver(logic, parameters, truth, idle=lambda: clock.wait_for(logic), patience_s=3600)
     slices = [int(each) for each in np.quantile(np.flatnonzero(truth.any(axis=(1, 2))), [0.25, 0.5, 0.75])]
     story = driver.tellStory(slices, steps)
-    time.sleep(USER_THINKS_S)
-    logic.suggestSlice(driver.parameters)
+    suggested_s = seconds_to_suggestion(logic, parameters, clock)
+    wakes = wakes_per_second(logic, clock)
+    loaded = Logic(folder / "models", logic.engine)
+    watch_logic(clock, loaded)
+    suggested_after_loading_s = seconds_to_suggestion(loaded, parameters, clock)
     logic.shutdown()
     return {
         "voxels_ijk": list(reversed(truth.shape)),
         "longest_block_ms": round(max(clock.longest_ms.values()), 1),
         "latest_poll_ms": round(clock.latest_ms, 1),
         "longest_ms": {name: round(value, 1) for name, value in sorted(clock.longest_ms.items())},
+        "suggestion_s": {"after a result": round(suggested_s, 2), "in a scene": round(suggested_after_loading_s, 2)},
+        "idle_wakes_per_s": round(wakes, 1),
         "calls": clock.calls,
         "seconds": round(time.perf_counter() - began, 1),
         "dice": [round(story.diceOfFirst, 3), round(story.diceOfLast, 3)],
     }
+
+
+def seconds_to_suggestion(logic: Logic, parameters: Parameters, clock: Clock) -> float:
+    """Return how long the user waits for a suggested slice, in s."""
+    began = time.perf_counter()
+    while logic.suggestSlice(parameters) is None:
+        clock.wait_for(logic)
+        logic.poll()
+    return time.perf_counter() - began
+
+
+def wakes_per_second(logic: Logic, clock: Clock) -> float:
+    """Return how often an idle panel polls, in 1/s."""
+    wakes, began = 0, time.perf_counter()
+    while (seconds := time.perf_counter() - began) < IDLE_S:
+        clock.wait_for(logic)
+        logic.poll()
+        wakes += 1
+    return wakes / seconds
+
+
+def watch_logic(clock: Clock, logic: Logic) -> None:
+    """Time what the panel calls."""
+    for name in ("segment", "fineTune", "poll", "suggestSlice", "shutdown"):
+        setattr(logic, name, clock.timed(name, getattr(logic, name)))
 
 
 def watch_scene(clock: Clock, name: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -22,7 +24,7 @@ class ThresholdTeacher:
         quality: What it says about its own masks.
     """
 
-    name = "threshold"
+    name, device, slices_at_once = "threshold", torch.device("cpu"), 1
 
     def __init__(
         self, side: int, identity: str = "threshold-1", *, probability: float = 1.0, quality: float = 1.0
@@ -37,6 +39,9 @@ class ThresholdTeacher:
     def encode(self, image: Tensor) -> Tensor:
         self.encoded += 1
         return image[None].half()
+
+    def encode_all(self, images: Sequence[Tensor]) -> list[Tensor]:
+        return [self.encode(each) for each in images]
 
     def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> BoxPrediction:
         self.boxes += boxes.tolist()

@@ -13,6 +13,7 @@ import mrml_widgets  # noqa: F401
 import plot_widget  # noqa: F401
 import qt
 import segment_editor_widget  # noqa: F401
+from as_slicer_waits import waitAsSlicer
 from host import Host
 from PySide6.QtCore import QCoreApplication, QEvent, QItemSelectionModel, QPoint, Qt
 from PySide6.QtTest import QTest
@@ -76,7 +77,8 @@ class Panel:
         end = time.monotonic() + timeout_s
         while not isReached():
             assert time.monotonic() < end, f"waited {timeout_s} s in vain"
-            QTest.qWait(10)
+            qt.application.processEvents()
+            waitAsSlicer(10)
 
     def waitForDetection(self) -> None:
         """Wait until the panel has looked which slices were painted."""

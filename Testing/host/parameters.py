@@ -16,6 +16,8 @@ class SegmentFrom(Enum):
 class Device(Enum):
     AUTO = "auto"
     CPU = "cpu"
+    CUDA = "cuda"
+    MPS = "mps"
 
 
 class Plane(Enum):

@@ -17,6 +17,7 @@ import numpy as np
 import qt
 import slicer
 import slicer.util
+from as_slicer_waits import waitAsSlicer
 from numpy.typing import NDArray
 from panel_driver import Panel
 from scripted_engine import ScriptedEngine
@@ -381,7 +382,7 @@ class RandomUser:
         end = time.monotonic() + PATIENCE_S
         while not isReached():
             self._poll()
-            time.sleep(0.001)
+            waitAsSlicer(1)
             shown = {name: self.panel.shown(name) for name in ("segment", "fineTune")}
             assert time.monotonic() < end, f"waited in vain until {what}; the panel says {shown}"
 

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from uncol.core.jobs import FineTuneResult, SegmentResult, Structure
+from uncol.core.jobs import Device, FineTuneResult, SegmentResult, Structure
 from uncol.core.model_folder import CHECKPOINT_FILE
 from uncol.core.protocol import (
     PROTOCOL,
     Cancel,
     Event,
+    GraphicsCard,
     Greeting,
     Hello,
     Request,
@@ -28,6 +29,8 @@ from uncol.core.protocol import (
     write_message,
 )
 from uncol.core.records import from_document, to_document
+from uncol.core.round_scores import ComparedSlices, ScoreJob, SliceStack, score_round
+from uncol.core.slice_suggestion import score_all_slices
 from uncol.core.volume import Volume
 from uncol.core.volume_files import VolumeFile
 from UnCoLSegmentLib.Engine.Signal import Signal
@@ -45,6 +48,8 @@ class ScriptedEngine:
     def __init__(self, folder: Path) -> None:
         self.received, self.ended = Signal(), Signal()
         self.folder = folder
+        self.devices: tuple[Device, ...] = ("cpu",)
+        self.graphicsCards: tuple[GraphicsCard, ...] = ()
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.greeting: Greeting | None = None
         self.greetingId: int | None = None
@@ -57,13 +62,15 @@ class ScriptedEngine:
         self.folder.mkdir(exist_ok=True)
         self.isRunning = True
         self.greetingId = self.request(Hello(PROTOCOL))
-        self.greeting = Greeting(PROTOCOL, "1.2.3", ("cpu",), (), self.folder)
+        self.greeting = Greeting(PROTOCOL, "1.2.3", self.devices, (), self.folder, self.graphicsCards)
         self.answer("hello", self.greeting)
 
     def request(self, content: Request) -> int:
         line = write_message(len(self.requests) + 1, content)
         assert read_request(line) == (len(self.requests) + 1, content)
         self.requests.append((json.loads(line)["op"], to_document(content)))
+        if isinstance(content, ScoreJob):  # there is nothing to script
+            self.answer("score", score_round([_readStack(each) for each in content.stacks], content.structures))
         return len(self.requests)
 
     def cancel(self, requestId: int) -> int:
@@ -152,14 +159,22 @@ def readVolume(document: dict[str, Any]) -> Volume:
     return from_document(VolumeFile, document, "Volume").read()
 
 
+def _readStack(stack: SliceStack) -> ComparedSlices:
+    uncertainty = None if stack.uncertainty is None else stack.uncertainty.read()
+    return ComparedSlices(stack.reference.read(), stack.prediction.read(), uncertainty)
+
+
 def _writeResult(
     folder: Path, image: dict[str, Any], voxels: np.ndarray, uncertainty: np.ndarray, report: dict[str, Any]
 ) -> SegmentResult:
     grid = readVolume(image)
+    labels, doubts = grid.with_voxels(voxels.astype(np.uint8)), grid.with_voxels(uncertainty.astype(np.float32))
+    structures = tuple(Structure(each["value"], each["name"]) for each in report["structures"])
     return SegmentResult(
-        VolumeFile.write(folder / "segmentation.npy", grid.with_voxels(voxels.astype(np.uint8))),
-        VolumeFile.write(folder / "uncertainty.npy", grid.with_voxels(uncertainty.astype(np.float32))),
+        VolumeFile.write(folder / "segmentation.npy", labels),
+        VolumeFile.write(folder / "uncertainty.npy", doubts),
         report,
+        score_all_slices(labels, doubts, structures),
     )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from as_slicer_waits import waitAsSlicer
 from parameters import Parameters
 from scripted_engine import ScriptedEngine
 
@@ -25,7 +27,7 @@ class User:
         self.logic = Logic(folder / "models", self.engine)
         volume, self.truth = makePhantomVolume()
         self.parameters = Parameters(inputVolume=volume)
-        self.driver = LoopDriver(self.logic, self.parameters, self.truth, idle=lambda: None)
+        self.driver = LoopDriver(self.logic, self.parameters, self.truth, idle=partial(waitAsSlicer, 2))
         self.told: list[tuple[str, Any]] = []
         self.logic.finished.connect(lambda result: self.told.append(("finished", result)))
         self.logic.failed.connect(lambda message, _details: self.told.append(("failed", message)))
@@ -36,7 +38,7 @@ class User:
         while not (met := condition()):
             assert time.monotonic() < deadline, f"waited in vain; told {self.told}, asked {self.engine.requests}"
             self.logic.poll()
-            time.sleep(0.002)
+            waitAsSlicer(2)
         return met
 
     def untilAsked(self, op: str, count: int = 1) -> dict[str, Any]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import stand_ins  # noqa: F401  # makes slicer.i18n and the like importable
+from as_slicer_waits import waitAsSlicer
 from parameters import Parameters
 from scripted_user import User
 
@@ -56,7 +58,7 @@ def jobFolders(engine: EngineProcess) -> Any:
 def drive(logic: Logic, scene: Any) -> LoopDriver:
     """Return the driver of a user with a phantom, a box round its structure and nothing else."""
     volume, truth = makePhantomVolume()
-    driver = LoopDriver(logic, Parameters(inputVolume=volume), truth, idle=lambda: None)
+    driver = LoopDriver(logic, Parameters(inputVolume=volume), truth, idle=partial(waitAsSlicer, 20))
     driver.drawBox()
     return driver
 

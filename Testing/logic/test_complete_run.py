@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import slicer.util
-from parameters import Parameters
+import torch
+from as_slicer_waits import waitAsSlicer
+from parameters import Device, Parameters
 
 from uncol.demo.phantom import LIVER, make_phantom
 from UnCoLSegmentLib.Engine.Run import RunState
@@ -42,7 +45,7 @@ def patient(scene: Any) -> tuple[Any, np.ndarray]:
 def test_box_proposal_slices_fine_tune_uncertainty_and_a_second_round(logic, patient, host, tmp_path) -> None:
     volume, truth = patient
     parameters = Parameters(inputVolume=volume)
-    driver = LoopDriver(logic, parameters, truth, idle=lambda: None)
+    driver = LoopDriver(logic, parameters, truth, idle=partial(waitAsSlicer, 20))
     progresses, scored = [], []
     logic.progressed.connect(progresses.append)
     logic.roundScored.connect(scored.append)
@@ -92,6 +95,31 @@ def test_box_proposal_slices_fine_tune_uncertainty_and_a_second_round(logic, pat
     assert second.activated == again.activated
     assert len(logic.store.list()) == 2
     assert logic.state is RunState.IDLE
+
+
+@pytest.mark.gpu
+def test_a_graphics_card_finds_what_the_cpu_finds(logic, drive) -> None:
+    """From a box, from annotated slices, and with a model that was trained on the card."""
+    found: dict[tuple[str, Device], np.ndarray] = {}
+    devices = (Device.CPU, Device.CUDA if torch.cuda.is_available() else Device.MPS)
+
+    def segmentOnBoth(source: str) -> None:
+        for device in devices:
+            drive.parameters.device = device
+            drive.segment(source)
+            labels, _structures = Bridge.labelsOfAllSegments(drive.parameters.proposal, drive.parameters.inputVolume)
+            found[source, device] = labels.voxels > 0
+
+    segmentOnBoth("box")
+    drive.annotate([5, 8, 11])
+    segmentOnBoth("slices")
+    drive.fineTune(40)
+    segmentOnBoth("model")
+
+    assert logic.engine.greeting.graphics_cards
+    for source in ("box", "slices", "model"):
+        onCpu, onCard = (found[source, device] for device in devices)
+        assert 2 * (onCpu & onCard).sum() / (onCpu.sum() + onCard.sum()) >= 0.99, source
 
 
 def _checkOverlay(host: Any, volume: Any, parameters: Parameters, folder: Path) -> None:

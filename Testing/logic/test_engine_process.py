@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from as_slicer_waits import waitAsSlicer
 
 from uncol.core.protocol import Log, ShutdownResult
 from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess, engineCommand, engineEnvironment
@@ -62,7 +63,7 @@ class Heard:
         while not condition():
             assert time.monotonic() < deadline, f"nothing came; heard {self.events} {self.ends}"
             self.engine.poll()
-            time.sleep(0.005)
+            waitAsSlicer(5)
 
 
 @pytest.fixture
@@ -266,3 +267,17 @@ def test_the_environment_lets_a_foreign_python_find_the_engine() -> None:
     found = subprocess.run([sys.executable, "-S", "-c", program], env=environment, capture_output=True, check=True)
 
     assert Path(found.stdout.decode().strip()).parent == MODULE_FOLDER / "uncol"
+
+
+def test_an_answer_comes_with_the_first_poll_after_the_engine_gave_it(start) -> None:
+    heard = start(ECHO)
+    heard.waitFor(lambda: heard.events)
+
+    polls = 0
+    heard.engine.cancel(7)
+    while len(heard.events) < 2:
+        waitAsSlicer(200)  # as long as the program may take on a busy machine
+        heard.engine.poll()
+        polls += 1
+
+    assert polls == 1

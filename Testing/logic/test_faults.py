@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import slicer
+from as_slicer_waits import waitAsSlicer
 
 from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess, engineEnvironment
 from UnCoLSegmentLib.Engine.Run import RunState
@@ -40,7 +41,7 @@ class Watch:
         while not condition():
             assert time.monotonic() < deadline, f"waited in vain; told so far: {self.told}"
             self.logic.poll()
-            time.sleep(0.02)
+            waitAsSlicer(20)
 
     def untilTold(self) -> tuple[str, Any]:
         self.until(lambda: self.told)
@@ -287,6 +288,7 @@ sys.path[:0] = sys.argv[2:]
 import stand_ins
 from host import Host
 from pathlib import Path
+from as_slicer_waits import waitAsSlicer
 from parameters import Parameters
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.SelfTest import LoopDriver, makePhantomVolume
@@ -302,7 +304,7 @@ def main():
     logic.segment(driver.parameters)
     while not seen:
         logic.poll()
-        time.sleep(0.02)
+        waitAsSlicer(20)
     print(logic.engine.processId, flush=True)
     END
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
 from uncol.core.jobs import Structure
-from uncol.core.volume import UNKNOWN_LABEL
+from uncol.core.volume import Volume
 from UnCoLSegmentLib.Scene.Rounds import (
     Candidate,
     Round,
+    askedOf,
     baseFor,
-    errorAuroc,
     judge,
     knownTo,
     namesSince,
@@ -22,7 +23,7 @@ from UnCoLSegmentLib.Scene.Rounds import (
     ofVolume,
     readRounds,
     renamed,
-    scoreSlices,
+    stacksOf,
     writeRounds,
 )
 
@@ -34,6 +35,13 @@ true, "scored": ["K:5", "K:8"], "dice": {"liver": 0.6129, "left kidney": 1}, "er
 "liver", "base": "", "heldOut": {"liver": 0.8}, "activated": true}, {"number": 2, "volume": "vtkMRMLScalarVolumeNode1",
 "annotated": ["K:5", "K:8", "J:11"], "scored": [], "dice": {}, "errorAuroc": null, "against": "liver", "model":
 "liver-2", "base": "liver"}]"""
+
+
+@pytest.fixture
+def makeGrid() -> Callable[[np.ndarray], Volume]:
+    """Return a function that puts voxels on an oblique grid with three different spacings."""
+    matrix = np.array([[-0.8 * 1.6, 0.6 * 1.2, 0, 5], [-0.6 * 1.6, -0.8 * 1.2, 0, 6], [0, 0, 4, 7], [0, 0, 0, 1.0]])
+    return lambda voxels: Volume(voxels, matrix)
 
 
 def made(annotated: list[str], **fields: Any) -> Round:
@@ -121,84 +129,35 @@ def test_a_model_of_this_volume_is_trained_anew_from_where_it_started() -> None:
     assert baseFor("", rounds) == ""
 
 
-def test_dice_is_counted_over_the_new_slices_by_the_names_of_the_structures() -> None:
-    reference = np.zeros((2, 3, 4), np.uint8)
-    reference[1, 0, :] = 1  # four voxels of liver in K:1
-    reference[1, 1, :2] = 2  # two of spleen
-    reference[0] = 1  # not scored
-    prediction = np.zeros_like(reference)
-    prediction[1, 0, 1:] = 7  # three of them: 2 * 3 / (4 + 3)
-    proposed = [Structure(7, "liver"), Structure(1, "stomach"), Structure(9, "spleen")]  # no spleen was found
+def test_the_slices_to_compare_are_cut_out_along_their_own_axes(makeGrid) -> None:
+    voxels = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    reference = makeGrid(voxels)  # 1.6 x 1.2 x 4 mm along I, J and K
+    prediction, uncertainty = reference.with_voxels(voxels % 3), reference.with_voxels(voxels / 100)
 
-    scores = scoreSlices(reference, [LIVER, SPLEEN], prediction, proposed, ["K:1"])
+    found = stacksOf(["K:1", "I:3", "I:0"], reference, [LIVER], prediction, [LIVER], uncertainty)
 
-    assert scores == {"liver": pytest.approx(6 / 7, abs=1e-4), "spleen": 0.0}
-
-
-def test_the_map_is_scored_near_the_contours_of_the_new_slices() -> None:
-    reference = np.zeros((2, 1, 9), np.uint8)
-    reference[:, 0, 2:5] = 1
-    reference[:, 0, 8] = UNKNOWN_LABEL
-    prediction = np.zeros_like(reference)
-    prediction[:, 0, 3:6] = 7  # wrong at 2 and 5
-    prediction[1] = 0  # K:1 is not scored
-    uncertainty = np.zeros(reference.shape, np.float32)
-    uncertainty[0, 0] = [0.9, 0.3, 0.4, 0.1, 0.2, 0.2, 0.1, 0.9, 0.9]
-
-    # columns of 3 mm: contours at 1|2, 2|3, 4|5, 5|6, so that 0 ... 7 lie within 5 mm of one of their voxels;
-    # the wrong 0.4 beats 0.3, 0.1, 0.2, 0.1 of six right voxels; the wrong 0.2 beats 0.1, 0.1 and ties with 0.2
-    found = errorAuroc(reference, [LIVER], prediction, [Structure(7, "liver")], uncertainty, ["K:0"], (5.0, 1.0, 3.0))
-
-    assert found == pytest.approx((4 + 2.5) / 12, abs=1e-4)
+    axial, sagittal = found
+    assert axial.reference.voxels.tolist() == [voxels[1].tolist()]
+    assert axial.reference.spacing_mm[:2] == pytest.approx((1.6, 1.2))
+    assert sagittal.reference.voxels.tolist() == [voxels[:, :, 3].tolist(), voxels[:, :, 0].tolist()]
+    assert sagittal.uncertainty.voxels[0].tolist() == (voxels[:, :, 3] / 100).tolist()
+    assert sagittal.reference.spacing_mm[:2] == pytest.approx((1.2, 4.0))  # rows are K here, columns J
+    assert all(each.shares_grid_with(sagittal.reference) for each in sagittal)
 
 
-def test_a_map_without_errors_to_find_is_not_scored() -> None:
-    reference = np.zeros((1, 2, 4), np.uint8)
-    reference[0, :, :2] = 1
+def test_what_stood_there_before_gets_the_values_of_the_annotation_by_the_structures_names(makeGrid) -> None:
+    prediction = makeGrid(np.array([[[0, 7, 1, 3]]], np.uint8))
 
-    assert errorAuroc(reference, [LIVER], reference, [LIVER], np.ones((1, 2, 4)), ["K:0"], (1.0, 1.0, 1.0)) is None
+    proposed = [Structure(7, "spleen"), Structure(1, "stomach"), Structure(3, "liver")]
+    [stack] = stacksOf(["K:0"], prediction, [LIVER, SPLEEN], prediction, proposed, None)
 
-
-def test_unknown_voxels_do_not_count() -> None:
-    reference = np.full((1, 2, 2), 255, np.uint8)
-    reference[0, 0] = 1
-    prediction = np.ones_like(reference)
-
-    assert scoreSlices(reference, [LIVER], prediction, [LIVER], ["K:0"]) == {"liver": 1.0}
+    assert stack.prediction.voxels.tolist() == [[[0, 2, 0, 1]]]
+    assert stack.uncertainty is None
 
 
-def test_a_structure_that_neither_shows_has_no_score() -> None:
-    empty = np.zeros((1, 2, 2), np.uint8)
-
-    assert scoreSlices(empty, [LIVER], empty, [LIVER], ["K:0"]) == {}
-
-
-@pytest.mark.parametrize("key", ["K:1", "J:2", "I:3"])
-def test_slices_are_counted_along_their_own_axis(key: str) -> None:
-    reference = np.zeros((2, 3, 4), np.uint8)
-    reference[:, :, 3] = 1
-    prediction = np.zeros_like(reference)
-    prediction[0, :2, 3] = 1
-
-    # K:1 holds 3 annotated voxels, J:2 holds 2, none of them proposed; I:3 all 6, of which 2 are proposed
-    expected = {"K:1": 0.0, "J:2": 0.0, "I:3": 2 * 2 / (2 + 6)}
-
-    assert scoreSlices(reference, [LIVER], prediction, [LIVER], [key]) == {"liver": expected[key]}
-
-
-def test_a_structure_that_was_not_asked_for_has_no_score_and_its_voxels_are_no_errors() -> None:
-    reference = np.zeros((1, 1, 9), np.uint8)
-    reference[0, 0, 2:5] = 1
-    reference[0, 0, 5:8] = 2  # spleen, which the proposal knows nothing of
-    prediction = np.zeros_like(reference)
-    prediction[0, 0, 3:5] = 1
-    uncertainty = np.array([[[0.1, 0.1, 0.9, 0.1, 0.1, 0.9, 0.9, 0.9, 0.1]]], np.float32)
-    known = reference, [LIVER, SPLEEN], prediction, [LIVER]
-
-    # two voxels of three: 2 * 2 / (3 + 2)
-    assert scoreSlices(*known, ["K:0"]) == {"liver": 0.8}
-    # the only error that counts is voxel 2, and no right one is as unsure
-    assert errorAuroc(*known, uncertainty, ["K:0"], (1.0, 1.0, 1.0)) == 1.0
+def test_a_proposal_is_asked_for_the_structures_that_it_knows() -> None:
+    assert askedOf([LIVER, SPLEEN], [Structure(7, "spleen"), Structure(1, "stomach")]) == (SPLEEN,)
+    assert askedOf([LIVER], []) == ()
 
 
 def candidate(dice: dict[str, float], *known: str, name: str = "new") -> Candidate:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 
 from uncol.core.errors import DataError
-from uncol.core.slice_suggestion import SliceScores
+from uncol.core.jobs import SliceScore
 from UnCoLSegmentLib.Scene.SliceSuggestion import suggest
 
 
-def makeScores(total: list[float], **ofStructure: list[float]) -> SliceScores:
-    return SliceScores(np.array(total), {name: np.array(each) for name, each in ofStructure.items()})
+def makeScores(byIndex: dict[int, float], *unsure: str) -> list[SliceScore]:
+    return [SliceScore(index, score, unsure) for index, score in byIndex.items()]
 
 
 def test_the_least_sure_slice_is_suggested_with_the_reason() -> None:
-    scores = makeScores([np.nan, 0.1, 0.3, 0.2], liver=[0, 0.1, 0.3, 0.1], spleen=[0, 0, 0.2, 0.1])
+    scores = makeScores({1: 0.1, 2: 0.3, 3: 0.2}, "liver", "spleen")
 
     suggestion = suggest(scores, "K", [])
 
@@ -24,7 +23,7 @@ def test_the_least_sure_slice_is_suggested_with_the_reason() -> None:
 
 
 def test_direct_neighbors_of_annotated_slices_are_left_to_the_end() -> None:
-    scores = makeScores([0.1, 0.9, 0.5, 0.8, 0.2], liver=[0.1, 0.9, 0.5, 0.8, 0.2])
+    scores = makeScores({0: 0.1, 1: 0.9, 2: 0.5, 3: 0.8, 4: 0.2}, "liver")
 
     assert suggest(scores, "J", [2]).index == 4
     assert suggest(scores, "J", [2]).reason.endswith("The nearest annotated slice is 2 slices away.")
@@ -33,11 +32,11 @@ def test_direct_neighbors_of_annotated_slices_are_left_to_the_end() -> None:
 
 
 def test_a_model_without_uncertainty_is_sure() -> None:
-    assert suggest(makeScores([0.0, 0.0], liver=[0.0, 0.0]), "K", []).reason.startswith("The model is sure of every")
+    assert suggest(makeScores({0: 0.0, 1: 0.0}), "K", []).reason.startswith("The model is sure of every")
 
 
 def test_a_slice_without_a_structure_nearby_is_never_suggested() -> None:
-    scores = makeScores([0.2, np.nan, 0.1], liver=[0.2, 0, 0.1])
+    scores = makeScores({0: 0.2, 2: 0.1}, "liver")
 
     with pytest.raises(DataError, match="Every slice in which a structure was found is annotated already"):
         suggest(scores, "K", [0, 2])
@@ -45,4 +44,4 @@ def test_a_slice_without_a_structure_nearby_is_never_suggested() -> None:
 
 def test_a_proposal_without_any_structure_suggests_nothing() -> None:
     with pytest.raises(DataError, match="The proposal holds no structure"):
-        suggest(makeScores([np.nan, np.nan]), "K", [])
+        suggest([], "K", [])

@@ -241,3 +241,17 @@ def test_opening_the_panel_imports_nothing_that_a_bare_slicer_lacks() -> None:
 
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.strip() == "[]"
+
+
+def test_an_idle_panel_wakes_the_application_twice_a_second_and_a_run_more_often(boxed: Any, engine: Any) -> None:
+    timer = boxed.widget._pollTimer
+    assert timer.interval == 500
+
+    boxed.click("segmentButton")
+    assert timer.interval <= 50
+    boxed.wait(lambda: engine.asked("segment"))
+    assert timer.interval == 50
+    engine.say("segment", "error", kind="user", message="Not today.")
+    boxed.wait(lambda: boxed.shown("segment") == "Not today.")
+
+    assert timer.interval == 500

@@ -10,6 +10,8 @@ import slicer.util
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
+from uncol.core.protocol import GraphicsCard
+
 LIVER_LOWER_IJK, LIVER_UPPER_IJK = [11, 11, 4], [39, 33, 20]
 
 
@@ -222,6 +224,19 @@ def test_once_the_engine_has_named_its_devices_no_others_can_be_chosen(boxed: An
     assert devicesOf(boxed) == ["Automatic", "Processor (CPU)"]
     boxed.choose("deviceComboBox", "Processor (CPU)")
     assert boxed.parameters.device.value == "cpu"
+
+
+def test_the_graphics_card_is_shown_with_its_name_and_memory(boxed: Any, engine: Any) -> None:
+    engine.devices = ("cuda", "cpu")
+    engine.graphicsCards = (GraphicsCard("cuda", "NVIDIA RTX A5000", 23.69),)
+    boxed.choose("deviceComboBox", "NVIDIA graphics card")
+
+    boxed.click("segmentButton")
+    boxed.wait(lambda: engine.asked("segment"))
+
+    assert devicesOf(boxed) == ["Automatic", "Processor (CPU)", "NVIDIA graphics card: NVIDIA RTX A5000, 24 GB"]
+    assert engine.asked("segment")["device"] == "cuda"
+    assert boxed.ui.deviceComboBox.currentText == "NVIDIA graphics card: NVIDIA RTX A5000, 24 GB"
 
 
 def test_the_keyboard_alone_starts_and_cancels_a_run(boxed: Any, engine: Any) -> None:

@@ -10,18 +10,19 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from uncol.core.errors import CancelledError, DataError
+from uncol.core.errors import CancelledError
 from uncol.core.model_store import Store
 from uncol.core.progress import Progress
-from uncol.core.protocol import Event, Log, Preview, RequestId
-from uncol.core.slice_suggestion import SliceScores, score_slices
+from uncol.core.protocol import Event, Greeting, Log, Preview, RequestId
+from uncol.core.slice_suggestion import score_slices
 from uncol.core.unfinished import RunOrigin, UnfinishedRun
 from uncol.core.volume import Volume, view_slices
 from UnCoLSegmentLib import Preconditions
-from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess, engineCommand, engineEnvironment
+from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess, engineCommand, engineEnvironment, letThreadsRun
 from UnCoLSegmentLib.Engine.Run import Run, RunResult, RunState, Steps, inThread, messageAndDetails
 from UnCoLSegmentLib.Engine.RunSteps import RunSteps, Training
 from UnCoLSegmentLib.Engine.Signal import Signal
+from UnCoLSegmentLib.Engine.SliceComparison import SliceComparison
 from UnCoLSegmentLib.Scene import Bridge, Rounds
 from UnCoLSegmentLib.Scene.RunScene import (
     RunInputs,
@@ -35,8 +36,10 @@ from UnCoLSegmentLib.Scene.SliceSuggestion import Suggestion, suggest
 
 MODULE_FOLDER = Path(__file__).resolve().parents[1]
 PREVIEW_EVERY_S = 30.0
-SUGGESTION_PATIENCE_S = 0.08
-"""So long a click waits for the comparison of slices, which began when the result came."""
+_THREAD_SHARE_S = 0.01
+"""So long a poll lets a thread run that is awaited."""
+_POLL_FOR_THREAD_MS, _POLL_IN_RUN_MS, _POLL_IDLE_MS = 10, 50, 500
+"""Time between two polls: while a thread of this process works, in a run, and else, only to notice the engine's end."""
 _WARNING_LEVELS = ("warning", "error", "critical")
 """Levels of the engine's log events that the user is told of."""
 
@@ -58,12 +61,16 @@ class Logic:
         modelsChanged: The store holds other models, or another one is active.
         roundScored: The newly annotated slices were scored, a round (see `Rounds`).
         outdated: What was said about proposal and map no longer counts: a run begins, or its result is there.
+        slicesCompared: `suggestSlice`, which had nothing to say yet, can answer now.
+        pollSooner: `pollAfter_ms` is less than before.
+        engineGreeted: The engine has said what it can compute on, in `engine.greeting`.
     """
 
     def __init__(self, modelFolder: Path, engine: EngineProcess | None = None, cacheFolder: Path | None = None) -> None:
         self.stateChanged, self.progressed, self.modelsChanged = Signal(), Signal(), Signal()
         self.finished, self.failed, self.cancelled, self.roundScored = Signal(), Signal(), Signal(), Signal()
         self.outdated = Signal()
+        self.slicesCompared, self.pollSooner, self.engineGreeted = Signal(), Signal(), Signal()
         self.store = Store(modelFolder)
         self.curve: list[dict[str, float]] = []
         """Points of the learning curve of the latest fine-tune: `step` and the losses by name."""
@@ -82,7 +89,7 @@ class Logic:
         self._preview: tuple[int, Future[Volume]] | None = None
         self._lastStep = 0
         self._warnings: list[str] = []
-        self._scores: tuple[object, Future[SliceScores]] | None = None
+        self._comparison, self._isSuggestionAwaited = SliceComparison(), False
 
     @property
     def state(self) -> RunState:
@@ -93,6 +100,13 @@ class Logic:
     def runKind(self) -> str:
         """What the run under way does, "segment" or "fineTune"; "" without one."""
         return self._run.kind if self._run is not None else ""
+
+    @property
+    def pollAfter_ms(self) -> int:
+        """How soon `poll` wants to be called, in ms: an idle panel wakes Slicer twice a second at most."""
+        if self._waitsForThread:
+            return _POLL_FOR_THREAD_MS
+        return _POLL_IDLE_MS if self._run is None else _POLL_IN_RUN_MS
 
     def whyNotSegment(self, parameters: Any) -> str:
         """Return what is missing for `segment`, as a sentence; "" if nothing is."""
@@ -158,9 +172,12 @@ class Logic:
         self._cancel(_("Cancelled."))
 
     def poll(self) -> None:
-        """Go on; the panel's timer calls this every 50 ms. Signals come from here and from nowhere else."""
+        """Go on; the panel's timer calls this after `pollAfter_ms`. Signals come from here, unless a click is told."""
+        if self._waitsForThread:
+            letThreadsRun(_THREAD_SHARE_S)
         self.engine.poll()
         self._showPreview()
+        self._tellCompared()
         run = self._run
         if run is None:
             return
@@ -176,23 +193,24 @@ class Logic:
         self.engine.stop()
         self._state = RunState.IDLE
 
-    def suggestSlice(self, parameters: Any) -> Suggestion:
-        """Return the slice to annotate next, in the panel's plane.
+    def suggestSlice(self, parameters: Any) -> Suggestion | None:
+        """Return the slice to annotate next, in the panel's plane; None if the slices have to be compared first.
+
+        The engine compares them with each result; that is done here only after a scene was loaded, and
+        `slicesCompared` says when to ask again.
 
         Raises:
             UncolError: If there is nothing to go by, or no slice is left.
         """
         volume, node = parameters.inputVolume, parameters.uncertaintyVolume
         axis = view_slices(Bridge.snapshotVolume(volume), parameters.plane.value).slice_axis
-        if self._scores is None or self._scores[0] != (_identity(node), axis):
-            work = partial(score_slices, *resultInScene(parameters), axis)
-            self._scores = ((_identity(node), axis), inThread(work))
+        scores = self._comparison.find(node, axis, lambda: partial(score_slices, *resultInScene(parameters), axis))
+        if scores is None:
+            self._isSuggestionAwaited = True
+            self.pollSooner.emit()
+            return None
         annotated = [row.index for row in annotatedSlices(parameters) if row.axis == axis]
-        try:
-            return suggest(self._scores[1].result(SUGGESTION_PATIENCE_S), axis, annotated)
-        except TimeoutError as error:
-            message = _("The slices are still being compared. Click again in a few seconds.")
-            raise DataError(message) from error
+        return suggest(scores, axis, annotated)
 
     def rounds(self, parameters: Any) -> list[Rounds.Round]:
         """Return the rounds about the panel's volume, the oldest first; see `Rounds` for their fields."""
@@ -217,6 +235,7 @@ class Logic:
             self.curve = []
         self.outdated.emit()
         self._setState(RunState.RUNNING)
+        self.pollSooner.emit()
 
     def _fineTuneSteps(self, runSteps: RunSteps, inputs: RunInputs, training: Training) -> Steps:
         self._training, self._inputs = training, inputs
@@ -272,6 +291,8 @@ class Logic:
         return "" if self._run is None else _("A run is under way. Wait for its end, or cancel it.")
 
     def _onReceived(self, number: RequestId | None, event: Event) -> None:
+        if isinstance(event, Greeting):
+            self.engineGreeted.emit()
         if self._run is not None:
             self._run.onEvent(number, event)
 
@@ -299,14 +320,21 @@ class Logic:
             self._scene.showPreview(preview.result(), self._inputs, step)
 
     def _onResultShown(self, parameters: Any, shown: SegmentationResult) -> None:
-        """Begin to look for the slices to suggest: when the user asks, they have long been found."""
+        """Keep what the engine found out about the slices until the user asks for the next one to annotate."""
         self.outdated.emit()
-        if self._scene is not None and self._scene.isJoint:
-            self._scores = None  # these would be about what is new only, not about all that is proposed
-            return
-        axis = view_slices(shown.labels, parameters.plane.value).slice_axis
-        work = partial(score_slices, shown.labels, shown.uncertainty, shown.structures, axis)
-        self._scores = ((_identity(parameters.uncertaintyVolume), axis), inThread(work))
+        self._preview = None  # one that is still being read is older
+        isAboutAll = self._scene is None or not self._scene.isJoint  # else it is about what is new only
+        self._comparison.take(parameters.uncertaintyVolume, shown.slices if isAboutAll else {})
+
+    def _tellCompared(self) -> None:
+        if self._isSuggestionAwaited and self._comparison.isDone:
+            self._isSuggestionAwaited = False
+            self.slicesCompared.emit()
+
+    @property
+    def _waitsForThread(self) -> bool:
+        isInRun = self._run is not None and self._run.waitsForThread
+        return isInRun or self._preview is not None or not self._comparison.isDone
 
 
 def defaultEnvironment() -> dict[str, str]:
@@ -317,8 +345,3 @@ def defaultEnvironment() -> dict[str, str]:
 def _withNotes(result: RunResult, notes: list[str]) -> RunResult:
     """Return a result with further notes, each of them once."""
     return replace(result, notes=tuple(dict.fromkeys([*result.notes, *filter(None, notes)])))
-
-
-def _identity(node: Any) -> object:
-    """Return what tells one content of a volume node from another."""
-    return (node.GetID(), node.GetImageData().GetMTime()) if node is not None and node.GetImageData() else None

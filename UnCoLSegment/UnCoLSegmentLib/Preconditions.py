@@ -10,7 +10,8 @@ from uncol.core.errors import GeometryError
 from uncol.core.model_store import Store
 from uncol.core.unfinished import UnfinishedRun
 from UnCoLSegmentLib.Scene import Bridge
-from UnCoLSegmentLib.Scene.RunScene import annotatedSlices, noStructureText, segmentNames
+from UnCoLSegmentLib.Scene.AnnotatedSlices import noStructureText
+from UnCoLSegmentLib.Scene.RunScene import annotatedSlices, segmentNames
 
 
 def toSegment(parameters: Any, store: Store) -> str:

@@ -43,7 +43,7 @@ class LoopDriver:
         logic: What the panel's buttons call.
         parameters: The panel's parameters, a `ParameterNode`.
         truth: Where the structure is (K, J, I), in the voxels of the volume.
-        idle: Called between two polls, so that an application can draw and react.
+        idle: Called between two polls, to wait a moment and to let an application draw and react.
         patience_s: So long a run may take, in s.
     """
 
@@ -57,7 +57,7 @@ class LoopDriver:
     ) -> None:
         self._patience_s = patience_s
         self.logic, self.parameters, self.truth = logic, parameters, truth
-        self._idle = idle or slicer.app.processEvents
+        self._idle = idle or _letApplicationRun
         self._ended: list[RunResult | str] = []
         logic.finished.connect(self._ended.append)
         logic.cancelled.connect(lambda message: self._ended.append(f"cancelled: {message}"))
@@ -128,7 +128,6 @@ class LoopDriver:
         while not self._ended and time.monotonic() < deadline:
             self.logic.poll()
             self._idle()
-            time.sleep(_POLL_S)
         assert self._ended, f"The run did not end within {self._patience_s:.0f} s."
         ended = self._ended.pop()
         assert self.logic.state is RunState.IDLE
@@ -141,6 +140,11 @@ class LoopDriver:
         values = [each.value for each in structures if each.name == STRUCTURE]
         found = np.isin(labels.voxels, values)
         return float(2 * (found & self.truth).sum() / (found.sum() + self.truth.sum()))
+
+
+def _letApplicationRun() -> None:
+    slicer.app.processEvents()
+    time.sleep(_POLL_S)
 
 
 def runSelfTest(moduleLogic: Any) -> Story:

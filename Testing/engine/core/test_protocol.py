@@ -21,6 +21,7 @@ from uncol.core.jobs import (
     FineTuneResult,
     SegmentJob,
     SegmentResult,
+    SliceScore,
     Structure,
 )
 from uncol.core.progress import Progress
@@ -33,6 +34,7 @@ from uncol.core.protocol import (
     CancelResult,
     Event,
     Failed,
+    GraphicsCard,
     Greeting,
     Hello,
     Log,
@@ -45,13 +47,19 @@ from uncol.core.protocol import (
     read_request,
     write_message,
 )
+from uncol.core.round_scores import ScoreJob, ScoreResult, SliceStack
 from uncol.core.volume_files import VolumeFile
 
 DOCUMENTATION = Path(__file__).resolve().parents[3] / "docs" / "worker.md"
 GRID = ((-0.7, 0.0, 0.0, 100 / 3), (0.0, 0.6, 0.8, 1e-9), (0.0, -0.8, 0.6, -0.1), (0.0, 0.0, 0.0, 1.0))
 IMAGE, LABELS = VolumeFile(Path("/jobs/a/image.npy"), GRID), VolumeFile(Path("/jobs/a/labels.npy"), GRID)
 BOX, SPLEEN = Box("spleen", (1, 2, 3), (4, 5, 6)), Structure(2, "Milz \u00e4")
-RESULT = SegmentResult(IMAGE, LABELS, {"structures": [{"value": 2, "mean_uncertainty": None}], "notes": ["A note."]})
+RESULT = SegmentResult(
+    IMAGE,
+    LABELS,
+    {"structures": [{"value": 2, "mean_uncertainty": None}], "notes": ["A note."]},
+    {"K": (SliceScore(7, 1 / 3, ("Milz \u00e4",)), SliceScore(8, 0.0)), "I": ()},
+)
 
 MESSAGES: list[Any] = [
     Hello(PROTOCOL),
@@ -83,7 +91,16 @@ MESSAGES: list[Any] = [
     Progress("Learning", 0.5, seconds_left=12.5, step=7, losses={"supervised": 0.25}),
     Preview(LABELS),
     Log("warning", "Something is odd."),
-    Greeting(PROTOCOL, "0.2.0", ("cuda", "cpu"), ("LiteMedSAM",), Path("/jobs")),
+    ScoreJob(Path("/jobs/a"), (SliceStack(LABELS, LABELS, IMAGE), SliceStack(LABELS, LABELS)), (SPLEEN,)),
+    ScoreResult({"spleen": 0.5}, 0.75),
+    Greeting(
+        PROTOCOL,
+        "0.2.0",
+        ("cuda", "cpu"),
+        ("LiteMedSAM",),
+        Path("/jobs"),
+        graphics_cards=(GraphicsCard("cuda", "NVIDIA RTX A5000", 23.7),),
+    ),
     RESULT,
     FineTuneResult(Path("/models/m"), (SPLEEN,), {"steps": 20, "curve": [{"step": 1, "supervised": 0.5}]}, RESULT),
     CancelResult(found=True),

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from uncol.core.jobs import Structure
-from uncol.core.slice_suggestion import NextSlice, next_slice, score_slices
+from uncol.core.jobs import SliceScore, Structure
+from uncol.core.slice_suggestion import NextSlice, next_slice, score_all_slices, score_slices
 from uncol.core.volume import Axis, Volume
 
 LIVER, SPLEEN = Structure(1, "liver"), Structure(2, "spleen")
@@ -175,7 +175,7 @@ def test_nothing_is_suggested_without_a_structure() -> None:
 
     scores = score_slices(nothing, nothing.with_voxels(np.ones((3, 2, 4), np.float32)), (LIVER,), "K")
 
-    assert np.isnan(scores.total).all()
+    assert scores == ()
     assert next_slice(scores, ()) is None
 
 
@@ -193,9 +193,32 @@ def test_fine_pixels_are_thinned_out_and_the_scores_hardly_change() -> None:
     ball = ((k - 4) * 10) ** 2 + (j - 60) ** 2 + (i - 50) ** 2 < 40**2
     doubt_of_slices = np.linspace(0.1, 0.5, 9)[:, None, None] * np.ones(ball.shape)
 
-    def scores(step: int) -> NDArray[np.float64]:
+    def scores(step: int) -> list[SliceScore]:
         matrix = np.diag([0.5 * step, 0.5 * step, 5.0, 1.0])
         labels, doubts = (each[:, ::step, ::step] for each in (ball.astype(np.uint8), doubt_of_slices))
-        return score_slices(Volume(labels, matrix), Volume(doubts, matrix), (LIVER,), "K").total
+        return list(score_slices(Volume(labels, matrix), Volume(doubts, matrix), (LIVER,), "K"))
 
-    np.testing.assert_array_equal(scores(1), scores(3))  # pixels of 0.5 mm; those of 1.5 mm are taken as they are
+    assert scores(1) == scores(3)  # pixels of 0.5 mm; those of 1.5 mm are taken as they are
+
+
+def test_slices_without_a_structure_nearby_have_no_score() -> None:
+    labels = column(9)
+    labels[5:] = 0
+    volume = Volume(labels.astype(np.uint8), COARSE)
+
+    scores = score_slices(volume, volume.with_voxels(np.full(labels.shape, 0.5, np.float32)), (LIVER,), "K")
+
+    # n = 1 in slices 0 to 5, the last one beside the end: 0.5 / (1 + 1)
+    assert scores == tuple(SliceScore(index, 0.25, ("liver",)) for index in range(6))
+
+
+def test_all_axes_are_scored_alike() -> None:
+    labels = np.zeros((3, 4, 6))
+    labels[0, 1, 2:5] = 1
+    volume = Volume(labels.astype(np.uint8), COARSE)
+    doubts = volume.with_voxels(np.random.default_rng(0).random(labels.shape, dtype=np.float32))
+
+    found = score_all_slices(volume, doubts, (LIVER, SPLEEN))
+
+    assert found == {axis: score_slices(volume, doubts, (LIVER, SPLEEN), axis) for axis in ("K", "J", "I")}
+    assert [each.index for each in found["I"]] == [1, 2, 3, 4, 5]

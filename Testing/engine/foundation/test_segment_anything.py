@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -259,3 +261,91 @@ def test_without_the_package_it_says_what_to_install(tmp_path: Path, monkeypatch
 
     with pytest.raises(CheckpointError, match=r"not installed\. Install it with `pip install segment-anything`, or"):
         load_segment_anything(tmp_path / "weights.pth", CPU)
+
+
+class FourAtOnce(SamTeacher):
+    """A teacher on a device that encodes four slices best in one call."""
+
+    slices_at_once = 4  # type: ignore[assignment]  # a property of what it stands for
+
+
+@pytest.fixture
+def batching(teacher: SamTeacher) -> SamTeacher:
+    return FourAtOnce(**{each.name: getattr(teacher, each.name) for each in fields(teacher)})
+
+
+@pytest.fixture
+def sizes(batching: SamTeacher) -> Iterator[list[int]]:
+    """How many slices each call of the encoder gets."""
+    seen: list[int] = []
+    hook = batching.network.image_encoder.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    yield seen
+    hook.remove()
+
+
+class TestBatches:
+    STACK = np.random.default_rng(0).integers(0, 100, (10, ROWS, COLUMNS)).astype(np.int16)
+
+    def predictor(self, teacher: SamTeacher) -> SlicePredictor:
+        return SlicePredictor(self.STACK, SPACING_MM, (0.0, 100.0), teacher, EmbeddingCache(None))
+
+    def test_neighbors_are_encoded_in_the_same_call(self, batching: SamTeacher, sizes: list[int]) -> None:
+        predictor = self.predictor(batching)
+
+        for index in (5, 4, 7, 6, 9, 0):
+            predictor.embedding(index)
+
+        assert sizes == [4, 2, 4]  # slices 4 to 7, 8 and 9, 0 to 3
+
+    def test_in_a_batch_each_slice_is_encoded_as_on_its_own(self, batching: SamTeacher, teacher: SamTeacher) -> None:
+        together, alone = self.predictor(batching), self.predictor(teacher)
+
+        for index in range(len(self.STACK)):
+            found, expected = together.embedding(index), alone.embedding(index)
+            torch.testing.assert_close(found, expected, rtol=0, atol=2e-3)  # two steps of float16 from 1 to 2
+
+    def test_where_the_memory_is_short_batches_are_smaller_from_then_on_and_it_is_told(
+        self, batching: SamTeacher, teacher: SamTeacher, sizes: list[int], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def refuse(_encoder: nn.Module, inputs: tuple[Tensor]) -> None:
+            if len(inputs[0]) > 1:
+                message = "CUDA out of memory. Tried to allocate 20.00 MiB."
+                raise torch.OutOfMemoryError(message)
+
+        predictor = self.predictor(batching)
+        hook = batching.network.image_encoder.register_forward_pre_hook(refuse)
+        found = [predictor.embedding(index) for index in (2, 3)]
+        hook.remove()
+
+        assert sizes == [4, 2, 1, 1]
+        assert caplog.messages == [
+            "The CPU memory is full; going on in smaller batches (2 at a time).",
+            "The CPU memory is full; going on in smaller batches (1 at a time).",
+        ]
+        alone = self.predictor(teacher)
+        assert all(torch.equal(each, alone.embedding(index)) for each, index in zip(found, (2, 3), strict=True))
+
+    def test_a_slice_that_does_not_fit_the_memory_alone_is_an_error(self, batching: SamTeacher) -> None:
+        def refuse(_encoder: nn.Module, _inputs: tuple[Tensor]) -> None:
+            message = "MPS backend out of memory"
+            raise RuntimeError(message)
+
+        hook = batching.network.image_encoder.register_forward_pre_hook(refuse)
+        with pytest.raises(RuntimeError, match="MPS backend out of memory"):
+            self.predictor(batching).embedding(0)
+        hook.remove()
+
+    def test_a_cpu_encodes_slice_by_slice(self, teacher: SamTeacher) -> None:
+        assert teacher.slices_at_once == 1
+
+    @pytest.mark.parametrize(
+        ("device", "side", "expected"), [("cuda", 256, 16), ("cuda", 1024, 1), ("mps", 256, 8), ("mps", 1024, 1)]
+    )
+    def test_a_gpu_encodes_as_many_as_fill_it(self, device: str, side: int, expected: int) -> None:
+        empty = nn.Module()  # without weights it can be anywhere
+        teacher = SamTeacher(
+            network=empty, device=torch.device(device), name="", weights_id="", side=side, layers=[], map_width=1,
+            token_width=1,
+        )  # fmt: skip
+
+        assert teacher.slices_at_once == expected

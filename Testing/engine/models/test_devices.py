@@ -13,7 +13,14 @@ from uncol.core.volume import Volume
 from uncol.inference.student import segment_with_model
 from uncol.models.build import build_student
 from uncol.models.card import Model, ModelCard
-from uncol.models.devices import autocast, available_devices, reduced_precision, select_device, with_memory_fallback
+from uncol.models.devices import (
+    autocast,
+    available_devices,
+    graphics_cards,
+    reduced_precision,
+    select_device,
+    with_memory_fallback,
+)
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -93,6 +100,11 @@ class SmallMemory:
         return f"done with {size} on {device.type}"
 
 
+@pytest.mark.skipif(available_devices() != ["cpu"], reason="there is a GPU here; TestGpu looks at it")
+def test_without_a_gpu_no_graphics_card_is_told() -> None:
+    assert graphics_cards() == []
+
+
 class TestMemoryFallback:
     def test_work_that_fits_is_done_once_and_nothing_is_said(self) -> None:
         work, said = SmallMemory(8, 8), []
@@ -166,6 +178,12 @@ class TestMemoryFallback:
 class TestGpu:
     def test_auto_takes_the_gpu(self) -> None:
         assert select_device("auto").type in ("cuda", "mps")
+
+    def test_it_is_told_by_name_and_memory(self) -> None:
+        [card] = [each for each in graphics_cards() if each.device == select_device("auto").type]
+
+        assert card.name
+        assert 1 < card.memory_gib < 1000
 
     def test_networks_run_in_reduced_precision(self) -> None:
         device = select_device("auto")

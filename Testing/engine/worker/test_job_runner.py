@@ -12,12 +12,17 @@ import numpy as np
 import pytest
 from worker_child import PROMPT_S, SHAPE, Child, ball, box_fields, file_fields, fine_tune_fields, needs_posix
 
+from uncol.core.jobs import Structure
 from uncol.core.records import from_document
+from uncol.core.round_scores import ComparedSlices
+from uncol.core.slice_suggestion import score_slices
 from uncol.core.volume import Volume
 from uncol.core.volume_files import VolumeFile, read_voxels
 from uncol.data.io import write_results
 
 pytestmark = needs_posix
+
+RESULTS = ("segmentation", "uncertainty")
 
 
 def dice(found: np.ndarray, truth: np.ndarray) -> float:
@@ -126,6 +131,48 @@ class TestSegment:
         assert "uncertainty.npy" in end["message"]
         assert "Free some space" in end["message"]
         assert child.is_alive()
+
+    def test_the_result_says_how_unsure_each_slice_is(self, shared: Child) -> None:
+        job = shared.new_job()
+
+        slices = shared.ask("segment", **box_fields(job))["slices"]
+
+        assert set(slices) == {"I", "J", "K"}
+        labels, doubt = (Volume(read_voxels(job / f"{name}.npy"), ball()[0].ijk_to_ras) for name in RESULTS)
+        expected = score_slices(labels, doubt, (Structure(1, "ball"),), "K")
+        assert [each["index"] for each in slices["K"]] == [each.index for each in expected]
+        assert [each["score"] for each in slices["K"]] == [each.score for each in expected]
+        assert {*slices["K"][0]} == {"index", "score", "unsure"}
+
+
+class TestScore:
+    def test_a_proposal_is_scored_on_annotated_slices(self, shared: Child) -> None:
+        job = shared.new_job()
+        reference = Volume(np.array([[[1, 1, 1, 1], [0, 0, 0, 255]]], np.uint8), np.diag([9.0, 9, 1, 1]))
+        VolumeFile.write(job / "reference.npy", reference)
+        VolumeFile.write(job / "prediction.npy", reference.with_voxels(np.array([[[0, 1, 1, 1], [0, 0, 0, 1]]], "u1")))
+        VolumeFile.write(job / "uncertainty.npy", reference.with_voxels(np.full((1, 2, 4), 0.5, np.float32)))
+        matrix = reference.ijk_to_ras.tolist()
+        stack = {name: {"file": f"{name}.npy", "ijk_to_ras": matrix} for name in ComparedSlices._fields}
+        structures = [{"value": 1, "name": "ball"}]
+
+        found = shared.ask("score", out=job.name, stacks=[stack], structures=structures)
+        without_map = shared.ask("score", out=job.name, stacks=[stack | {"uncertainty": None}], structures=structures)
+
+        # 2 * 3 / (4 + 3); the map is as unsure of right voxels as of wrong ones
+        assert (found["event"], found["dice"], found["error_auroc"]) == ("score_result", {"ball": 0.8571}, 0.5)
+        assert (without_map["dice"], without_map["error_auroc"]) == ({"ball": 0.8571}, None)
+
+    def test_its_files_lie_inside_the_job(self, shared: Child) -> None:
+        job = shared.new_job()
+        VolumeFile.write(job.parent / "image.npy", ball()[0])
+        inside, outside = file_fields("labels"), file_fields("image") | {"file": "../image.npy"}
+        for field in ("reference", "prediction", "uncertainty"):
+            stack = {"reference": inside, "prediction": inside, "uncertainty": inside} | {field: outside}
+
+            answer = shared.ask("score", out=job, stacks=[stack], structures=[])
+
+            assert answer["message"].startswith(f'"{field}" must lie inside the folder'), answer
 
 
 class TestPlaces:

@@ -45,6 +45,7 @@ class TestGreeting:
         assert re.fullmatch(r"\d+\.\d+\.\d+\S*", greeting["uncol"])
         assert greeting["devices"][-1] == "cpu"
         assert greeting["teachers"] == ["LiteMedSAM"]
+        assert [each["device"] for each in greeting["graphics_cards"]] == greeting["devices"][:-1]
 
     def test_the_job_folder_is_private_and_named_for_the_process(self, shared: Child) -> None:
         folder = Path(shared.ask("hello", protocol=PROTOCOL)["job_folder"])
@@ -67,8 +68,8 @@ class TestGreeting:
         still = child.ask("cancel", target=1)
 
         assert early["kind"] == still["kind"] == "user"
-        assert early["message"] == still["message"] == 'The first request must be {"op": "hello", "protocol": 2}.'
-        assert other["message"].startswith("This engine speaks version 2 of the messages, version 1 was asked for.")
+        assert early["message"] == still["message"] == 'The first request must be {"op": "hello", "protocol": 3}.'
+        assert other["message"].startswith("This engine speaks version 3 of the messages, version 1 was asked for.")
         assert child.greet()["event"] == "greeting"
         assert child.is_alive()
 

@@ -1,6 +1,8 @@
 """The engine as a child process: started, spoken to in JSON lines, stopped with everything it started. No Qt.
 
 Nothing here waits: threads read and write the pipes, and `poll`, called by the main thread, tells what arrived.
+Slicer's main thread keeps Python's lock while it waits for events, so that threads run only while it runs Python:
+`letThreadsRun` gives them their turn.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +29,8 @@ _MOST_GARBAGE_LINES = 200
 _STDERR_TAIL_LINES = 60
 _EVENTS_PER_POLL = 200
 _PATIENCE_S = 2.0
+_PIPE_SHARE_S = 0.001
+"""So long a poll lets the threads run that read and write the pipes: they need a moment for each line."""
 
 SHUTDOWN_TIMEOUT_S = 20.0
 """Time in which a worker that is asked to end has to do so; it needs up to 15 s to save what it has learned."""
@@ -109,6 +114,7 @@ class EngineProcess:
             raise RuntimeError(message)
         self._lastId += 1
         self._outgoing.put(protocol.write_message(self._lastId, content))
+        letThreadsRun(_PIPE_SHARE_S)
         return self._lastId
 
     def cancel(self, requestId: int) -> int:
@@ -117,6 +123,8 @@ class EngineProcess:
 
     def poll(self) -> None:
         """Tell what arrived since the last call; the main thread calls this many times a second."""
+        if self._process is not None:
+            letThreadsRun(_PIPE_SHARE_S)
         arrived = self._arrived
         for _ in range(_EVENTS_PER_POLL):
             if arrived is not self._arrived or arrived.empty():
@@ -158,6 +166,11 @@ def _endInTime(process: subprocess.Popen[bytes], shutdownTimeout_s: float) -> No
     with suppress(subprocess.TimeoutExpired):
         process.wait(shutdownTimeout_s)
     killTree(process)
+
+
+def letThreadsRun(seconds: float) -> None:
+    """Let other Python threads run for so long; called by the main thread, which does nothing meanwhile."""
+    time.sleep(seconds)
 
 
 def killTree(process: subprocess.Popen[bytes]) -> None:

@@ -118,6 +118,11 @@ class Run:
         self._isStarting = False
         self._cancelBefore = 0.0
 
+    @property
+    def waitsForThread(self) -> bool:
+        """Whether nothing but a thread of this process is awaited."""
+        return self._future is not None
+
     def advance(self) -> None:
         """Go on if what the run waits for is there; one step at most, so that the application can breathe."""
         if self._future is not None and self._future.done():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import numpy as np
 from slicer.i18n import tr as _
 
 from uncol.core.config import FEW_STEPS
-from uncol.core.errors import CancelledError, CheckpointError
+from uncol.core.errors import CancelledError, CheckpointError, DataError
 from uncol.core.jobs import Case, FineTuneJob, SegmentJob, SegmentResult, Structure
 from uncol.core.model_store import Store
-from uncol.core.volume import UNKNOWN_LABEL, Volume
+from uncol.core.round_scores import ComparedSlices, ScoreJob, SliceStack
 from uncol.core.volume_files import VolumeFile
 from UnCoLSegmentLib.Engine.Run import (
     EngineReady,
@@ -39,6 +38,8 @@ from UnCoLSegmentLib.Scene import Grids, Rounds
 from UnCoLSegmentLib.Scene.RunScene import RunInputs, RunScene, SegmentationResult
 
 IMAGE_FILE, LABELS_FILE = "image.npy", "labels.npy"
+_MOST_WRITES = 5
+"""So often an image is written that is changed each time meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class RunSteps:
         """Segment one volume and show proposal and uncertainty."""
         began = time.monotonic()
         folder = yield from self._openFolder()
-        files = yield InThread(partial(_writeInputs, folder, inputs))
+        files = yield from _writeInputs(folder, inputs)
         report = yield from self._segment(inputs, folder, files)
         return RunResult(
             kind="segment",
@@ -100,8 +101,8 @@ class RunSteps:
         began = time.monotonic()
         folder = yield from self._openFolder()
         if not training.resume:
-            yield from self._scoreNewSlices(inputs, training)
-        files = yield InThread(partial(_writeInputs, folder, inputs))
+            yield from self._scoreNewSlices(inputs, training, folder)
+        files = yield from _writeInputs(folder, inputs)
         result = yield EngineRequest(
             FineTuneJob(
                 cases=(Case(files.image, files.labels),),
@@ -179,14 +180,17 @@ class RunSteps:
         yield NextTick()
         self._resultShown.emit(shown)
 
-    def _scoreNewSlices(self, inputs: RunInputs, training: Training) -> Generator[Waiting, Any, None]:
+    def _scoreNewSlices(self, inputs: RunInputs, training: Training, folder: Path) -> Generator[Waiting, Any, None]:
         """Note the round, with what the proposal there and its map are worth on slices that they have not seen."""
         entry = self._scene.newRound(inputs, training.name, training.base)
         if entry.scored:
-            proposal = self._scene.proposalIn(entry.scored)
+            assert inputs.labels is not None  # there is no round without annotated slices
+            proposal, predicted = self._scene.proposalIn(entry.scored)
             yield NextTick()
-            uncertainty = self._scene.uncertaintyOfProposal()
-            entry = yield InThread(partial(_scored, entry, inputs, proposal, uncertainty))
+            compared = (inputs.labels, inputs.structures, proposal, predicted, self._scene.uncertaintyOfProposal())
+            files = yield InThread(partial(_writeStacks, folder, Rounds.stacksOf(entry.scored, *compared)))
+            found = yield EngineRequest(ScoreJob(folder, files, Rounds.askedOf(inputs.structures, predicted)))
+            entry = replace(entry, dice=found.dice, errorAuroc=found.error_auroc)
         self._scene.noteRound(entry)
         self._roundScored.emit(entry)
 
@@ -240,21 +244,42 @@ class RunSteps:
 
 @dataclass(frozen=True)
 class _Files:
-    """What was written for the engine; the structures are those that the annotated slices really show."""
+    """What was written for the engine."""
 
     image: VolumeFile
     labels: VolumeFile | None = None
     structures: tuple[Structure, ...] = ()
 
 
-def _writeInputs(folder: Path, inputs: RunInputs) -> _Files:
+def _writeInputs(folder: Path, inputs: RunInputs) -> Generator[InThread, Any, _Files]:
+    """Write what the engine needs; an image that was changed meanwhile is written again.
+
+    Raises:
+        DataError: If it changes all the time, as the volume of a sequence that is played does.
+    """
+    for _attempt in range(_MOST_WRITES):
+        before = inputs.imageTime()
+        files = yield InThread(partial(_write, folder, inputs))
+        if inputs.imageTime() == before:
+            return files
+    raise DataError(_("The volume changes all the time. Stop what changes it, such as a sequence, and try again."))
+
+
+def _write(folder: Path, inputs: RunInputs) -> _Files:
     folder.mkdir(mode=0o700, exist_ok=True)
     image = VolumeFile.write(folder / IMAGE_FILE, inputs.image)
-    if inputs.labels is None:
-        return _Files(image)
-    present = set(np.unique(inputs.labels.voxels).tolist()) - {0, UNKNOWN_LABEL}
-    structures = tuple(each for each in inputs.structures if each.value in present)
-    return _Files(image, VolumeFile.write(folder / LABELS_FILE, inputs.labels), structures)
+    labels = VolumeFile.write(folder / LABELS_FILE, inputs.labels) if inputs.labels is not None else None
+    return _Files(image, labels, inputs.structures)
+
+
+def _writeStacks(folder: Path, stacks: Sequence[ComparedSlices]) -> tuple[SliceStack, ...]:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    written = []
+    for number, stack in enumerate(stacks):
+        named = {name: volume for name, volume in stack._asdict().items() if volume is not None}
+        files = {name: VolumeFile.write(folder / f"{name}-{number}.npy", each) for name, each in named.items()}
+        written.append(SliceStack(**files))
+    return tuple(written)
 
 
 def _readResult(result: SegmentResult, inputs: RunInputs, known: tuple[str, ...]) -> SegmentationResult:
@@ -268,23 +293,8 @@ def _readResult(result: SegmentResult, inputs: RunInputs, known: tuple[str, ...]
         Grids.nonzeroRegion(labels.voxels),
         byBothTeachers=bool(result.report.get("by_both_teachers")),
         joins=bool(inputs.boxes),
+        slices=result.slices,
     )
-
-
-def _scored(
-    entry: Rounds.Round,
-    inputs: RunInputs,
-    proposal: tuple[Volume, tuple[Structure, ...]],
-    uncertainty: Volume | None,
-) -> Rounds.Round:
-    """Return a round with the scores of its new slices."""
-    assert inputs.labels is not None  # there is no round without annotated slices
-    labels, structures = proposal
-    compared = (inputs.labels.voxels, inputs.structures, labels.voxels, structures)
-    auroc = None
-    if uncertainty is not None:
-        auroc = Rounds.errorAuroc(*compared, uncertainty.voxels, entry.scored, labels.spacing_mm[::-1])
-    return replace(entry, dice=Rounds.scoreSlices(*compared, entry.scored), errorAuroc=auroc)
 
 
 def _notesIn(document: dict[str, Any]) -> tuple[str, ...]:

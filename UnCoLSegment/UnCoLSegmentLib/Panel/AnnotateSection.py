@@ -48,6 +48,7 @@ class AnnotateSection(Section):
             (ui.removeSliceButton, self._removeSlices),
         )
         self._follow(logic.outdated, self._message.clear)
+        self._follow(logic.slicesCompared, self._onSlicesCompared)
 
     def update(self, parameters: ParameterNode | None) -> None:
         """Show the state of the parameters."""
@@ -160,8 +161,15 @@ class AnnotateSection(Section):
 
     def _suggestSlice(self) -> None:
         suggestion = self._logic.suggestSlice(self._given)
+        if suggestion is None:
+            self._message.showInformation(_("The slices are being compared. The next one is shown in a moment."))
+            return
         self._onJump(suggestion.axis, suggestion.index)
         self._message.showInformation(suggestion.reason)
+
+    def _onSlicesCompared(self) -> None:
+        if self.ui.suggestSliceButton.enabled:
+            self._reporting(self._suggestSlice)()
 
     def _onJump(self, axis: Axis, index: int) -> None:
         SliceViews.jumpTo(SliceViews.middleOfSlice(self._given.inputVolume, axis, index))

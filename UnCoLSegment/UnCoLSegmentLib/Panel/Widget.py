@@ -10,6 +10,7 @@ import qt
 import slicer
 import slicer.util
 import vtk
+from slicer.i18n import tr as _
 
 from uncol.core.protocol import Greeting
 from UnCoLSegmentLib.Dependencies import ensureInstalled
@@ -23,7 +24,6 @@ from UnCoLSegmentLib.Panel.SegmentSection import SegmentSection
 from UnCoLSegmentLib.Panel.UncertaintySection import UncertaintySection
 from UnCoLSegmentLib.ParameterNode import Device, ParameterNode
 
-_POLL_MS = 50
 _DETECT_AFTER_MS = 400
 """So long after the last brush stroke the annotated slices are looked for."""
 
@@ -67,6 +67,7 @@ class Widget(slicer.util.VTKObservationMixin):
         self.parameters: ParameterNode | None = None
         self._guiTag: int | None = None
         self._observed: dict[str, Any] = {}
+        self._signals = (logic.stateChanged, logic.modelsChanged, logic.engineGreeted)
 
     def setup(self) -> None:
         """Build the panel."""
@@ -92,9 +93,10 @@ class Widget(slicer.util.VTKObservationMixin):
             (slicer.mrmlScene.NodeAddedEvent, self._onNodeAdded),
         ):
             self.addObserver(slicer.mrmlScene, event, observer)
-        self.logic.stateChanged.connect(self.update)
-        self.logic.modelsChanged.connect(self.update)
-        self._pollTimer = _timer(_POLL_MS, self.logic.poll)
+        for signal in self._signals:
+            signal.connect(self.update)
+        self.logic.pollSooner.connect(self._pace)
+        self._pollTimer = _timer(self.logic.pollAfter_ms, self._poll)
         self._pollTimer.start()
         self._annotateSection = annotateSection
         self._detectTimer = _timer(_DETECT_AFTER_MS, self._detect)
@@ -124,8 +126,9 @@ class Widget(slicer.util.VTKObservationMixin):
         self._pollTimer.stop()
         self._detectTimer.stop()
         self._chooseTimer.stop()
-        self.logic.stateChanged.disconnect(self.update)
-        self.logic.modelsChanged.disconnect(self.update)
+        for signal in self._signals:
+            signal.disconnect(self.update)
+        self.logic.pollSooner.disconnect(self._pace)
         for follower in (self._runRow, *self._sections):
             follower.disconnect()
         self._setParameterNode(None)
@@ -156,6 +159,18 @@ class Widget(slicer.util.VTKObservationMixin):
         _offerDevices(self.ui.deviceComboBox, self.logic.engine.greeting)
         for section in self._sections:
             section.update(parameters)
+
+    def _poll(self) -> None:
+        try:
+            self.logic.poll()
+        finally:
+            self._pace()
+
+    def _pace(self) -> None:
+        """Poll as often as the logic wants it, and no more: each time wakes the application."""
+        wanted = self.logic.pollAfter_ms
+        if wanted != self._pollTimer.interval:
+            self._pollTimer.setInterval(wanted)
 
     def _setParameterNode(self, node: Any) -> None:
         if self.parameters is not None:
@@ -228,11 +243,16 @@ class Widget(slicer.util.VTKObservationMixin):
 
 
 def _offerDevices(box: qt.QComboBox, greeting: Greeting | None) -> None:
-    """Let only those devices be chosen that the engine has; as long as it has not said so, all of them."""
+    """Let only those devices be chosen that the engine has, by their names; before it has said so, all of them."""
     named = greeting.devices if greeting else None
+    cards = {each.device: each for each in greeting.graphics_cards} if greeting else {}
     for index, device in enumerate(Device):
         isOffered = named is None or device is Device.AUTO or device.value in named
         box.setItemData(index, _CHOOSABLE if isOffered else 0, _FLAGS_ROLE)
+        card = cards.get(device.value)
+        text = _("{kind}: {name}, {memory:.0f} GB")
+        known = text.format(kind=device.label(), name=card.name, memory=card.memory_gib) if card else device.label()
+        box.setItemText(index, known)
 
 
 def _timer(interval_ms: int, action: Any) -> qt.QTimer:

@@ -89,6 +89,17 @@ class AnnotatedTable:
         return [row for row in self.rows if not row.complete and not row.byUser]
 
 
+def noStructureText() -> str:
+    """Return what to do when no annotated slice shows a structure."""
+    return _("No annotated slice shows a structure. Paint it in at least one slice that is ticked as complete.")
+
+
+def leftOutNotes(table: AnnotatedTable) -> list[str]:
+    """Return a note that names the slices that are listed and not learned from; none where there are none."""
+    names = ", ".join(f"{row.axis}:{row.index}" for row in table.leftOut if not row.knownIds)
+    return [_("Left out, as they are not ticked as complete: {slices}.").format(slices=names)] if names else []
+
+
 def readTable(segmentation: Any, volumeNode: Any) -> AnnotatedTable:
     """Return the slices of a volume that are annotated in a segmentation, or begun, as they were found last.
 

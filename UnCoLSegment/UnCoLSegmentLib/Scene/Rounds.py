@@ -8,16 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from uncol.core.error_detection import BAND_MM, Floats, error_detection_auroc, label_boundary, within_distance
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import Structure
 from uncol.core.records import from_document, to_document
-from uncol.core.volume import ARRAY_AXIS, UNKNOWN_LABEL
-
-_DECIMALS = 4
+from uncol.core.round_scores import ComparedSlices
+from uncol.core.volume import ARRAY_AXIS, Axis, Volume
 
 
 @dataclass(frozen=True)
@@ -144,82 +141,54 @@ def baseFor(model: str, rounds: Sequence[Round]) -> str:
     return next((each.base for each in rounds if each.model == model), model)
 
 
-def scoreSlices(
-    reference: NDArray[np.uint8],
-    structures: Sequence[Structure],
-    prediction: NDArray[np.uint8],
-    predicted: Sequence[Structure],
+def askedOf(structures: Sequence[Structure], predicted: Sequence[Structure]) -> tuple[Structure, ...]:
+    """Return the annotated structures that a proposal was to find, by their names; the others say nothing of it."""
+    names = {each.name for each in predicted}
+    return tuple(each for each in structures if each.name in names)
+
+
+def stacksOf(
     slices: Sequence[str],
-) -> dict[str, float]:
-    """Return the Dice of each structure over the voxels of some slices.
+    reference: Volume,
+    structures: Sequence[Structure],
+    prediction: Volume,
+    predicted: Sequence[Structure],
+    uncertainty: Volume | None,
+) -> list[ComparedSlices]:
+    """Cut the slices to compare out of whole volumes, those along one axis together.
 
     Args:
-        reference: Annotated labels (K, J, I); voxels that are 255 do not count.
+        slices: Which slices, as "K:12".
+        reference: Annotated labels (K, J, I); 255 is unknown.
         structures: Its structures.
         prediction: What stood there before (K, J, I).
-        predicted: Its structures, also those that it does not show there; those of the same name are compared.
-        slices: Which slices, as "K:12".
-
-    Returns:
-        Dice in [0, 1] by name; a structure that was not asked for or that neither shows is left out.
-    """
-    truths = np.concatenate([_slice(reference, key).ravel() for key in slices])
-    guesses = np.concatenate([_slice(prediction, key).ravel() for key in slices])
-    known = truths != UNKNOWN_LABEL
-    values = {each.name: each.value for each in predicted}
-    scores = {}
-    for structure in structures:
-        if structure.name not in values:
-            continue
-        truth = (truths == structure.value) & known
-        guess = (guesses == values[structure.name]) & known
-        total = np.count_nonzero(truth) + np.count_nonzero(guess)
-        if total:
-            scores[structure.name] = round(2 * np.count_nonzero(truth & guess) / total, _DECIMALS)
-    return scores
-
-
-def errorAuroc(
-    reference: NDArray[np.uint8],
-    structures: Sequence[Structure],
-    prediction: NDArray[np.uint8],
-    predicted: Sequence[Structure],
-    uncertainty: Floats,
-    slices: Sequence[str],
-    spacing_kji_mm: Sequence[float],
-) -> float | None:
-    """Return the chance that a wrong voxel of some slices is more uncertain than a right one.
-
-    Only voxels within 5 mm of a predicted or annotated contour of their slice count, as in `uncol evaluate`.
-
-    Args:
-        reference: Annotated labels (K, J, I); voxels that are 255 do not count.
-        structures: Its structures; voxels of one that was not asked for do not count.
-        prediction: What stood there before (K, J, I).
         predicted: Its structures; one that the annotation lacks counts as background.
-        uncertainty: The map that came with it (K, J, I).
-        slices: Which slices, as "K:12".
-        spacing_kji_mm: Voxel spacing along K, J and I.
-
-    Returns:
-        In [0, 1], 0.5 is chance; None where there are no errors, or nothing but errors.
+        uncertainty: The map that came with it (K, J, I); None for none.
     """
     values = {each.name: each.value for each in structures}
     inReference = np.zeros(256, dtype=np.uint8)
     for structure in predicted:
         inReference[structure.value] = values.get(structure.name, 0)
-    asked = {each.name for each in predicted}
-    unasked = [UNKNOWN_LABEL, *(value for name, value in values.items() if name not in asked)]
-    doubts, errors = [], []
-    for key in slices:
-        truth, doubt, guess = (_slice(each, key) for each in (reference, uncertainty, inReference[prediction]))
-        known = ~np.isin(truth, unasked)
-        spacing = np.delete(spacing_kji_mm, ARRAY_AXIS[key[0]]).tolist()
-        band = within_distance(label_boundary(truth, known) | label_boundary(guess), spacing, BAND_MM) & known
-        doubts.append(doubt[band])
-        errors.append((truth != guess)[band])
-    auroc = error_detection_auroc(np.concatenate(doubts), np.concatenate(errors))
-    return None if auroc is None else round(auroc, _DECIMALS)
+    stacks = []
+    for axis in ARRAY_AXIS:
+        indices = [int(key[2:]) for key in slices if key.startswith(axis)]
+        if indices:
+            guess = _cut(prediction, axis, indices)
+            stacks.append(
+                ComparedSlices(
+                    _cut(reference, axis, indices),
+                    guess.with_voxels(inReference[guess.voxels]),
+                    uncertainty and _cut(uncertainty, axis, indices),
+                )
+            )
+    return stacks
+
+
+def _cut(volume: Volume, axis: Axis, indices: Sequence[int]) -> Volume:
+    """Return some slices as a volume of their own, in which K counts them and J and I are their pixels."""
+    rows_mm, columns_mm = np.delete(volume.spacing_mm[::-1], ARRAY_AXIS[axis])
+    voxels = np.moveaxis(volume.voxels, ARRAY_AXIS[axis], 0)[list(indices)]
+    return Volume(voxels, np.diag([columns_mm, rows_mm, 1.0, 1.0]))
 
 
 def judge(new: Candidate, old: Candidate) -> Verdict:
@@ -267,8 +236,3 @@ def _judgeScores(new: Mapping[str, float], old: Mapping[str, float], *, isNeeded
         sentence = _("Not better than before - kept the old model (Dice {after:.2f}, before {before:.2f}).")
     text = sentence.format(after=after, before=before, names=", ".join(common))
     return Verdict(after > before or isNeeded, text)
-
-
-def _slice(array: NDArray[np.uint8], key: str) -> NDArray[np.uint8]:
-    axis, _separator, index = key.partition(":")
-    return np.take(array, int(index), axis=ARRAY_AXIS[axis])

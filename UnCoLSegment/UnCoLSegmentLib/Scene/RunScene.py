@@ -5,8 +5,8 @@ Everything here runs on the main thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import slicer.util
@@ -14,7 +14,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from uncol.core.errors import DataError
-from uncol.core.jobs import Box, Structure
+from uncol.core.jobs import Box, SliceScore, Structure
 from uncol.core.volume import Volume
 from UnCoLSegmentLib.Scene import (
     Bridge,
@@ -25,7 +25,13 @@ from UnCoLSegmentLib.Scene import (
     UncertaintyDisplay,
     UncertaintyParts,
 )
-from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedSlice, AnnotatedTable, detectAnnotated, readTable
+from UnCoLSegmentLib.Scene.AnnotatedSlices import (
+    AnnotatedSlice,
+    detectAnnotated,
+    leftOutNotes,
+    noStructureText,
+    readTable,
+)
 from UnCoLSegmentLib.Scene.Grids import Region
 from UnCoLSegmentLib.Scene.Maker import MODEL_ATTRIBUTE, Maker
 from UnCoLSegmentLib.Scene.Preview import Preview
@@ -35,10 +41,11 @@ from UnCoLSegmentLib.Scene.UncertaintyParts import VOLUME_ROLE
 
 @dataclass(frozen=True)
 class RunInputs:
-    """What a run takes out of the scene before it starts; arrays are views, nobody writes to them.
+    """What a run takes out of the scene before it starts.
 
     Attributes:
-        image: The volume.
+        image: The volume, as a view on the scene's memory, which the user may change meanwhile.
+        imageTime: Tells another number after each such change.
         device: "auto", "cpu", "cuda" or "mps".
         labels: Annotated slices, 255 elsewhere; None where the run needs none.
         structures: What the labels mean.
@@ -56,6 +63,7 @@ class RunInputs:
     model: str = ""
     annotated: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    imageTime: Callable[[], int] = lambda: 0
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,7 @@ class SegmentationResult:
         filled: The region that holds all labels; None where it is not known, or there are none.
         byBothTeachers: Whether the foundation model had a say beside the model.
         joins: Whether other structures that were proposed before stay.
+        slices: By voxel index (I, J, K), how unsure the slices are in which something was found.
     """
 
     labels: Volume
@@ -81,6 +90,7 @@ class SegmentationResult:
     filled: Region | None = None
     byBothTeachers: bool = False
     joins: bool = False
+    slices: Mapping[str, tuple[SliceScore, ...]] = field(default_factory=dict)
 
 
 class RunScene:
@@ -166,7 +176,7 @@ class RunScene:
             labels=labels,
             structures=tuple(structures),
             annotated=tuple(f"{row.axis}:{row.index}" for row in table.complete),
-            notes=(*notes, *_leftOutNotes(table)),
+            notes=(*notes, *leftOutNotes(table)),
         )
 
     def showProposal(self, shown: SegmentationResult) -> None:
@@ -292,7 +302,8 @@ class RunScene:
         return node is not None and node.GetScene() is self._scene
 
     def _inputs(self, **others: Any) -> RunInputs:
-        return RunInputs(Bridge.snapshotVolume(self._volume), str(self._parameters.device.value), **others)
+        image, device = Bridge.snapshotVolume(self._volume), str(self._parameters.device.value)
+        return RunInputs(image, device, imageTime=self._volume.GetImageData().GetMTime, **others)
 
 
 def segmentNames(segmentationNode: Any) -> list[str]:
@@ -305,18 +316,6 @@ def annotatedSlices(parameters: Any) -> list[AnnotatedSlice]:
     if parameters.segmentation is None or parameters.inputVolume is None:
         return []
     return readTable(parameters.segmentation, parameters.inputVolume).complete
-
-
-def noStructureText() -> str:
-    """Return what to do when no annotated slice shows a structure."""
-    return _("No annotated slice shows a structure. Paint it in at least one slice that is ticked as complete.")
-
-
-def _leftOutNotes(table: AnnotatedTable) -> list[str]:
-    names = ", ".join(f"{row.axis}:{row.index}" for row in table.leftOut if not row.knownIds)
-    if not names:
-        return []
-    return [_("Left out, as they are not ticked as complete: {slices}.").format(slices=names)]
 
 
 def roundsOf(parameters: Any) -> list[Rounds.Round]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from slicer.i18n import tr as _
 
 from uncol.core.errors import DataError
-from uncol.core.slice_suggestion import NextSlice, SliceScores, next_slice
+from uncol.core.jobs import SliceScore
+from uncol.core.slice_suggestion import NextSlice, next_slice
 from uncol.core.volume import Axis
 
 
@@ -22,13 +22,13 @@ class Suggestion:
     reason: str
 
 
-def suggest(scores: SliceScores, axis: Axis, annotated: Collection[int]) -> Suggestion:
+def suggest(scores: Sequence[SliceScore], axis: Axis, annotated: Collection[int]) -> Suggestion:
     """Return the slice whose annotation promises most.
 
     Raises:
         DataError: If no structure was found, or every slice with one is annotated.
     """
-    if np.isnan(scores.total).all():
+    if not scores:
         message = _("The proposal holds no structure, so no slice can be suggested. Annotate a slice that shows it.")
         raise DataError(message)
     found = next_slice(scores, annotated)

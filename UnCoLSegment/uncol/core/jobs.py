@@ -6,7 +6,7 @@ The worker's messages are these dataclasses (`core/protocol.py`): a field has th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
@@ -199,12 +199,35 @@ class SegmentJob:
 
 
 @dataclass(frozen=True)
+class SliceScore:
+    """How unsure a segmentation is in one slice, by the rule of `slice_suggestion`.
+
+    Attributes:
+        index: Its number along the file's voxel index.
+        score: In [0, 1); comparable within one volume only.
+        unsure: The structures with the highest scores of their own there, at most two; none without uncertainty.
+    """
+
+    index: int
+    score: float
+    unsure: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class SegmentResult:
-    """What was found in an image: labels (uint8), normalized entropy (float32, in [0, 1]) and a report on both."""
+    """What was found in an image.
+
+    Attributes:
+        segmentation: Labels, uint8.
+        uncertainty: Normalized entropy, float32 in [0, 1].
+        report: A JSON object about both.
+        slices: By voxel index (I, J, K), the slices in which something was found or is near.
+    """
 
     segmentation: VolumeFile
     uncertainty: VolumeFile
     report: dict[str, Any]
+    slices: dict[str, tuple[SliceScore, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ from uncol.core.errors import ConfigError, UncolError
 from uncol.core.jobs import Device, FineTuneJob, FineTuneResult, SegmentJob, SegmentResult
 from uncol.core.progress import Progress
 from uncol.core.records import from_document, to_document
+from uncol.core.round_scores import ScoreJob, ScoreResult
 from uncol.core.volume_files import VolumeFile
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of the messages."""
 LINE_LIMIT_BYTES = 1 << 20
 """Longest line that is a request."""
@@ -53,6 +54,21 @@ class Hello:
 
 
 @dataclass(frozen=True)
+class GraphicsCard:
+    """A processor beside the CPU that the engine can compute on.
+
+    Attributes:
+        device: Its kind.
+        name: What its maker calls it.
+        memory_gib: Its memory, in GiB; what of it is free changes all the time.
+    """
+
+    device: Device
+    name: str
+    memory_gib: float
+
+
+@dataclass(frozen=True)
 class Greeting:
     """The answer to `Hello`.
 
@@ -62,6 +78,7 @@ class Greeting:
         devices: Where it can compute, best first.
         teachers: Foundation models that are installed.
         job_folder: The private folder for images and results.
+        graphics_cards: What is known of the devices other than the CPU.
     """
 
     protocol: int
@@ -69,6 +86,7 @@ class Greeting:
     devices: tuple[Device, ...]
     teachers: tuple[str, ...]
     job_folder: Path
+    graphics_cards: tuple[GraphicsCard, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -138,8 +156,9 @@ class Log:
     message: str = ""
 
 
-Request = Hello | SegmentJob | FineTuneJob | Cancel | Shutdown
-Result = Greeting | SegmentResult | FineTuneResult | CancelResult | ShutdownResult
+Job = SegmentJob | FineTuneJob | ScoreJob
+Request = Hello | Job | Cancel | Shutdown
+Result = Greeting | SegmentResult | FineTuneResult | ScoreResult | CancelResult | ShutdownResult
 News = Progress | Preview | Log
 Event = News | Result | Cancelled | Failed
 
@@ -147,6 +166,7 @@ REQUESTS: dict[str, type[Any]] = {
     "hello": Hello,
     "segment": SegmentJob,
     "fine_tune": FineTuneJob,
+    "score": ScoreJob,
     "cancel": Cancel,
     "shutdown": Shutdown,
 }
@@ -157,6 +177,7 @@ EVENTS: dict[str, type[Any]] = {
     "greeting": Greeting,
     "segment_result": SegmentResult,
     "fine_tune_result": FineTuneResult,
+    "score_result": ScoreResult,
     "cancel_result": CancelResult,
     "shutdown_result": ShutdownResult,
     "cancelled": Cancelled,

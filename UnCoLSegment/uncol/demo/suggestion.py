@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from uncol.core import slice_suggestion
-from uncol.core.volume import SliceView
+from uncol.core.volume import ARRAY_AXIS, SliceView
 from uncol.inference.result import Segmentation
 from uncol.report.results import Suggestion
 
@@ -24,7 +24,8 @@ def suggest_slice(segmentation: Segmentation, view: SliceView, annotated: Sequen
     if found is None:
         return None
     reason = f"{_uncertainty_text(found.unsure)} {_distance_text(found.distance)}"
-    return Suggestion(found.index, view.stack_index(found.index, len(scores.total)), found.score, reason)
+    slice_count = labels.voxels.shape[ARRAY_AXIS[axis]]
+    return Suggestion(found.index, view.stack_index(found.index, slice_count), found.score, reason)
 
 
 def _uncertainty_text(names: Sequence[str]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from uncol.data.transforms import SliceFrame
@@ -48,6 +50,16 @@ class PromptableModel(Protocol):
         """Hash of the weights and of the precision: two teachers with one identity predict alike."""
         ...
 
+    @property
+    def device(self) -> torch.device:
+        """Where it works."""
+        ...
+
+    @property
+    def slices_at_once(self) -> int:
+        """How many slices it encodes best in one call: 1 on a CPU."""
+        ...
+
     def frame_of(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> SliceFrame:
         """Return the pixel grid in which this model sees a slice; boxes are given in it."""
         ...
@@ -58,6 +70,10 @@ class PromptableModel(Protocol):
         Returns:
             The embedding (C, h, w), float16, on the CPU.
         """
+        ...
+
+    def encode_all(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Encode slices in one call, each as `encode` does up to rounding."""
         ...
 
     def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> BoxPrediction:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+from functools import partial
 from typing import Self
 
 import numpy as np
@@ -15,6 +17,9 @@ from uncol.data.transforms import SliceFrame, resize_image, windowed_in_frame
 from uncol.foundation.boxes import PixelBox, box_of_mask, grow_box, scale_box
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import BoxPrediction, PromptableModel
+from uncol.models.devices import in_smaller_batches
+
+_log = logging.getLogger(__name__)
 
 Window = tuple[float, float]
 """Lowest and highest grey value."""
@@ -40,6 +45,7 @@ class SlicePredictor:
         cache: EmbeddingCache,
     ) -> None:
         self._stack, self._window, self._model, self._cache = stack, window, model, cache
+        self._slices_at_once = model.slices_at_once
         _, self.rows, self.columns = stack.shape
         self.frame: SliceFrame = model.frame_of(self.rows, self.columns, spacing_mm)
         self.limits: PixelBox = np.array([0, 0, self.frame.rows, self.frame.columns], dtype=np.float32)
@@ -61,15 +67,36 @@ class SlicePredictor:
         return len(self._stack)
 
     def embedding(self, index: int) -> Tensor:
-        """Return the embedding of a slice, from the cache if it was ever encoded."""
+        """Return the embedding of a slice, from the cache if it was ever encoded.
+
+        A GPU encodes its neighbors in the same call, as many as it does best: they are nearly always asked for next.
+        Where its memory is full, they are fewer from then on, which is logged.
+        """
         image = self.image(index)
-        text = repr((tuple(image.shape), self._model.identity)).encode()
-        key = hashlib.sha256(image.numpy().tobytes() + text).hexdigest()
+        key = self._key(image)
         found = self._cache.find(key)
         if found is None:
-            found = self._model.encode(image)
-            self._cache.keep(key, found)
+            around = partial(self._encode_around, index, key, image)
+            found = in_smaller_batches(around, self._model.device, self._slices_at_once, _log.warning)
         return found
+
+    def _encode_around(self, index: int, key: str, image: Tensor, slices_at_once: int) -> Tensor:
+        """Encode the slices of the block that a slice is in, unless they are in the cache; return its embedding."""
+        self._slices_at_once = slices_at_once
+        wanted, first = {key: image}, index - index % slices_at_once
+        for neighbor in range(first, min(first + slices_at_once, len(self))):
+            if neighbor != index:
+                other = self.image(neighbor)
+                wanted[self._key(other)] = other
+        missing = {name: each for name, each in wanted.items() if name == key or self._cache.find(name) is None}
+        found = dict(zip(missing, self._model.encode_all(list(missing.values())), strict=True))
+        for name, embedding in found.items():
+            self._cache.keep(name, embedding)
+        return found[key]
+
+    def _key(self, image: Tensor) -> str:
+        text = repr((tuple(image.shape), self._model.identity)).encode()
+        return hashlib.sha256(image.numpy().tobytes() + text).hexdigest()
 
     def predict(self, index: int, boxes: NDArray[np.float32]) -> BoxPrediction:
         """Segment what boxes (N, 4) = (row0, column0, row1, column1) in pixels of the model's frame show."""

@@ -18,6 +18,8 @@ from uncol.models.devices import autocast, reduced_precision
 
 _BOX_BATCH = 8
 _SMALLEST_CONTRAST = 1e-6
+_PIXELS_AT_ONCE = {"cuda": 16 * 256**2, "mps": 8 * 256**2}
+"""Pixels that are encoded in one call; those of one slice on a CPU, where more in one call are not faster."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -65,10 +67,20 @@ class SamTeacher:
         """Return the frame whose longest side fills the model's square."""
         return frame_with_longest_side(rows, columns, spacing_mm, self.side)
 
+    @property
+    def slices_at_once(self) -> int:
+        """How many slices fill the device: a small model's launches take a GPU longer than its computing."""
+        return max(1, _PIXELS_AT_ONCE.get(self.device.type, 0) // self.side**2)
+
     @torch.inference_mode()
     def encode(self, image: Tensor) -> Tensor:
         """Encode one windowed slice (H, W) in [0, 1] to (C, h, w), 256 x 64 x 64 if published, float16, on the CPU."""
-        return self._embed(image)
+        return self._embed([image])[0]
+
+    @torch.inference_mode()
+    def encode_all(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Encode slices in one call, each as `encode` does up to rounding."""
+        return list(self._embed(images))
 
     @torch.inference_mode()
     def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> BoxPrediction:
@@ -83,7 +95,7 @@ class SamTeacher:
     def encode_with_maps(self, image: Tensor) -> EncodedSlice:
         """Encode a slice and keep the intermediate maps (C, h, w), cut to the slice."""
         with outputs_of(self.layers) as outputs:
-            embedding = self._embed(image)
+            embedding = self._embed([image])[0]
         grids = (tokens_to_map(each.flatten(1, -2), embedding.shape[1])[0] for each in outputs)  # from (1, ..., C)
         (rows, columns), side = image.shape, self.side
         maps = (inside_frame(each.to("cpu", torch.float16), rows, columns, side).contiguous() for each in grids)
@@ -95,13 +107,14 @@ class SamTeacher:
         tokens = tokens_after_prompts(self.network, self._on_device(embedding), boxes)
         return inside_frame(tokens, frame.rows, frame.columns, self.side).to("cpu", torch.float16)
 
-    def _embed(self, image: Tensor) -> Tensor:
+    def _embed(self, images: Sequence[Tensor]) -> Tensor:
+        """Return the embeddings (B, C, h, w)."""
         side = self.side
-        padded = pad_to_square(self.scale(stretch_contrast(image)), side).to(self.device)
-        batch = padded.expand(1, 3, side, side).contiguous(memory_format=self.memory_format)
+        padded = [pad_to_square(self.scale(stretch_contrast(each)), side).expand(3, side, side) for each in images]
+        batch = torch.stack(padded).to(self.device).contiguous(memory_format=self.memory_format)
         with autocast(self.device):
-            embedding: Tensor = self.network.image_encoder(batch)
-        return embedding[0].to("cpu", torch.float16)
+            embeddings: Tensor = self.network.image_encoder(batch)
+        return embeddings.to("cpu", torch.float16)
 
     def _on_device(self, embedding: Tensor) -> Tensor:
         return embedding.to(self.device, torch.float32)[None]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import logging
+import subprocess
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from typing import TypeVar
 
 import torch
 
 from uncol.core.errors import MEMORY_IS_FULL, ConfigError, UncolError, says_memory_is_full
 from uncol.core.jobs import Device
+from uncol.core.protocol import GraphicsCard
 
 _log = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -22,6 +25,31 @@ def available_devices() -> list[Device]:
     """Return the kinds of device that torch can use here, best first."""
     usable = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     return [kind for kind in _PREFERENCE if usable[kind]]
+
+
+def graphics_cards() -> list[GraphicsCard]:
+    """Return name and memory of each usable device other than the CPU, best first; what cannot be told is left out.
+
+    Of an Apple GPU, which shares the computer's memory, it is the part that the system grants it.
+    """
+    found = []
+    with suppress(RuntimeError):  # a driver that does not work is told by the job that needs it
+        if torch.cuda.is_available():
+            properties = torch.cuda.get_device_properties(0)
+            found.append(GraphicsCard("cuda", properties.name, _gib(properties.total_memory)))
+        if torch.backends.mps.is_available():
+            found.append(GraphicsCard("mps", _apple_chip(), _gib(torch.mps.recommended_max_memory())))
+    return found
+
+
+def _gib(size: int) -> float:
+    return round(size / 2**30, 1)
+
+
+def _apple_chip() -> str:
+    command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False)
+    return asked.stdout.strip() or "Apple GPU"
 
 
 def select_device(wanted: Device) -> torch.device:
@@ -84,17 +112,44 @@ def with_memory_fallback(
     """
     while True:
         try:
-            return work(device, size)
+            return in_smaller_batches(partial(work, device), device, size, say)
         except (MemoryError, RuntimeError) as error:
             if not says_memory_is_full(error):
                 raise
-            if size == 1 and device.type == "cpu":
+            if device.type == "cpu":
                 raise UncolError(MEMORY_IS_FULL) from error
-            if device.type == "cuda":
-                torch.cuda.empty_cache()
-        if size > 1:
-            size //= 2
-            say(f"The {device.type.upper()} memory is full; going on in smaller batches ({size} at a time).")
-        else:
-            device = torch.device("cpu")
-            say("The GPU memory is full even for the smallest batch; going on with the CPU, which is slower.")
+        _give_back_memory(device)
+        device, size = torch.device("cpu"), 1
+        say("The GPU memory is full even for the smallest batch; going on with the CPU, which is slower.")
+
+
+def in_smaller_batches(
+    work: Callable[[int], Result], device: torch.device, size: int, say: Callable[[str], None]
+) -> Result:
+    """Do memory-hungry work; when the device's memory is full, halve its size.
+
+    Args:
+        work: Called with the size (slices or patches at once) to use.
+        device: Where it works.
+        size: How much to try first, at least 1.
+        say: Told in one sentence about every step back.
+
+    Raises:
+        MemoryError, RuntimeError: What the work raises, if not even the smallest size fits.
+    """
+    while True:
+        try:
+            return work(size)
+        except (MemoryError, RuntimeError) as error:
+            if size == 1 or not says_memory_is_full(error):
+                raise
+        _give_back_memory(device)
+        size //= 2
+        say(f"The {device.type.upper()} memory is full; going on in smaller batches ({size} at a time).")
+
+
+def _give_back_memory(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()

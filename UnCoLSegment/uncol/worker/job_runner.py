@@ -9,10 +9,19 @@ from pathlib import Path
 
 from uncol.core.config import Config
 from uncol.core.errors import ConfigError
-from uncol.core.jobs import Case, FineTuneJob, FineTuneResult, SegmentJob, SegmentResult, VolumeSource
+from uncol.core.jobs import (
+    Case,
+    FineTuneJob,
+    FineTuneResult,
+    SegmentJob,
+    SegmentResult,
+    VolumeSource,
+)
 from uncol.core.model_folder import check_model_name, is_model_name
 from uncol.core.model_store import Store
 from uncol.core.protocol import Preview
+from uncol.core.round_scores import ComparedSlices, ScoreJob, ScoreResult, score_round
+from uncol.core.slice_suggestion import score_all_slices
 from uncol.core.volume import Volume
 from uncol.core.volume_files import VolumeFile
 from uncol.foundation.loading import FoundationChoice
@@ -46,7 +55,7 @@ class JobRunner:
         self._cache, self._foundation = cache, foundation
         self._models = ModelCache()
 
-    def carry_out(self, running: RunningJob) -> SegmentResult | FineTuneResult:
+    def carry_out(self, running: RunningJob) -> SegmentResult | FineTuneResult | ScoreResult:
         """Do what is wanted.
 
         Raises:
@@ -54,6 +63,8 @@ class JobRunner:
         """
         if isinstance(running.job, SegmentJob):
             return self._segment(running, running.job)
+        if isinstance(running.job, ScoreJob):
+            return self._score(running.job)
         return self._fine_tune(running, running.job)
 
     def _segment(self, running: RunningJob, job: SegmentJob) -> SegmentResult:
@@ -96,6 +107,22 @@ class JobRunner:
         card, proposal = tuned.model.card, _write_result(folder, tuned.proposal)
         return FineTuneResult(tuned.out, card.structures, card.training, proposal)
 
+    def _score(self, job: ScoreJob) -> ScoreResult:
+        folder = self._folder.subfolder(job.out, "out")
+
+        def read(file: VolumeFile, field: str) -> Volume:
+            return replace(file, file=file_of_job(folder, file.file, field)).read()
+
+        stacks = [
+            ComparedSlices(
+                read(each.reference, "reference"),
+                read(each.prediction, "prediction"),
+                None if each.uncertainty is None else read(each.uncertainty, "uncertainty"),
+            )
+            for each in job.stacks
+        ]
+        return score_round(stacks, job.structures)
+
     def _context(self, running: RunningJob) -> Context:
         return Context(running.monitor, self._cache, self._foundation, self._models.model, self._models.teacher)
 
@@ -123,10 +150,12 @@ def _inside(folder: Path, source: VolumeSource, field: str) -> VolumeSource:
 
 
 def _write_result(folder: Path, result: Segmented) -> SegmentResult:
+    labels, uncertainty = result.segmentation.labels, result.segmentation.uncertainty
     return SegmentResult(
-        VolumeFile.write(folder / SEGMENTATION_FILE, result.segmentation.labels),
-        VolumeFile.write(folder / UNCERTAINTY_FILE, result.segmentation.uncertainty),
+        VolumeFile.write(folder / SEGMENTATION_FILE, labels),
+        VolumeFile.write(folder / UNCERTAINTY_FILE, uncertainty),
         result.report,
+        score_all_slices(labels, uncertainty, result.segmentation.structures),
     )
 
 

@@ -7,9 +7,10 @@ import time
 from collections.abc import Callable
 
 from uncol.core.errors import CancelledError
-from uncol.core.jobs import FineTuneJob, SegmentJob
+from uncol.core.jobs import FineTuneJob
 from uncol.core.progress import Monitor, Progress
-from uncol.core.protocol import Cancelled, Event, News, RequestId
+from uncol.core.protocol import Cancelled, Event, Job, News, RequestId
+from uncol.core.round_scores import ScoreJob
 
 Send = Callable[[RequestId, Event], None]
 
@@ -30,9 +31,7 @@ class RunningJob:
         release: Called just before the end is told: then the next job may come.
     """
 
-    def __init__(
-        self, request_id: RequestId, job: SegmentJob | FineTuneJob, send: Send, release: Callable[[RunningJob], None]
-    ) -> None:
+    def __init__(self, request_id: RequestId, job: Job, send: Send, release: Callable[[RunningJob], None]) -> None:
         self.id, self.job = request_id, job
         self.can_be_resumed: Callable[[], bool] = lambda: False
         self._send, self._release = send, release
@@ -90,8 +89,9 @@ class RunningJob:
         patience.start()
 
     def _cancelled_message(self) -> str:
-        if isinstance(self.job, SegmentJob):
-            return "Segmentation was cancelled; nothing was written."
+        if not isinstance(self.job, FineTuneJob):
+            work = "Scoring" if isinstance(self.job, ScoreJob) else "Segmentation"
+            return f"{work} was cancelled; nothing was written."
         if self.can_be_resumed():
             return "Fine-tuning was cancelled; it can be resumed."
         return "Fine-tuning was cancelled before there was anything to keep."

@@ -26,10 +26,9 @@ import torch
 from uncol import __version__
 from uncol.core import protocol
 from uncol.core.errors import MEMORY_IS_FULL, CancelledError, UncolError, says_memory_is_full
-from uncol.core.jobs import FineTuneJob, SegmentJob
 from uncol.core.model_store import Store
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
-from uncol.models.devices import available_devices
+from uncol.models.devices import available_devices, graphics_cards
 from uncol.worker.channel import Channel
 from uncol.worker.job_folder import JobFolder
 from uncol.worker.process import lower_priority, return_freed_memory, worker_thread_count
@@ -126,7 +125,7 @@ class Worker:
         if not self._has_greeted and not isinstance(content, protocol.Hello | protocol.Shutdown):
             message = f'The first request must be {{"op": "hello", "protocol": {protocol.PROTOCOL}}}.'
             raise protocol.MessageError(message, request_id)
-        if isinstance(content, SegmentJob | FineTuneJob):
+        if isinstance(content, protocol.Job):
             self._accept(request_id, content)
         elif isinstance(content, protocol.Cancel):
             self._cancel(request_id, content.target)
@@ -143,10 +142,13 @@ class Worker:
             raise protocol.MessageError(message, request_id)
         self._has_greeted = True
         teachers = (self._settings.foundation.family,) if self._settings.foundation.is_installed else ()
-        devices = tuple(available_devices())
-        self._send(request_id, protocol.Greeting(protocol.PROTOCOL, __version__, devices, teachers, self._folder.path))
+        devices, cards = tuple(available_devices()), tuple(graphics_cards())
+        greeting = protocol.Greeting(
+            protocol.PROTOCOL, __version__, devices, teachers, self._folder.path, graphics_cards=cards
+        )
+        self._send(request_id, greeting)
 
-    def _accept(self, request_id: protocol.RequestId, job: SegmentJob | FineTuneJob) -> None:
+    def _accept(self, request_id: protocol.RequestId, job: protocol.Job) -> None:
         with self._lock:
             if self._current is not None:
                 message = f"The engine is busy with request {self._current.id}. Wait for its end, or cancel it."
