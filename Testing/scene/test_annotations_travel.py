@@ -12,7 +12,7 @@ from scene_parts import addSegmentation, addVolume, maskOf, paint, segmentOf
 
 from uncol.core.jobs import Structure
 from uncol.core.volume import Volume
-from UnCoLSegmentLib.Scene import Acceptance, Bridge, Grids, Proposal
+from UnCoLSegmentLib.Scene import Acceptance, Bridge, Grids, Labelmaps, Proposal
 from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedTable, detectAnnotated, markComplete, readTable
 from UnCoLSegmentLib.Scene.Painting import AcceptedVoxels
 
@@ -130,6 +130,21 @@ def test_a_saved_scene_keeps_table_and_memory(host, volume, tmp_path: Path) -> N
 
     assert complete(readTable(user, volume)) == [0, 6]
     assert complete(detectAnnotated(user, None, volume)) == [0, 6]
+
+
+def test_an_empty_segment_does_not_move_the_others_when_the_scene_is_saved(host, volume, tmp_path: Path) -> None:
+    painted = slab(3, 7, side=11)
+    user = addSegmentation({"liver": np.zeros(SHAPE), "spleen": painted}, volume)
+    Labelmaps.alignEmptySegments(user)
+    slicer.util.saveScene(str(tmp_path / "scene.mrb"))
+    layer = next(each for each in Labelmaps.layersOf(user) if "spleen" in each.values)
+    assert np.allclose(layer.lattice, TO_RAS)
+    host.scene.Clear(False)
+
+    slicer.util.loadScene(str(tmp_path / "scene.mrb"))
+
+    volume, user = slicer.util.getNode("CT"), slicer.util.getNode("Segmentation")
+    assert np.array_equal(maskOf(user, "spleen", volume), painted)
 
 
 def test_a_segmentation_file_alone_keeps_the_table_and_does_not_take_accepted_slices_for_painted(

@@ -71,6 +71,7 @@ class AnnotateSection(Section):
         if parameters.inputVolume.GetImageData() is None:
             return
         with self._message.reporting():
+            Labelmaps.alignEmptySegments(parameters.segmentation)
             AnnotatedSlices.detectAnnotated(parameters.segmentation, parameters.proposal, parameters.inputVolume)
 
     def forgetScene(self) -> None:

@@ -187,6 +187,23 @@ def workingLattice(node: Any, segmentId: str) -> Matrix | None:
     return None
 
 
+def alignEmptySegments(node: Any) -> None:
+    """Give segments without voxels the grid of the others.
+
+    Where nothing overlaps, Slicer brings all segments onto the grid of the first when it saves. That of an empty one is
+    1 mm along R, A and S, whatever the image: what was painted would be resampled onto it, and come back shifted.
+    """
+    layers = layersOf(node)
+    if not layers:
+        return
+    grid = slicer.util.vtkMatrixFromArray(layers[0].lattice)
+    with unnoticed(node):
+        for segment in segmentsOf(node).values():
+            image = segment.GetRepresentation(BINARY_LABELMAP)
+            if image is not None and image.GetExtent()[0] > image.GetExtent()[1]:
+                image.SetImageToWorldMatrix(grid)
+
+
 def filledPart(node: Any, segmentId: str) -> tuple[Mask, Matrix, Matrix] | None:
     """Return the block that holds all voxels of a segment; None if it has none.
 
