@@ -36,6 +36,7 @@ class qMRMLSegmentEditorWidget(mrml_widgets.qMRMLWidget):
         self._observed: list[tuple[Any, int]] = []
         self._shortcuts: list[Any] = []
         self.areViewsObserved = False
+        self.effectListUpdates = 0
         self._list, self._effects = qt.QListWidget(), qt.QWidget()
         self._list.setMaximumHeight(84)
         self._list.setAccessibleName("Segments")
@@ -106,6 +107,9 @@ class qMRMLSegmentEditorWidget(mrml_widgets.qMRMLWidget):
 
     def redo(self) -> None:
         self._editor.Redo()
+
+    def updateEffectList(self) -> None:
+        self.effectListUpdates += 1
 
     def setupViewObservations(self) -> None:
         self.areViewsObserved = True

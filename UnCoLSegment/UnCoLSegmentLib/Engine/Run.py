@@ -20,6 +20,7 @@ from slicer.i18n import tr as _
 from uncol.core.errors import CancelledError, UncolError
 from uncol.core.progress import Progress
 from uncol.core.protocol import Cancelled, Event, Failed, Log, Preview, Request
+from UnCoLSegmentLib.Dependencies import damagedPackage
 from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess
 from UnCoLSegmentLib.Engine.Signal import Signal
 
@@ -38,6 +39,7 @@ class RunState(Enum):
     """What Logic is doing."""
 
     IDLE = "idle"
+    INSTALLING = "installing"
     RUNNING = "running"
     CANCELLING = "cancelling"
 
@@ -64,11 +66,18 @@ class RunResult:
 
 
 class EngineError(UncolError):
-    """The engine refused, failed or died; `details` is what a developer wants to see."""
+    """The engine refused, failed or died; `details` is what a developer wants to see.
 
-    def __init__(self, message: str, details: str = "") -> None:
+    Attributes:
+        damagedPackage: The package to blame, which can be installed again; "" for none.
+    """
+
+    def __init__(self, message: str, details: str = "", *, isStarting: bool = False) -> None:
+        self.details, self.damagedPackage = details, damagedPackage(details, isStarting=isStarting)
+        if self.damagedPackage:
+            message = _("The Python package {package} cannot be loaded. Click again to install it anew.")
+            message = message.format(package=self.damagedPackage)
         super().__init__(message)
-        self.details = details
 
 
 @dataclass(frozen=True)
@@ -163,7 +172,7 @@ class Run:
             )
         else:
             message = _("The engine stopped unexpectedly (exit code {code}). No annotation was lost; try again.")
-        self._raise(EngineError(message.format(code=exitCode), stderrTail))
+        self._raise(EngineError(message.format(code=exitCode), stderrTail, isStarting=self._isStarting))
 
     def cancel(self, reason: str) -> None:
         """End the run as soon as possible; what it was doing is thrown away, what can be resumed is kept."""
