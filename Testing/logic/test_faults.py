@@ -316,6 +316,7 @@ main()
     "end",
     [
         pytest.param("sys.exit()", id="quits"),
+        pytest.param("logic.shutdown(); sys.exit()", id="closes the panel and quits at once, as Slicer does"),
         pytest.param("host.close(); raise AssertionError('a mistake')", id="closes the scene and quits after an error"),
         pytest.param("os._exit(3)", id="crashes"),
         pytest.param("os.kill(os.getpid(), signal.SIGKILL)", id="is killed"),

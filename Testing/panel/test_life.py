@@ -116,6 +116,64 @@ def test_a_closed_panel_has_stopped_its_engine_and_hears_of_nothing_any_more(ope
     panel.logic.stateChanged.emit()
 
 
+def test_a_closed_panel_leaves_neither_keys_nor_tools_behind(openPanel: Any, engine: Any) -> None:
+    panel = openPanel(engine)
+    editor = panel.ui.segmentEditor
+    assert editor.areShortcutsInstalled
+
+    panel.moduleWidget.cleanup()  # without `exit`, as when the module is loaded again
+
+    assert not editor.areShortcutsInstalled
+    assert not editor.areViewsObserved
+
+
+def test_the_segment_editor_has_its_parameters_before_it_can_choose_anything(
+    openPanel: Any, engine: Any, phantom: Any
+) -> None:
+    """A segmentation that comes while it has none ends in an error of VTK, which the fixture `host` would notice."""
+    import slicer.ScriptedLoadableModule as base
+
+    import UnCoLSegment
+
+    given: list[Any] = []
+    frame = base.ModuleWidgetParent()
+    module = UnCoLSegment.UnCoLSegmentWidget(frame)
+    frame.mrmlSceneChanged.connect(given.append)
+    module.setup()
+    editor = module.panel.ui.segmentEditor
+    assert editor.nodeAtScene is not None, "the scene came first"
+
+    module.exit()
+    slicer.mrmlScene.Clear(False)  # while the user is in another module
+
+    assert editor.mrmlSegmentEditorNode() is not None
+    assert editor.mrmlSegmentEditorNode().GetScene() is slicer.mrmlScene
+    module.cleanup()
+
+
+def test_effects_that_an_extension_brings_later_are_in_the_editor(panel: Any) -> None:
+    factory = slicer.qSlicerSegmentEditorEffectFactory.instance()
+    before = panel.ui.segmentEditor.effectListUpdates
+
+    for slot in factory.slots:
+        slot()  # PythonQt cuts the surplus name of the effect
+
+    assert panel.ui.segmentEditor.effectListUpdates == before + 1
+
+
+def test_a_panel_without_a_frame_is_whole(host: Any) -> None:
+    import panel_driver  # noqa: F401
+
+    import UnCoLSegment
+
+    module = UnCoLSegment.UnCoLSegmentWidget()  # the constructor sets it up, as that of Slicer's base class does
+
+    assert module.panel is not None
+    assert module.panel.parameters is not None
+    module.cleanup()
+    module.parent.deleteLater()
+
+
 def test_every_text_that_the_code_puts_into_the_panel_is_translated(
     openPanel: Any, engine: Any, phantom: Any, host: Any
 ) -> None:

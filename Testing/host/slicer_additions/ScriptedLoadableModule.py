@@ -82,6 +82,12 @@ class Module:
             self._frame.build(self.name)
         return self._frame
 
+    def unload(self) -> None:
+        """What the application does when it quits."""
+        if self._frame is not None:
+            self._frame.self().cleanup()
+            self._frame.deleteLater()
+
 
 def addModule(name: str) -> Module:
     """Make a module known to the application, without a window."""
