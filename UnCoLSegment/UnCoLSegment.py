@@ -87,6 +87,25 @@ class UnCoLSegmentLogic(ScriptedLoadableModuleLogic):
 
         self.runs = Logic(modelFolder(), cacheFolder=Path(slicer.app.cachePath) / "UnCoL")
 
+    def process(self, volume, box=None, model=""):
+        """Segment a volume and wait for the result; the application goes on drawing meanwhile.
+
+        Args:
+            volume: A scalar volume node.
+            box: An ROI node round the structure; or
+            model: The name of one of the user's models.
+
+        Returns:
+            The proposed segmentation and the map of its uncertainty, two nodes.
+
+        Raises:
+            ValueError: If both or neither of box and model are given.
+            UncolError: If that is not possible; its text says why and what to do.
+        """
+        from UnCoLSegmentLib.Scripting import segment
+
+        return segment(self, volume, box, model)
+
 
 class UnCoLSegmentTest(ScriptedLoadableModuleTest):
     """The whole loop on a phantom, for the button Reload and Test and for Slicer's own test runs."""

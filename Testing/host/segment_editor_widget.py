@@ -61,7 +61,7 @@ class qMRMLSegmentEditorWidget(mrml_widgets.qMRMLWidget):
         self._refresh()
 
     def setMRMLScene(self, scene: Any) -> None:
-        """The real one's hidden selector chooses a segmentation as soon as there is one, and needs its node for that."""
+        """The real one's hidden selector chooses a segmentation once there is one, and needs its node for that."""
         if self._editor.GetMRMLScene() is not scene:
             self._editor.SetMRMLScene(scene)
             scene.AddObserver(scene.NodeAddedEvent, self._onNodeAdded)

@@ -127,27 +127,22 @@ def test_a_closed_panel_leaves_neither_keys_nor_tools_behind(openPanel: Any, eng
     assert not editor.areViewsObserved
 
 
-def test_the_segment_editor_has_its_parameters_before_it_can_choose_anything(
-    openPanel: Any, engine: Any, phantom: Any
-) -> None:
-    """A segmentation that comes while it has none ends in an error of VTK, which the fixture `host` would notice."""
-    import slicer.ScriptedLoadableModule as base
+def test_the_segment_editor_has_its_parameters_whenever_a_segmentation_comes(host: Any) -> None:
+    """The editor chooses one by itself: without parameters, that is an error of VTK's, which `host` notices."""
+    import panel_driver  # noqa: F401
+    from slicer.ScriptedLoadableModule import ModuleWidgetParent
 
     import UnCoLSegment
 
-    given: list[Any] = []
-    frame = base.ModuleWidgetParent()
-    module = UnCoLSegment.UnCoLSegmentWidget(frame)
-    frame.mrmlSceneChanged.connect(given.append)
+    module = UnCoLSegment.UnCoLSegmentWidget(ModuleWidgetParent())
     module.setup()
-    editor = module.panel.ui.segmentEditor
-    assert editor.nodeAtScene is not None, "the scene came first"
 
-    module.exit()
-    slicer.mrmlScene.Clear(False)  # while the user is in another module
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")  # the user has not come yet
+    slicer.mrmlScene.Clear(False)
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")  # and is in another module
 
-    assert editor.mrmlSegmentEditorNode() is not None
-    assert editor.mrmlSegmentEditorNode().GetScene() is slicer.mrmlScene
+    assert host.errors == []
+    assert module.panel.ui.segmentEditor.mrmlSegmentEditorNode().GetScene() is slicer.mrmlScene
     module.cleanup()
 
 

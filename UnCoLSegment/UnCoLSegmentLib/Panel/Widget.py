@@ -79,6 +79,8 @@ class Widget(slicer.util.VTKObservationMixin):
         uiWidget = slicer.util.loadUI(self._moduleWidget.resourcePath("UI/UnCoLSegment.ui"))
         self._moduleWidget.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
+        for button in (each for each in vars(self.ui).values() if isinstance(each, qt.QPushButton)):
+            button.autoDefault = True  # Enter presses it: Space is a key of the Segment Editor
         # Before the scene: the editor selects a segmentation by itself, and has to keep it somewhere.
         self.ui.segmentEditor.setMRMLSegmentEditorNode(segmentEditorNode())
         uiWidget.setMRMLScene(slicer.mrmlScene)
@@ -146,7 +148,7 @@ class Widget(slicer.util.VTKObservationMixin):
         self.logic.shutdown()
 
     def _leave(self) -> None:
-        """Give back what the user has elsewhere: an editor that keeps its keys makes those of the next one ambiguous."""
+        """Let go of views and keys: an editor that keeps its keys makes those of the next one ambiguous."""
         for section in self._sections:
             section.leave()
         self.ui.segmentEditor.setActiveEffect(None)
