@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import recorded
 from slicer.packaging import installations
 
 
-class PyTorchUtilsLogic:
-    """Installs the PyTorch that suits the graphics driver."""
+def _install(given: dict[str, Any]) -> object:
+    assert not given.get("askConfirmation"), "the user was asked already"
+    installations.carryOut("PyTorch", [f"torch{given.get('torchVersionRequirement', '')}", "torchvision"])
+    return object()  # the module torch
 
-    def installTorch(
-        self,
-        askConfirmation: bool = False,
-        forceComputationBackend: str | None = None,
-        torchVersionRequirement: str | None = None,
-        torchvisionVersionRequirement: str | None = None,
-    ) -> Any:
-        assert not askConfirmation, "the user was asked already"
-        wanted = [f"torch{torchVersionRequirement or ''}", f"torchvision{torchvisionVersionRequirement or ''}"]
-        installations.carryOut("PyTorch", wanted)
-        return object()  # the module torch
 
-    def uninstallTorch(self, askConfirmation: bool = False, forceComputationBackend: str | None = None) -> None:
-        installations.carryOut("PyTorch", ["uninstall", "torch", "torchvision"])
+def _uninstall(_given: dict[str, Any]) -> None:
+    installations.carryOut("PyTorch", ["uninstall", "torch", "torchvision"])
+
+
+PyTorchUtilsLogic = recorded.module(
+    "PyTorchUtils", {"PyTorchUtilsLogic.installTorch": _install, "PyTorchUtilsLogic.uninstallTorch": _uninstall}
+).PyTorchUtilsLogic

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import recorded
 import slicer
+import slicer.util
 from slicer.packaging import Installations, installations
 
 from uncol.core.errors import CancelledError
@@ -26,6 +28,12 @@ def requirements(tmp_path: Path) -> Path:
     path = tmp_path / "requirements.txt"
     path.write_text("# why\nnumpy>=1.26\nuncol-needs-this>=3.1  # more\n\n")
     return path
+
+
+def _replace(monkeypatch: pytest.MonkeyPatch, name: str, action: Any) -> None:
+    """Let a function of Slicer do something else; it takes what the real one takes."""
+    module, _, function = name.rpartition(".")
+    monkeypatch.setattr(sys.modules[module], function, recorded.function(name, action))
 
 
 @pytest.fixture
@@ -46,15 +54,15 @@ class Question:
     def __init__(self, answer: bool) -> None:
         self.answer, self.texts = answer, []
 
-    def __call__(self, text: str, windowTitle: str | None = None, parent: Any = None, **options: Any) -> bool:
-        self.texts.append(text)
+    def ask(self, given: dict[str, Any]) -> bool:
+        self.texts.append(given["text"])
         return self.answer
 
 
 @pytest.fixture(autouse=True)
 def question(monkeypatch) -> Question:
     question = Question(answer=True)
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", question)
+    _replace(monkeypatch, "slicer.util.confirmOkCancelDisplay", question.ask)
     return question
 
 
@@ -143,12 +151,13 @@ def test_an_older_slicer_keeps_its_packages_too(installing, requirements: Path, 
     """Slicer 5.10 has no `slicer.packaging`, and its `pip_install` takes a list of pip's own arguments alone."""
     asked: list[str] = []
 
-    def pip_install(requirements: list[str]) -> None:
-        asked.extend(Path(requirements[-1]).read_text().split())
-        installations.carryOut("UnCoL", requirements[:-2])
+    def install(given: dict[str, Any]) -> None:
+        *packages, _option, constraints = given["requirements"]
+        asked.extend(Path(constraints).read_text().split())
+        installations.carryOut("UnCoL", packages)
 
     monkeypatch.setitem(sys.modules, "slicer.packaging", None)
-    monkeypatch.setattr(slicer.util, "pip_install", pip_install)
+    _replace(monkeypatch, "slicer.util.pip_install", install)
 
     Dependencies.ensureInstalled(requirements)
 

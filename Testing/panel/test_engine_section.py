@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import qt
+import recorded
 import slicer
 import stand_ins  # noqa: F401  # makes slicer.packaging importable
 from slicer.packaging import Installations, installations
@@ -49,11 +50,13 @@ def questions(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the user was asked, and agreed to."""
     asked: list[str] = []
 
-    def agree(text: str, windowTitle: str | None = None, parent: Any = None, **options: Any) -> bool:
-        asked.append(text)
+    def agree(given: dict[str, Any]) -> bool:
+        asked.append(given["text"])
         return True
 
-    monkeypatch.setattr(slicer.util, "confirmOkCancelDisplay", agree)
+    monkeypatch.setattr(
+        slicer.util, "confirmOkCancelDisplay", recorded.function("slicer.util.confirmOkCancelDisplay", agree)
+    )
     return asked
 
 
@@ -144,21 +147,15 @@ def test_versions_and_devices_are_shown(boxed: Any, engine: Any) -> None:
 def test_what_the_engine_wrote_can_be_read_when_nothing_failed(
     boxed: Any, engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shown: list[str] = []
-
-    def infoDisplay(
-        text: str, windowTitle: Any = None, parent: Any = None, standardButtons: Any = None, *, detailedText: str
-    ) -> None:
-        shown.append(detailedText)
-
-    monkeypatch.setattr(slicer.util, "infoDisplay", infoDisplay)
+    shown: list[dict[str, Any]] = []
+    monkeypatch.setattr(slicer.util, "infoDisplay", recorded.function("slicer.util.infoDisplay", shown.append))
     boxed.click("engineLogButton")
     assert boxed.shown("engine") == "The engine has written nothing: no warning, no error."
 
     engine.log = "WARNING: the driver is old"
     boxed.click("engineLogButton")
 
-    assert shown == ["WARNING: the driver is old"]
+    assert [given["kwargs"] for given in shown] == [{"detailedText": "WARNING: the driver is old"}]
 
 
 def test_what_the_user_chose_is_what_the_next_scene_begins_with(boxed: Any) -> None:

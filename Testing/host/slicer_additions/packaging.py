@@ -96,18 +96,11 @@ def pip_install(
     blocking: bool = True,
     show_progress: bool = True,
     requester: str | None = None,
-    logCallback: Callable[[str], None] | None = None,
-    completedCallback: Callable[[int], None] | None = None,
 ) -> list[str] | None:
     """Note the wish."""
     assert blocking
     installations.carryOut(requester, _listed(requirements), constraints)
     return None
-
-
-def pip_uninstall(requirements: str | list[str]) -> None:
-    """Note the wish."""
-    installations.carryOut(None, ["uninstall", *_listed(requirements)])
 
 
 def _listed(requirements: str | list[str]) -> list[str]:
