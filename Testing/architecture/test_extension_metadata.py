@@ -141,14 +141,17 @@ def test_what_slicer_installs_covers_what_the_engine_declares() -> None:
     installed = {line for line in requirements if line and not line.startswith("#")}
 
     assert installed == {each for each in declared if not each.startswith(("numpy", "SimpleITK", "torch"))}
+    assert constant_of_dependencies("TORCH") in declared
 
 
 def test_slicers_own_packages_are_never_installed_over() -> None:
+    assert {"SimpleITK", "numpy", "torch"} <= set(constant_of_dependencies("KEPT_PACKAGES"))
+
+
+def constant_of_dependencies(name: str) -> object:
     tree = ast.parse((MODULE_FOLDER / "UnCoLSegmentLib" / "Dependencies.py").read_text(encoding="utf-8"))
-    kept = next(
+    return next(
         ast.literal_eval(node.value)
         for node in tree.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "KEPT_PACKAGES"
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
     )
-
-    assert {"SimpleITK", "numpy", "torch"} <= set(kept)
