@@ -155,7 +155,6 @@ def _makeApplication(host: Host) -> SimpleNamespace:
         topLevelWidgets=list,
         layoutManager=_nothing,
         mainWindow=_nothing,
-        topLevelWidgets=list,
         moduleManager=lambda: moduleManager,
         pauseRender=_nothing,
         resumeRender=_nothing,

@@ -67,7 +67,7 @@ def test_clicks_during_an_installation_start_no_second_one_and_one_run(
 
     def clickAgain() -> None:
         ui = boxed.ui
-        seen.append((ui.segmentProgress.isVisible(), ui.segmentProgressLabel.text, ui.segmentButton.toolTip))
+        seen.append((ui.runRow.isVisible(), ui.runLabel.text, ui.segmentButton.toolTip))
         ui.segmentButton.clicked.emit()  # a click that was on its way before the button was off
         boxed.settle()
         seen.append((boxed.shown("segment"), ui.segmentButton.enabled, ui.fineTuneButton.enabled))
@@ -79,7 +79,7 @@ def test_clicks_during_an_installation_start_no_second_one_and_one_run(
     assert installing.requested == [["uncol-needs-this>=3.1"]]
     assert len(questions) == 1
     busy = "Packages are being installed. Wait for the end."
-    assert seen == [(True, "Installing Python packages ... (this takes minutes)", busy), ("", False, False)]
+    assert seen == [(True, "Engine: Installing Python packages ... (this takes minutes)", busy), ("", False, False)]
     assert [op for op, _ in engine.requests].count("segment") == 1
 
 
