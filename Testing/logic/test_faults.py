@@ -210,7 +210,7 @@ def test_a_worker_without_its_packages_says_so(drive, tmp_path: Path) -> None:
     kind, message = watch.untilTold()
 
     assert kind == "failed"
-    assert message.startswith("The engine could not be started (exit code 1)")
+    assert message == "The Python package not_installed cannot be loaded. Click again to install it anew."
 
 
 BABBLING_WORKER = """
