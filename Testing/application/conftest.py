@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 
 @pytest.fixture(autouse=True)
-def application(host: Any) -> None:
-    """Stand in for the application as far as there is no window; MRML must not report an error."""
+def application(host: Any) -> Iterator[None]:
+    """Stand in for the application as far as there is no main window; MRML must not report an error."""
+    import panel_driver  # noqa: F401  # makes the widgets known
+    from slicer.ScriptedLoadableModule import addModule
+
+    module = addModule("UnCoLSegment")
+    yield
+    module.unload()

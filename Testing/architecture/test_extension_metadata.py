@@ -116,11 +116,23 @@ def test_the_module_folder_holds_one_module_because_slicer_takes_every_python_fi
     assert [path.name for path in MODULE_FOLDER.glob("*.py")] == ["UnCoLSegment.py"]
 
 
+def scripts_of_ctest() -> list[str]:
+    """Return what `slicer_add_python_test` and its like get as SCRIPT."""
+    return re.findall(r"SCRIPT\s+(\S+)\)", (ROOT / "Testing" / "CMakeLists.txt").read_text(encoding="utf-8"))
+
+
 def test_every_application_test_is_registered() -> None:
-    registered = re.findall(r"SCRIPT\s+(\S+)\)", (ROOT / "Testing" / "CMakeLists.txt").read_text(encoding="utf-8"))
     files = (ROOT / "Testing" / "application").glob("test_*.py")
 
-    assert sorted(registered) == sorted(path.relative_to(ROOT / "Testing").as_posix() for path in files)
+    assert sorted(Path(each).name for each in scripts_of_ctest()) == sorted(path.name for path in files)
+
+
+def test_ctest_finds_its_scripts() -> None:
+    """Slicer's macro puts a script's folder into `sys.path` as it is written: in full, or there is none."""
+    for script in scripts_of_ctest():
+        path = script.replace("${CMAKE_CURRENT_SOURCE_DIR}", str(ROOT / "Testing"))
+        assert Path(path).is_absolute() or "/" not in script, script
+        assert Path(path).is_file(), script
 
 
 def test_what_slicer_installs_covers_what_the_engine_declares() -> None:
@@ -129,14 +141,17 @@ def test_what_slicer_installs_covers_what_the_engine_declares() -> None:
     installed = {line for line in requirements if line and not line.startswith("#")}
 
     assert installed == {each for each in declared if not each.startswith(("numpy", "SimpleITK", "torch"))}
+    assert constant_of_dependencies("TORCH") in declared
 
 
 def test_slicers_own_packages_are_never_installed_over() -> None:
+    assert {"SimpleITK", "numpy", "torch"} <= set(constant_of_dependencies("KEPT_PACKAGES"))
+
+
+def constant_of_dependencies(name: str) -> object:
     tree = ast.parse((MODULE_FOLDER / "UnCoLSegmentLib" / "Dependencies.py").read_text(encoding="utf-8"))
-    kept = next(
+    return next(
         ast.literal_eval(node.value)
         for node in tree.body
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "KEPT_PACKAGES"
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name
     )
-
-    assert {"SimpleITK", "numpy", "torch"} <= set(kept)

@@ -22,6 +22,7 @@ import slicer
 import slicer.util
 import stand_ins  # noqa: F401  # makes slicer.i18n and the like importable
 import vtk
+from announcer import Announcer
 
 # Colors first: Volumes asks for it. A logic registers its node classes when it gets the scene.
 _MODULE_LOGICS = {
@@ -65,6 +66,8 @@ class Host:
         self._enableBundles()
         self._addCrosshair()
         slicer.app = _makeApplication(self)
+        effects = Announcer("effectRegistered(QString)")
+        slicer.qSlicerSegmentEditorEffectFactory = SimpleNamespace(instance=lambda: effects)
 
     def __enter__(self) -> Host:
         return self
@@ -77,6 +80,8 @@ class Host:
         for view in self.views:
             view.close()
         self.scene.Clear(True)
+        if "qt" in sys.modules:
+            sys.modules["qt"].QSettings.kept.clear()
         vtk.vtkOutputWindow.GetInstance().RemoveObserver(self._errorTag)
         slicer.app = slicer.modules = slicer.mrmlScene = None
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -131,6 +136,7 @@ class Host:
 def _makeApplication(host: Host) -> SimpleNamespace:
     """Return the part of `slicer.app` that works without a main window; anything else is an AttributeError."""
     inputOutput = _InputOutput(host.scene)
+    moduleManager = Announcer("moduleAboutToBeUnloaded(QString)")
 
     def processEvents() -> None:
         if "qt" in sys.modules:
@@ -149,6 +155,7 @@ def _makeApplication(host: Host) -> SimpleNamespace:
         topLevelWidgets=list,
         layoutManager=_nothing,
         mainWindow=_nothing,
+        moduleManager=lambda: moduleManager,
         pauseRender=_nothing,
         resumeRender=_nothing,
         setOverrideCursor=_nothing,

@@ -18,6 +18,7 @@ from host import Host
 from PySide6.QtCore import QCoreApplication, QEvent, QItemSelectionModel, QPoint, Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLineEdit, QWidget
+from slicer.ScriptedLoadableModule import ModuleWidgetParent
 
 import UnCoLSegment
 import UnCoLSegmentLib.Logic
@@ -25,7 +26,7 @@ import UnCoLSegmentLib.Logic
 PANEL_WIDTH = 400  # pixels, about the application's module panel
 _INDICATOR = 12  # pixels from the left edge of a check box to the middle of its square
 
-SECTIONS = ("inputs", "segment", "annotate", "fineTune", "uncertainty", "models")
+SECTIONS = ("inputs", "segment", "annotate", "fineTune", "uncertainty", "models", "engine")
 
 
 class Panel:
@@ -41,8 +42,8 @@ class Panel:
         realProcess = UnCoLSegmentLib.Logic.EngineProcess
         if engine is not None:
             UnCoLSegmentLib.Logic.EngineProcess = lambda _command, _environment: engine
-        self.moduleWidget = UnCoLSegment.UnCoLSegmentWidget()
-        self.window = self.moduleWidget.parent
+        self.window = ModuleWidgetParent()
+        self.moduleWidget = UnCoLSegment.UnCoLSegmentWidget(self.window)
         self.moduleWidget.setup()
         UnCoLSegmentLib.Logic.EngineProcess = realProcess
         self.widget = self.moduleWidget.panel

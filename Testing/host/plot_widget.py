@@ -6,6 +6,7 @@ from typing import Any
 
 import mrml_widgets
 import numpy as np
+import qt
 import slicer
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen, QPolygonF
@@ -19,6 +20,7 @@ class qMRMLPlotWidget(mrml_widgets.qMRMLWidget):
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self._viewNode = None
+        self._controller = qt.QWidget(self)
 
     def setMRMLScene(self, scene: Any) -> None:
         """Nothing here lists nodes of the scene."""
@@ -26,6 +28,10 @@ class qMRMLPlotWidget(mrml_widgets.qMRMLWidget):
     def setMRMLPlotViewNode(self, node: Any) -> None:
         self._viewNode = node
         self.update()
+
+    def plotController(self) -> Any:
+        """Return the bar with the controls of the view."""
+        return self._controller
 
     def mrmlPlotViewNode(self) -> Any:
         return self._viewNode

@@ -118,6 +118,37 @@ class QFileDialog:
 
     getSaveFileName = getOpenFileName
 
+    @classmethod
+    def getExistingDirectory(cls, parent: Any, title: str, directory: str = "") -> str:
+        return cls.getOpenFileName(parent, title, directory)
+
+
+class QSettings:
+    """The application's settings, as they come back from their file: everything in it is text."""
+
+    kept: ClassVar[dict[str, str]] = {}
+
+    def contains(self, key: str) -> bool:
+        return self._checked(key) in self.kept
+
+    def value(self, key: str, default: Any = None) -> Any:
+        return self.kept.get(self._checked(key), default)
+
+    def setValue(self, key: str, value: Any) -> None:
+        if type(value) not in (bool, int, float, str):
+            message = f"Slicer's settings cannot keep {value!r}."
+            raise TypeError(message)
+        self.kept[self._checked(key)] = str(value).lower() if isinstance(value, bool) else str(value)
+
+    def remove(self, key: str) -> None:
+        self.kept.pop(self._checked(key), None)
+
+    def _checked(self, key: str) -> str:
+        if not key or "\\" in key or key.startswith("/"):
+            message = f"{key!r} is no key of the settings."
+            raise ValueError(message)
+        return key
+
 
 def __getattr__(name: str) -> Any:
     found = [getattr(module, name) for module in (QtWidgets, QtGui, QtCore) if hasattr(module, name)]

@@ -55,6 +55,7 @@ class ScriptedEngine:
         self.greetingId: int | None = None
         self.isRunning = False
         self._waiting: list[bytes] = []
+        self.log = ""
 
     def start(self) -> None:
         if self.isRunning:

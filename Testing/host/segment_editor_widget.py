@@ -10,7 +10,9 @@ from typing import Any
 
 import mrml_widgets
 import qt
+import shiboken6
 import slicer
+import vtk
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QColor, QIcon, QPixmap
 
@@ -36,6 +38,7 @@ class qMRMLSegmentEditorWidget(mrml_widgets.qMRMLWidget):
         self._observed: list[tuple[Any, int]] = []
         self._shortcuts: list[Any] = []
         self.areViewsObserved = False
+        self.effectListUpdates = 0
         self._list, self._effects = qt.QListWidget(), qt.QWidget()
         self._list.setMaximumHeight(84)
         self._list.setAccessibleName("Segments")
@@ -58,8 +61,16 @@ class qMRMLSegmentEditorWidget(mrml_widgets.qMRMLWidget):
         self._refresh()
 
     def setMRMLScene(self, scene: Any) -> None:
+        """The real one's hidden selector chooses a segmentation once there is one, and needs its node for that."""
         if self._editor.GetMRMLScene() is not scene:
             self._editor.SetMRMLScene(scene)
+            scene.AddObserver(scene.NodeAddedEvent, self._onNodeAdded)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeAdded(self, _scene: Any, _event: str, node: Any) -> None:
+        isAlive = shiboken6.isValid(self)  # an observer outlives a deleted widget
+        if isAlive and node.IsA("vtkMRMLSegmentationNode") and self._editor.GetSegmentEditorNode() is None:
+            self._editor.SetSegmentationNode(node)  # an error of VTK's
 
     def setMRMLSegmentEditorNode(self, node: Any) -> None:
         self._editor.SetSegmentEditorNode(node)
@@ -106,6 +117,9 @@ class qMRMLSegmentEditorWidget(mrml_widgets.qMRMLWidget):
 
     def redo(self) -> None:
         self._editor.Redo()
+
+    def updateEffectList(self) -> None:
+        self.effectListUpdates += 1
 
     def setupViewObservations(self) -> None:
         self.areViewsObserved = True

@@ -1,15 +1,20 @@
-"""Installing what the engine needs: on a click, with consent, and never Slicer's own packages."""
+"""Installing what the engine needs: on a click, with one question, and never Slicer's own packages."""
 
 from __future__ import annotations
 
+import importlib.metadata
+import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import recorded
-import slicer.util  # noqa: F401  # replaced by name below
+import slicer
+import slicer.util
+from slicer.packaging import Installations, installations
 
 from uncol.core.errors import CancelledError
 from UnCoLSegmentLib import Dependencies
@@ -25,19 +30,47 @@ def requirements(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture
-def packaging(monkeypatch) -> list[Any]:
-    """What is asked of `slicer.packaging`, which installs nothing here."""
-    asked: list[Any] = []
-    actions = {"load_requirements": lambda given: given["path"], "pip_ensure": asked.append}
-    monkeypatch.setitem(sys.modules, "slicer.packaging", recorded.module("slicer.packaging", actions))
-    return asked
-
-
 def _replace(monkeypatch: pytest.MonkeyPatch, name: str, action: Any) -> None:
     """Let a function of Slicer do something else; it takes what the real one takes."""
     module, _, function = name.rpartition(".")
     monkeypatch.setattr(sys.modules[module], function, recorded.function(name, action))
+
+
+@pytest.fixture
+def installing(monkeypatch, tmp_path: Path) -> Iterator[Installations]:
+    """The user has clicked; what is installed is found."""
+    monkeypatch.setattr(slicer, "app", None, raising=False)
+    folder = tmp_path / "site-packages"
+    folder.mkdir()
+    monkeypatch.syspath_prepend(str(folder))
+    installations.__init__(isUserWaiting=True, folder=folder)
+    yield installations
+    installations.__init__()
+
+
+class Question:
+    """Asks the user, who always gives the same answer."""
+
+    def __init__(self, answer: bool) -> None:
+        self.answer, self.texts = answer, []
+
+    def ask(self, given: dict[str, Any]) -> bool:
+        self.texts.append(given["text"])
+        return self.answer
+
+
+@pytest.fixture(autouse=True)
+def question(monkeypatch) -> Question:
+    question = Question(answer=True)
+    _replace(monkeypatch, "slicer.util.confirmOkCancelDisplay", question.ask)
+    return question
+
+
+@pytest.fixture
+def withoutTorch(monkeypatch) -> None:
+    """No PyTorch is loaded here, and none is new enough."""
+    monkeypatch.setattr(Dependencies, "TORCH", "torch>=999")
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
 
 
 def test_what_is_installed_here_is_all_that_the_engine_needs() -> None:
@@ -55,116 +88,168 @@ def test_a_package_that_is_too_old_is_missing(tmp_path: Path) -> None:
     assert Dependencies.missingPackages(path) == ["numpy>=999"]
 
 
-def test_nothing_is_asked_if_nothing_is_missing(packaging) -> None:
+def test_nothing_is_asked_if_nothing_is_missing(installing, question: Question) -> None:
     Dependencies.ensureInstalled(REQUIREMENTS)
 
-    assert packaging == []
+    assert installing.requested == question.texts == []
 
 
-def test_slicer_installs_and_leaves_its_own_packages_alone(packaging, requirements: Path) -> None:
-    with pytest.raises(Dependencies.InstallationError, match=r"still lacks uncol-needs-this>=3[.]1"):
-        Dependencies.ensureInstalled(requirements)
+def test_slicer_installs_what_is_missing_and_keeps_its_own_packages(installing, requirements, question) -> None:
+    Dependencies.ensureInstalled(requirements)
 
-    [options] = packaging
-    assert options["requester"] == "UnCoL"
-    assert set(options["skip_packages"]) == {"SimpleITK", "numpy", "torch", "torchvision"}
-
-
-def test_a_declined_installation_is_a_cancel(packaging, requirements: Path, monkeypatch) -> None:
-    def decline(_given: dict[str, Any]) -> None:
-        message = "User declined package installation"
-        raise RuntimeError(message)
-
-    _replace(monkeypatch, "slicer.packaging.pip_ensure", decline)
-
-    with pytest.raises(CancelledError, match="were not installed, so nothing was started"):
-        Dependencies.ensureInstalled(requirements)
+    assert installing.requested == [["uncol-needs-this>=3.1"]]
+    [constraints] = installing.constraints
+    assert {line.partition("==")[0] for line in constraints.split()} == set(Dependencies.KEPT_PACKAGES)
+    assert f"numpy=={importlib.metadata.version('numpy')}" in constraints
+    [text] = question.texts
+    assert text.startswith("UnCoL needs 1 more Python package: uncol-needs-this>=3.1.\n\nWhat is missing is downloaded")
 
 
-def test_a_failed_installation_says_what_to_look_at(packaging, requirements: Path, monkeypatch) -> None:
-    def fail(_given: dict[str, Any]) -> None:
-        raise subprocess.CalledProcessError(1, "pip")
+def test_torch_and_the_rest_are_one_question(installing, withoutTorch, requirements, question) -> None:
+    Dependencies.ensureInstalled(requirements)
 
-    _replace(monkeypatch, "slicer.packaging.pip_ensure", fail)
-
-    with pytest.raises(Dependencies.InstallationError, match="Check the network connection and the proxy"):
-        Dependencies.ensureInstalled(requirements)
-
-
-class OlderSlicer:
-    """Slicer 5.10: no `slicer.packaging`, so that the question is ours."""
-
-    def __init__(self, monkeypatch, answer: bool) -> None:
-        self.questions: list[str] = []
-        self.installed: list[list[str]] = []
-        self.constraints: list[str] = []
-
-        def ask(given: dict[str, Any]) -> bool:
-            self.questions.append(given["text"])
-            return answer
-
-        def install(given: dict[str, Any]) -> None:
-            *packages, _option, constraints = given["requirements"]
-            self.installed.append(packages)
-            self.constraints.append(Path(constraints).read_text())
-
-        monkeypatch.setitem(sys.modules, "slicer.packaging", None)
-        _replace(monkeypatch, "slicer.util.confirmOkCancelDisplay", ask)
-        _replace(monkeypatch, "slicer.util.pip_install", install)
+    assert installing.requested == [["torch>=999", "torchvision"], ["uncol-needs-this>=3.1"]]
+    [text] = question.texts
+    assert text.startswith("UnCoL needs 2 more Python packages: torch>=999, uncol-needs-this>=3.1.")
+    assert f"PyTorch {importlib.metadata.version('torch')} is replaced by a newer one" not in text  # it is new by now
 
 
-def test_an_older_slicer_is_asked_by_us_and_keeps_its_packages(requirements: Path, monkeypatch) -> None:
-    older = OlderSlicer(monkeypatch, answer=True)
-
-    with pytest.raises(Dependencies.InstallationError):
-        Dependencies.ensureInstalled(requirements)
-
-    assert older.questions[0].startswith(
-        "UnCoL needs 1 more Python package: uncol-needs-this>=3.1.\n\nIt is downloaded"
-    )
-    assert older.installed == [["uncol-needs-this>=3.1"]]
-    assert {line.partition("==")[0] for line in older.constraints[0].split()} >= {"SimpleITK", "numpy", "torch"}
-
-
-def test_an_older_slicer_is_asked_once_for_several_packages(requirements: Path, monkeypatch) -> None:
-    older = OlderSlicer(monkeypatch, answer=True)
-    requirements.write_text("uncol-needs-this\nuncol-needs-that\n")
-
-    with pytest.raises(Dependencies.InstallationError):
-        Dependencies.ensureInstalled(requirements)
-
-    [question] = older.questions
-    assert question.startswith("UnCoL needs 2 more Python packages: uncol-needs-this, uncol-needs-that.\n\nThey are ")
-
-
-def test_nothing_is_installed_into_an_older_slicer_that_declines(requirements: Path, monkeypatch) -> None:
-    older = OlderSlicer(monkeypatch, answer=False)
+def test_that_an_older_torch_is_replaced_is_said(installing, withoutTorch, requirements, question) -> None:
+    question.answer = False
+    older = importlib.metadata.version("torch")
 
     with pytest.raises(CancelledError):
         Dependencies.ensureInstalled(requirements)
 
-    assert older.installed == []
+    assert f"PyTorch {older} is replaced by a newer one, for other extensions, too." in question.texts[0]
 
 
-@pytest.fixture
-def withoutTorch(monkeypatch) -> None:
-    monkeypatch.setattr(Dependencies, "TORCH", "torch>=999")
+def test_a_declined_installation_is_a_cancel(installing, requirements: Path, question: Question) -> None:
+    question.answer = False
+
+    with pytest.raises(CancelledError, match="were not installed, so nothing was started"):
+        Dependencies.ensureInstalled(requirements)
+
+    assert installing.requested == []
 
 
-def test_without_the_pytorch_extension_the_user_is_told_to_install_it(withoutTorch, monkeypatch) -> None:
+def test_a_failed_installation_says_what_to_look_at(installing, requirements: Path) -> None:
+    installing.error = subprocess.CalledProcessError(1, "pip")
+
+    with pytest.raises(Dependencies.InstallationError, match=r"uncol-needs-this>=3.1 .*Check the network connection"):
+        Dependencies.ensureInstalled(requirements)
+
+
+def test_what_is_missing_all_the_same_is_said(installing, requirements: Path) -> None:
+    installing.folder = None
+
+    with pytest.raises(Dependencies.InstallationError, match=r"still lacks uncol-needs-this>=3[.]1"):
+        Dependencies.ensureInstalled(requirements)
+
+
+def test_an_older_slicer_keeps_its_packages_too(installing, requirements: Path, monkeypatch) -> None:
+    """Slicer 5.10 has no `slicer.packaging`, and its `pip_install` takes a list of pip's own arguments alone."""
+    asked: list[str] = []
+
+    def install(given: dict[str, Any]) -> None:
+        *packages, _option, constraints = given["requirements"]
+        asked.extend(Path(constraints).read_text().split())
+        installations.carryOut("UnCoL", packages)
+
+    monkeypatch.setitem(sys.modules, "slicer.packaging", None)
+    _replace(monkeypatch, "slicer.util.pip_install", install)
+
+    Dependencies.ensureInstalled(requirements)
+
+    assert installing.requested == [["uncol-needs-this>=3.1"]]
+    assert {line.partition("==")[0] for line in asked} == set(Dependencies.KEPT_PACKAGES)
+
+
+def test_without_the_pytorch_extension_the_user_is_told_to_install_it(installing, withoutTorch, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "PyTorchUtils", None)
 
     with pytest.raises(Dependencies.InstallationError, match='Install the extension "PyTorch" in the Extensions Man'):
         Dependencies.ensureInstalled(REQUIREMENTS)
 
 
-@pytest.mark.parametrize(("answer", "error"), [(None, CancelledError), (object(), Dependencies.InstallationError)])
-def test_torch_is_left_to_the_pytorch_extension_which_asks(withoutTorch, monkeypatch, answer, error) -> None:
-    asked = []
-    install = {"PyTorchUtilsLogic.installTorch": lambda given: (asked.append(given), answer)[1]}
-    monkeypatch.setitem(sys.modules, "PyTorchUtils", recorded.module("PyTorchUtils", install))
+def test_a_torch_that_is_in_use_is_not_replaced_under_another_extension(
+    installing, withoutTorch, question, monkeypatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", object())
 
-    with pytest.raises(error):
+    with pytest.raises(Dependencies.InstallationError, match=r"PyTorch \S+ is in use in this Slicer.* Restart Slicer"):
         Dependencies.ensureInstalled(REQUIREMENTS)
 
-    assert asked == [{"askConfirmation": True, "torchVersionRequirement": ">=999"}]
+    assert installing.requested == question.texts == []
+
+
+def test_on_an_intel_mac_nothing_is_tried_that_can_only_fail(installing, withoutTorch, question, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+
+    with pytest.raises(
+        Dependencies.InstallationError, match="There is none for this Slicer, which was built for Intel"
+    ):
+        Dependencies.ensureInstalled(REQUIREMENTS)
+
+    assert installing.requested == question.texts == []
+
+
+TRACEBACK = """Traceback (most recent call last):
+  File "/module/uncol/worker/server.py", line 21, in <module>
+    import torch
+  File "C:\\Slicer\\lib\\Python\\Lib\\site-packages\\torch\\__init__.py", line 9, in <module>
+{error}"""
+
+
+@pytest.mark.parametrize(
+    ("words", "isStarting", "package"),
+    [
+        (TRACEBACK.format(error="OSError: [WinError 126] Error loading c10.dll"), True, "torch"),
+        (TRACEBACK.format(error="ImportError: DLL load failed"), False, "torch"),
+        (TRACEBACK.format(error="RuntimeError: sizes do not match"), False, ""),
+        ("ModuleNotFoundError: No module named 'PIL'", True, "pillow"),
+        ("ModuleNotFoundError: No module named 'nobody_has_this.part'", True, "nobody_has_this"),
+        ('  File "/opt/site-packages/uncol/worker/server.py", line 1\nSyntaxError: invalid', True, ""),
+        ("Killed", True, ""),
+    ],
+)
+def test_the_package_to_blame_is_the_one_in_which_the_last_words_end(
+    words: str, isStarting: bool, package: str
+) -> None:
+    assert Dependencies.damagedPackage(words, isStarting=isStarting).lower() == package
+
+
+def test_a_damaged_package_is_installed_again_as_it_was(installing, question: Question) -> None:
+    Dependencies.ensureInstalled(REQUIREMENTS, damaged="scipy")
+
+    version = importlib.metadata.version("scipy")
+    assert installing.requested == [["--force-reinstall", "--no-deps", "--no-cache-dir", f"scipy=={version}"]]
+    assert question.texts[0].startswith("The Python package scipy is there, but it cannot be loaded.")
+
+
+def test_a_damaged_torch_is_installed_again_by_its_extension(installing, monkeypatch) -> None:
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+
+    Dependencies.ensureInstalled(REQUIREMENTS, damaged="torch")
+
+    assert installing.requested == [["uninstall", "torch", "torchvision"], ["torch>=2.4.1", "torchvision"]]
+
+
+def test_a_package_that_another_one_lacks_is_installed(installing) -> None:
+    Dependencies.ensureInstalled(REQUIREMENTS, damaged="nobody-has-this")
+
+    assert installing.requested == [["nobody-has-this"]]
+
+
+def test_everything_can_be_installed_again(installing, monkeypatch, question: Question) -> None:
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+
+    Dependencies.reinstallAll(REQUIREMENTS)
+
+    *ofTorch, again = installing.requested
+    assert ofTorch == [["uninstall", "torch", "torchvision"], ["torch>=2.4.1", "torchvision"]]
+    assert again[:2] == ["--force-reinstall", "--no-deps"]
+    assert f"monai=={importlib.metadata.version('monai')}" in again
+    assert not any(each.startswith(("numpy", "SimpleITK", "torch")) for each in again)
+    assert question.texts[0].startswith("Install these Python packages again: torch, filelock, ")

@@ -242,7 +242,38 @@ def test_a_program_that_is_not_there_is_an_error_at_once() -> None:
 def test_the_worker_runs_with_this_python_outside_of_the_application(monkeypatch) -> None:
     monkeypatch.setenv("PATH", "")
 
-    assert engineCommand("--cache", "X") == [sys.executable, "-m", "uncol.worker", "--cache", "X"]
+    python, *_start, option, value = engineCommand("--cache", "X")
+
+    assert (python, option, value) == (sys.executable, "--cache", "X")
+
+
+def test_another_uncol_before_ours_is_not_the_engine(monkeypatch, tmp_path: Path) -> None:
+    for name in ("site-packages", "started-here"):  # pip install uncol in Slicer, and a folder of the user's
+        (tmp_path / name / "uncol" / "worker").mkdir(parents=True)
+        for file in ("__init__.py", "worker/__init__.py", "worker/__main__.py"):
+            (tmp_path / name / "uncol" / file).write_text("raise SystemExit('not ours')")
+    monkeypatch.chdir(tmp_path / "started-here")
+    environment = engineEnvironment(MODULE_FOLDER)
+    environment["PYTHONPATH"] = f"{tmp_path / 'site-packages'}{os.pathsep}{environment['PYTHONPATH']}"
+
+    ended = subprocess.run([*engineCommand(), "--help"], env=environment, capture_output=True, text=True, check=False)
+
+    assert ended.stdout.startswith("usage: python -m uncol.worker"), ended.stderr
+
+
+def test_a_workers_last_lines_can_be_read_while_it_runs_and_afterwards(tmp_path: Path) -> None:
+    engine = EngineProcess([sys.executable, "-c", "import sys; print('a warning', file=sys.stderr)"], dict(os.environ))
+    ended: list[Any] = []
+    engine.ended.connect(lambda *facts: ended.append(facts))
+    assert engine.log == ""
+
+    engine.start()
+    deadline = time.monotonic() + 10
+    while not ended and time.monotonic() < deadline:
+        engine.poll()
+        time.sleep(0.01)
+
+    assert engine.log == "a warning"
 
 
 def test_the_worker_runs_with_the_applications_python_where_there_is_one(monkeypatch, tmp_path: Path) -> None:

@@ -210,7 +210,7 @@ def test_a_worker_without_its_packages_says_so(drive, tmp_path: Path) -> None:
     kind, message = watch.untilTold()
 
     assert kind == "failed"
-    assert message.startswith("The engine could not be started (exit code 1)")
+    assert message == "The Python package not_installed cannot be loaded. Click again to install it anew."
 
 
 BABBLING_WORKER = """
@@ -316,6 +316,7 @@ main()
     "end",
     [
         pytest.param("sys.exit()", id="quits"),
+        pytest.param("logic.shutdown(); sys.exit()", id="closes the panel and quits at once, as Slicer does"),
         pytest.param("host.close(); raise AssertionError('a mistake')", id="closes the scene and quits after an error"),
         pytest.param("os._exit(3)", id="crashes"),
         pytest.param("os.kill(os.getpid(), signal.SIGKILL)", id="is killed"),

@@ -116,6 +116,59 @@ def test_a_closed_panel_has_stopped_its_engine_and_hears_of_nothing_any_more(ope
     panel.logic.stateChanged.emit()
 
 
+def test_a_closed_panel_leaves_neither_keys_nor_tools_behind(openPanel: Any, engine: Any) -> None:
+    panel = openPanel(engine)
+    editor = panel.ui.segmentEditor
+    assert editor.areShortcutsInstalled
+
+    panel.moduleWidget.cleanup()  # without `exit`, as when the module is loaded again
+
+    assert not editor.areShortcutsInstalled
+    assert not editor.areViewsObserved
+
+
+def test_the_segment_editor_has_its_parameters_whenever_a_segmentation_comes(host: Any) -> None:
+    """The editor chooses one by itself: without parameters, that is an error of VTK's, which `host` notices."""
+    import panel_driver  # noqa: F401
+    from slicer.ScriptedLoadableModule import ModuleWidgetParent
+
+    import UnCoLSegment
+
+    module = UnCoLSegment.UnCoLSegmentWidget(ModuleWidgetParent())
+    module.setup()
+
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")  # the user has not come yet
+    slicer.mrmlScene.Clear(False)
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode")  # and is in another module
+
+    assert host.errors == []
+    assert module.panel.ui.segmentEditor.mrmlSegmentEditorNode().GetScene() is slicer.mrmlScene
+    module.cleanup()
+
+
+def test_effects_that_an_extension_brings_later_are_in_the_editor(panel: Any) -> None:
+    factory = slicer.qSlicerSegmentEditorEffectFactory.instance()
+    before = panel.ui.segmentEditor.effectListUpdates
+
+    for slot in factory.slots:
+        slot()  # PythonQt cuts the surplus name of the effect
+
+    assert panel.ui.segmentEditor.effectListUpdates == before + 1
+
+
+def test_a_panel_without_a_frame_is_whole(host: Any) -> None:
+    import panel_driver  # noqa: F401
+
+    import UnCoLSegment
+
+    module = UnCoLSegment.UnCoLSegmentWidget()  # the constructor sets it up, as that of Slicer's base class does
+
+    assert module.panel is not None
+    assert module.panel.parameters is not None
+    module.cleanup()
+    module.parent.deleteLater()
+
+
 def test_every_text_that_the_code_puts_into_the_panel_is_translated(
     openPanel: Any, engine: Any, phantom: Any, host: Any
 ) -> None:

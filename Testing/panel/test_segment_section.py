@@ -247,18 +247,3 @@ def test_the_keyboard_alone_starts_and_cancels_a_run(boxed: Any, engine: Any) ->
     boxed.ui.cancelSegmentButton.setFocus()
     QTest.keyClick(boxed.ui.cancelSegmentButton, Qt.Key_Space)
     boxed.wait(lambda: engine.asked("cancel"))
-
-
-def test_packages_are_installed_on_a_click_and_not_before(boxed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from slicer.packaging import installations
-
-    assert installations.requested == []
-
-    monkeypatch.setattr("UnCoLSegmentLib.Dependencies._isMet", lambda requirement: "monai" not in requirement)
-    monkeypatch.setattr(installations, "isUserWaiting", True)
-    monkeypatch.setattr(installations, "declines", True)
-    boxed.click("segmentButton")
-
-    assert any("monai" in each for each in installations.requested[-1])
-    assert boxed.shown("segment")
-    assert boxed.logic.state.value == "idle"

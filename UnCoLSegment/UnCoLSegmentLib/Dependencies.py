@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import platform
 import re
 import subprocess
+import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -19,12 +23,18 @@ from slicer.i18n import tr as _
 from uncol.core.errors import CancelledError, UncolError
 
 REQUESTER = "UnCoL"
-TORCH = "torch>=2.8"
-"""MONAI asks for it."""
+TORCH = "torch>=2.4.1"
+"""What MONAI 1.5.2 asks for, the oldest MONAI in requirements.txt; of newer ones pip takes the one that fits."""
 KEPT_PACKAGES = ("SimpleITK", "numpy", "torch", "torchvision")
 """Slicer's own packages and those of the PyTorch extension; no installation of ours touches them."""
+_OF_PYTORCH_EXTENSION = ("torch", "torchvision")
+_LOCKED = ("--force-reinstall", "--no-deps", "--no-cache-dir")
+"""How pip installs a package again, and nothing else with it."""
 
 _SPECIFIED = re.compile(r"(?P<name>[A-Za-z0-9._-]+)(?P<versions>[^#;]*)")
+_FRAME = re.compile(r"""File "[^"]*[/\\](?:site|dist)-packages[/\\](\w+)""")
+_NOT_FOUND = re.compile(r"""^ModuleNotFoundError: No module named '(\w+)""", re.MULTILINE)
+_NOT_IMPORTED = re.compile(r"^(?:ImportError|ModuleNotFoundError): ", re.MULTILINE)
 
 
 class InstallationError(UncolError):
@@ -33,35 +43,155 @@ class InstallationError(UncolError):
 
 def missingPackages(requirementsFile: Path) -> list[str]:
     """Return the requirements that are not met, as `name>=version`; nothing is imported for that."""
-    return [each for each in [TORCH, *requirementsIn(requirementsFile)] if not _isMet(each)]
+    return [each for each in _requirementsOf(requirementsFile) if not _isMet(each)]
 
 
-def requirementsIn(path: Path) -> list[str]:
-    """Return the requirements of a file, without its comments and empty lines."""
-    lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
-    return [line for line in lines if line]
+def installedVersion(name: str) -> str:
+    """Return the version of an installed package; "" if it is not installed."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
-def ensureInstalled(requirementsFile: Path) -> None:
-    """Install what the engine lacks after asking the user; call it when the user clicked, never before.
+def damagedPackage(lastWords: str, *, isStarting: bool) -> str:
+    """Return the package that cannot be loaded, by the traceback in a worker's last words; "" if none is to blame.
+
+    Args:
+        lastWords: Its last lines, or the details of a run that failed.
+        isStarting: Whether it was loading packages only; later, only errors of imports are a package's fault.
+    """
+    if not (isStarting or _NOT_IMPORTED.search(lastWords)):
+        return ""
+    found = _NOT_FOUND.findall(lastWords) or _FRAME.findall(lastWords)
+    if not found or found[-1] == "uncol":
+        return ""
+    return importlib.metadata.packages_distributions().get(found[-1], found)[-1]
+
+
+def ensureInstalled(requirementsFile: Path, damaged: str = "") -> None:
+    """Install what the engine lacks after asking the user once; call it when the user clicked, never before.
+
+    The application handles further clicks meanwhile: the caller sees to it that none of them leads here again.
+
+    Args:
+        requirementsFile: What the engine needs beside PyTorch.
+        damaged: A package that is there and cannot be loaded; it is installed again.
 
     Raises:
         CancelledError: If the user declined.
         InstallationError: If a package could not be installed; its text says what to do.
     """
     missing = missingPackages(requirementsFile)
+    if not (missing or damaged):
+        return
     if TORCH in missing:
-        _installTorch()
-    others = [each for each in missing if each != TORCH]
-    if others:
-        _installOthers(requirementsFile, others)
+        _checkTorchCanBeInstalled()
+    _ask(_questionAbout(missing, damaged))
+    if damaged:
+        _reinstall(damaged)
+        missing = missingPackages(requirementsFile)
+    if TORCH in missing:
+        _installTorch(anew=False)
+    _installOthers([each for each in missing if each != TORCH])
     missing = missingPackages(requirementsFile)
     if missing:
         message = _("The engine still lacks {packages}. Restart Slicer; if that does not help, look at the log.")
         raise InstallationError(message.format(packages=", ".join(missing)))
 
 
-def _installTorch() -> None:
+def reinstallAll(requirementsFile: Path) -> None:
+    """Install everything that the engine needs again, after asking the user; call it when the user clicked.
+
+    Raises:
+        CancelledError: If the user declined.
+        InstallationError: If a package could not be installed; its text says what to do.
+    """
+    _checkTorchCanBeInstalled()
+    names = [_nameIn(each) for each in _requirementsOf(requirementsFile)]
+    question = _("Install these Python packages again: {packages}?\n\nThey are downloaded anew, about 1 GB in all.")
+    _ask(question.format(packages=", ".join(names)))
+    _installTorch(anew=True)
+    others = [each for each in _requirementsOf(requirementsFile) if each != TORCH]
+    _installOthers([each for each in others if not _isMet(each)])
+    with _explainingFailure(", ".join(names)):
+        slicer.util.pip_install([*_LOCKED, *(f"{name}=={installedVersion(name)}" for name in map(_nameIn, others))])
+
+
+def _requirementsOf(path: Path) -> list[str]:
+    """Return PyTorch and the requirements of a file, without its comments and empty lines."""
+    lines = (line.partition("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return [TORCH, *(line for line in lines if line)]
+
+
+def _nameIn(requirement: str) -> str:
+    specified = _SPECIFIED.match(requirement)
+    assert specified is not None  # the file is ours
+    return specified["name"]
+
+
+def _isMet(requirement: str) -> bool:
+    installed = installedVersion(_nameIn(requirement))
+    if not installed:
+        return False
+    try:
+        from packaging.specifiers import SpecifierSet
+    except ModuleNotFoundError:
+        return True
+    return SpecifierSet(requirement.removeprefix(_nameIn(requirement))).contains(installed, prereleases=True)
+
+
+def _ask(question: str) -> None:
+    if not slicer.util.confirmOkCancelDisplay(question, _("Install Python packages for UnCoL")):
+        message = _(
+            "The packages of the engine were not installed, so nothing was started. Click again to be asked again."
+        )
+        raise CancelledError(message)
+
+
+def _questionAbout(missing: list[str], damaged: str) -> str:
+    sentences = []
+    if damaged:
+        text = _("The Python package {package} is there, but it cannot be loaded. It is installed again.")
+        sentences.append(text.format(package=damaged))
+    if missing:
+        one = _("UnCoL needs 1 more Python package: {packages}.")
+        text = one if len(missing) == 1 else _("UnCoL needs {count} more Python packages: {packages}.")
+        sentences.append(text.format(count=len(missing), packages=", ".join(missing)))
+    older = installedVersion("torch") if TORCH in missing else ""
+    if older:
+        text = _("PyTorch {version} is replaced by a newer one, for other extensions, too.")
+        sentences.append(text.format(version=older))
+    sentences.append(
+        _(
+            "What is missing is downloaded and added to Slicer's Python environment; that may take minutes. No image "
+            "leaves this computer. Continue?"
+        )
+    )
+    return "\n\n".join(sentences)
+
+
+def _checkTorchCanBeInstalled() -> None:
+    """Refuse what could only fail.
+
+    Raises:
+        InstallationError: Where there is no such PyTorch, or where another one is in use.
+    """
+    if sys.platform == "darwin" and platform.machine() == "x86_64":
+        message = _(
+            "The engine needs PyTorch 2.4.1 or newer. There is none for this Slicer, which was built for Intel "
+            "processors: the last one for such Macs is 2.2. Use Slicer on another computer, or one for Apple silicon."
+        )
+        raise InstallationError(message)
+    if "torch" in sys.modules:
+        message = _(
+            "PyTorch {version} is in use in this Slicer and cannot be replaced. Restart Slicer, and come here before "
+            "you use other extensions."
+        )
+        raise InstallationError(message.format(version=installedVersion("torch")))
+
+
+def _installTorch(*, anew: bool) -> None:
     try:
         import PyTorchUtils
     except ModuleNotFoundError as error:
@@ -70,28 +200,35 @@ def _installTorch() -> None:
             "restart Slicer and try again."
         )
         raise InstallationError(message) from error
-    try:
-        torch = PyTorchUtils.PyTorchUtilsLogic().installTorch(
-            askConfirmation=True, torchVersionRequirement=TORCH.removeprefix("torch")
-        )
-    except (subprocess.CalledProcessError, OSError) as error:
-        raise InstallationError(_failureText("PyTorch")) from error
-    if torch is None and not _isMet(TORCH):
-        raise CancelledError(_declinedText())
+    logic = PyTorchUtils.PyTorchUtilsLogic()
+    with _explainingFailure("PyTorch"):
+        if anew:
+            logic.uninstallTorch()
+        logic.installTorch(askConfirmation=False, torchVersionRequirement=TORCH.removeprefix("torch"))
 
 
-def _installOthers(requirementsFile: Path, missing: list[str]) -> None:
-    try:
-        packaging = _slicerPackaging()
+def _installOthers(requirements: list[str]) -> None:
+    if not requirements:
+        return
+    packaging = _slicerPackaging()
+    with _explainingFailure(", ".join(requirements)), _constraints() as path:
         if packaging is None:
-            _askAndInstall(missing)
+            slicer.util.pip_install([*requirements, "--constraint", path])
         else:
-            requirements = packaging.load_requirements(str(requirementsFile))
-            packaging.pip_ensure(requirements, skip_packages=list(KEPT_PACKAGES), requester=REQUESTER)
-    except RuntimeError as error:  # so pip_ensure says that the user declined
-        raise CancelledError(_declinedText()) from error
-    except (subprocess.CalledProcessError, OSError) as error:
-        raise InstallationError(_failureText(", ".join(missing))) from error
+            packaging.pip_ensure(requirements, constraints=path, prompt_install=False, requester=REQUESTER)
+
+
+def _reinstall(package: str) -> None:
+    """Install one package again in the version that is there; one that is not there at all, with what it needs."""
+    version = installedVersion(package)
+    if package in _OF_PYTORCH_EXTENSION:
+        _checkTorchCanBeInstalled()
+        _installTorch(anew=True)
+    elif version:
+        with _explainingFailure(package):
+            slicer.util.pip_install([*_LOCKED, f"{package}=={version}"])
+    else:
+        _installOthers([package])
 
 
 def _slicerPackaging() -> ModuleType | None:
@@ -102,58 +239,23 @@ def _slicerPackaging() -> ModuleType | None:
         return None
 
 
-def _askAndInstall(missing: list[str]) -> None:
-    """Do what `pip_ensure` does, in a Slicer that has none."""
-    if not slicer.util.confirmOkCancelDisplay(_question(missing), _("Install Python packages for UnCoL")):
-        raise CancelledError(_declinedText())
+@contextmanager
+def _constraints() -> Iterator[str]:
+    """Lend a file that holds pip to the versions of the packages that stay as they are."""
     with tempfile.TemporaryDirectory() as folder:
-        kept = Path(folder) / "constraints.txt"
-        versions = [f"{name}=={version}\n" for name in KEPT_PACKAGES if (version := _versionOf(name))]
-        kept.write_text("".join(versions) or "\n", encoding="utf-8")
-        slicer.util.pip_install([*missing, "--constraint", str(kept)])
+        path = Path(folder) / "constraints.txt"
+        versions = [f"{name}=={version}\n" for name in KEPT_PACKAGES if (version := installedVersion(name))]
+        path.write_text("".join(versions) or "\n", encoding="utf-8")
+        yield str(path)
 
 
-def _question(missing: list[str]) -> str:
-    if len(missing) == 1:
-        text = _(
-            "UnCoL needs 1 more Python package: {packages}.\n\nIt is downloaded and added to Slicer's Python "
-            "environment. No image leaves this computer. Continue?"
-        )
-    else:
-        text = _(
-            "UnCoL needs {count} more Python packages: {packages}.\n\nThey are downloaded and added to Slicer's Python "
-            "environment. No image leaves this computer. Continue?"
-        )
-    return text.format(count=len(missing), packages=", ".join(missing))
-
-
-def _versionOf(name: str) -> str:
-    """Return the version of an installed package; "" if it is not installed."""
+@contextmanager
+def _explainingFailure(packages: str) -> Iterator[None]:
     try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return ""
-
-
-def _isMet(requirement: str) -> bool:
-    specified = _SPECIFIED.match(requirement)
-    assert specified is not None  # the file is ours
-    installed = _versionOf(specified["name"])
-    if not installed:
-        return False
-    try:
-        from packaging.specifiers import SpecifierSet
-    except ModuleNotFoundError:
-        return True
-    return SpecifierSet(specified["versions"].strip()).contains(installed, prereleases=True)
-
-
-def _declinedText() -> str:
-    return _("The packages of the engine were not installed, so nothing was started. Click again to be asked again.")
-
-
-def _failureText(packages: str) -> str:
-    return _(
-        "These packages could not be installed: {packages}. Check the network connection and the proxy; the log (menu "
-        "View) says what went wrong. On a computer without network, see docs/slicer.md of UnCoL."
-    ).format(packages=packages)
+        yield
+    except (subprocess.CalledProcessError, OSError, ImportError, RuntimeError) as error:
+        message = _(
+            "These packages could not be installed: {packages} ({error}). Check the network connection and the proxy; "
+            "the log (menu View) says what went wrong. On a computer without network, see docs/slicer.md of UnCoL."
+        )
+        raise InstallationError(message.format(packages=packages, error=error)) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -90,6 +92,8 @@ class Logic:
         self._lastStep = 0
         self._warnings: list[str] = []
         self._comparison, self._isSuggestionAwaited = SliceComparison(), False
+        self.damagedPackage = ""
+        """A package that the engine could not load in the latest run; "" for none."""
 
     @property
     def state(self) -> RunState:
@@ -193,6 +197,17 @@ class Logic:
         self.engine.stop()
         self._state = RunState.IDLE
 
+    @contextmanager
+    def installing(self) -> Iterator[None]:
+        """While packages are installed, which goes on handling clicks, neither a run nor this can begin."""
+        assert self._state is RunState.IDLE  # the panel's buttons are off in every other state
+        self._setState(RunState.INSTALLING)
+        try:
+            yield
+            self.damagedPackage = ""
+        finally:
+            self._setState(RunState.IDLE)
+
     def suggestSlice(self, parameters: Any) -> Suggestion | None:
         """Return the slice to annotate next, in the panel's plane; None if the slices have to be compared first.
 
@@ -229,6 +244,7 @@ class Logic:
             self.failed.emit(*messageAndDetails(error))
             return
         self._scene, self._steps, self._warnings, self._lastStep = scene, steps, [], 0
+        self.damagedPackage = ""
         self._run.happened.connect(self._onHappened)
         scene.watch(self._cancel)
         if kind == "fineTune":
@@ -257,6 +273,7 @@ class Logic:
         elif isinstance(run.error, CancelledError):
             self.cancelled.emit(" ".join(filter(None, [str(run.error), left])))
         elif run.error is not None:
+            self.damagedPackage = getattr(run.error, "damagedPackage", "")
             message, details = messageAndDetails(run.error)
             self.failed.emit(" ".join(filter(None, [message, left])), details)
 
@@ -288,6 +305,8 @@ class Logic:
             self.stateChanged.emit()
 
     def _whyBusy(self) -> str:
+        if self._state is RunState.INSTALLING:
+            return _("Packages are being installed. Wait for the end.")
         return "" if self._run is None else _("A run is under way. Wait for its end, or cancel it.")
 
     def _onReceived(self, number: RequestId | None, event: Event) -> None:

@@ -5,9 +5,9 @@ The module's own test runs it in Slicer, and so do the tests and benchmarks of t
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,10 @@ from UnCoLSegmentLib.Engine.Run import RunResult, RunState
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Scene import Bridge
 from UnCoLSegmentLib.Scene.AnnotatedSlices import detectAnnotated, markComplete
+from UnCoLSegmentLib.Scripting import waitFor
 
 STRUCTURE = "liver"
 
-_POLL_S = 0.05
 _BOX_MARGIN_VOX = 2
 
 
@@ -57,11 +57,7 @@ class LoopDriver:
     ) -> None:
         self._patience_s = patience_s
         self.logic, self.parameters, self.truth = logic, parameters, truth
-        self._idle = idle or _letApplicationRun
-        self._ended: list[RunResult | str] = []
-        logic.finished.connect(self._ended.append)
-        logic.cancelled.connect(lambda message: self._ended.append(f"cancelled: {message}"))
-        logic.failed.connect(lambda message, details: self._ended.append(f"{message}\n{details}"))
+        self._idle = idle
 
     def tellStory(self, slices: Sequence[int], steps: int) -> Story:
         """Run the whole loop; `slices` are annotated along K."""
@@ -92,8 +88,7 @@ class LoopDriver:
     def segment(self, source: str) -> RunResult:
         """Click Segment and wait; the source is "box", "slices" or "model"."""
         self.parameters.segmentFrom = type(self.parameters.segmentFrom)(source)
-        self.logic.segment(self.parameters)
-        return self.wait()
+        return self._run(partial(self.logic.segment, self.parameters))
 
     def annotate(self, slices: Sequence[int]) -> None:
         """Paint the structure in some slices along K, in the user's own segmentation."""
@@ -115,24 +110,12 @@ class LoopDriver:
 
     def fineTune(self, steps: int) -> RunResult:
         """Click Fine-tune and wait."""
-        self.logic.fineTune(self.parameters, steps=steps)
-        return self.wait()
+        return self._run(partial(self.logic.fineTune, self.parameters, steps=steps))
 
-    def wait(self) -> RunResult:
-        """Poll as the panel's timer does, until the run ends well.
-
-        Raises:
-            AssertionError: If it ends in another way, or never.
-        """
-        deadline = time.monotonic() + self._patience_s
-        while not self._ended and time.monotonic() < deadline:
-            self.logic.poll()
-            self._idle()
-        assert self._ended, f"The run did not end within {self._patience_s:.0f} s."
-        ended = self._ended.pop()
+    def _run(self, start: Callable[[], None]) -> RunResult:
+        result = waitFor(self.logic, start, self._idle, self._patience_s)
         assert self.logic.state is RunState.IDLE
-        assert not isinstance(ended, str), ended
-        return ended
+        return result
 
     def dice(self) -> float:
         """Return how well the proposal fits the truth, in [0, 1]."""
@@ -140,11 +123,6 @@ class LoopDriver:
         values = [each.value for each in structures if each.name == STRUCTURE]
         found = np.isin(labels.voxels, values)
         return float(2 * (found & self.truth).sum() / (found.sum() + self.truth.sum()))
-
-
-def _letApplicationRun() -> None:
-    slicer.app.processEvents()
-    time.sleep(_POLL_S)
 
 
 def runSelfTest(moduleLogic: Any) -> Story:

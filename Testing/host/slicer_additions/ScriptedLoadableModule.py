@@ -1,14 +1,22 @@
-"""Stand-in for `slicer.ScriptedLoadableModule`: the four base classes of a scripted module, without reload and help."""
+"""Stand-in for `slicer.ScriptedLoadableModule`: the four base classes of a scripted module, and what holds its panel.
+
+As in the application, a panel without a parent sets itself up, and loading a module again makes a new module object,
+cleans up the old panel and sets up a new one in the same frame, without telling it that the user is there.
+"""
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import sys
 import unittest
 from pathlib import Path
+from typing import Any
 
 import mrml_widgets
 import qt
 import slicer
+import slicer.util
 
 __all__ = [
     "ScriptedLoadableModule",
@@ -41,8 +49,51 @@ class ModuleWidgetParent(mrml_widgets.qMRMLWidget):
     def __init__(self, parent: qt.QWidget | None = None) -> None:
         super().__init__(parent)
         self.isEntered = False
+        self._panel: Any = None
         qt.QVBoxLayout(self)
         self.setMRMLScene(slicer.mrmlScene)
+
+    def self(self) -> Any:
+        """Return the Python side of the panel."""
+        return self._panel
+
+    def build(self, moduleName: str) -> None:
+        """Make the panel out of the module's code as it is now."""
+        self._panel = getattr(sys.modules[moduleName], f"{moduleName}Widget")(self)
+        setattr(slicer.modules, f"{moduleName}Widget", self._panel)
+        self._panel.setup()
+
+    def reload(self) -> None:
+        """Put a new panel into this frame; whether the user is here stays as it is, and nobody is told."""
+        self.build(self._panel.moduleName)
+
+
+class Module:
+    """What `slicer.modules` holds of a scripted module."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self._frame = name, None
+        self.path = importlib.import_module(name).__file__
+
+    def widgetRepresentation(self) -> ModuleWidgetParent:
+        """Return the panel's frame; the panel is made with the first call."""
+        if self._frame is None:
+            self._frame = ModuleWidgetParent()
+            self._frame.build(self.name)
+        return self._frame
+
+    def unload(self) -> None:
+        """What the application does when it quits."""
+        if self._frame is not None:
+            self._frame.self().cleanup()
+            self._frame.deleteLater()
+
+
+def addModule(name: str) -> Module:
+    """Make a module known to the application, without a window."""
+    module = Module(name)
+    setattr(slicer.modules, name.lower(), module)
+    return module
 
 
 class ScriptedLoadableModule:
@@ -64,11 +115,14 @@ class ScriptedLoadableModuleWidget:
     """Base of the class that shows a module's panel."""
 
     def __init__(self, parent: ModuleWidgetParent | None = None) -> None:
-        self.parent = parent or ModuleWidgetParent()
-        self.layout = self.parent.layout()
         self.moduleName = type(self).__name__.removesuffix("Widget")
         self.developerMode = False
-        self.logic = None
+        self.parent = parent or _plainParent()
+        self.layout = self.parent.layout()
+        if not parent:
+            self.setup()
+            self.parent.show()
+        slicer.app.moduleManager().connect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
     def resourcePath(self, filename: str) -> str:
         return _resourcePath(self, filename)
@@ -84,6 +138,15 @@ class ScriptedLoadableModuleWidget:
 
     def exit(self) -> None:
         """Called when the user goes to another module."""
+
+    def onReload(self) -> None:
+        """Load the module's file again, as Slicer does."""
+        slicer.util.reloadScriptedModule(self.moduleName)
+
+    def _onModuleAboutToBeUnloaded(self, moduleName: str) -> None:
+        if moduleName == self.moduleName:
+            self.cleanup()
+            slicer.app.moduleManager().disconnect("moduleAboutToBeUnloaded(QString)", self._onModuleAboutToBeUnloaded)
 
 
 class ScriptedLoadableModuleLogic:
@@ -114,6 +177,14 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
 
     def runTest(self) -> None:
         """The module's own class says what to run."""
+
+
+def _plainParent() -> mrml_widgets.qMRMLWidget:
+    """Return what holds a panel that nobody gave a frame: it does not know whether the user is there."""
+    parent = mrml_widgets.qMRMLWidget()
+    qt.QVBoxLayout(parent)
+    parent.setMRMLScene(slicer.mrmlScene)
+    return parent
 
 
 def _resourcePath(described: object, filename: str) -> str:

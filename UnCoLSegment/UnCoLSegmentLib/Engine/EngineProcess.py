@@ -32,13 +32,18 @@ _PATIENCE_S = 2.0
 _PIPE_SHARE_S = 0.001
 """So long a poll lets the threads run that read and write the pipes: they need a moment for each line."""
 
+_MODULE_FOLDER = Path(__file__).resolve().parents[2]
+_START = "import runpy, sys; sys.path[0] = sys.argv.pop(1); runpy.run_module('uncol.worker', None, '__main__', True)"
+"""Starts the worker of this module, whatever else is called uncol: PythonSlicer puts its own packages before ours in
+PYTHONPATH, and Python the folder where Slicer was started before those."""
+
 SHUTDOWN_TIMEOUT_S = 20.0
 """Time in which a worker that is asked to end has to do so; it needs up to 15 s to save what it has learned."""
 
 
 def engineCommand(*arguments: str) -> list[str]:
     """Return the command of the worker: with PythonSlicer in the application, with this Python elsewhere."""
-    return [shutil.which("PythonSlicer") or sys.executable, "-m", "uncol.worker", *arguments]
+    return [shutil.which("PythonSlicer") or sys.executable, "-c", _START, str(_MODULE_FOLDER), *arguments]
 
 
 def engineEnvironment(moduleFolder: Path, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -81,6 +86,11 @@ class EngineProcess:
     def processId(self) -> int | None:
         """Process id of the worker or of the launcher that started it; None without one."""
         return self._process.pid if self._process else None
+
+    @property
+    def log(self) -> str:
+        """The last lines that the worker wrote, or the one before if there is none; "" if it wrote none."""
+        return "\n".join(self._stderrTail)
 
     def start(self) -> None:
         """Start a worker, if none is running, and greet it.
@@ -132,7 +142,7 @@ class EngineProcess:
             told = arrived.get()
             if not isinstance(told, tuple):
                 self._forget()
-                self.ended.emit(told, "\n".join(self._stderrTail))
+                self.ended.emit(told, self.log)
                 return
             if isinstance(told[1], protocol.Greeting):
                 self.greeting = told[1]

@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -20,6 +21,7 @@ from slicer.i18n import tr as _
 from uncol.core.errors import CancelledError, UncolError
 from uncol.core.progress import Progress
 from uncol.core.protocol import Cancelled, Event, Failed, Log, Preview, Request
+from UnCoLSegmentLib.Dependencies import damagedPackage
 from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess
 from UnCoLSegmentLib.Engine.Signal import Signal
 
@@ -27,6 +29,8 @@ _CANCEL_PATIENCE_S = 20.0
 """An engine that has not obeyed a cancel by then is ended. It promises one second; a slow disk may keep it from saving
 what it has learned for longer, and that would be lost."""
 
+_END_PATIENCE_S = 2.0
+"""So long an engine may take from removing its files to its end."""
 
 _KILLED_CODES = (-9, 137)
 """Exit codes of a killed process: the system's own, and what a shell makes of that."""
@@ -38,6 +42,7 @@ class RunState(Enum):
     """What Logic is doing."""
 
     IDLE = "idle"
+    INSTALLING = "installing"
     RUNNING = "running"
     CANCELLING = "cancelling"
 
@@ -64,11 +69,18 @@ class RunResult:
 
 
 class EngineError(UncolError):
-    """The engine refused, failed or died; `details` is what a developer wants to see."""
+    """The engine refused, failed or died; `details` is what a developer wants to see.
 
-    def __init__(self, message: str, details: str = "") -> None:
+    Attributes:
+        damagedPackage: The package to blame, which can be installed again; "" for none.
+    """
+
+    def __init__(self, message: str, details: str = "", *, isStarting: bool = False) -> None:
+        self.details, self.damagedPackage = details, damagedPackage(details, isStarting=isStarting)
+        if self.damagedPackage:
+            message = _("The Python package {package} cannot be loaded. Click again to install it anew.")
+            message = message.format(package=self.damagedPackage)
         super().__init__(message)
-        self.details = details
 
 
 @dataclass(frozen=True)
@@ -116,7 +128,8 @@ class Run:
         self._resumption: Resumption | None = lambda: self._steps.send(None)
         self._reason = ""
         self._isStarting = False
-        self._cancelBefore = 0.0
+        self._engineLost: EngineError | None = None
+        self._cancelBefore = self._endBefore = 0.0
 
     @property
     def waitsForThread(self) -> bool:
@@ -125,8 +138,10 @@ class Run:
 
     def advance(self) -> None:
         """Go on if what the run waits for is there; one step at most, so that the application can breathe."""
-        if self._future is not None and self._future.done():
-            self._resumption, self._future = _from(self._future, self._steps), None
+        if self._future is not None and self._future.done() and not self._awaitsEnd(self._future):
+            error = self._future.exception() and self._engineLost  # an engine that ends takes its files along
+            self._resumption = partial(self._steps.throw, error) if error else _from(self._future, self._steps)
+            self._future = None
         if self.isCancelling and self._requestId is not None and time.monotonic() > self._cancelBefore:
             self._engine.stop(0)
             self._raise(CancelledError(self._reason))
@@ -149,9 +164,7 @@ class Run:
 
     def onEngineEnded(self, exitCode: int | None, stderrTail: str) -> None:
         """Take the news that the engine is gone."""
-        if self._requestId is None:
-            return
-        if self.isCancelling:
+        if self.isCancelling and self._requestId is not None:
             self._raise(CancelledError(self._reason))
             return
         if self._isStarting:
@@ -163,7 +176,18 @@ class Run:
             )
         else:
             message = _("The engine stopped unexpectedly (exit code {code}). No annotation was lost; try again.")
-        self._raise(EngineError(message.format(code=exitCode), stderrTail))
+        error = EngineError(message.format(code=exitCode), stderrTail, isStarting=self._isStarting)
+        if self._requestId is not None:
+            self._raise(error)
+        else:
+            self._engineLost = error
+
+    def _awaitsEnd(self, failed: Future[Any]) -> bool:
+        """Say whether files may be gone because the engine is just ending, of which the news is to come."""
+        if not (isinstance(failed.exception(), OSError) and self._engine.isRunning):
+            return False
+        self._endBefore = self._endBefore or time.monotonic() + _END_PATIENCE_S
+        return time.monotonic() < self._endBefore
 
     def cancel(self, reason: str) -> None:
         """End the run as soon as possible; what it was doing is thrown away, what can be resumed is kept."""
@@ -205,10 +229,13 @@ class Run:
         if isinstance(waiting, InThread):
             self._future = inThread(waiting.work)
         elif isinstance(waiting, EngineRequest):
+            if self._engineLost is not None:
+                raise self._engineLost
             self._requestId = self._engine.request(waiting.content)
         elif isinstance(waiting, NextTick):
             self._resumption = lambda: self._steps.send(None)
         elif (greeting := self._engine.greeting) is not None and greeting.job_folder.is_dir():
+            self._engineLost = None
             self._resumption = lambda: self._steps.send(greeting)
         else:
             self._start()
@@ -221,7 +248,7 @@ class Run:
         except OSError as error:
             message = _("The engine could not be started ({error}). Install UnCoL again.").format(error=error)
             raise EngineError(message) from error
-        self._requestId, self._isStarting = self._engine.greetingId, True
+        self._requestId, self._isStarting, self._engineLost = self._engine.greetingId, True, None
 
 
 def inThread(work: Callable[[], Any]) -> Future[Any]:

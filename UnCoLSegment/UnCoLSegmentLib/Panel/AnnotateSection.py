@@ -84,8 +84,6 @@ class AnnotateSection(Section):
         editor = self.ui.segmentEditor
         segmentation = parameters.segmentation if parameters else None
         volume = parameters.inputVolume if parameters else None
-        if segmentation is not None and editor.mrmlSegmentEditorNode() is None:
-            editor.setMRMLSegmentEditorNode(_segmentEditorNode())
         if editor.segmentationNode() is not segmentation:
             editor.setSegmentationNode(segmentation)
         if segmentation is not None and editor.sourceVolumeNode() is not volume:
@@ -216,15 +214,3 @@ def _tableOf(parameters: ParameterNode | None) -> AnnotatedTable:
         return AnnotatedSlices.readTable(parameters.segmentation, parameters.inputVolume)
     except GeometryError:
         return AnnotatedTable()
-
-
-def _segmentEditorNode() -> Any:
-    """Return the Segment Editor's parameters for this panel, kept apart from those of the Segment Editor module."""
-    tag = "UnCoLSegmentEditor"
-    node = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLSegmentEditorNode")
-    if node is None:
-        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
-        node.UnRegister(None)
-        node.SetSingletonTag(tag)
-        node = slicer.mrmlScene.AddNode(node)
-    return node

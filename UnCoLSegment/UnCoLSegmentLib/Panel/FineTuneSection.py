@@ -83,7 +83,7 @@ class FineTuneSection(RunSection):
 
     def _onProgressed(self, progress: Progress) -> None:
         if self._isMine and progress.losses:
-            self._curve.show(self._logic.curve)
+            self._curve.show(self._logic.curve, self._given.parameterNode)
 
 
 def _unfinishedTexts(run: UnfinishedRun) -> list[str]:

@@ -40,12 +40,20 @@ class RunRow(Follower):
         self.ui.runRow.visible = state is not RunState.IDLE
         if state is RunState.IDLE:
             return
-        obstacle = "" if state is RunState.RUNNING else _("The run is being cancelled.")
+        obstacle, text = {
+            RunState.INSTALLING: (
+                _("Packages are being installed. Wait for the end."),
+                _("Installing Python packages ... (this takes minutes)"),
+            ),
+            RunState.RUNNING: ("", _("Starting ...")),
+            RunState.CANCELLING: (_("The run is being cancelled."), _("Cancelling ...")),
+        }[state]
         purpose = _("Stop the run; the proposal stays as it is, and what was learned can be resumed")
         enable(obstacle, (self.ui.cancelRunButton, purpose))
-        self._title = _("Fine-tuning") if self._logic.runKind == "fineTune" else _("Segmenting")
+        titles = {"segment": _("Segmenting"), "fineTune": _("Fine-tuning")}
+        self._title = titles.get(self._logic.runKind, _("Engine"))
         bar.setRange(0, 0)  # Qt's way of saying: busy, nobody knows how long
-        self._tell(_("Starting ...") if state is RunState.RUNNING else _("Cancelling ..."))
+        self._tell(text)
 
     def _onProgressed(self, progress: Progress) -> None:
         if self._logic.state is not RunState.RUNNING:

@@ -34,7 +34,9 @@ class RunSection(Section):
         self._follow(logic.failed, partial(self._end, self._message.showWarning))
 
     def _start(self, run: Callable[[ParameterNode], None]) -> None:
-        """Start a run; an error on the way is told like that of a run."""
+        """Start a run; an error on the way is told like that of a run. A click while another one works is too late."""
+        if self._logic.state is not RunState.IDLE:
+            return
         self._isMine = True
         self._message.clear()
         with self._message.reporting():

@@ -40,7 +40,8 @@ class SlicesTable:
         self._rows: Sequence[AnnotatedSlice] = ()
         setColumns(table, _("Slice"), _("Position"), _("Structure"), _("Complete"))
         table.connect("itemChanged(QTableWidgetItem*)", self._onItemChanged)
-        table.connect("itemActivated(QTableWidgetItem*)", lambda item: onJump(*self._sliceIn(item.row())))
+        self._onJump = onJump
+        table.connect("itemActivated(QTableWidgetItem*)", self._onActivated)
 
     @property
     def selected(self) -> list[tuple[Axis, int]]:
@@ -62,6 +63,13 @@ class SlicesTable:
 
     def _sliceIn(self, row: int) -> tuple[Axis, int]:
         return self._rows[row].axis, self._rows[row].index
+
+    def _onActivated(self, item: qt.QTableWidgetItem) -> None:
+        """Enter ticks a slice or shows it: the Space key is one of the Segment Editor's."""
+        if item.column() == _COMPLETE_COLUMN:
+            item.setCheckState(qt.Qt.Unchecked if item.checkState() == qt.Qt.Checked else qt.Qt.Checked)
+        else:
+            self._onJump(*self._sliceIn(item.row()))
 
     def _onItemChanged(self, item: qt.QTableWidgetItem) -> None:
         if item.column() != _COMPLETE_COLUMN:

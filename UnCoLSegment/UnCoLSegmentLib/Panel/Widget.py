@@ -12,15 +12,18 @@ import slicer.util
 import vtk
 from slicer.i18n import tr as _
 
+from uncol.core.errors import CancelledError
 from uncol.core.protocol import Greeting
-from UnCoLSegmentLib.Dependencies import ensureInstalled
+from UnCoLSegmentLib.Dependencies import ensureInstalled, missingPackages
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Panel.AnnotateSection import AnnotateSection
+from UnCoLSegmentLib.Panel.EngineSection import EngineSection
 from UnCoLSegmentLib.Panel.FineTuneSection import FineTuneSection
 from UnCoLSegmentLib.Panel.Inputs import Inputs
 from UnCoLSegmentLib.Panel.ModelsSection import ModelsSection
 from UnCoLSegmentLib.Panel.RunRow import RunRow
 from UnCoLSegmentLib.Panel.SegmentSection import SegmentSection
+from UnCoLSegmentLib.Panel.Settings import Defaults
 from UnCoLSegmentLib.Panel.UncertaintySection import UncertaintySection
 from UnCoLSegmentLib.ParameterNode import Device, ParameterNode
 
@@ -68,15 +71,23 @@ class Widget(slicer.util.VTKObservationMixin):
         self._guiTag: int | None = None
         self._observed: dict[str, Any] = {}
         self._signals = (logic.stateChanged, logic.modelsChanged, logic.engineGreeted)
+        self._isEntered = False
+        self._defaults = Defaults()
 
     def setup(self) -> None:
         """Build the panel."""
         uiWidget = slicer.util.loadUI(self._moduleWidget.resourcePath("UI/UnCoLSegment.ui"))
         self._moduleWidget.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
+        for button in (each for each in vars(self.ui).values() if isinstance(each, qt.QPushButton)):
+            button.autoDefault = True  # Enter presses it: Space is a key of the Segment Editor
+        # Before the scene: the editor selects a segmentation by itself, and has to keep it somewhere.
+        self.ui.segmentEditor.setMRMLSegmentEditorNode(segmentEditorNode())
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self._inputs = Inputs(self.ui)
         self._runRow = RunRow(self.ui, self.logic)
+        self._effects = slicer.qSlicerSegmentEditorEffectFactory.instance()
+        self._effects.connect("effectRegistered(QString)", self._updateEffects)
         annotateSection = AnnotateSection(self.ui, self.logic)
         self._sections = (
             SegmentSection(self.ui, self.logic, self._prepareEngine),
@@ -84,6 +95,7 @@ class Widget(slicer.util.VTKObservationMixin):
             FineTuneSection(self.ui, self.logic, self._prepareEngine),
             UncertaintySection(self.ui, self.logic),
             ModelsSection(self.ui, self.logic),
+            EngineSection(self.ui, self.logic, self._requirementsFile),
         )
         for event, observer in (
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
@@ -107,6 +119,7 @@ class Widget(slicer.util.VTKObservationMixin):
 
     def enter(self) -> None:
         """The user comes to the module."""
+        self._isEntered = True
         if self.parameters is None:
             self._setParameterNode(self._moduleLogic.getParameterNode())
         self._onNodesAdded()
@@ -115,14 +128,13 @@ class Widget(slicer.util.VTKObservationMixin):
 
     def exit(self) -> None:
         """The user goes to another module; a run goes on meanwhile."""
-        for section in self._sections:
-            section.leave()
-        self.ui.segmentEditor.setActiveEffect(None)
-        self.ui.segmentEditor.uninstallKeyboardShortcuts()
-        self.ui.segmentEditor.removeViewObservations()
+        self._isEntered = False
+        self._leave()
 
     def cleanup(self) -> None:
         """The panel is going away: end what runs, leave nothing behind."""
+        self._leave()
+        self._effects.disconnect("effectRegistered(QString)", self._updateEffects)
         self._pollTimer.stop()
         self._detectTimer.stop()
         self._chooseTimer.stop()
@@ -135,6 +147,14 @@ class Widget(slicer.util.VTKObservationMixin):
         self.removeObservers()
         self.logic.shutdown()
 
+    def _leave(self) -> None:
+        """Let go of views and keys: an editor that keeps its keys makes those of the next one ambiguous."""
+        for section in self._sections:
+            section.leave()
+        self.ui.segmentEditor.setActiveEffect(None)
+        self.ui.segmentEditor.uninstallKeyboardShortcuts()
+        self.ui.segmentEditor.removeViewObservations()
+
     def onSceneStartClose(self, _caller: Any = None, _event: Any = None) -> None:
         """Let go of everything in the scene; logic stops a run by itself."""
         self._detectTimer.stop()
@@ -144,7 +164,8 @@ class Widget(slicer.util.VTKObservationMixin):
 
     def onSceneEndClose(self, _caller: Any = None, _event: Any = None) -> None:
         """Begin anew with the empty scene, or show what the user had chosen when it was saved, if they are here."""
-        if self._moduleWidget.parent.isEntered:
+        self.ui.segmentEditor.setMRMLSegmentEditorNode(segmentEditorNode())
+        if self._isEntered:
             self._setParameterNode(self._moduleLogic.getParameterNode())
 
     def onSceneStartImport(self, _caller: Any = None, _event: Any = None) -> None:
@@ -154,6 +175,7 @@ class Widget(slicer.util.VTKObservationMixin):
     def update(self, _caller: Any = None, _event: Any = None) -> None:
         """Show the state of parameters, scene and run."""
         parameters = self.parameters
+        self._defaults.note(parameters)
         self._observeNodes(parameters)
         self._inputs.update(parameters)
         _offerDevices(self.ui.deviceComboBox, self.logic.engine.greeting)
@@ -176,8 +198,11 @@ class Widget(slicer.util.VTKObservationMixin):
         if self.parameters is not None:
             self.parameters.disconnectGui(self._guiTag)
             self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
+        isNew = node is not None and not node.GetParameterNames()  # that of a new scene
         self.parameters = ParameterNode(node) if node is not None else None
         if self.parameters is not None:
+            if isNew:
+                self._defaults.giveTo(self.parameters)
             self._choose(self.parameters)
             # Not connectGui: in some releases of Slicer that returns no tag to disconnect with.
             self._guiTag = self.parameters.connectParametersToGui(self._widgetsOfParameters())
@@ -236,10 +261,26 @@ class Widget(slicer.util.VTKObservationMixin):
         self._annotateSection.detect()
         self.update()
 
+    def _updateEffects(self) -> None:
+        """An extension brought an effect after this panel was made, as when this is the startup module."""
+        self.ui.segmentEditor.updateEffectList()
+
+    @property
+    def _requirementsFile(self) -> Path:
+        return Path(self._moduleWidget.resourcePath("requirements.txt"))
+
     def _prepareEngine(self) -> None:
-        """Install what the engine lacks; asked for in a click, so that consent can be given."""
-        if not self.logic.engine.isRunning:
-            ensureInstalled(Path(self._moduleWidget.resourcePath("requirements.txt")))
+        """Install what the engine lacks or cannot load; asked for in a click, so that consent can be given."""
+        damaged = self.logic.damagedPackage
+        if damaged:
+            self.logic.engine.stop()  # it may hold the files of the package
+        if self.logic.engine.isRunning or not (damaged or missingPackages(self._requirementsFile)):
+            return
+        with self.logic.installing():
+            ensureInstalled(self._requirementsFile, damaged)
+        if self.parameters is None:
+            message = _("The scene or the module was closed meanwhile, so nothing was started.")
+            raise CancelledError(message)
 
 
 def _offerDevices(box: qt.QComboBox, greeting: Greeting | None) -> None:
@@ -253,6 +294,18 @@ def _offerDevices(box: qt.QComboBox, greeting: Greeting | None) -> None:
         text = _("{kind}: {name}, {memory:.0f} GB")
         known = text.format(kind=device.label(), name=card.name, memory=card.memory_gib) if card else device.label()
         box.setItemText(index, known)
+
+
+def segmentEditorNode() -> Any:
+    """Return the Segment Editor's parameters for this panel, kept apart from those of the Segment Editor module."""
+    tag = "UnCoLSegmentEditor"
+    node = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLSegmentEditorNode")
+    if node is None:
+        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
+        node.UnRegister(None)
+        node.SetSingletonTag(tag)
+        node = slicer.mrmlScene.AddNode(node)
+    return node
 
 
 def _timer(interval_ms: int, action: Any) -> qt.QTimer:

@@ -77,7 +77,8 @@ def reduced_precision(device: torch.device) -> torch.dtype | None:
     vector instructions for bfloat16 (AVX-512) are slower than float32 (docs/decisions/0013).
     """
     if device.type == "cpu":
-        return torch.bfloat16 if torch.cpu._is_amx_tile_supported() else None
+        has_tiles = getattr(torch.cpu, "_is_amx_tile_supported", None)  # torch 2.4 and 2.5 do not know
+        return torch.bfloat16 if has_tiles and has_tiles() else None
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else None
     return torch.float16 if device.type == "mps" else None
@@ -91,7 +92,7 @@ def autocast(device: torch.device, *, dims: int = 2, training: bool = False) -> 
     """
     dtype = reduced_precision(device)
     unfit = dtype is torch.float16 or (device.type == "cpu" and dims == 3)
-    if dtype is None or (training and unfit):
+    if dtype is None or (training and unfit) or not torch.amp.is_autocast_available(device.type):  # Apple: from 2.5 on
         return nullcontext()
     return torch.autocast(device.type, dtype=dtype)
 

@@ -1,0 +1,79 @@
+"""The section "Engine": which versions work, what they wrote, how to mend them, and where models are kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer.util
+from slicer.i18n import tr as _
+
+from uncol import __version__
+from UnCoLSegmentLib.Dependencies import installedVersion, reinstallAll
+from UnCoLSegmentLib.Engine.Run import RunState
+from UnCoLSegmentLib.Logic import Logic
+from UnCoLSegmentLib.Panel.Controls import enable
+from UnCoLSegmentLib.Panel.Section import Section
+from UnCoLSegmentLib.Panel.Settings import chooseModelFolder
+from UnCoLSegmentLib.ParameterNode import Device, ParameterNode
+
+
+class EngineSection(Section):
+    """Tells about the engine, and mends it.
+
+    Args:
+        ui: The panel's widgets by name.
+        logic: Has the engine.
+        requirementsFile: What the engine needs.
+    """
+
+    def __init__(self, ui: Any, logic: Logic, requirementsFile: Path) -> None:
+        super().__init__(ui, logic, "engine")
+        self._requirementsFile = requirementsFile
+        self._shown: object = None
+        self._onClicks(
+            (ui.engineLogButton, self._showLog),
+            (ui.repairButton, self._repair),
+            (ui.modelFolderButton, self._chooseModelFolder),
+        )
+
+    def update(self, parameters: ParameterNode | None) -> None:
+        """Show what is there now."""
+        super().update(parameters)
+        state, greeting = self._logic.state, self._logic.engine.greeting
+        if (state, greeting) == self._shown:
+            return  # versions are read from files
+        self._shown = (state, greeting)
+        lines = [f"UnCoL {__version__}"]
+        for title, name in (("PyTorch", "torch"), ("MONAI", "monai")):
+            lines.append(f"{title} {installedVersion(name) or _('is not installed yet')}")
+        devices = [Device(each).label() for each in greeting.devices] if greeting else []
+        lines.append(", ".join(devices) or _("The devices are known once the engine runs."))
+        self.ui.engineVersionsLabel.text = "\n".join(lines)
+        busy = "" if state is RunState.IDLE else _("A run is under way. Wait for its end, or cancel it.")
+        enable(busy, (self.ui.repairButton, _("Install the Python packages of the engine again, if they are damaged")))
+        text = _('Models are in "{folder}"; choose another folder').format(folder=self._logic.store.folder)
+        enable("", (self.ui.modelFolderButton, text))
+        enable("", (self.ui.engineLogButton, _("Read and copy what the engine wrote last")))
+
+    def _showLog(self) -> None:
+        log = self._logic.engine.log
+        if log:
+            slicer.util.infoDisplay(_("What the engine wrote last stands in the details."), detailedText=log)
+        else:
+            self._message.showInformation(_("The engine has written nothing: no warning, no error."))
+
+    def _repair(self) -> None:
+        self._logic.engine.stop()  # its files are in use as long as it runs
+        with self._logic.installing():
+            reinstallAll(self._requirementsFile)
+        self._message.showInformation(_("All packages of the engine were installed again."))
+
+    def _chooseModelFolder(self) -> None:
+        folder = str(self._logic.store.folder)
+        chosen = qt.QFileDialog.getExistingDirectory(self.ui.modelFolderButton, _("Folder for models"), folder)
+        if chosen:
+            chooseModelFolder(Path(chosen))
+            text = _('Models are kept in "{chosen}" from the next start of Slicer on. Those of now stay in "{folder}".')
+            self._message.showInformation(text.format(chosen=chosen, folder=folder))
