@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from uncol.core.unfinished import RunOrigin, UnfinishedRun
 from uncol.core.volume import Volume, view_slices
 from UnCoLSegmentLib import Preconditions
 from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess, engineCommand, engineEnvironment, letThreadsRun
-from UnCoLSegmentLib.Engine.Run import Run, RunResult, RunState, Steps, inThread, messageAndDetails
+from UnCoLSegmentLib.Engine.Run import Run, RunState, Steps, inThread, messageAndDetails
 from UnCoLSegmentLib.Engine.RunSteps import RunSteps, Training
 from UnCoLSegmentLib.Engine.Signal import Signal
 from UnCoLSegmentLib.Engine.SliceComparison import SliceComparison
@@ -36,7 +35,6 @@ from UnCoLSegmentLib.Scene.RunScene import (
 )
 from UnCoLSegmentLib.Scene.SliceSuggestion import Suggestion, suggest
 
-MODULE_FOLDER = Path(__file__).resolve().parents[1]
 PREVIEW_EVERY_S = 30.0
 _THREAD_SHARE_S = 0.01
 """So long a poll lets a thread run that is awaited."""
@@ -71,15 +69,14 @@ class Logic:
     def __init__(self, modelFolder: Path, engine: EngineProcess | None = None, cacheFolder: Path | None = None) -> None:
         self.stateChanged, self.progressed, self.modelsChanged = Signal(), Signal(), Signal()
         self.finished, self.failed, self.cancelled, self.roundScored = Signal(), Signal(), Signal(), Signal()
-        self.outdated = Signal()
-        self.slicesCompared, self.pollSooner, self.engineGreeted = Signal(), Signal(), Signal()
+        self.outdated, self.slicesCompared, self.pollSooner, self.engineGreeted = (Signal() for _each in range(4))
         self.store = Store(modelFolder)
         self.curve: list[dict[str, float]] = []
         """Points of the learning curve of the latest fine-tune: `step` and the losses by name."""
         self.previewEvery_s = PREVIEW_EVERY_S
         """Time between two previews of a fine-tune, in s."""
         folders = ("--models", str(modelFolder), "--cache", str(cacheFolder or modelFolder.parent / "Embeddings"))
-        self.engine = engine or EngineProcess(engineCommand(*folders), defaultEnvironment())
+        self.engine = engine or EngineProcess(engineCommand(*folders), engineEnvironment())
         self.engine.received.connect(self._onReceived)
         self.engine.ended.connect(self._onEngineEnded)
         self._state = RunState.IDLE
@@ -108,9 +105,8 @@ class Logic:
     @property
     def pollAfter_ms(self) -> int:
         """How soon `poll` wants to be called, in ms: an idle panel wakes Slicer twice a second at most."""
-        if self._waitsForThread:
-            return _POLL_FOR_THREAD_MS
-        return _POLL_IDLE_MS if self._run is None else _POLL_IN_RUN_MS
+        without = _POLL_IDLE_MS if self._run is None else _POLL_IN_RUN_MS
+        return _POLL_FOR_THREAD_MS if self._waitsForThread else without
 
     def whyNotSegment(self, parameters: Any) -> str:
         """Return what is missing for `segment`, as a sentence; "" if nothing is."""
@@ -182,12 +178,10 @@ class Logic:
         self.engine.poll()
         self._showPreview()
         self._tellCompared()
-        run = self._run
-        if run is None:
-            return
-        run.advance()
-        if run.isOver:
-            self._finish(run)
+        if run := self._run:
+            run.advance()
+            if run.isOver:
+                self._finish(run)
 
     def shutdown(self) -> None:
         """Stop the run and the engine with everything that it started, and tell nobody: the panel is going away."""
@@ -269,7 +263,7 @@ class Logic:
         if run.kind == "fineTune":
             self.modelsChanged.emit()
         if run.result is not None:
-            self.finished.emit(_withNotes(run.result, self._warnings))
+            self.finished.emit(run.result.withNotes(self._warnings))
         elif isinstance(run.error, CancelledError):
             self.cancelled.emit(" ".join(filter(None, [str(run.error), left])))
         elif run.error is not None:
@@ -354,13 +348,3 @@ class Logic:
     def _waitsForThread(self) -> bool:
         isInRun = self._run is not None and self._run.waitsForThread
         return isInRun or self._preview is not None or not self._comparison.isDone
-
-
-def defaultEnvironment() -> dict[str, str]:
-    """Return the environment in which the worker finds the packages of this module."""
-    return engineEnvironment(MODULE_FOLDER)
-
-
-def _withNotes(result: RunResult, notes: list[str]) -> RunResult:
-    """Return a result with further notes, each of them once."""
-    return replace(result, notes=tuple(dict.fromkeys([*result.notes, *filter(None, notes)])))

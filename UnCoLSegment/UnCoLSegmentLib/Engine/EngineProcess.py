@@ -46,7 +46,7 @@ def engineCommand(*arguments: str) -> list[str]:
     return [shutil.which("PythonSlicer") or sys.executable, "-c", _START, str(_MODULE_FOLDER), *arguments]
 
 
-def engineEnvironment(moduleFolder: Path, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
+def engineEnvironment(moduleFolder: Path = _MODULE_FOLDER, inherited: Mapping[str, str] = os.environ) -> dict[str, str]:
     """Return the worker's environment: it finds our packages, and its waiting threads sleep instead of spinning."""
     searched = [str(moduleFolder), inherited.get("PYTHONPATH", "")]
     return {**inherited, **protocol.WORKER_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(filter(None, searched))}

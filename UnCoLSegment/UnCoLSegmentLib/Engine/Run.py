@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from typing import Any
@@ -66,6 +66,10 @@ class RunResult:
     seconds: float = 0.0
     modelName: str = ""
     activated: bool | None = None
+
+    def withNotes(self, notes: Iterable[str]) -> RunResult:
+        """Return the same with further notes, each of them once."""
+        return replace(self, notes=tuple(dict.fromkeys([*self.notes, *filter(None, notes)])))
 
 
 class EngineError(UncolError):
