@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from as_slicer_waits import waitAsSlicer
 from parameters import Parameters
 
 from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess, engineCommand, engineEnvironment
@@ -43,11 +45,11 @@ def logicWith(tmp_path: Path, scene: Any) -> Any:
 def test_a_package_that_cannot_be_loaded_is_named(logicWith: Callable[[str], Logic], package: str) -> None:
     logic = logicWith(package)
     volume, truth = makePhantomVolume()
-    driver = LoopDriver(logic, Parameters(inputVolume=volume), truth, idle=lambda: None)
+    driver = LoopDriver(logic, Parameters(inputVolume=volume), truth)
     driver.drawBox()
 
     with pytest.raises(EngineError) as failed:
-        waitFor(logic, lambda: logic.segment(driver.parameters), idle=lambda: None, patience_s=120)
+        waitFor(logic, lambda: logic.segment(driver.parameters), idle=partial(waitAsSlicer, 20), patience_s=120)
 
     assert str(failed.value) == f"The Python package {package} cannot be loaded. Click again to install it anew."
     assert "DLL load failed" in failed.value.details

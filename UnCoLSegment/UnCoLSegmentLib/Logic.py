@@ -110,16 +110,16 @@ class Logic:
 
     def whyNotSegment(self, parameters: Any) -> str:
         """Return what is missing for `segment`, as a sentence; "" if nothing is."""
-        return self._whyBusy() or Preconditions.toSegment(parameters, self.store)
+        return self._state.obstacle or Preconditions.toSegment(parameters, self.store)
 
     def whyNotFineTune(self, parameters: Any) -> str:
         """Return what is missing for `fineTune`, as a sentence; "" if nothing is."""
-        return self._whyBusy() or Preconditions.toFineTune(parameters)
+        return self._state.obstacle or Preconditions.toFineTune(parameters)
 
     def whyNotResume(self, parameters: Any, run: UnfinishedRun | None = None) -> str:
         """Return what is missing for `resumeFineTune`, as a sentence; "" if nothing is."""
         run = run or self.unfinishedRun(parameters)
-        return self._whyBusy() or Preconditions.toResume(parameters, run) or Preconditions.toFineTune(parameters)
+        return self._state.obstacle or Preconditions.toResume(parameters, run) or Preconditions.toFineTune(parameters)
 
     def unfinishedRun(self, parameters: Any) -> UnfinishedRun | None:
         """Return the latest unfinished run about the panel's volume; None if there is none."""
@@ -194,7 +194,6 @@ class Logic:
     @contextmanager
     def installing(self) -> Iterator[None]:
         """While packages are installed, which goes on handling clicks, neither a run nor this can begin."""
-        assert self._state is RunState.IDLE  # the panel's buttons are off in every other state
         self._setState(RunState.INSTALLING)
         try:
             yield
@@ -297,11 +296,6 @@ class Logic:
         if state is not self._state:
             self._state = state
             self.stateChanged.emit()
-
-    def _whyBusy(self) -> str:
-        if self._state is RunState.INSTALLING:
-            return _("Packages are being installed. Wait for the end.")
-        return "" if self._run is None else _("A run is under way. Wait for its end, or cancel it.")
 
     def _onReceived(self, number: RequestId | None, event: Event) -> None:
         if isinstance(event, Greeting):

@@ -46,6 +46,13 @@ class RunState(Enum):
     RUNNING = "running"
     CANCELLING = "cancelling"
 
+    @property
+    def obstacle(self) -> str:
+        """Why a run cannot start now, as a sentence; "" if it can."""
+        if self is RunState.INSTALLING:
+            return _("Packages are being installed. Wait for the end.")
+        return "" if self is RunState.IDLE else _("A run is under way. Wait for its end, or cancel it.")
+
 
 @dataclass(frozen=True)
 class RunResult:

@@ -11,7 +11,6 @@ from slicer.i18n import tr as _
 
 from uncol import __version__
 from UnCoLSegmentLib.Dependencies import installedVersion, reinstallAll
-from UnCoLSegmentLib.Engine.Run import RunState
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Panel.Controls import enable
 from UnCoLSegmentLib.Panel.Section import Section
@@ -48,11 +47,14 @@ class EngineSection(Section):
         lines = [f"UnCoL {__version__}"]
         for title, name in (("PyTorch", "torch"), ("MONAI", "monai")):
             lines.append(f"{title} {installedVersion(name) or _('is not installed yet')}")
-        devices = [Device(each).label() for each in greeting.devices] if greeting else []
+        cards = {each.device: each.name for each in greeting.graphics_cards} if greeting else {}
+        devices = [cards.get(each) or Device(each).label() for each in greeting.devices] if greeting else []
         lines.append(", ".join(devices) or _("The devices are known once the engine runs."))
         self.ui.engineVersionsLabel.text = "\n".join(lines)
-        busy = "" if state is RunState.IDLE else _("A run is under way. Wait for its end, or cancel it.")
-        enable(busy, (self.ui.repairButton, _("Install the Python packages of the engine again, if they are damaged")))
+        enable(
+            state.obstacle,
+            (self.ui.repairButton, _("Install the Python packages of the engine again, if they are damaged")),
+        )
         text = _('Models are in "{folder}"; choose another folder').format(folder=self._logic.store.folder)
         enable("", (self.ui.modelFolderButton, text))
         enable("", (self.ui.engineLogButton, _("Read and copy what the engine wrote last")))
@@ -65,6 +67,8 @@ class EngineSection(Section):
             self._message.showInformation(_("The engine has written nothing: no warning, no error."))
 
     def _repair(self) -> None:
+        if self._logic.state.obstacle:
+            return  # a click that was under way while packages are installed
         self._logic.engine.stop()  # its files are in use as long as it runs
         with self._logic.installing():
             reinstallAll(self._requirementsFile)

@@ -41,10 +41,7 @@ class RunRow(Follower):
         if state is RunState.IDLE:
             return
         obstacle, text = {
-            RunState.INSTALLING: (
-                _("Packages are being installed. Wait for the end."),
-                _("Installing Python packages ... (this takes minutes)"),
-            ),
+            RunState.INSTALLING: (state.obstacle, _("Installing Python packages ... (this takes minutes)")),
             RunState.RUNNING: ("", _("Starting ...")),
             RunState.CANCELLING: (_("The run is being cancelled."), _("Cancelling ...")),
         }[state]
