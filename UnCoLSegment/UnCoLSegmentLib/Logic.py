@@ -194,6 +194,7 @@ class Logic:
     @contextmanager
     def installing(self) -> Iterator[None]:
         """While packages are installed, which goes on handling clicks, neither a run nor this can begin."""
+        assert self._state is RunState.IDLE  # the panel's buttons are off in every other state
         self._setState(RunState.INSTALLING)
         try:
             yield

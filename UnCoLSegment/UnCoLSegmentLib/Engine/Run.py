@@ -195,7 +195,9 @@ class Run:
 
     def _awaitsEnd(self, failed: Future[Any]) -> bool:
         """Say whether files may be gone because the engine is just ending, of which the news is to come."""
-        if not (isinstance(failed.exception(), OSError) and self._engine.isRunning):
+        error = failed.exception()
+        isAboutFiles = isinstance(error, OSError) or isinstance(error and error.__cause__, OSError)
+        if not (isAboutFiles and self._engine.isRunning):
             return False
         self._endBefore = self._endBefore or time.monotonic() + _END_PATIENCE_S
         return time.monotonic() < self._endBefore
