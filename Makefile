@@ -25,7 +25,7 @@ export OMP_WAIT_POLICY
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast test-next test-panel test-scene soak lint format install clean
+.PHONY: help demo test test-fast test-module test-next test-panel test-scene soak lint format install clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -36,33 +36,39 @@ demo: $(STAMP)  ## run the whole loop on one volume and save pictures in demo-ou
 # A process for each core, each with one thread: faster than one process whose threads wait for each other. Rooms with
 # long tests come first, so that no process is left with one of them at the end.
 LONG_FIRST := Testing/engine/training Testing/engine/worker Testing/engine/cli Testing/engine/benchmark
-test: lint test-panel test-scene  ## check everything: style, types, import directions, tests
+test: lint test-module  ## check everything: style, types, import directions, tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		$(LONG_FIRST) Testing/engine Testing/architecture
 
-# Panel tests replace Slicer's globals, so that each file gets a process of its own.
-test-panel: $(MRML_STAMP)  ## test the panel on Slicer's own MRML, with stand-ins for its Qt side
-	@if ! said=$$($(BIN)/python -c 'import PySide6.QtWidgets' 2>&1); then \
+# Panel tests replace Slicer's globals and logic tests share one real engine, so that each file gets a process of its
+# own; two at a time, the long ones first, and each says what it has to say in one piece.
+PANEL_TESTS = Testing/panel/test_random_user.py Testing/panel/test_click_through.py Testing/application \
+	$(filter-out %/test_random_user.py %/test_click_through.py, $(wildcard Testing/panel/test_*.py))
+SCENE_TESTS = Testing/logic/test_faults.py Testing/logic/test_complete_run.py \
+	$(filter-out %/test_faults.py %/test_complete_run.py $(SOAK_TESTS), $(wildcard Testing/logic/test_*.py)) Testing/scene
+SOAK_TESTS := Testing/logic/test_long_runs.py
+EACH = OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen xargs -n 1 -P 2 sh -c \
+	'said=$$($(BIN)/python -m pytest "$$0" 2>&1); code=$$?; echo "$$said"; exit $$code'
+
+test-module: $(MRML_STAMP)  ## test the module on Slicer's own MRML, with stand-ins for its Qt side
+	@if said=$$($(BIN)/python -c 'import PySide6.QtWidgets' 2>&1); then panel='$(PANEL_TESTS)'; else \
 		echo "SKIPPED: the tests in Testing/panel and Testing/application, because Qt cannot be loaded here:"; \
 		echo "$$said" | tail -n 1; \
 		echo "On Debian and Ubuntu, install: $(PANEL_LIBRARIES)"; \
-	else for file in Testing/panel/test_*.py Testing/application; do \
-		QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest "$$file" || exit 1; \
-	done; fi
+	fi; printf '%s\n' $$panel $(SCENE_TESTS) | $(EACH)
 
-test-scene: $(MRML_STAMP)  ## test scene, logic and engine process on Slicer's own MRML
-	$(BIN)/python -m pytest Testing/scene
-	$(BIN)/python -m pytest Testing/logic
+test-panel: $(MRML_STAMP)  ## test the panel alone
+	@printf '%s\n' $(PANEL_TESTS) | $(EACH)
 
-# Not part of `test`: it warns early of what another MRML does differently, in an environment beside the first.
-test-next: $(NEXT_STAMP)  ## test panel, scene and logic on the MRML of Slicer's next version
-	$(MAKE) --no-print-directory BIN=$(NEXT)/bin test-panel test-scene
+test-scene: $(MRML_STAMP)  ## test scene, logic and engine process alone
+	@printf '%s\n' $(SCENE_TESTS) | $(EACH)
 
 test-fast: $(STAMP)  ## run the tests that need no GPU, no shared images and little time
 	$(BIN)/python -m pytest -m "not slow and not gpu and not realdata and not soak"
 
-soak: $(MRML_STAMP)  ## run the tests that take minutes each: kills, sleep, full disks, two windows on one store
-	$(BIN)/python -m pytest -m soak Testing/logic
+soak: $(MRML_STAMP)  ## run what takes long: kills, sleep, full disks, two windows on one store, 5,000 random users
+	$(BIN)/python -m pytest -m soak $(SOAK_TESTS)
+	UNCOL_RANDOM_USERS=5000 QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest Testing/panel/test_random_user.py
 
 lint: $(MRML_STAMP)  ## check style, types and import directions
 	$(BIN)/python -m ruff check .

@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 import slicer
+import slicer.util
 from as_slicer_waits import waitAsSlicer
 
 from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess, engineEnvironment
 from UnCoLSegmentLib.Engine.Run import RunState
 from UnCoLSegmentLib.Logic import Logic
+from UnCoLSegmentLib.Scene import Preview
 
 MODULE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
 PATIENCE_S = 120.0
@@ -107,11 +109,12 @@ def test_a_worker_killed_while_it_learns_leaves_a_run_that_can_be_resumed(annota
     annotated.logic.previewEvery_s = 2.0  # a checkpoint is written as often
     annotated.logic.fineTune(parameters, steps=MANY_STEPS)
     watch.until(lambda: list((engine.folder / "models").glob("*/checkpoint.safetensors")))
-    watch.until(lambda: parameters.proposal)  # a preview of what was learned so far
+    watch.until(previews)  # what was learned so far
     os.kill(engine.processId, signal.SIGKILL)
 
     assert watch.untilTold()[0] == "failed"
 
+    assert not previews()
     assert annotated.logic.whyNotResume(parameters) == ""
     watch.progresses.clear()
     annotated.logic.resumeFineTune(parameters, steps=MANY_STEPS)
@@ -120,6 +123,11 @@ def test_a_worker_killed_while_it_learns_leaves_a_run_that_can_be_resumed(annota
     annotated.logic.cancel()
     assert watch.untilTold()[0] == "cancelled"
     assert firstStep > 1
+
+
+def previews() -> list[Any]:
+    nodes = slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+    return [node for node in nodes if node.GetAttribute(Preview.ATTRIBUTE)]
 
 
 @pytest.mark.slow
@@ -291,6 +299,7 @@ from pathlib import Path
 from as_slicer_waits import waitAsSlicer
 from parameters import Parameters
 from UnCoLSegmentLib.Logic import Logic
+from UnCoLSegmentLib.Scene import Preview
 from UnCoLSegmentLib.SelfTest import LoopDriver, makePhantomVolume
 
 def main():
