@@ -136,7 +136,7 @@ def removeSlice(segmentation: Any, volumeNode: Any, axis: Axis, index: int) -> A
     Raises:
         GeometryError: If a non-linear transform lies between the nodes.
     """
-    AcceptedVoxels(segmentation).takeSlice(volumeNode, axis, index)
+    AcceptedVoxels(segmentation).takeSlices(volumeNode, [(axis, index)])
     marks = readMarks(segmentation, volumeNode)
     marks.pop((axis, index), None)
     writeMarks(segmentation, volumeNode, marks)
@@ -171,9 +171,9 @@ def _found(segmentation: Any, proposal: Any, volumeNode: Any) -> Marks:
     marks = _withoutGuessesOf(_adopted(segmentation), readMarks(segmentation, volumeNode))
     painting = Painting(segmentation, proposal, volumeNode)
     kept, found = painting.slices(marks)
-    for place in filter(lambda each: painting.isCopied(*each), found):
-        AcceptedVoxels(segmentation).takeSlice(volumeNode, *place)
-    found = [place for place in found if not painting.isCopied(*place)]
+    copied = [place for place in found if painting.isCopied(*place)]
+    AcceptedVoxels(segmentation).takeSlices(volumeNode, copied)
+    found = [place for place in found if place not in copied]
     edited = [*found, *(place for place in kept if _isEdited(painting.contentsOf(*place), marks[place]))]
     judge = _Judge(painting, {*kept, *found}, edited, volumeNode)
     candidates = _segmentsThatCount(segmentation, marks) if found else []

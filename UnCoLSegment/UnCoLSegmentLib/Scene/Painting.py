@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 from uuid import uuid4
 
@@ -93,21 +94,25 @@ class AcceptedVoxels:
         now = Labelmaps.maskOfSegment(self._segmentation, segmentId, lattice, region)
         self.write(segmentId, now, lattice, region)
 
-    def takeSlice(self, volumeNode: Any, axis: Axis, index: int) -> None:
-        """Count what all segments hold in a slice of a volume as accepted.
+    def takeSlices(self, volumeNode: Any, slices: Collection[Slice]) -> None:
+        """Count what all segments hold in slices of a volume as accepted.
 
         Raises:
             GeometryError: If a non-linear transform lies between the nodes.
         """
-        place = Grids.SliceOfVolume(volumeNode, axis, index)
-        for segmentId in self._segmentation.GetSegmentation().GetSegmentIDs():
+        places = [Grids.SliceOfVolume(volumeNode, axis, index) for axis, index in slices]
+        for segmentId in self._segmentation.GetSegmentation().GetSegmentIDs() if places else ():
             lattice = Labelmaps.workingLattice(self._segmentation, segmentId)
             if lattice is None:
                 continue
-            region = place.regionOn(self._segmentation, lattice)
+            parts = [place.regionOn(self._segmentation, lattice) for place in places]
+            region = reduce(Grids.unionOf, parts)
+            isIn = np.zeros(Grids.shapeOf(region), dtype=bool)
+            for place, part in zip(places, parts, strict=True):
+                isIn[Grids.relative(part, region)] |= place.maskOn(self._segmentation, lattice, part)
             now = Labelmaps.maskOfSegment(self._segmentation, segmentId, lattice, region)
             before = self.read(segmentId, lattice, region)
-            accepted = np.where(place.maskOn(self._segmentation, lattice, region), now, before)
+            accepted = np.where(isIn, now, before)
             if not np.array_equal(accepted, before):
                 self.write(segmentId, accepted, lattice, region)
 
