@@ -298,3 +298,50 @@ def test_the_kept_models_proposal_is_about_the_segment_that_it_learned_whatever_
     assert [(each, proposed.GetSegment(each).GetName()) for each in proposed.GetSegmentIDs()] == [
         (patient.ids["Segment_1"], "liver")
     ]
+
+
+NAMES = [
+    *["Übergangszone", "🫀 Herz", "a/b", "x, y; z", "k=v", "fat and co", "liver", "liver ", '"quoted"', "{brace}"],
+    *["肝臓", "..", "con", "a\ttab", "[bold]node[/bold]", "%s %d", "-out", "255", "L" * 300],
+]
+
+
+def test_names_come_back_letter_for_letter_whatever_people_write(
+    panel: Any, phantom: Any, engine: Any, tmp_path: Path
+) -> None:
+    patient = Patient(panel, phantom, *NAMES)
+    corners = {name: (2 + 9 * (n // 5), 3 + 12 * (n % 5)) for n, name in enumerate(NAMES)}
+    whole = np.zeros(SHAPE_KJI, np.uint8)
+    colors = {}
+    for number, name in enumerate(NAMES, start=1):
+        mask = np.zeros(SHAPE_KJI, bool)
+        j, i = corners[name]
+        mask[:, j : j + 8, i : i + 10] = True
+        patient.paint(name, mask, SLICES)
+        whole[mask] = number
+        colors[name] = (number / 40, 1 - number / 40, 0.5)
+        patient.segments.GetSegment(patient.ids[name]).SetColor(*colors[name])
+
+    values = patient.fineTune(engine)
+    assert list(values) == NAMES
+    patient.finish(engine, {}, whole)
+
+    def shown(node: Any) -> list[tuple[str, tuple[float, ...]]]:
+        segments = [
+            node.GetSegmentation().GetNthSegment(n) for n in range(node.GetSegmentation().GetNumberOfSegments())
+        ]
+        return [(each.GetName(), tuple(round(part, 4) for part in each.GetColor())) for each in segments]
+
+    expected = [(name, tuple(round(part, 4) for part in colors[name])) for name in NAMES]
+    assert shown(panel.parameters.proposal) == expected
+    active = panel.logic.store.entry(panel.logic.store.active)
+    assert [each.name for each in active.structures] == NAMES
+    panel.logic.store.export_zip(active.name, tmp_path / "für Köln.zip")
+
+    panel.click("acceptAllButton")
+    assert all(np.array_equal(patient.mask(name), whole == n) for n, name in enumerate(NAMES, start=1))
+    slicer.util.saveScene(str(tmp_path / "Szene ü.mrb"))
+    slicer.mrmlScene.Clear(False)
+    slicer.util.loadScene(str(tmp_path / "Szene ü.mrb"))
+    panel.settle()
+    assert shown(panel.parameters.proposal) == expected
