@@ -142,8 +142,7 @@ class AnnotateSection(Section):
     def _markComplete(self, slices: Sequence[tuple[Axis, int]], on: bool) -> None:
         nodes = self._given.segmentation, self._given.inputVolume
         self._saveForUndo()
-        for place in slices:
-            AnnotatedSlices.markComplete(*nodes, *place, on)
+        AnnotatedSlices.markSlices(*nodes, slices, on)
         self.update(self._parameters)
 
     def _removeSlices(self) -> None:

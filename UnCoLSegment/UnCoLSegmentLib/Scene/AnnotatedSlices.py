@@ -110,10 +110,15 @@ def readTable(segmentation: Any, volumeNode: Any) -> AnnotatedTable:
 
 
 def markComplete(segmentation: Any, volumeNode: Any, axis: Axis, index: int, on: bool) -> AnnotatedTable:
-    """Note that a slice is annotated completely, for all segments there are, even if it holds none; or that it is not.
+    """Do what `markSlices` does to one slice."""
+    return markSlices(segmentation, volumeNode, [(axis, index)], on)
+
+
+def markSlices(segmentation: Any, volumeNode: Any, slices: Iterable[Slice], on: bool) -> AnnotatedTable:
+    """Note that slices are annotated completely, for all segments there are, even if they hold none; or that not.
 
     Raises:
-        DataError: If there is no segment yet: nobody knows of what it is complete.
+        DataError: If there is no segment yet: nobody knows of what they are complete.
         GeometryError: If a non-linear transform lies between the nodes.
     """
     segments = Labelmaps.segmentsOf(segmentation)
@@ -121,9 +126,10 @@ def markComplete(segmentation: Any, volumeNode: Any, axis: Axis, index: int, on:
         message = _('"{name}" has no segment yet. Add the structure as a segment, then say which slices are done.')
         raise DataError(message.format(name=segmentation.GetName()))
     marks = readMarks(segmentation, volumeNode)
-    contents = Painting(segmentation, None, volumeNode).contentsOf(axis, index)
-    kind = Kind.COMPLETE if on else Kind.OPEN
-    marks[axis, index] = {each: Mark(kind, contents.get(each, _NOTHING).now) for each in segments}
+    painting, kind = Painting(segmentation, None, volumeNode), Kind.COMPLETE if on else Kind.OPEN
+    for place in slices:
+        contents = painting.contentsOf(*place)
+        marks[place] = {each: Mark(kind, contents.get(each, _NOTHING).now) for each in segments}
     writeMarks(segmentation, volumeNode, marks)
     return _tableOf(marks)
 
