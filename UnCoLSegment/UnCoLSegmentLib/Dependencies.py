@@ -25,7 +25,7 @@ from uncol.core.errors import CancelledError, UncolError
 REQUESTER = "UnCoL"
 TORCH = "torch>=2.4.1"
 """What MONAI 1.5.2 asks for, the oldest MONAI in requirements.txt; of newer ones pip takes the one that fits."""
-KEPT_PACKAGES = ("SimpleITK", "numpy", "torch", "torchvision")
+KEPT_PACKAGES = ("SimpleITK", "numpy", "pydicom", "torch", "torchvision")
 """Slicer's own packages and those of the PyTorch extension; no installation of ours touches them."""
 _OF_PYTORCH_EXTENSION = ("torch", "torchvision")
 _LOCKED = ("--force-reinstall", "--no-deps", "--no-cache-dir")

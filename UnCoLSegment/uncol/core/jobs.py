@@ -26,6 +26,19 @@ VolumeSource = Path | VolumeFile
 
 
 @dataclass(frozen=True)
+class DicomChoice:
+    """What to take of a folder with DICOM files; other images do not need it.
+
+    Attributes:
+        series: Number of the series, from 1, in the order of the message that lists them; None where there is one.
+        allow_incomplete: Whether a series is read although some of its files are empty, damaged or do not fit.
+    """
+
+    series: int | None = None
+    allow_incomplete: bool = False
+
+
+@dataclass(frozen=True)
 class Structure:
     """One structure to segment: its label value in files and its name on screen."""
 
@@ -181,6 +194,7 @@ class SegmentJob:
         annotated_slices: Which slices of it count as annotated; none leaves that to the 255.
         structures: Names of its values.
         device: Where to compute.
+        dicom: What to take of DICOM folders.
     """
 
     image: VolumeSource
@@ -191,6 +205,7 @@ class SegmentJob:
     annotated_slices: tuple[AnnotatedSlices, ...] = ()
     structures: tuple[Structure, ...] = ()
     device: Device = "auto"
+    dicom: DicomChoice = DicomChoice()
 
     def __post_init__(self) -> None:
         if sum([self.model is not None, bool(self.boxes), self.labels is not None]) != 1:

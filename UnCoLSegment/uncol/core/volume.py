@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from itertools import permutations
+from dataclasses import dataclass, replace
+from itertools import permutations, product
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -28,7 +28,8 @@ Rows and columns run as radiologists look at them (axial: down is posterior, rig
 """
 
 _DIRECTION_VECTORS = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
-_GEOMETRY_TOLERANCE_MM = 1e-3
+GRID_TOLERANCE = 0.02
+"""Part of the smallest spacing by which two grids may differ at their corners and still count as one: programs round."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,14 @@ class Volume:
     Attributes:
         voxels: Array (K, J, I): slice, row, column of the file.
         ijk_to_ras: Matrix (4, 4), float64, from voxel indices (I, J, K, 1) to RAS coordinates in mm.
+        other_grids: Further such matrices that the file states for the same voxels; `ijk_to_ras` counts.
+        is_placed: Whether the file says how it lies; if not, `ijk_to_ras` was made up.
     """
 
     voxels: NDArray[Any]
     ijk_to_ras: NDArray[np.float64]
+    other_grids: tuple[NDArray[np.float64], ...] = ()
+    is_placed: bool = True
 
     def __post_init__(self) -> None:
         if self.voxels.ndim != 3:
@@ -71,15 +76,28 @@ class Volume:
         if voxels.shape != self.voxels.shape:
             message = f"Voxels of shape {voxels.shape} do not fit the grid {self.voxels.shape}."
             raise GeometryError(message)
-        return Volume(voxels, self.ijk_to_ras)
+        return replace(self, voxels=voxels)
 
     def shares_grid_with(self, other: Volume) -> bool:
-        """Say whether both have the same size and their corner voxels lie within 0.001 mm of each other."""
-        if self.voxels.shape != other.voxels.shape:
+        """Say whether both have the same size and their corners lie within 2 % of a voxel (`GRID_TOLERANCE`)."""
+        return self.shape_kji == other.shape_kji and grids_agree(self.ijk_to_ras, other.ijk_to_ras, self.shape_kji)
+
+    def fits(self, other: Volume) -> bool:
+        """Say whether both have the same size and any of the grids of their files is the same, as far as files say."""
+        if self.shape_kji != other.shape_kji:
             return False
-        extent = np.array([*reversed(self.voxels.shape), 1.0])
-        difference = np.abs(self.ijk_to_ras - other.ijk_to_ras) @ extent
-        return bool(difference[:3].max() <= _GEOMETRY_TOLERANCE_MM)
+        if not (self.is_placed and other.is_placed):
+            return True
+        grids = ((each.ijk_to_ras, *each.other_grids) for each in (self, other))
+        return any(grids_agree(own, others, self.shape_kji) for own, others in product(*grids))
+
+
+def grids_agree(first: NDArray[np.float64], second: NDArray[np.float64], shape_kji: tuple[int, int, int]) -> bool:
+    """Say whether two matrices (4, 4) put the corners of a grid within 2 % of the smallest spacing of each other."""
+    corners_ijk = np.array([*product(*((0, size - 1) for size in shape_kji[::-1]))], dtype=np.float64)
+    offsets_mm = corners_ijk @ (first - second)[:3, :3].T + (first - second)[:3, 3]
+    smallest_mm = min(np.linalg.norm(matrix[:3, :3], axis=0).min() for matrix in (first, second))
+    return bool(np.linalg.norm(offsets_mm, axis=1).max() <= GRID_TOLERANCE * smallest_mm)
 
 
 @dataclass(frozen=True)

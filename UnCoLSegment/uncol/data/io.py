@@ -21,19 +21,13 @@ from numpy.typing import NDArray
 
 from uncol.core.errors import MEMORY_IS_FULL, DataError, GeometryError, OutputError, says_memory_is_full
 from uncol.core.files import flush_to_disk, private_folder
-from uncol.core.jobs import VolumeSource
+from uncol.core.jobs import DicomChoice, VolumeSource
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.core.volume_files import VolumeFile
-from uncol.data.dicom import read_dicom_folder
-from uncol.data.nifti import nifti_is_complete
+from uncol.formats.grid import LPS_TO_RAS, regular_grid, tuple_text
+from uncol.formats.read import read_volume
 
 _LOGGER = logging.getLogger(__name__)
-_LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-_SPACING_LIMITS_MM = (0.001, 1000.0)
-_ROUNDED_COSINE = 5e-4  # axes that differ this little from right angles were rounded to four digits in the file
-_EXACT_COSINE = 1e-6  # the same for 32-bit numbers
-_GEOMETRY_COMPLAINTS = ("orthonormal", "determinant is 0", "Zero-valued spacing")  # in the texts of ITK 5
-_READABLE = "Use a NIfTI, NRRD or MetaImage file or a DICOM folder, or copy the file again."
 _WRITABLE_SUFFIXES = (".nii.gz", ".nrrd", ".mha")
 _GRID_FACTS = {
     "size": (" voxels", 0.0),
@@ -43,13 +37,13 @@ _GRID_FACTS = {
 }
 
 
-def read_image(source: VolumeSource) -> Volume:
-    """Read a scalar 3D image from a NIfTI, NRRD or MetaImage file, the folder of one DICOM series, or the panel.
+def read_image(source: VolumeSource, choice: DicomChoice = DicomChoice()) -> Volume:
+    """Read a scalar 3D image from a NIfTI, NRRD, MetaImage or DICOM file, a folder with DICOM files, or the panel.
 
     Voxels keep their stored type, except that 64-bit numbers become 32-bit. Voxels that are not
     finite become the lowest finite value; a warning in the log counts them.
     """
-    volume, subject = _read_volume(source, "Image")
+    volume, subject = _read_volume(source, "Image", choice)
     voxels = _replace_non_finite(volume.voxels, subject)
     if voxels.min() == voxels.max():
         what = f"every voxel is {voxels.flat[0]}, there is nothing to segment"
@@ -170,7 +164,7 @@ def _read_on_grid(
 ) -> tuple[NDArray[Any], str]:
     """Return voxels that lie on the grid of another volume, and what messages call the file."""
     volume, subject = _read_volume(source, kind)
-    if volume.shares_grid_with(reference):
+    if volume.fits(reference):
         return volume.voxels, subject
     both = _grid_facts(volume), _grid_facts(reference)
     different = [
@@ -179,7 +173,7 @@ def _read_on_grid(
         if not np.allclose(both[0][fact], both[1][fact], rtol=0, atol=tolerance)
     ] or list(_GRID_FACTS)  # many differences, each within its tolerance, can add up
     own, other = (
-        " and ".join(f"{fact} {_tuple_text(facts[fact])}{_GRID_FACTS[fact][0]}" for fact in different) for facts in both
+        " and ".join(f"{fact} {tuple_text(facts[fact])}{_GRID_FACTS[fact][0]}" for fact in different) for facts in both
     )
     message = f"{subject} has {own} but {other_subject} has {other}. {advice}"
     raise GeometryError(message)
@@ -192,64 +186,16 @@ def _grid_facts(volume: Volume) -> dict[str, NDArray[np.float64]]:
     return {"size": size, "spacing": spacing, "origin": matrix[:3, 3], "axis directions": directions}
 
 
-def _tuple_text(numbers: NDArray[np.float64]) -> str:
-    return f"({', '.join(f'{number:.7g}' for number in numbers.round(6) + 0.0)})"
-
-
-def _read_volume(source: VolumeSource, kind: str) -> tuple[Volume, str]:
+def _read_volume(source: VolumeSource, kind: str, choice: DicomChoice = DicomChoice()) -> tuple[Volume, str]:
     """Return a volume and what messages call it."""
     path = path_of(source)
     subject = f'{kind} "{path.absolute().name}"'
     if isinstance(source, VolumeFile):
         volume = source.read()
-        grid = _regular_grid(volume.ijk_to_ras, volume.spacing_mm, subject)
-        return Volume(_in_32_bits(volume.voxels), grid), subject
-    if not path.exists():
-        message = f'{subject} does not exist. Check the path "{path}".'
-        raise DataError(message)
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)  # what ITK warns about is an error or a log entry here
-    image = _only_scalar_3d(read_dicom_folder(path, subject) if path.is_dir() else _read_file(path, subject), subject)
-    return Volume(_in_32_bits(sitk.GetArrayFromImage(image)), _ijk_to_ras_of(image, subject)), subject
-
-
-def _read_file(path: Path, subject: str) -> Any:
-    message = f"{subject} cannot be read: it is damaged, incomplete or not an image. {_READABLE}"
-    if path.name.lower().endswith((".nii", ".nii.gz")) and not nifti_is_complete(path):
-        raise DataError(message)
-    try:
-        return sitk.ReadImage(str(path))
-    except RuntimeError as error:
-        if any(complaint in str(error) for complaint in _GEOMETRY_COMPLAINTS):
-            raise GeometryError(_irregular_grid(subject)) from error
-        if says_memory_is_full(error):
-            raise DataError(MEMORY_IS_FULL) from error
-        raise DataError(message) from error
-
-
-def _irregular_grid(subject: str) -> str:
-    return (
-        f"{subject} has axes that are not at right angles or no valid spacing. "
-        "Resample it to a regular grid and export it again."
-    )
-
-
-def _only_scalar_3d(image: Any, subject: str) -> Any:
-    size = image.GetSize()
-    if len(size) == 4 and size[3] == 1:
-        image, size = image[:, :, :, 0], size[:3]
-    if len(size) != 3:
-        message = (
-            f"{subject} has {len(size)} axes ({' x '.join(map(str, size))}); a volume has exactly 3. "
-            "Export one volume: a stack of slices, or a single time point."
-        )
-        raise DataError(message)
-    if image.GetNumberOfComponentsPerPixel() > 1 or "complex" in image.GetPixelIDTypeAsString():
-        message = (
-            f'{subject} ({" x ".join(map(str, size))}) holds a "{image.GetPixelIDTypeAsString()}" in each voxel; '
-            "a single real number is needed. Export one channel as a grayscale volume or one label map."
-        )
-        raise DataError(message)
-    return image
+        volume = Volume(volume.voxels, regular_grid(volume.ijk_to_ras, subject))
+    else:
+        volume = read_volume(path, subject, choice)
+    return volume.with_voxels(_in_32_bits(volume.voxels)), subject
 
 
 def _in_32_bits(voxels: NDArray[Any]) -> NDArray[Any]:
@@ -275,33 +221,6 @@ def _replace_non_finite(voxels: NDArray[Any], subject: str) -> NDArray[Any]:
     return np.where(finite, voxels, voxels[finite].min())
 
 
-def _ijk_to_ras_of(image: Any, subject: str) -> NDArray[np.float64]:
-    ijk_to_lps = np.eye(4)
-    ijk_to_lps[:3, :3] = np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing()
-    ijk_to_lps[:3, 3] = image.GetOrigin()
-    return _regular_grid(_LPS_TO_RAS @ ijk_to_lps + 0.0, image.GetSpacing(), subject)  # + 0.0 turns -0.0 into 0.0
-
-
-def _regular_grid(ijk_to_ras: NDArray[np.float64], spacing_mm: tuple[float, ...], subject: str) -> NDArray[np.float64]:
-    smallest, largest = _SPACING_LIMITS_MM
-    spacing = np.array(spacing_mm)
-    if not all(smallest <= length <= largest for length in spacing):
-        message = (
-            f"{subject} has spacing {_tuple_text(spacing)} mm; each must be {smallest:g} to {largest:g} mm. "
-            "The units are probably mixed up (micrometers or meters taken for mm): export it again in mm."
-        )
-        raise GeometryError(message)
-    directions = ijk_to_ras[:3, :3] / spacing
-    slant = np.abs(directions.T @ directions - np.eye(3)).max()
-    if not slant <= _ROUNDED_COSINE or not np.isfinite(ijk_to_ras).all():
-        raise GeometryError(_irregular_grid(subject))
-    if slant > _EXACT_COSINE:  # make the axes as orthogonal as NIfTI results will be, so that both share one grid
-        left, _, right = np.linalg.svd(directions)
-        ijk_to_ras = ijk_to_ras.copy()
-        ijk_to_ras[:3, :3] = left @ right * spacing
-    return ijk_to_ras
-
-
 @contextmanager
 def _temporary_folder_in(folder: Path) -> Iterator[Path]:
     """Lend a private folder on the same file system; any failure inside becomes one OutputError and leaves no trace."""
@@ -325,7 +244,7 @@ def _temporary_folder_in(folder: Path) -> Iterator[Path]:
 def _write_volume(path: Path, volume: Volume) -> None:
     is_mask = volume.voxels.dtype == np.bool_
     image = sitk.GetImageFromArray(volume.voxels.astype(np.uint8) if is_mask else volume.voxels)
-    ijk_to_lps = _LPS_TO_RAS @ volume.ijk_to_ras
+    ijk_to_lps = LPS_TO_RAS @ volume.ijk_to_ras
     image.SetSpacing(volume.spacing_mm)
     image.SetDirection((ijk_to_lps[:3, :3] / volume.spacing_mm).ravel().tolist())
     image.SetOrigin(ijk_to_lps[:3, 3].tolist())

@@ -1,0 +1,1 @@
+"""Image files of other programs, and folders of DICOM files: found whole and unambiguous, or refused in one sentence."""
