@@ -111,7 +111,7 @@ class RandomUser:
             node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
             for each in NAMES:
                 node.GetSegmentation().AddEmptySegment(each, each)
-            self._histories[node.GetID()] = History(State(voxelsOf(node)))
+            self._histories[node.GetID()] = History(State(voxelsOf(node), notesOf(node)))
             self._choose(volume, node)
 
     def _choose(self, volume: Any, segmentation: Any) -> None:
@@ -258,8 +258,10 @@ class RandomUser:
     def changeSegmentation(self, index: int, size: int) -> None:
         nodes = self._segmentations()
         if nodes and self.panel.logic.state.value == "idle":
-            self._choose(self._parameters.inputVolume, nodes[index % len(nodes)])
-            self._forgetUndo()
+            before, chosen = self._own, nodes[index % len(nodes)]
+            self._choose(self._parameters.inputVolume, chosen)
+            if chosen is not before:  # Slicer's history goes on where the same one is chosen again
+                self._forgetUndo()
 
     def rename(self, index: int, size: int) -> None:
         if self._own is not None:
@@ -344,8 +346,8 @@ class RandomUser:
         if before is None:
             if self._own is None:
                 return
-            self._histories[self._own.GetID()] = History(State())
-            before = State()
+            before = State(notes=notesOf(self._own))
+            self._histories[self._own.GetID()] = History(before)
         state = replace(before, voxels=voxelsOf(self._own), notes=notesOf(self._own))
         if complete is not None and self.panel.shown("annotate") == "":
             state = replace(state, complete=state.complete | {complete}, open=state.open - {complete})
