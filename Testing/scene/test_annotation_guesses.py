@@ -52,7 +52,7 @@ def leftOut(table: AnnotatedTable) -> dict[int, set[Kind]]:
 
 def sent(segmentation, volume, table: AnnotatedTable) -> tuple[np.ndarray, dict[str, int], list[str]]:
     found = Bridge.labelsFromSegmentation(segmentation, volume, table)
-    return found.labels.voxels, {each.name: each.value for each in found.structures}, found.notes
+    return found.labels.volume().voxels, {each.name: each.value for each in found.structures}, found.notes
 
 
 def test_slivers_that_a_round_brush_leaves_beside_a_painted_slice_are_left_out(volume) -> None:

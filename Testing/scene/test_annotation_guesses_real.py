@@ -53,7 +53,7 @@ def test_a_sphere_brush_that_leaks_teaches_nothing_as_background(volume: Any, or
 
     assert table is not None
     assert [row.index for row in table.complete] == slices
-    labels = Bridge.labelsFromSegmentation(segmentation, volume, table).labels.voxels
+    labels = Bridge.labelsFromSegmentation(segmentation, volume, table).labels.volume().voxels
     assert not ((labels == 0) & liver).any()
 
 
@@ -72,7 +72,7 @@ def test_a_structure_that_is_added_later_is_unknown_where_nobody_asked_about_it(
     found = Bridge.labelsFromSegmentation(segmentation, volume, detectAnnotated(segmentation, None, volume))
 
     values = {each.name: each.value for each in found.structures}
-    assert not ((found.labels.voxels == 0) & spleen).any()
-    assert (found.labels.voxels == values["spleen"]).sum() == spleen[22].sum()
-    assert (found.labels.voxels == values["liver"]).sum() == (liver & ~spleen)[slices].sum()
-    assert (found.labels.voxels[22] != UNKNOWN_LABEL).all()
+    assert not ((found.labels.volume().voxels == 0) & spleen).any()
+    assert (found.labels.volume().voxels == values["spleen"]).sum() == spleen[22].sum()
+    assert (found.labels.volume().voxels == values["liver"]).sum() == (liver & ~spleen)[slices].sum()
+    assert (found.labels.volume().voxels[22] != UNKNOWN_LABEL).all()

@@ -213,7 +213,7 @@ def test_slices_of_a_cropped_volume_are_those_at_the_same_place(volume) -> None:
     table = detectAnnotated(user, None, cropped)
 
     assert [(row.index, row.complete) for row in table.rows] == [(1, True), (4, False), (6, True)]
-    labels = Bridge.labelsFromSegmentation(user, cropped, table).labels.voxels
+    labels = Bridge.labelsFromSegmentation(user, cropped, table).labels.volume().voxels
     assert np.array_equal(labels[1] == 1, slab(5)[5, 1:19, 2:19])
     assert [(row.index, row.complete) for row in detectAnnotated(user, None, volume).rows] == [
         (1, True),
@@ -235,7 +235,7 @@ def test_a_slice_of_a_finer_segmentation_is_read_whole(scene, painted: tuple[int
     user = addSegmentation({"liver": mask}, fine)
 
     table = detectAnnotated(user, None, volume)
-    labels = Bridge.labelsFromSegmentation(user, volume, table).labels.voxels
+    labels = Bridge.labelsFromSegmentation(user, volume, table).labels.volume().voxels
 
     assert complete(table) == [6]
     assert np.array_equal(labels == 1, slab(6))

@@ -73,7 +73,8 @@ def test_only_annotated_slices_are_known(scene, nasty_volume: Volume, axis: str,
     mask = randomMask(nasty_volume.shape_kji)
     segmentation = addSegmentation({"spleen": mask}, volume)
 
-    labels, structures, notes = Bridge.labelsFromSegmentation(segmentation, volume, tableOf((axis, index)))
+    annotated, structures, notes = Bridge.labelsFromSegmentation(segmentation, volume, tableOf((axis, index)))
+    labels = annotated.volume()
 
     expected = np.full(mask.shape, 255)
     place = [slice(None)] * 3
@@ -90,7 +91,7 @@ def test_a_slice_that_is_not_complete_stays_unknown(scene, make_volume) -> None:
     segmentation = addSegmentation({"spleen": np.ones((2, 3, 4))}, volume)
     table = AnnotatedTable.of([AnnotatedSlice("K", 0, False, True), AnnotatedSlice("K", 1, True, True)])
 
-    labels = Bridge.labelsFromSegmentation(segmentation, volume, table).labels
+    labels = Bridge.labelsFromSegmentation(segmentation, volume, table).labels.volume()
 
     assert (labels.voxels[0] == 255).all()
     assert (labels.voxels[1] == 1).all()
@@ -102,7 +103,7 @@ def test_an_annotated_slice_without_the_structure_is_background(scene, make_volu
     mask[0] = 1
     segmentation = addSegmentation({"spleen": mask}, volume)
 
-    labels = Bridge.labelsFromSegmentation(segmentation, volume, tableOf(("K", 0), ("K", 1))).labels
+    labels = Bridge.labelsFromSegmentation(segmentation, volume, tableOf(("K", 0), ("K", 1))).labels.volume()
 
     assert (labels.voxels[1] == 0).all()
 
@@ -124,7 +125,7 @@ def test_labels_of_a_left_handed_file_lie_where_they_were_painted(scene, make_vo
     mask = randomMask((2, 3, 4))
     segmentation = addSegmentation({"spleen": mask}, volume)
 
-    labels = Bridge.labelsFromSegmentation(segmentation, volume, allSlicesOf(volume)).labels
+    labels = Bridge.labelsFromSegmentation(segmentation, volume, allSlicesOf(volume)).labels.volume()
     write_results(tmp_path, {"labels.nrrd": labels}, {})
     readBack = slicer.util.loadVolume(str(tmp_path / "labels.nrrd"))
 
@@ -139,7 +140,7 @@ def test_a_cropped_volume_gets_its_part_of_the_segments(scene, make_volume) -> N
     cropped = Volume(whole.voxels[1:4, 2:6, 3:5], whole.ijk_to_ras @ shifted(3, 2, 1))
     volume = addVolume(cropped, "cropped")
 
-    labels = Bridge.labelsFromSegmentation(segmentation, volume, allSlicesOf(volume)).labels
+    labels = Bridge.labelsFromSegmentation(segmentation, volume, allSlicesOf(volume)).labels.volume()
 
     assert np.array_equal(labels.voxels, mask[1:4, 2:6, 3:5])
 
@@ -243,7 +244,8 @@ def test_where_segments_overlap_the_later_one_counts_and_a_note_says_so(scene, m
     tumor[0, 1, 1:] = 1  # 3 voxels, 2 of them in the organ
     segmentation = addSegmentation({"organ": organ, "tumor": tumor}, volume)
 
-    labels, _structures, notes = Bridge.labelsFromSegmentation(segmentation, volume, tableOf(("K", 0)))
+    annotated, _structures, notes = Bridge.labelsFromSegmentation(segmentation, volume, tableOf(("K", 0)))
+    labels = annotated.volume()
 
     assert labels.voxels[0].tolist() == [[1, 1, 1, 0], [1, 2, 2, 2], [1, 1, 1, 0]]
     assert notes == ['"organ" and "tumor" overlap in 2 voxels of the annotated slices; there, "tumor" counts.']
@@ -281,7 +283,8 @@ def test_a_segment_that_no_annotated_slice_shows_is_left_out_with_a_note(scene, 
     shown[0, 1, 1] = 1
     segmentation = addSegmentation({"empty": shown * 0, "elsewhere": shown[::-1], "shown": shown}, volume)
 
-    labels, structures, notes = Bridge.labelsFromSegmentation(segmentation, volume, tableOf(("K", 0)))
+    annotated, structures, notes = Bridge.labelsFromSegmentation(segmentation, volume, tableOf(("K", 0)))
+    labels = annotated.volume()
 
     assert structures == [Structure(3, "shown")]
     assert labels.voxels[0, 1, 1] == 3

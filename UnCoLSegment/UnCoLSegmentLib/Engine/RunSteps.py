@@ -187,8 +187,13 @@ class RunSteps:
             assert inputs.labels is not None  # there is no round without annotated slices
             proposal, predicted = self._scene.proposalIn(entry.scored)
             yield NextTick()
-            compared = (inputs.labels, inputs.structures, proposal, predicted, self._scene.uncertaintyOfProposal())
-            files = yield InThread(partial(_writeStacks, folder, Rounds.stacksOf(entry.scored, *compared)))
+            uncertainty = self._scene.uncertaintyOfProposal()
+
+            def stacks() -> list[ComparedSlices]:
+                volumes = inputs.labels.volume(), inputs.structures, proposal.volume(), predicted, uncertainty
+                return Rounds.stacksOf(entry.scored, *volumes)
+
+            files = yield InThread(lambda: _writeStacks(folder, stacks()))
             found = yield EngineRequest(ScoreJob(folder, files, Rounds.askedOf(inputs.structures, predicted)))
             entry = replace(entry, dice=found.dice, errorAuroc=found.error_auroc)
         self._scene.noteRound(entry)
@@ -268,7 +273,7 @@ def _writeInputs(folder: Path, inputs: RunInputs) -> Generator[InThread, Any, _F
 def _write(folder: Path, inputs: RunInputs) -> _Files:
     folder.mkdir(mode=0o700, exist_ok=True)
     image = VolumeFile.write(folder / IMAGE_FILE, inputs.image)
-    labels = VolumeFile.write(folder / LABELS_FILE, inputs.labels) if inputs.labels is not None else None
+    labels = VolumeFile.write(folder / LABELS_FILE, inputs.labels.volume()) if inputs.labels is not None else None
     return _Files(image, labels, inputs.structures)
 
 

@@ -36,16 +36,35 @@ _BOX_TOLERANCE_VOX = 1e-4
 """A box that ends this near to a voxel's edge ends there."""
 
 
+class SlicesOfLabels:
+    """Labels of some slices of a volume, kept as slices: a whole map takes long to make where memory is fresh."""
+
+    def __init__(self, volumeNode: Any) -> None:
+        self._shape_kji, self._ijkToRAS = snapshotVolume(volumeNode).shape_kji, Grids.ijkToRAS(volumeNode)
+        self._slices: list[tuple[Region, NDArray[np.uint8]]] = []
+
+    def put(self, region: Region, labels: NDArray[np.uint8]) -> None:
+        """Add the labels of a slice; where two cross, the later one counts."""
+        self._slices.append((region, labels))
+
+    def volume(self) -> Volume:
+        """Return them as uint8 on the volume's grid, 255 in all other slices; call it in a thread, no node is asked."""
+        labels = np.full(self._shape_kji, UNKNOWN_LABEL, dtype=np.uint8)
+        for region, each in self._slices:
+            labels[region] = each
+        return Volume(labels, self._ijkToRAS)
+
+
 class SegmentLabels(NamedTuple):
     """Segments as one label map.
 
     Attributes:
-        labels: uint8 on the volume's grid; 255 where nobody annotated.
+        labels: The annotated slices; 255 where nobody annotated.
         structures: What the labels mean, in the order of the segments.
         notes: What the user should know, such as overlapping segments.
     """
 
-    labels: Volume
+    labels: SlicesOfLabels
     structures: list[Structure]
     notes: list[str]
 
@@ -92,21 +111,21 @@ def labelsFromSegmentation(segmentationNode: Any, volumeNode: Any, annotated: An
         GeometryError: If a non-linear transform lies between segmentation and volume.
     """
     shape = snapshotVolume(volumeNode).shape_kji
-    wanted = _Wanted(segmentationNode, volumeNode)
-    labels = np.full(shape, UNKNOWN_LABEL, dtype=np.uint8)
+    wanted, labels = _Wanted(segmentationNode, volumeNode), SlicesOfLabels(volumeNode)
     overlaps: Counter[tuple[int, int]] = Counter()
     isShown = np.zeros(256, dtype=bool)
     for row in _rowsInside(annotated, shape):
         region = Grids.sliceRegion(shape, row.axis, row.index)
         found, overlapsHere = wanted.labelsIn(region)
-        labels[region] = found if row.complete else wanted.keepOnly(row.knownIds, found)
-        isShown |= np.bincount(labels[region].ravel(), minlength=256) > 0
+        known = found if row.complete else wanted.keepOnly(row.knownIds, found)
+        labels.put(region, known)
+        isShown |= np.bincount(known.ravel(), minlength=256) > 0
         overlaps += overlapsHere
     shown = [structure for structure in wanted.structures if isShown[structure.value]]
     notes = _overlapNotes(overlaps, wanted.structures)
     notes += _partlyNotes(annotated, Labelmaps.segmentsOf(segmentationNode))
     notes += [_unseenNote(structure) for structure in wanted.structures if structure not in shown]
-    return SegmentLabels(Volume(labels, Grids.ijkToRAS(volumeNode)), shown, notes)
+    return SegmentLabels(labels, shown, notes)
 
 
 def labelsOfAllSegments(segmentationNode: Any, volumeNode: Any) -> tuple[Volume, list[Structure]]:
@@ -122,21 +141,22 @@ def labelsOfAllSegments(segmentationNode: Any, volumeNode: Any) -> tuple[Volume,
     return Volume(labels, Grids.ijkToRAS(volumeNode)), wanted.structures
 
 
-def labelsInSlices(segmentationNode: Any, volumeNode: Any, slices: Iterable[str]) -> tuple[Volume, list[Structure]]:
-    """Return all segments as `labelsOfAllSegments` does, but in some slices ("K:12") only: fast; 255 elsewhere.
+def labelsInSlices(
+    segmentationNode: Any, volumeNode: Any, slices: Iterable[str]
+) -> tuple[SlicesOfLabels, list[Structure]]:
+    """Return all segments as `labelsOfAllSegments` does, but in some slices ("K:12") only: fast.
 
     Raises:
         DataError: If there are too many segments or two of the same name.
         GeometryError: If a non-linear transform lies between segmentation and volume.
     """
+    wanted, labels = _Wanted(segmentationNode, volumeNode), SlicesOfLabels(volumeNode)
     shape = snapshotVolume(volumeNode).shape_kji
-    wanted = _Wanted(segmentationNode, volumeNode)
-    labels = np.full(shape, UNKNOWN_LABEL, dtype=np.uint8)
     for key in slices:
         axis, _colon, index = key.partition(":")
         region = Grids.sliceRegion(shape, axis, int(index))
-        labels[region], _overlaps = wanted.labelsIn(region)
-    return Volume(labels, Grids.ijkToRAS(volumeNode)), wanted.structures
+        labels.put(region, wanted.labelsIn(region)[0])
+    return labels, wanted.structures
 
 
 def _rowsInside(annotated: AnnotatedTable, shape_kji: tuple[int, int, int]) -> list[AnnotatedSlice]:

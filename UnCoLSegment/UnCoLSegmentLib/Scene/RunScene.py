@@ -47,7 +47,7 @@ class RunInputs:
         image: The volume, as a view on the scene's memory, which the user may change meanwhile.
         imageTime: Tells another number after each such change.
         device: "auto", "cpu", "cuda" or "mps".
-        labels: Annotated slices, 255 elsewhere; None where the run needs none.
+        labels: Annotated slices; None where the run needs none.
         structures: What the labels mean.
         boxes: Boxes round structures.
         model: Name of the model to segment with; "" for none.
@@ -57,7 +57,7 @@ class RunInputs:
 
     image: Volume
     device: str
-    labels: Volume | None = None
+    labels: Bridge.SlicesOfLabels | None = None
     structures: tuple[Structure, ...] = ()
     boxes: tuple[Box, ...] = ()
     model: str = ""
@@ -230,7 +230,7 @@ class RunScene:
         UncertaintyDisplay.show(node, parameters.uncertaintyThreshold)
         parameters.uncertaintyVolume = node
 
-    def proposalIn(self, slices: Sequence[str]) -> tuple[Volume, tuple[Structure, ...]]:
+    def proposalIn(self, slices: Sequence[str]) -> tuple[Bridge.SlicesOfLabels, tuple[Structure, ...]]:
         """Return what the proposal says now in some slices ("K:12"), and all of its structures.
 
         A structure has the name that the user's segment with its ID has now, so that it is compared with that one.
