@@ -3,13 +3,14 @@
     python performance/greeting.py OLD_CHECKOUT [NEW_CHECKOUT]
 
 Both run with this Python. A checkout that has `uncol/worker/__main__.py` is started as `-m uncol.worker` and greeted in
-version 2 of the messages, an earlier one as `-m uncol worker` and in version 1. NEW_CHECKOUT is this one if left out.
+the version of its messages, an earlier one as `-m uncol worker` and in version 1. NEW_CHECKOUT is this one if left out.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,11 +23,18 @@ WARM_UP_RUNS = 1
 """The first run of each reads the packages from the disk; it does not count."""
 
 
+def protocol_of(packages: Path) -> int:
+    """Return the version of the messages that a checkout speaks."""
+    found = re.search(r"^PROTOCOL = (\d+)$", (packages / "uncol" / "core" / "protocol.py").read_text(), re.MULTILINE)
+    assert found is not None
+    return int(found[1])
+
+
 def seconds_to_greeting(checkout: Path) -> float:
     """Start a worker, greet it, and end it once it has answered."""
     packages = checkout / "UnCoLSegment"
     is_new = (packages / "uncol" / "worker" / "__main__.py").is_file()
-    module, protocol = (["uncol.worker"], 2) if is_new else (["uncol", "worker"], 1)
+    module, protocol = (["uncol.worker"], protocol_of(packages)) if is_new else (["uncol", "worker"], 1)
     environment = {**os.environ, "PYTHONPATH": str(packages), "OMP_WAIT_POLICY": "passive", "PYTHONUTF8": "1"}
     with tempfile.TemporaryDirectory() as folder:
         options = [part for name in ("models", "cache", "jobs") for part in (f"--{name}", f"{folder}/{name}")]
