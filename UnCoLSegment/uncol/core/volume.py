@@ -29,7 +29,7 @@ Rows and columns run as radiologists look at them (axial: down is posterior, rig
 
 _DIRECTION_VECTORS = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
 GRID_TOLERANCE = 0.02
-"""Part of the smallest spacing by which two grids may differ at their corners and still count as one: programs round."""
+"""Part of the smallest spacing by which corners of two grids may differ that still count as one: programs round."""
 
 
 @dataclass(frozen=True)

@@ -22,18 +22,20 @@ from numpy.typing import NDArray
 from uncol.core.errors import MEMORY_IS_FULL, DataError, GeometryError, OutputError, says_memory_is_full
 from uncol.core.files import flush_to_disk, private_folder
 from uncol.core.jobs import DicomChoice, VolumeSource
-from uncol.core.volume import UNKNOWN_LABEL, Volume, corner_distance_mm, tolerance_mm
+from uncol.core.volume import GRID_TOLERANCE, UNKNOWN_LABEL, Volume, grid_distance_mm
 from uncol.core.volume_files import VolumeFile
+from uncol.data.label_values import as_labels, is_mask_of_255, mask_of_255
 from uncol.formats.grid import LPS_TO_RAS, regular_grid, tuple_text
 from uncol.formats.paths import is_text, printable
 from uncol.formats.read import read_volume
+from uncol.formats.voxels import in_32_bits
 
 _LOGGER = logging.getLogger(__name__)
+_NO_CHOICE = DicomChoice()
 _WRITABLE_SUFFIXES = (".nii.gz", ".nrrd", ".mha")
-_ROUNDED_LABEL = 1e-3  # resampling and scaling leave 2.9999998 and 3.0000458 of a 3
 
 
-def read_image(source: VolumeSource, choice: DicomChoice = DicomChoice()) -> Volume:
+def read_image(source: VolumeSource, choice: DicomChoice = _NO_CHOICE) -> Volume:
     """Read a scalar 3D image from a NIfTI, NRRD, MetaImage or DICOM file, a folder with DICOM files, or the panel.
 
     Voxels keep their stored type, except that 64-bit numbers become 32-bit. Positive infinity, as metal has it, becomes
@@ -56,19 +58,19 @@ def read_labels(source: VolumeSource, image: Volume, image_name: str) -> Volume:
     again = "Export it again from the program that drew it, on this very image."
     advice = _Advice(same_size=again, other_size="Resample the label map to the image.")
     voxels, subject = _read_on_grid(source, "Label map", image, f'image "{printable(image_name)}"', advice)
-    labels = _as_labels(voxels, subject)
-    if _is_mask_of_255(labels):
-        raise DataError(_mask_of_255(subject))
+    labels = as_labels(voxels, subject)
+    if is_mask_of_255(labels):
+        raise DataError(mask_of_255(subject))
     return image.with_voxels(labels)
 
 
 def read_reference(path: Path) -> Volume:
     """Read a label map that sets the grid itself, because others are compared with it; values as in `read_labels`."""
     volume, subject = _read_volume(path, "Label map")
-    labels = _as_labels(volume.voxels, subject)
+    labels = as_labels(volume.voxels, subject)
     values = np.unique(labels).tolist()
     if values == [0, UNKNOWN_LABEL]:
-        raise DataError(_mask_of_255(subject))
+        raise DataError(mask_of_255(subject))
     if len(values) == 1:
         message = (
             f"{subject} holds only the value {values[0]}. "
@@ -85,46 +87,11 @@ def read_prediction(path: Path, reference: Volume, reference_name: str) -> Volum
         other_size="Choose two files of the same image, or resample the segmentation to the reference.",
     )
     voxels, subject = _read_on_grid(path, "Segmentation", reference, f'reference "{printable(reference_name)}"', advice)
-    labels = _as_labels(voxels, subject)
+    labels = as_labels(voxels, subject)
     if unknown_count := np.count_nonzero(labels == UNKNOWN_LABEL):
         text = "%s holds 255 in %d voxels. 255 means unknown, so they belong to no structure and count as not found."
         _LOGGER.warning(text, subject, unknown_count)
     return reference.with_voxels(labels)
-
-
-def _as_labels(voxels: NDArray[Any], subject: str) -> NDArray[np.uint8]:
-    if voxels.dtype == np.uint8:
-        return voxels
-    whole = voxels if voxels.dtype.kind in "iu" else np.rint(voxels)
-    with np.errstate(invalid="ignore"):  # infinity less infinity
-        is_label = (whole >= 0) & (whole <= UNKNOWN_LABEL) & (np.abs(voxels - whole) <= _ROUNDED_LABEL)
-    if not is_label.all():
-        message = (
-            f"{subject} holds the value {voxels[~is_label][0]}; labels are whole numbers from 0 to 255 "
-            "(0 is background, 1 to 254 structures, 255 unknown). Give its structures values from 1 to 254, "
-            "or export it again as a label map."
-        )
-        raise DataError(message)
-    labels: NDArray[np.uint8] = whole.astype(np.uint8)
-    return labels
-
-
-def _is_mask_of_255(labels: NDArray[np.uint8]) -> bool:
-    """Say whether 255 is drawn like a structure: voxels beside it are 0, and no whole slices are what is known."""
-    is_known = labels != UNKNOWN_LABEL
-    if labels[is_known].any() or is_known.all() or not is_known.any():
-        return False
-    whole_slices = np.zeros_like(is_known)
-    for others in ((1, 2), (0, 2), (0, 1)):
-        whole_slices |= is_known.all(axis=others, keepdims=True)
-    return not np.array_equal(whole_slices, is_known)
-
-
-def _mask_of_255(subject: str) -> str:
-    return (
-        f"{subject} holds only 0 and 255, and 255 means unknown here. "
-        "Give the structure a value from 1 to 254 and export the label map again."
-    )
 
 
 def read_map(path: Path, reference: Volume, reference_name: str) -> Volume:
@@ -213,27 +180,30 @@ def _read_on_grid(
             _LOGGER.warning("%s is taken to lie on %s: both have the same size.", subject, other_subject)
         return volume.voxels, subject
     own, other = _different_facts(volume, reference)
-    message = f"{subject} has {own} but {other_subject} has {other}"
     if volume.shape_kji != reference.shape_kji:
-        raise GeometryError(f"{message}. {advice.other_size}")
-    distance_mm = corner_distance_mm(volume.ijk_to_ras, reference.ijk_to_ras, volume.shape_kji)
-    raise GeometryError(f"{message}, so that their corners are up to {distance_mm:.3g} mm apart. {advice.same_size}")
+        message = f"{subject} has {own} but {other_subject} has {other}. {advice.other_size}"
+        raise GeometryError(message)
+    distance_mm = grid_distance_mm(volume.ijk_to_ras, reference.ijk_to_ras, volume.shape_kji)
+    message = (
+        f"{subject} has {own} but {other_subject} has {other}, so that they lie up to {distance_mm:.3g} mm apart. "
+        f"{advice.same_size}"
+    )
+    raise GeometryError(message)
 
 
 def _different_facts(volume: Volume, reference: Volume) -> tuple[str, str]:
     """Return for each of two volumes, in the words of messages, what differs by more than rounding."""
     own, other = _grid_facts(volume), _grid_facts(reference)
     extent = np.array(reference.shape_kji[::-1]) - 1
-    extent_mm = extent * reference.spacing_mm
+    turned = np.linalg.norm(own["axis directions"] - other["axis directions"], axis=1)
     moved_mm = {  # how far a corner moves if this alone differs
         "size": np.inf if volume.shape_kji != reference.shape_kji else 0.0,
         "spacing": np.abs((own["spacing"] - other["spacing"]) * extent).max(),
         "origin": np.linalg.norm(own["origin"] - other["origin"]),
-        "axis directions": (
-            np.linalg.norm((own["axis directions"] - other["axis directions"]), axis=1) * extent_mm
-        ).max(),
+        "axis directions": (turned * reference.spacing_mm * extent).max(),
     }
-    limit_mm = min(tolerance_mm(volume.ijk_to_ras, reference.ijk_to_ras), max(moved_mm.values()))  # small ones add up
+    rounding_mm = GRID_TOLERANCE * min(*volume.spacing_mm, *reference.spacing_mm)
+    limit_mm = min(rounding_mm, max(moved_mm.values()))  # several that are rounding each can add up
     units = {"size": " voxels", "spacing": " mm", "origin": " mm", "axis directions": ""}
     different = [fact for fact, moved in moved_mm.items() if moved >= limit_mm]
     first, second = (
@@ -250,7 +220,7 @@ def _grid_facts(volume: Volume) -> dict[str, NDArray[np.float64]]:
     return {"size": size, "spacing": spacing, "origin": matrix[:3, 3], "axis directions": directions}
 
 
-def _read_volume(source: VolumeSource, kind: str, choice: DicomChoice = DicomChoice()) -> tuple[Volume, str]:
+def _read_volume(source: VolumeSource, kind: str, choice: DicomChoice = _NO_CHOICE) -> tuple[Volume, str]:
     """Return a volume and what messages call it."""
     path = path_of(source)
     subject = f'{kind} "{printable(path.absolute().name)}"'
@@ -259,17 +229,7 @@ def _read_volume(source: VolumeSource, kind: str, choice: DicomChoice = DicomCho
         volume = Volume(volume.voxels, regular_grid(volume.ijk_to_ras, subject))
     else:
         volume = read_volume(path, subject, choice)
-    return volume.with_voxels(_in_32_bits(volume.voxels)), subject
-
-
-def _in_32_bits(voxels: NDArray[Any]) -> NDArray[Any]:
-    if voxels.dtype.itemsize < 8:
-        return voxels
-    limits = np.iinfo(np.int32)
-    if voxels.dtype.kind in "iu" and limits.min <= voxels.min() and voxels.max() <= limits.max:
-        return voxels.astype(np.int32)
-    with np.errstate(over="ignore"):  # becomes infinite and is reported as not finite
-        return voxels.astype(np.float32)
+    return volume.with_voxels(in_32_bits(volume.voxels)), subject
 
 
 def _replace_non_finite(voxels: NDArray[Any], subject: str) -> NDArray[Any]:
@@ -338,6 +298,8 @@ def _write_volume(path: Path, volume: Volume) -> None:
     sitk.WriteImage(image, str(path), useCompression=True)
     flush_to_disk(path)
     try:
-        read_volume(path, "The result", DicomChoice())  # ITK writes NIfTI and NRRD to a full disk without an error
+        read_volume(path, "The result", _NO_CHOICE)  # ITK writes NIfTI and NRRD to a full disk without an error
     except DataError as error:
+        if str(error) == MEMORY_IS_FULL:
+            raise MemoryError from error
         raise OSError(errno.ENOSPC, "an image file came out incomplete, as on a full disk") from error

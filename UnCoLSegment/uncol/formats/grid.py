@@ -54,6 +54,11 @@ def slant_of(ijk_to_ras: NDArray[np.float64]) -> float:
     return float(np.abs(directions.T @ directions - np.eye(3)).max())
 
 
+def lps_to_ras(ijk_to_lps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a matrix (4, 4) to RAS coordinates instead of LPS; what is not finite stays so."""
+    return LPS_TO_RAS.diagonal()[:, None] * ijk_to_lps + 0.0  # + 0.0 turns -0.0 into 0.0
+
+
 def length_in_mm(unit: str, subject: str) -> float:
     """Return how many mm a unit of length is, by the name that a file gives it; without a name it is mm.
 

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from uncol.core.errors import DataError, GeometryError
 from uncol.core.volume import Volume
-from uncol.formats.grid import LPS_TO_RAS, irregular, length_in_mm, not_placed, regular_grid
+from uncol.formats.grid import irregular, length_in_mm, lps_to_ras, not_placed, regular_grid
 from uncol.formats.paths import beside
-from uncol.formats.voxels import StoredVoxels, check_three_axes, damaged, several_numbers
+from uncol.formats.refusals import damaged, not_one_number
+from uncol.formats.voxels import StoredVoxels, check_three_axes
 
 _log = logging.getLogger(__name__)
 _HEADER_BYTES = 1 << 20
@@ -69,7 +70,7 @@ def read_metaimage(path: Path, subject: str) -> Volume:
     is_placed = bool(names & {"ElementSpacing", "ElementSize"} and names & {"TransformMatrix", "Offset"})
     if not is_placed:
         _log.warning(not_placed(subject))
-    return Volume(stored.read(subject), regular_grid(LPS_TO_RAS @ grid + 0.0, subject), is_placed=is_placed)
+    return Volume(stored.read(subject), regular_grid(lps_to_ras(grid), subject), is_placed=is_placed)
 
 
 def _read_header(path: Path, subject: str) -> _Header:
@@ -89,7 +90,7 @@ def _read_header(path: Path, subject: str) -> _Header:
 
 def _stored(path: Path, header: _Header, sizes: tuple[int, int, int], subject: str) -> StoredVoxels:
     if (channels := header.whole_number("ElementNumberOfChannels", 1)) != 1:
-        raise DataError(several_numbers(sizes, channels, subject))
+        raise DataError(not_one_number(subject, sizes, f"list of {channels} numbers"))
     type_name, name = header.fields["ElementType"], header.fields["ElementDataFile"]
     if type_name not in _DTYPES:
         message = f'{subject} holds voxels of type "{type_name}", which is not read here. Export it as MET_SHORT.'

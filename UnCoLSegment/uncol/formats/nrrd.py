@@ -8,22 +8,23 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uncol.core.errors import DataError, GeometryError
+from uncol.core.errors import DataError
 from uncol.core.volume import Volume
-from uncol.formats.grid import LPS_TO_RAS, irregular, length_in_mm, not_placed, regular_grid
+from uncol.formats.grid import length_in_mm, lps_to_ras, not_placed, regular_grid
 from uncol.formats.paths import beside
-from uncol.formats.voxels import END_OF_FILE, Packing, StoredVoxels, check_three_axes, damaged, several_numbers
+from uncol.formats.refusals import damaged, not_one_number
+from uncol.formats.voxels import END_OF_FILE, Packing, StoredVoxels, check_three_axes
 
 _log = logging.getLogger(__name__)
 _HEADER_BYTES = 1 << 24
 _MAGIC = re.compile(rb"NRRD000[1-9]\s*")
 _FIELD = re.compile(r"([^:]+):(=?)(.*)")
-_VECTOR = re.compile(r"none|\(([^)]*)\)")
+_VECTOR = re.compile(r"none|\([^)]*\)")
 _QUOTED = re.compile(r'"([^"]*)"|(\S+)')
 _OTHER_NAMES = {"datafile": "data file", "lineskip": "line skip", "byteskip": "byte skip", "centerings": "centers"}
 _TYPES = {
@@ -39,12 +40,12 @@ _TYPES = {
     "f8": "double",
 }
 _DTYPES = {name: code for code, names in _TYPES.items() for name in names.split(",")}
-_ENDIANS = {"little": "<", "big": ">"}
+_ENDIANS: dict[str, Literal["<", ">"]] = {"little": "<", "big": ">"}
 _PACKINGS: dict[str, Packing] = {
     "raw": "raw", "gzip": "gzip", "gz": "gzip", "bzip2": "bzip2", "bz2": "bzip2",
     "ascii": "text", "text": "text", "txt": "text",
 }  # fmt: skip
-_LPS, _RAS, _LAS = np.diag([1.0, 1.0, 1.0]), np.diag([-1.0, -1.0, 1.0]), np.diag([1.0, -1.0, 1.0])
+_LPS, _RAS, _LAS = (1.0, 1.0, 1.0), (-1.0, -1.0, 1.0), (1.0, -1.0, 1.0)
 _TO_LPS = {
     "left-posterior-superior": _LPS, "lps": _LPS,
     "right-anterior-superior": _RAS, "ras": _RAS,
@@ -84,14 +85,12 @@ def read_nrrd(path: Path, subject: str) -> Volume:
         axes = _axes(header)
         spatial = _spatial(axes, subject)
         stored = _stored(path, header, spatial, subject)
-        grid = _placed_grid(header, spatial, subject)
-        is_placed = grid is not None
-        if grid is None:
-            grid = _straight_grid(spatial, subject)
-            _log.warning(not_placed(subject))
+        grid, is_placed = _grid(header, spatial, subject)
     except (ValueError, KeyError, IndexError) as error:
         raise DataError(damaged(subject)) from error
-    return Volume(stored.read(subject), regular_grid(LPS_TO_RAS @ grid + 0.0, subject), is_placed=is_placed)
+    if not is_placed:
+        _log.warning(not_placed(subject))
+    return Volume(stored.read(subject), regular_grid(lps_to_ras(grid), subject), is_placed=is_placed)
 
 
 def _read_header(path: Path, subject: str) -> _Header:
@@ -99,7 +98,9 @@ def _read_header(path: Path, subject: str) -> _Header:
     with path.open("rb") as file:
         if not _MAGIC.fullmatch(file.readline(16)):
             raise DataError(damaged(subject))
-        while (line := file.readline(_HEADER_BYTES)).strip() and file.tell() < _HEADER_BYTES:
+        while (line := file.readline(_HEADER_BYTES)).strip():
+            if file.tell() > _HEADER_BYTES:
+                raise DataError(damaged(subject))
             if line.startswith(b"#"):
                 continue
             found = _FIELD.match(line.decode("utf-8", "replace"))
@@ -118,8 +119,8 @@ def _read_header(path: Path, subject: str) -> _Header:
 
 def _axes(header: _Header) -> list[_Axis]:
     sizes = [int(text) for text in header.fields["sizes"].split()]
-    vectors = [*_VECTOR.finditer(header.fields.get("space directions", "none " * len(sizes)))]
-    directions = [None if each[1] is None else [float(number) for number in each[1].split(",")] for each in vectors]
+    texts = _VECTOR.findall(header.fields.get("space directions", "none " * len(sizes)))
+    directions = [_vector(text) for text in texts]
     kinds = header.fields.get("kinds", "??? " * len(sizes)).split()
     spacings = header.numbers("spacings", "nan " * len(sizes))
     units = _texts(header, "units") or [""] * len(sizes)
@@ -127,6 +128,10 @@ def _axes(header: _Header) -> list[_Axis]:
     if len(axes) != header.whole_number("dimension", ""):
         raise ValueError
     return axes
+
+
+def _vector(text: str) -> list[float] | None:
+    return [float(number) for number in text.strip("()").split(",")] if text.startswith("(") else None
 
 
 def _texts(header: _Header, name: str) -> list[str]:
@@ -144,7 +149,7 @@ def _spatial(axes: list[_Axis], subject: str) -> list[_Axis]:
         else:
             several *= axis.size
     if several != 1:
-        raise DataError(several_numbers([axis.size for axis in kept], several, subject))
+        raise DataError(not_one_number(subject, [axis.size for axis in kept], f"list of {several} numbers"))
     check_three_axes([axis.size for axis in kept], subject)
     return kept[:3]
 
@@ -152,8 +157,11 @@ def _spatial(axes: list[_Axis], subject: str) -> list[_Axis]:
 def _stored(path: Path, header: _Header, spatial: list[_Axis], subject: str) -> StoredVoxels:
     type_name, encoding = header.fields["type"].lower(), header.fields["encoding"].lower()
     if type_name not in _DTYPES or encoding not in _PACKINGS:
-        message = f'{subject} holds voxels of type "{type_name}" with encoding "{encoding}", which is not read here.'
-        raise DataError(f'{message} Export it again, with encoding "raw" or "gzip".')
+        message = (
+            f'{subject} holds voxels of type "{type_name}" with encoding "{encoding}", which is not read here. '
+            'Export it again, with encoding "raw" or "gzip".'
+        )
+        raise DataError(message)
     dtype, packing = np.dtype(_DTYPES[type_name]), _PACKINGS[encoding]
     if dtype.itemsize > 1 and packing != "text":
         dtype = dtype.newbyteorder(_ENDIANS[header.fields["endian"].lower()])
@@ -177,26 +185,19 @@ def _stored(path: Path, header: _Header, spatial: list[_Axis], subject: str) -> 
     )
 
 
-def _placed_grid(header: _Header, spatial: list[_Axis], subject: str) -> NDArray[np.float64] | None:
-    """Return the matrix (4, 4) to LPS in mm, or None if the header does not say how the axes lie in the patient."""
-    origin = _VECTOR.fullmatch(header.fields.get("space origin", ""))
-    to_lps = _TO_LPS.get(header.fields.get("space", "").lower())
-    directions = [axis.direction for axis in spatial if axis.direction is not None]
-    if to_lps is None or origin is None or origin[1] is None or len(directions) != 3:
-        return None
-    in_mm = [length_in_mm(unit, subject) for unit in _texts(header, "space units") or [""] * 3]
+def _grid(header: _Header, spatial: list[_Axis], subject: str) -> tuple[NDArray[np.float64], bool]:
+    """Return the matrix (4, 4) to LPS in mm, and whether the header says all of it; a space without a name is LPS."""
+    space = header.fields.get("space", "").lower().removesuffix("-time")
+    origin = _vector(header.fields.get("space origin", ""))
+    directions = [axis.direction[:3] for axis in spatial if axis.direction is not None]
     grid = np.eye(4)
-    grid[:3, :3] = to_lps @ (np.array(directions).T * np.array(in_mm)[:, None])
-    grid[:3, 3] = to_lps @ (np.array([float(number) for number in origin[1].split(",")]) * in_mm)
-    return grid
-
-
-def _straight_grid(spatial: list[_Axis], subject: str) -> NDArray[np.float64]:
-    lengths = [1.0 if axis.direction is None else float(np.linalg.norm(axis.direction)) for axis in spatial]
-    spacing = [
-        (length if np.isnan(axis.spacing) else axis.spacing) * length_in_mm(axis.unit, subject)
-        for axis, length in zip(spatial, lengths, strict=True)
-    ]
-    if min(spacing) <= 0:
-        raise GeometryError(irregular(subject))
-    return np.diag([*spacing, 1.0])
+    if len(directions) < len(spatial):
+        for number, axis in enumerate(spatial):
+            length = 1.0 if np.isnan(axis.spacing) else axis.spacing
+            grid[number, number] = length * length_in_mm(axis.unit, subject)
+        return grid, False
+    units = _texts(header, "space units") or [""] * 3
+    to_lps = np.array(_TO_LPS.get(space, _LPS)) * [length_in_mm(unit, subject) for unit in units[:3]]
+    grid[:3, :3] = to_lps[:, None] * np.array(directions).T
+    grid[:3, 3] = to_lps * (origin or [0.0] * 3)[:3]
+    return grid, space in _TO_LPS and origin is not None

@@ -45,8 +45,11 @@ def check_path(path: Path, subject: str) -> None:
             with path.open("rb") as file:
                 file.read(1)
         else:
-            message = f"{subject} cannot be read: it is neither a file nor a folder, but a pipe or a device."
-            raise DataError(f"{message} Save the image to a file.")
+            message = (
+                f"{subject} cannot be read: it is neither a file nor a folder, but a pipe or a device. "
+                "Save the image to a file."
+            )
+            raise DataError(message)
     except (FileNotFoundError, NotADirectoryError) as error:
         message = f'{subject} does not exist. Check the path "{path}".'
         raise DataError(message) from error

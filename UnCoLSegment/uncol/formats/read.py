@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from uncol.core.errors import DataError
+from uncol.core.errors import MEMORY_IS_FULL, DataError
 from uncol.core.jobs import DicomChoice
 from uncol.core.volume import Volume
 from uncol.formats.dicom import is_dicom, read_dicom
@@ -29,7 +29,7 @@ def read_volume(path: Path, subject: str, choice: DicomChoice) -> Volume:
         choice: Which series of a folder, and whether damaged slices may be missing.
 
     Raises:
-        DataError: If it is missing, damaged, incomplete, of another format, or not scalar and 3D.
+        DataError: If it is missing, damaged, incomplete, of another format, not scalar and 3D, or too large.
         GeometryError: If its voxels do not lie on a regular grid, or what it says of its grid contradicts itself.
     """
     check_path(path, subject)
@@ -43,6 +43,8 @@ def read_volume(path: Path, subject: str, choice: DicomChoice) -> Volume:
             return read_dicom(path, subject, choice)
     except OSError as error:
         raise DataError(unreadable(subject, error)) from error
+    except MemoryError as error:
+        raise DataError(MEMORY_IS_FULL) from error
     message = (
         f"{subject} is of a format that is not read here. "
         "Use a NIfTI (.nii, .nii.gz), NRRD (.nrrd) or MetaImage (.mha) file or a folder with DICOM files."

@@ -23,10 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uncol.core.errors import DataError
+from uncol.formats.refusals import damaged, not_three_axes
 
 _log = logging.getLogger(__name__)
 _CHUNK_BYTES = 1 << 20
 _ZLIB_OR_GZIP = 47  # zlib's code for "look which of both it is"
+_MORE_VOXELS = "%s holds more voxels than its header announces; the rest is left out."
 END_OF_FILE = -1
 """Start of voxels that lie at the end of their file."""
 
@@ -63,7 +65,7 @@ class StoredVoxels:
         return math.prod(self.sizes) * self.dtype.itemsize
 
     def read(self, subject: str) -> NDArray[Any]:
-        """Return the voxels (K, J, I) in the byte order of this machine; more than the sizes ask for are left out.
+        """Return the voxels (K, J, I) as `in_32_bits` leaves them; more than the sizes ask for are left out.
 
         Raises:
             DataError: If there are too few, or their stream is damaged.
@@ -83,7 +85,7 @@ class StoredVoxels:
             raise
         if not voxels.dtype.isnative:
             voxels = voxels.byteswap(inplace=True).view(voxels.dtype.newbyteorder("="))
-        return voxels.reshape(self.sizes[::-1])
+        return in_32_bits(voxels).reshape(self.sizes[::-1])
 
     def _read(self, file: BinaryIO, subject: str) -> NDArray[Any]:
         if self.byte_count > sys.maxsize:
@@ -98,6 +100,8 @@ class StoredVoxels:
         end = os.fstat(file.fileno()).st_size
         first = end - self.byte_count if self.start == END_OF_FILE else file.tell() + self.skipped_bytes
         self._check_count(end - first if first >= 0 else end, subject)
+        if end - first > self.byte_count:
+            _log.warning(_MORE_VOXELS, subject)
         file.seek(first)
         voxels = np.fromfile(file, self.dtype, math.prod(self.sizes))
         self._check_count(voxels.nbytes, subject)
@@ -127,7 +131,7 @@ class StoredVoxels:
             target[filled : filled + len(kept)] = kept
             filled += len(kept)
             if len(kept) < len(own):
-                _log.warning("%s holds more voxels than its header announces; the rest is left out.", subject)
+                _log.warning(_MORE_VOXELS, subject)
                 break
         self._check_count(filled, subject)
         return voxels
@@ -141,8 +145,8 @@ class StoredVoxels:
     def _check_count(self, byte_count: int, subject: str) -> None:
         if byte_count < self.byte_count:
             message = (
-                f"{subject} is incomplete: {max(byte_count, 0)} of the {self.byte_count} bytes of voxels that its header "
-                "announces are there. Copy the file again, or export it again."
+                f"{subject} is incomplete: of the {self.byte_count} bytes of voxels that its header announces, "
+                f"{byte_count} are there. Copy the file again, or export it again."
             )
             raise DataError(message)
 
@@ -158,12 +162,25 @@ def _inflated(file: BinaryIO, byte_count: int | None) -> Iterator[bytes]:
         yield inflater.decompress(packed, _CHUNK_BYTES)
 
 
-def damaged(subject: str) -> str:
-    """Return the sentence about a file whose content is not what its name promises."""
-    return (
-        f"{subject} cannot be read: it is damaged, incomplete or not of the format that its name says. "
-        "Copy the file again, or export it again."
-    )
+def in_32_bits(voxels: NDArray[Any]) -> NDArray[Any]:
+    """Return numbers of 64 bits as int32 if that holds them, else as float32; all others as they are.
+
+    Memory that an array owns is used again, so that there are never two volumes; the array is not valid after that.
+    """
+    if voxels.dtype.itemsize < 8:
+        return voxels
+    limits = np.iinfo(np.int32)
+    is_int32 = voxels.dtype.kind in "iu" and limits.min <= voxels.min() and voxels.max() <= limits.max
+    kind = np.dtype(np.int32 if is_int32 else np.float32)
+    with np.errstate(over="ignore"):  # becomes infinite
+        if not (voxels.flags.owndata and voxels.flags.c_contiguous):
+            return voxels.astype(kind)
+        shape, count, wide = voxels.shape, voxels.size, voxels.reshape(-1)
+        for start in range(0, count, _CHUNK_BYTES):
+            wide.view(kind)[start : min(start + _CHUNK_BYTES, count)] = wide[start : min(start + _CHUNK_BYTES, count)]
+    del wide
+    voxels.resize((count + 1) // 2, refcheck=False)
+    return voxels.view(kind)[:count].reshape(shape)
 
 
 def check_three_axes(sizes: Sequence[int], subject: str) -> tuple[int, int, int]:
@@ -176,19 +193,7 @@ def check_three_axes(sizes: Sequence[int], subject: str) -> tuple[int, int, int]
     while len(kept) > 3 and kept[-1] == 1:
         kept.pop()
     if len(kept) != 3:
-        message = (
-            f"{subject} has {len(kept)} axes ({' x '.join(map(str, kept))}); a volume has exactly 3. "
-            "Export one volume: a stack of slices, or a single time point."
-        )
-        raise DataError(message)
+        raise DataError(not_three_axes(subject, kept))
     if min(kept) < 1:
         raise DataError(damaged(subject))
     return kept[0], kept[1], kept[2]
-
-
-def several_numbers(sizes: Sequence[int], count: int, subject: str) -> str:
-    """Return the sentence about voxels that hold more than one number: colors, layers of a segmentation."""
-    return (
-        f"{subject} ({' x '.join(map(str, sizes))}) holds {count} numbers in each voxel; a single real number is needed. "
-        "Export one channel as a grayscale volume or one label map."
-    )
