@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813  # the abbreviation of SimpleITK's own documentation
@@ -22,26 +22,24 @@ from numpy.typing import NDArray
 from uncol.core.errors import MEMORY_IS_FULL, DataError, GeometryError, OutputError, says_memory_is_full
 from uncol.core.files import flush_to_disk, private_folder
 from uncol.core.jobs import DicomChoice, VolumeSource
-from uncol.core.volume import UNKNOWN_LABEL, Volume
+from uncol.core.volume import GRID_TOLERANCE, UNKNOWN_LABEL, Volume, grid_distance_mm
 from uncol.core.volume_files import VolumeFile
+from uncol.data.label_values import as_labels, is_mask_of_255, mask_of_255
 from uncol.formats.grid import LPS_TO_RAS, regular_grid, tuple_text
+from uncol.formats.paths import is_text, printable
 from uncol.formats.read import read_volume
+from uncol.formats.voxels import in_32_bits
 
 _LOGGER = logging.getLogger(__name__)
+_NO_CHOICE = DicomChoice()
 _WRITABLE_SUFFIXES = (".nii.gz", ".nrrd", ".mha")
-_GRID_FACTS = {
-    "size": (" voxels", 0.0),
-    "spacing": (" mm", 1e-5),
-    "origin": (" mm", 1e-3),
-    "axis directions": ("", 1e-5),
-}
 
 
-def read_image(source: VolumeSource, choice: DicomChoice = DicomChoice()) -> Volume:
+def read_image(source: VolumeSource, choice: DicomChoice = _NO_CHOICE) -> Volume:
     """Read a scalar 3D image from a NIfTI, NRRD, MetaImage or DICOM file, a folder with DICOM files, or the panel.
 
-    Voxels keep their stored type, except that 64-bit numbers become 32-bit. Voxels that are not
-    finite become the lowest finite value; a warning in the log counts them.
+    Voxels keep their stored type, except that 64-bit numbers become 32-bit. Positive infinity, as metal has it, becomes
+    the highest finite value, everything else that is not finite the lowest; a warning in the log counts them.
     """
     volume, subject = _read_volume(source, "Image", choice)
     voxels = _replace_non_finite(volume.voxels, subject)
@@ -53,19 +51,29 @@ def read_image(source: VolumeSource, choice: DicomChoice = DicomChoice()) -> Vol
 
 
 def read_labels(source: VolumeSource, image: Volume, image_name: str) -> Volume:
-    """Read a label map, uint8 in [0, 255] with 255 = unknown, that lies on the grid of an image."""
-    advice = "Resample the label map to the image."
-    voxels, subject = _read_on_grid(source, "Label map", image, f'image "{image_name}"', advice)
-    return image.with_voxels(_as_labels(voxels, subject))
+    """Read a label map, uint8 in [0, 255] with 255 = unknown, that lies on the grid of an image.
+
+    A mask of 0 and 255 is refused; where only whole slices without a structure are known, it is none.
+    """
+    again = "Export it again from the program that drew it, on this very image."
+    advice = _Advice(same_size=again, other_size="Resample the label map to the image.")
+    voxels, subject = _read_on_grid(source, "Label map", image, f'image "{printable(image_name)}"', advice)
+    labels = as_labels(voxels, subject)
+    if is_mask_of_255(labels):
+        raise DataError(mask_of_255(subject))
+    return image.with_voxels(labels)
 
 
 def read_reference(path: Path) -> Volume:
     """Read a label map that sets the grid itself, because others are compared with it; values as in `read_labels`."""
     volume, subject = _read_volume(path, "Label map")
-    labels = _as_labels(volume.voxels, subject)
-    if labels.min() == labels.max():
+    labels = as_labels(volume.voxels, subject)
+    values = np.unique(labels).tolist()
+    if values == [0, UNKNOWN_LABEL]:
+        raise DataError(mask_of_255(subject))
+    if len(values) == 1:
         message = (
-            f"{subject} holds only the value {labels.flat[0]}. "
+            f"{subject} holds only the value {values[0]}. "
             "Choose a label map that holds a structure and its background (0)."
         )
         raise DataError(message)
@@ -74,28 +82,24 @@ def read_reference(path: Path) -> Volume:
 
 def read_prediction(path: Path, reference: Volume, reference_name: str) -> Volume:
     """Read a segmentation that lies on the grid of its reference; values as in `read_labels`."""
-    advice = "Choose two files of the same image, or resample the segmentation to the reference."
-    voxels, subject = _read_on_grid(path, "Segmentation", reference, f'reference "{reference_name}"', advice)
-    return reference.with_voxels(_as_labels(voxels, subject))
-
-
-def _as_labels(voxels: NDArray[Any], subject: str) -> NDArray[np.uint8]:
-    is_label = (voxels >= 0) & (voxels <= UNKNOWN_LABEL) & (voxels == np.rint(voxels))
-    if not is_label.all():
-        message = (
-            f"{subject} holds the value {voxels[~is_label][0]}; labels are whole numbers from 0 to 255 "
-            "(0 is background, 255 unknown). Export it again as a label map."
-        )
-        raise DataError(message)
-    labels: NDArray[np.uint8] = voxels.astype(np.uint8)
-    return labels
+    advice = _Advice(
+        same_size="Choose two files of the same image, or export the segmentation again on the image of the reference.",
+        other_size="Choose two files of the same image, or resample the segmentation to the reference.",
+    )
+    voxels, subject = _read_on_grid(path, "Segmentation", reference, f'reference "{printable(reference_name)}"', advice)
+    labels = as_labels(voxels, subject)
+    if unknown_count := np.count_nonzero(labels == UNKNOWN_LABEL):
+        text = "%s holds 255 in %d voxels. 255 means unknown, so they belong to no structure and count as not found."
+        _LOGGER.warning(text, subject, unknown_count)
+    return reference.with_voxels(labels)
 
 
 def read_map(path: Path, reference: Volume, reference_name: str) -> Volume:
     """Read a scalar map such as an uncertainty, as float32, that lies on the grid of another volume."""
-    advice = "Choose the map that was written with this segmentation, or another reference."
-    stored, subject = _read_on_grid(path, "Map", reference, f'reference "{reference_name}"', advice)
-    voxels = stored.astype(np.float32)
+    choose = "Choose the map that was written with this segmentation, or another reference."
+    advice = _Advice(same_size=choose, other_size=choose)
+    stored, subject = _read_on_grid(path, "Map", reference, f'reference "{printable(reference_name)}"', advice)
+    voxels = stored.astype(np.float32, copy=False)
     bad_count = voxels.size - np.count_nonzero(np.isfinite(voxels))
     if bad_count:
         message = (
@@ -159,56 +163,78 @@ def path_of(source: VolumeSource) -> Path:
     return source.file if isinstance(source, VolumeFile) else source
 
 
+class _Advice(NamedTuple):
+    """What to do about a volume on another grid; with voxels for all of the other's, its header alone may be wrong."""
+
+    same_size: str
+    other_size: str
+
+
 def _read_on_grid(
-    source: VolumeSource, kind: str, reference: Volume, other_subject: str, advice: str
+    source: VolumeSource, kind: str, reference: Volume, other_subject: str, advice: _Advice
 ) -> tuple[NDArray[Any], str]:
     """Return voxels that lie on the grid of another volume, and what messages call the file."""
     volume, subject = _read_volume(source, kind)
     if volume.fits(reference):
+        if not (volume.is_placed and reference.is_placed):
+            _LOGGER.warning("%s is taken to lie on %s: both have the same size.", subject, other_subject)
         return volume.voxels, subject
-    both = _grid_facts(volume), _grid_facts(reference)
-    different = [
-        fact
-        for fact, (_, tolerance) in _GRID_FACTS.items()
-        if not np.allclose(both[0][fact], both[1][fact], rtol=0, atol=tolerance)
-    ] or list(_GRID_FACTS)  # many differences, each within its tolerance, can add up
-    own, other = (
-        " and ".join(f"{fact} {tuple_text(facts[fact])}{_GRID_FACTS[fact][0]}" for fact in different) for facts in both
+    own, other = _different_facts(volume, reference)
+    if volume.shape_kji != reference.shape_kji:
+        message = f"{subject} has {own} but {other_subject} has {other}. {advice.other_size}"
+        raise GeometryError(message)
+    distance_mm = grid_distance_mm(volume.ijk_to_ras, reference.ijk_to_ras, volume.shape_kji)
+    message = (
+        f"{subject} has {own} but {other_subject} has {other}, so that they lie up to {distance_mm:.3g} mm apart. "
+        f"{advice.same_size}"
     )
-    message = f"{subject} has {own} but {other_subject} has {other}. {advice}"
     raise GeometryError(message)
+
+
+def _different_facts(volume: Volume, reference: Volume) -> tuple[str, str]:
+    """Return for each of two volumes, in the words of messages, what differs by more than rounding."""
+    own, other = _grid_facts(volume), _grid_facts(reference)
+    extent = np.array(reference.shape_kji[::-1]) - 1
+    turned = np.linalg.norm(own["axis directions"] - other["axis directions"], axis=1)
+    moved_mm = {  # how far a corner moves if this alone differs
+        "size": np.inf if volume.shape_kji != reference.shape_kji else 0.0,
+        "spacing": np.abs((own["spacing"] - other["spacing"]) * extent).max(),
+        "origin": np.linalg.norm(own["origin"] - other["origin"]),
+        "axis directions": (turned * reference.spacing_mm * extent).max(),
+    }
+    rounding_mm = GRID_TOLERANCE * min(*volume.spacing_mm, *reference.spacing_mm)
+    limit_mm = min(rounding_mm, max(moved_mm.values()))  # several that are rounding each can add up
+    units = {"size": " voxels", "spacing": " mm", "origin": " mm", "axis directions": ""}
+    different = [fact for fact, moved in moved_mm.items() if moved >= limit_mm]
+    first, second = (
+        " and ".join(f"{fact} {tuple_text(facts[fact].ravel())}{units[fact]}" for fact in different)
+        for facts in (own, other)
+    )
+    return first, second
 
 
 def _grid_facts(volume: Volume) -> dict[str, NDArray[np.float64]]:
     matrix, spacing = volume.ijk_to_ras, np.array(volume.spacing_mm)
     size = np.array(volume.shape_kji[::-1], dtype=np.float64)
-    directions = (matrix[:3, :3] / spacing).T.ravel()
+    directions = (matrix[:3, :3] / spacing).T  # one axis after the other
     return {"size": size, "spacing": spacing, "origin": matrix[:3, 3], "axis directions": directions}
 
 
-def _read_volume(source: VolumeSource, kind: str, choice: DicomChoice = DicomChoice()) -> tuple[Volume, str]:
+def _read_volume(source: VolumeSource, kind: str, choice: DicomChoice = _NO_CHOICE) -> tuple[Volume, str]:
     """Return a volume and what messages call it."""
     path = path_of(source)
-    subject = f'{kind} "{path.absolute().name}"'
+    subject = f'{kind} "{printable(path.absolute().name)}"'
     if isinstance(source, VolumeFile):
         volume = source.read()
         volume = Volume(volume.voxels, regular_grid(volume.ijk_to_ras, subject))
     else:
         volume = read_volume(path, subject, choice)
-    return volume.with_voxels(_in_32_bits(volume.voxels)), subject
-
-
-def _in_32_bits(voxels: NDArray[Any]) -> NDArray[Any]:
-    if voxels.dtype.itemsize < 8:
-        return voxels
-    limits = np.iinfo(np.int32)
-    if voxels.dtype.kind in "iu" and limits.min <= voxels.min() and voxels.max() <= limits.max:
-        return voxels.astype(np.int32)
-    with np.errstate(over="ignore"):  # becomes infinite and is reported as not finite
-        return voxels.astype(np.float32)
+    return volume.with_voxels(in_32_bits(volume.voxels)), subject
 
 
 def _replace_non_finite(voxels: NDArray[Any], subject: str) -> NDArray[Any]:
+    if voxels.dtype.kind in "iu":
+        return voxels
     finite = np.isfinite(voxels)
     bad_count = voxels.size - np.count_nonzero(finite)
     if bad_count == voxels.size:
@@ -216,29 +242,49 @@ def _replace_non_finite(voxels: NDArray[Any], subject: str) -> NDArray[Any]:
         raise DataError(message)
     if bad_count == 0:
         return voxels
-    text = "The image is not a finite number in %d of %d voxels; its lowest value stands there instead."
+    lowest, highest = voxels.min(where=finite, initial=np.inf), voxels.max(where=finite, initial=-np.inf)
+    text = (
+        "The image is not a finite number in %d of %d voxels; its lowest value stands there instead, "
+        "and its highest where it was infinite."
+    )
     _LOGGER.warning(text, bad_count, voxels.size)
-    return np.where(finite, voxels, voxels[finite].min())
+    voxels = voxels if voxels.flags.writeable else voxels.copy()
+    return np.nan_to_num(voxels, copy=False, nan=lowest, posinf=highest, neginf=lowest)
 
 
 @contextmanager
 def _temporary_folder_in(folder: Path) -> Iterator[Path]:
     """Lend a private folder on the same file system; any failure inside becomes one OutputError and leaves no trace."""
-    path_upwards = (folder, *folder.parents)
-    missing = list(takewhile(lambda path: not path.exists(), path_upwards))
+    shown = printable(folder)
+    if not is_text(folder):
+        message = f'Results cannot be written to "{shown}": its path is not valid text (UTF-8). Choose another folder.'
+        raise OutputError(message)
+    missing: list[Path] = []
     try:
+        path_upwards = (folder, *folder.parents)
+        missing.extend(takewhile(_is_missing, path_upwards))
         if not (nearest := path_upwards[len(missing)]).is_dir():
             raise NotADirectoryError(errno.ENOTDIR, f'"{nearest.name}" is a file, not a folder')
         folder.mkdir(parents=True, exist_ok=True)
         with private_folder(folder) as temporary:
             yield temporary
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, MemoryError) as error:
         for created in missing:
             with suppress(OSError):  # never there, or no longer empty
                 created.rmdir()
+        if says_memory_is_full(error):
+            raise OutputError(MEMORY_IS_FULL) from error
         reason = getattr(error, "strerror", None) or "an image file could not be written completely"
-        message = f'Results cannot be written to "{folder}" ({reason}). Free some space or choose another folder.'
+        message = f'Results cannot be written to "{shown}" ({reason}). Free some space or choose another folder.'
         raise OutputError(message) from error
+
+
+def _is_missing(path: Path) -> bool:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    return False
 
 
 def _write_volume(path: Path, volume: Volume) -> None:
@@ -252,6 +298,8 @@ def _write_volume(path: Path, volume: Volume) -> None:
     sitk.WriteImage(image, str(path), useCompression=True)
     flush_to_disk(path)
     try:
-        _read_file(path, "The result")  # ITK writes NIfTI and NRRD to a full disk without an error
+        read_volume(path, "The result", _NO_CHOICE)  # ITK writes NIfTI and NRRD to a full disk without an error
     except DataError as error:
+        if str(error) == MEMORY_IS_FULL:
+            raise MemoryError from error
         raise OSError(errno.ENOSPC, "an image file came out incomplete, as on a full disk") from error

@@ -1,1 +1,1 @@
-"""Image files of other programs, and folders of DICOM files: found whole and unambiguous, or refused in one sentence."""
+"""Image files of other programs, and folders of DICOM files: whole and unambiguous, or refused in one sentence."""

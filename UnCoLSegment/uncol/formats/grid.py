@@ -5,12 +5,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from uncol.core.errors import GeometryError
+from uncol.core.errors import DataError, GeometryError
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SPACING_LIMITS_MM = (0.001, 1000.0)
-_ROUNDED_COSINE = 5e-4  # axes that differ this little from right angles were rounded to four digits in the file
+ROUNDED_COSINE = 5e-4
+"""Axes that differ this little from right angles were rounded to four digits in the file."""
 _EXACT_COSINE = 1e-6  # the same for 32-bit numbers
+_MM_NAMES = {
+    1.0: ("", "?", "mm", "millimeter", "millimeters", "millimetre", "millimetres"),
+    0.001: ("um", "\N{MICRO SIGN}m", "\N{GREEK SMALL LETTER MU}m", "micron", "microns", "micrometer", "micrometers"),
+    10.0: ("cm", "centimeter", "centimeters"),
+    1000.0: ("m", "meter", "meters"),
+}
+_MM = {name: length for length, names in _MM_NAMES.items() for name in names}
 
 
 def regular_grid(ijk_to_ras: NDArray[np.float64], subject: str) -> NDArray[np.float64]:
@@ -31,7 +39,7 @@ def regular_grid(ijk_to_ras: NDArray[np.float64], subject: str) -> NDArray[np.fl
         raise GeometryError(message)
     directions = ijk_to_ras[:3, :3] / spacing
     slant = slant_of(ijk_to_ras)
-    if slant > _ROUNDED_COSINE:
+    if slant > ROUNDED_COSINE:
         raise GeometryError(irregular(subject))
     if slant > _EXACT_COSINE:  # make the axes as orthogonal as NIfTI results will be, so that both share one grid
         left, _, right = np.linalg.svd(directions)
@@ -44,6 +52,31 @@ def slant_of(ijk_to_ras: NDArray[np.float64]) -> float:
     """Return the largest cosine between two axes of a matrix (4, 4): 0 for right angles."""
     directions = ijk_to_ras[:3, :3] / np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
     return float(np.abs(directions.T @ directions - np.eye(3)).max())
+
+
+def lps_to_ras(ijk_to_lps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a matrix (4, 4) to RAS coordinates instead of LPS; what is not finite stays so."""
+    return LPS_TO_RAS.diagonal()[:, None] * ijk_to_lps + 0.0  # + 0.0 turns -0.0 into 0.0
+
+
+def length_in_mm(unit: str, subject: str) -> float:
+    """Return how many mm a unit of length is, by the name that a file gives it; without a name it is mm.
+
+    Raises:
+        DataError: If the name is not known.
+    """
+    if unit.strip().lower() not in _MM:
+        message = f'{subject} states its lengths in "{unit}", which is not a known unit. Export it again in mm.'
+        raise DataError(message)
+    return _MM[unit.strip().lower()]
+
+
+def not_placed(subject: str) -> str:
+    """Return the warning about a file that says too little of its grid."""
+    return (
+        f"{subject} does not say how it lies in the patient: what is missing is taken as straight axes from the origin "
+        "and 1 mm between voxels. Places and volumes of results may be wrong."
+    )
 
 
 def irregular(subject: str) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from uncol.core.errors import DataError
+from uncol.core.errors import MEMORY_IS_FULL, DataError
 from uncol.core.jobs import DicomChoice
 from uncol.core.volume import Volume
 from uncol.formats.dicom import is_dicom, read_dicom
-from uncol.formats.itk import read_metaimage, read_nrrd
+from uncol.formats.metaimage import read_metaimage
 from uncol.formats.nifti import read_nifti
-from uncol.formats.paths import check_path
+from uncol.formats.nrrd import read_nrrd
+from uncol.formats.paths import check_path, unreadable
 
 _READERS = {
     (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz"): read_nifti,
@@ -28,15 +29,22 @@ def read_volume(path: Path, subject: str, choice: DicomChoice) -> Volume:
         choice: Which series of a folder, and whether damaged slices may be missing.
 
     Raises:
-        DataError: If it is missing, damaged, incomplete, of another format, or not scalar and 3D.
+        DataError: If it is missing, damaged, incomplete, of another format, not scalar and 3D, or too large.
         GeometryError: If its voxels do not lie on a regular grid, or what it says of its grid contradicts itself.
     """
     check_path(path, subject)
-    if path.is_dir() or is_dicom(path):
-        return read_dicom(path, subject, choice)
-    for endings, read in _READERS.items():
-        if path.name.lower().endswith(endings):
-            return read(path, subject)
+    try:
+        if path.is_dir():
+            return read_dicom(path, subject, choice)
+        for endings, read in _READERS.items():
+            if path.name.lower().endswith(endings):
+                return read(path, subject)
+        if is_dicom(path):
+            return read_dicom(path, subject, choice)
+    except OSError as error:
+        raise DataError(unreadable(subject, error)) from error
+    except MemoryError as error:
+        raise DataError(MEMORY_IS_FULL) from error
     message = (
         f"{subject} is of a format that is not read here. "
         "Use a NIfTI (.nii, .nii.gz), NRRD (.nrrd) or MetaImage (.mha) file or a folder with DICOM files."
