@@ -94,10 +94,15 @@ class Volume:
 
 def grids_agree(first: NDArray[np.float64], second: NDArray[np.float64], shape_kji: tuple[int, int, int]) -> bool:
     """Say whether two matrices (4, 4) put the corners of a grid within 2 % of the smallest spacing of each other."""
+    smallest_mm = min(np.linalg.norm(matrix[:3, :3], axis=0).min() for matrix in (first, second))
+    return bool(grid_distance_mm(first, second, shape_kji) <= GRID_TOLERANCE * smallest_mm)
+
+
+def grid_distance_mm(first: NDArray[np.float64], second: NDArray[np.float64], shape_kji: tuple[int, int, int]) -> float:
+    """Return how far apart two matrices (4, 4) put that corner of a grid of which they differ most."""
     corners_ijk = np.array([*product(*((0, size - 1) for size in shape_kji[::-1]))], dtype=np.float64)
     offsets_mm = corners_ijk @ (first - second)[:3, :3].T + (first - second)[:3, 3]
-    smallest_mm = min(np.linalg.norm(matrix[:3, :3], axis=0).min() for matrix in (first, second))
-    return bool(np.linalg.norm(offsets_mm, axis=1).max() <= GRID_TOLERANCE * smallest_mm)
+    return float(np.linalg.norm(offsets_mm, axis=1).max())
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from uncol.core.errors import GeometryError
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SPACING_LIMITS_MM = (0.001, 1000.0)
-_ROUNDED_COSINE = 5e-4  # axes that differ this little from right angles were rounded to four digits in the file
+ROUNDED_COSINE = 5e-4
+"""Axes that differ this little from right angles were rounded to four digits in the file."""
 _EXACT_COSINE = 1e-6  # the same for 32-bit numbers
 
 
@@ -31,7 +32,7 @@ def regular_grid(ijk_to_ras: NDArray[np.float64], subject: str) -> NDArray[np.fl
         raise GeometryError(message)
     directions = ijk_to_ras[:3, :3] / spacing
     slant = slant_of(ijk_to_ras)
-    if slant > _ROUNDED_COSINE:
+    if slant > ROUNDED_COSINE:
         raise GeometryError(irregular(subject))
     if slant > _EXACT_COSINE:  # make the axes as orthogonal as NIfTI results will be, so that both share one grid
         left, _, right = np.linalg.svd(directions)
