@@ -119,12 +119,13 @@ def _voxels(source: _Source, layout: VoxelLayout) -> NDArray[Any]:
     voxels = np.empty(min(count, step) if source.byte_count is None else count, kind)
     for start in range(0, count, step):
         stop = min(start + step, count)
-        values = layout.scaled(_numbers(source.stream, stop - start, layout.stored))
-        if may_be_int32 and not _fits_int32(values):
-            may_be_int32, voxels = False, voxels.astype(np.float32)
-        if stop > voxels.size:
-            voxels.resize(min(2 * voxels.size, count), refcheck=False)
-        with np.errstate(over="ignore"):  # becomes infinite
+        stored = _numbers(source.stream, stop - start, layout.stored)
+        with np.errstate(over="ignore", invalid="ignore"):  # becomes infinite; is no number before and after
+            values = layout.scaled(stored)
+            if may_be_int32 and not _fits_int32(values):
+                may_be_int32, voxels = False, voxels.astype(np.float32)
+            if stop > voxels.size:
+                voxels.resize(min(2 * voxels.size, count), refcheck=False)
             voxels[start:stop] = values
     return voxels.reshape(layout.shape_kji)
 

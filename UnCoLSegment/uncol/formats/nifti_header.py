@@ -132,8 +132,10 @@ def _stored_type(header: AnalyzeHeader, sizes: list[int], subject: str) -> np.dt
     code, bits = int(header["datatype"]), int(header["bitpix"])
     try:
         stored: np.dtype[Any] = header.get_data_dtype()
-    except HeaderDataError as error:
-        raise DataError(_damaged_header(subject, f"{code} is no type of numbers that is read")) from error
+    except (KeyError, HeaderDataError):
+        stored = np.dtype("V")
+    if stored == np.dtype("V"):  # also what nibabel returns for "none"
+        raise DataError(_damaged_header(subject, f"{code} is no type of numbers that is read"))
     name = _type_name(stored)
     if stored.kind not in "iuf" or stored.itemsize > 8:
         raise DataError(not_one_number(subject, sizes, name))
