@@ -67,7 +67,7 @@ test-fast: $(STAMP)  ## run the tests that need no GPU, no shared images and lit
 	$(BIN)/python -m pytest -m "not slow and not gpu and not realdata and not soak"
 
 soak: $(MRML_STAMP)  ## run what takes long: kills, sleep, full disks, two windows on one store, 5,000 random users
-	$(BIN)/python -m pytest -m soak $(SOAK_TESTS)
+	$(BIN)/python -m pytest -m soak $(SOAK_TESTS) Testing/engine/formats
 	UNCOL_RANDOM_USERS=5000 QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest Testing/panel/test_random_user.py
 
 lint: $(MRML_STAMP)  ## check style, types and import directions

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from uncol.core.errors import GeometryError
-from uncol.core.volume import PLANES, Axis, Plane, SliceView, Volume, plane_of_axis, view_slices
+from uncol.core.volume import PLANES, Axis, Plane, SliceView, Volume, grid_distance_mm, plane_of_axis, view_slices
 
 RAS_VECTORS = {"R": (1, 0, 0), "L": (-1, 0, 0), "A": (0, 1, 0), "P": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
 SPACING_MM = (0.7, 0.9, 2.5)
@@ -158,21 +158,42 @@ def test_spacing_and_shape_follow_the_voxel_indices() -> None:
     assert volume.shape_kji == (2, 3, 4)
 
 
-def test_a_grid_is_shared_within_a_thousandth_of_a_millimeter() -> None:
+def test_a_grid_is_shared_within_two_percent_of_the_smallest_spacing() -> None:
     volume = volume_along("RPS", 25.0)
 
-    assert volume.shares_grid_with(moved(volume, 0.0009))
-    assert not volume.shares_grid_with(moved(volume, 0.002))
+    # 2 % of 0.7 mm are 0.014 mm.
+    assert volume.shares_grid_with(moved(volume, 0.0139))
+    assert not volume.shares_grid_with(moved(volume, 0.0141))
 
 
 def test_a_tiny_error_of_the_spacing_counts_where_it_adds_up_over_many_voxels() -> None:
     volume = volume_along("LPS")
-    stretched_matrix = volume.ijk_to_ras @ np.diag([1.0 + 1e-5, 1.0, 1.0, 1.0])
+    stretched_matrix = volume.ijk_to_ras @ np.diag([1.0 + 1e-4, 1.0, 1.0, 1.0])
     long_voxels = np.zeros((2, 3, 400))
 
-    # 4 voxels of 0.7 mm: the last is 0.00003 mm off; 400 voxels: 0.003 mm.
+    # Three steps of 0.7 mm: the last voxel is 0.0002 mm off; 399 steps: 0.028 mm, more than 2 % of 0.7 mm.
     assert volume.shares_grid_with(Volume(volume.voxels, stretched_matrix))
     assert not Volume(long_voxels, volume.ijk_to_ras).shares_grid_with(Volume(long_voxels, stretched_matrix))
+
+
+def test_the_distance_of_two_grids_is_that_of_the_corner_where_they_differ_most() -> None:
+    other = np.eye(4)
+    other[:3, 3] = (0.0, 0.0, 4.0)
+    other[0, 0] = 1.5  # the last of seven columns is 6 * 0.5 = 3 mm off, too
+
+    assert grid_distance_mm(np.eye(4), other, (2, 3, 7)) == pytest.approx(5.0)  # 3, 4, 5
+
+
+def test_any_grid_that_a_file_states_may_fit_and_none_is_needed() -> None:
+    volume = volume_along("RPS")
+    elsewhere = moved(volume, 11.0)
+    voxels, smaller = volume.voxels, volume.voxels[:1]
+
+    assert not volume.fits(elsewhere)
+    assert volume.fits(Volume(voxels, elsewhere.ijk_to_ras, (volume.ijk_to_ras,)))
+    assert Volume(voxels, elsewhere.ijk_to_ras, (volume.ijk_to_ras,)).fits(volume)
+    assert volume.fits(Volume(voxels, np.eye(4), is_placed=False))
+    assert not volume.fits(Volume(smaller, volume.ijk_to_ras, is_placed=False))
 
 
 @pytest.mark.parametrize("directions", ["RPS", "LAS", "PLS", "LPI"])

@@ -270,7 +270,7 @@ def test_several_time_points_are_refused_with_their_number(tmp_path: Path) -> No
         {"sizes": "9" * 5000 + " 3 2"}, {"dimension": None}, {"dimension": 4}, {"type": None}, {"encoding": None},
         {"endian": None}, {"endian": "middle"}, {"byte skip": -2}, {"line skip": -1}, {"byte skip": "x"},
         {"space directions": "(1,0,0) (0,1,0)"}, {"space directions": "(1,0) (0,1) (0,0)"},
-        {"space directions": "(1,0,x) (0,1,0) (0,0,1)"}, {"space origin": "(1,2)"}, {"space units": '"mm"'},
+        {"space directions": "(1,0,x) (0,1,0) (0,0,1)"}, {"space origin": "(1,2)"}, {"space units": '"mm" "mm"'},
         {"kinds": "domain"},
     ],
     ids=str,

@@ -77,7 +77,7 @@ class StoredVoxels:
                 for _ in range(self.skipped_lines):
                     file.readline()
                 voxels = self._read(file, subject)
-        except (EOFError, zlib.error) as error:
+        except (EOFError, ValueError, zlib.error) as error:  # ValueError: text that is no number
             raise DataError(damaged(subject)) from error
         except OSError as error:
             if error.errno is None:  # of the libraries that unpack, not of the operating system
