@@ -16,6 +16,7 @@ from uncol.data.transforms import (
     padded_size,
     resize_image,
     resize_labels,
+    windowed_in_frame,
 )
 
 AIR_HU = -1000
@@ -147,6 +148,15 @@ class TestSliceFrame:
         frame = frame_with_longest_side(rows, columns, spacing_mm, 256)
 
         assert max(frame.rows, frame.columns) == 256
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_one_slice_of_a_stack_that_runs_backwards_is_windowed_like_any_other(dtype: type) -> None:
+    backwards = np.arange(24, dtype=dtype).reshape(2, 3, 4)[::-1]  # torch takes no such array, not even of one slice
+
+    windowed = windowed_in_frame(backwards[:1], (12, 23), SliceFrame(1.0, 3, 4))
+
+    torch.testing.assert_close(windowed, torch.arange(12).reshape(1, 3, 4) / 11)
 
 
 class TestResize:

@@ -81,7 +81,7 @@ def frame_with_longest_side(rows: int, columns: int, spacing_mm: tuple[float, fl
 
 def windowed_in_frame(grey: NDArray[Any], window: tuple[float, float], frame: SliceFrame) -> Tensor:
     """Return slices of grey values (S, H, W) as a network sees them (S, h, w), float32 in [0, 1]."""
-    windowed = apply_window(torch.from_numpy(np.ascontiguousarray(grey, dtype=np.float32)), window)
+    windowed = apply_window(torch.from_numpy(grey.astype(np.float32, order="C")), window)
     return resize_image(windowed[:, None], frame.rows, frame.columns)[:, 0]
 
 
