@@ -10,37 +10,73 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+from given import a_larger_ball
+
+from uncol.data.io import write_results
 
 
-def _open_for_writing(pipe: Path) -> int:
-    """Return a named pipe, open, as soon as another process has opened it for reading."""
-    for _ in range(600):
-        try:
-            return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
-        except OSError:
-            time.sleep(0.1)
-    return pytest.fail("nobody read the pipe for a minute")
+def _full_pipe() -> tuple[int, int]:
+    """Return both ends of a pipe into which nothing more fits: who writes to it waits."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    try:
+        while True:
+            os.write(writer, b"x")
+    except BlockingIOError:
+        os.set_blocking(writer, True)
+    return reader, writer
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "terminate"])
-def test_a_command_that_asks_nobody_whether_to_stop_ends_at_once(folder: Path, tmp_path: Path, number: int):
-    pipe = tmp_path / "endless.nii.gz"
-    os.mkfifo(pipe)
+def test_a_command_that_asks_nobody_whether_to_stop_ends_at_once(folder: Path, number: int):
+    # The segmentation holds 255, so that a warning tells when the command is at work; its result waits for the pipe.
+    case = a_larger_ball()
+    unknown = case.labels.with_voxels(np.where(case.labels.voxels == 3, 255, 0).astype(np.uint8))
+    write_results(folder, {"unknown-ball.nrrd": unknown}, {})
+    reader, writer = _full_pipe()
     running = subprocess.Popen(
-        [sys.executable, "-m", "uncol", "evaluate", "--prediction", "labels.nii.gz", "--reference", str(pipe)],
+        [
+            sys.executable,
+            "-m",
+            "uncol",
+            "evaluate",
+            "--prediction",
+            "unknown-ball.nrrd",
+            "--reference",
+            "labels.nii.gz",
+        ],
         cwd=folder,
+        stdout=writer,
         stderr=subprocess.PIPE,
         text=True,
     )
-    writer = _open_for_writing(pipe)
-    running.send_signal(number)
-    _, err = running.communicate(timeout=30)
     os.close(writer)
+    assert running.stderr is not None
+    assert running.stderr.readline().startswith("WARNING")
+    running.send_signal(number)
+    time.sleep(0.5)
+    with open(reader, "rb") as drain:  # noqa: PTH123  # a descriptor
+        drain.read()
+    assert running.wait(timeout=30) == 130
+    assert running.stderr.read() == "The command was cancelled.\n"
 
-    assert running.returncode == 130
-    assert err == "The command was cancelled.\n"
+
+def test_letters_that_stdout_does_not_know_are_replaced(folder: Path):
+    command = [sys.executable, "-m", "uncol", "evaluate", "--prediction", "labels.nii.gz", "--reference"]
+    ended = subprocess.run(
+        [*command, "labels.nii.gz", "--structure", "\N{CJK UNIFIED IDEOGRAPH-809D} Größe=3"],
+        cwd=folder,
+        env=os.environ | {"PYTHONIOENCODING": "cp1252:strict", "PYTHONUTF8": "0"},
+        capture_output=True,
+        check=False,
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert "? Größe".encode("cp1252") in ended.stdout
+    assert b"1.000" in ended.stdout
 
 
 @pytest.mark.slow

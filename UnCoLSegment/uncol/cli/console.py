@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from threading import Event
 from types import FrameType
 from typing import Any, Self
@@ -26,6 +27,15 @@ _DIGITS = {"dice": 3, "hd95_mm": 2, "asd_mm": 2}
 
 errors = Console(stderr=True, highlight=False)
 """Errors, notes and progress go to stderr; stdout belongs to results."""
+
+
+def accept_any_name() -> None:
+    """Let stdout write what its code page does not know as question marks, instead of ending the command.
+
+    A redirected console on Windows has a code page of a few hundred letters; stderr writes such letters as escapes.
+    """
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
 
 
 def say(sentence: str) -> None:

@@ -17,7 +17,7 @@ import typer
 from uncol import __version__
 from uncol.cli import options
 from uncol.cli.benchmark import benchmark
-from uncol.cli.console import monitored, on_signals, print_evaluation, print_result, print_table, say
+from uncol.cli.console import accept_any_name, monitored, on_signals, print_evaluation, print_result, print_table, say
 from uncol.cli.doctor import examine
 from uncol.cli.models import ModelsFolder, store_in
 from uncol.cli.models import commands as models_commands
@@ -58,14 +58,16 @@ app.command()(benchmark)
 
 @app.command()
 def segment(
-    image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MHA or a DICOM folder.")],
+    image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MHA or a DICOM folder.", readable=False)],
     out: options.OutFolder,
     model: Annotated[str | None, typer.Option(help="Model folder that fine-tuning wrote, or name of a model.")] = None,
     models: ModelsFolder = None,
     box: Annotated[
         Texts, typer.Option(metavar=BOX, help="3D box in voxel indices, both ends included; repeatable.")
     ] = None,
-    labels: Annotated[Path | None, typer.Option(help="Label map with a few annotated slices, 255 elsewhere.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Label map with a few annotated slices, 255 elsewhere.", readable=False)
+    ] = None,
     annotated_slices: Annotated[Texts, typer.Option(metavar=SLICES, help=ANNOTATED_HELP)] = None,
     structure: options.Structures = None,
     device: options.DeviceChoice = "auto",
@@ -97,8 +99,10 @@ def fine_tune(
     case: Annotated[
         list[str], typer.Option(metavar="IMAGE LABELS", help="Image and its label map, two paths; repeatable.")
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the model.")],
-    unlabeled: Annotated[list[Path] | None, typer.Option(help="Further image without labels; repeatable.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder for the model.", readable=False)],
+    unlabeled: Annotated[
+        list[Path] | None, typer.Option(help="Further image without labels; repeatable.", readable=False)
+    ] = None,
     annotated_slices: Annotated[Texts, typer.Option(metavar=f"[CASE@]{SLICES}", help=ANNOTATED_HELP)] = None,
     structure: options.Structures = None,
     minutes: Annotated[float | None, typer.Option(help="Time for everything (5 when nothing is given).")] = None,
@@ -109,7 +113,10 @@ def fine_tune(
     models: ModelsFolder = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")] = False,
     proposal: Annotated[
-        Path | None, typer.Option(help="Folder for what is proposed for the first image: labels, uncertainty, report.")
+        Path | None,
+        typer.Option(
+            help="Folder for what is proposed for the first image: labels, uncertainty, report.", readable=False
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file with further settings.")] = None,
@@ -143,9 +150,11 @@ def fine_tune(
 
 @app.command()
 def evaluate(
-    prediction: Annotated[Path, typer.Option(help="Segmentation to judge.")],
-    reference: Annotated[Path, typer.Option(help="Label map to judge it by; 255 is left out.")],
-    uncertainty: Annotated[Path | None, typer.Option(help="Uncertainty map of the segmentation.")] = None,
+    prediction: Annotated[Path, typer.Option(help="Segmentation to judge.", readable=False)],
+    reference: Annotated[Path, typer.Option(help="Label map to judge it by; 255 is left out.", readable=False)],
+    uncertainty: Annotated[
+        Path | None, typer.Option(help="Uncertainty map of the segmentation.", readable=False)
+    ] = None,
     exclude_slices: Annotated[Texts, typer.Option(metavar=SLICES, help="Slices that do not count; repeatable.")] = None,
     only_slices: Annotated[Texts, typer.Option(metavar=SLICES, help="Slices that alone count; repeatable.")] = None,
     structure: options.Structures = None,
@@ -167,8 +176,10 @@ def evaluate(
 @app.command()
 def demo(
     out: options.OutFolder = Path("demo-output"),
-    image: Annotated[Path | None, typer.Option(help="Your own CT; with --labels.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="Its full label map, the simulated annotator.")] = None,
+    image: Annotated[Path | None, typer.Option(help="Your own CT; with --labels.", readable=False)] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Its full label map, the simulated annotator.", readable=False)
+    ] = None,
     structure: options.Structures = None,
     every: Annotated[int, typer.Option(help="Annotate every n-th slice.")] = 8,
     minutes: Annotated[float, typer.Option(help="Time for fine-tuning.")] = 3.0,
@@ -205,6 +216,7 @@ def doctor(
 
 def main() -> None:
     """Run the command line and leave with 0 done, 1 our bug, 2 the user can fix it, 130 cancelled."""
+    accept_any_name()
     logging.basicConfig(format="%(levelname)s: %(message)s", stream=sys.stderr, level=logging.WARNING)
     keep_freed_memory()
     sys.exit(_exit_code())

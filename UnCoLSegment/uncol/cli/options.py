@@ -13,8 +13,9 @@ from uncol.core.errors import ConfigError
 from uncol.core.jobs import Case, Device
 from uncol.foundation.loading import Family
 
+# `readable=False`: what cannot be read or written is told in one sentence by who reads and writes, not by typer.
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout; the result comes last.")]
-OutFolder = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
+OutFolder = Annotated[Path, typer.Option("--out", help="Folder for the results.", readable=False)]
 DeviceChoice = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
 Texts = list[str] | None
 """What a repeatable option holds."""

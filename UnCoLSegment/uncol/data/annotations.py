@@ -42,7 +42,7 @@ def annotated_structures(labels: Sequence[Volume], wanted: Sequence[Structure]) 
     present = {value for each in labels for value in np.unique(each.voxels).tolist()} - {0, UNKNOWN_LABEL}
     if not present:
         message = (
-            "No structure is annotated: the annotated slices hold background only. "
+            "No structure is annotated: the annotated slices hold background only, and 255 means unknown. "
             "Annotate the structure in at least one slice, or name slices that hold it."
         )
         raise DataError(message)

@@ -79,8 +79,8 @@ def fine_tune(job: FineTuneJob, config: Config, context: Context) -> FineTuned:
     """
     config = with_choices(config, minutes=job.minutes, steps=job.steps, seed=job.seed)
     device = select_device(job.device)
-    _check_model_folder(job)
     check_writable(job.out)
+    _check_model_folder(job)
     with run_held(job.out):
         state = _trained(job, config, device, context)
         if job.proposal is None:
