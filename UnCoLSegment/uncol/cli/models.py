@@ -61,8 +61,8 @@ def show(name: ModelName, models: ModelsFolder = None, as_json: JsonFlag = False
     if _told(store, as_json=as_json, name=name, card=card):
         return
     entry = store.entry(name)
-    facts = {"structures": entry.title, "images": KINDS[entry.grey_values], "written": entry.created}
-    facts |= {"plane": card.get("plane"), **entry.training}
+    images, plane = KINDS[entry.grey_values], card.get("plane")
+    facts = {"structures": entry.title, "images": images, "written": entry.created, "plane": plane, **entry.training}
     rows = [[key, str(value)] for key, value in facts.items() if key != "curve"]
     print_table(f"Model {name}", ["what", "value"], rows)
     say(str(card.get("intended_use", "")))

@@ -52,15 +52,22 @@ def may_be_hounsfield(voxels: NDArray[np.generic]) -> bool:
 def choose_window(voxels: NDArray[np.generic], labels: NDArray[np.uint8] | None = None) -> Window:
     """Choose the grey values that are spread over the networks' input range.
 
-    A CT gets the soft-tissue window, widened until it covers the middle 98 % of the annotated structures. Any other
-    image gets its middle 99 %.
+    A CT gets the soft-tissue window, widened by the annotated structures, any other image its own middle 99 %.
 
     Args:
         voxels: Image of any shape.
         labels: The structures to be segmented, of the same shape, 0 background and 255 unknown, or None.
     """
-    if grey_values_of(voxels) == "arbitrary":
-        return own_window(voxels)
+    return hounsfield_window(voxels, labels) if grey_values_of(voxels) == "hounsfield" else own_window(voxels)
+
+
+def hounsfield_window(voxels: NDArray[np.generic], labels: NDArray[np.uint8] | None) -> Window:
+    """Return the soft-tissue window, widened until it covers the middle 98 % of the annotated structures.
+
+    Args:
+        voxels: A CT of any shape.
+        labels: As in `choose_window`.
+    """
     low, high = SOFT_TISSUE_WINDOW_HU
     if labels is not None:
         structure = voxels[(labels != 0) & (labels != UNKNOWN_LABEL)]

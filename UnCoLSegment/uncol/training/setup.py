@@ -10,7 +10,7 @@ from torch import nn
 from uncol.core.clock import awake_s
 from uncol.core.config import BudgetConfig, Config
 from uncol.core.errors import ConfigError, DataError
-from uncol.core.grey_values import KINDS, GreyValues
+from uncol.core.grey_values import KINDS, GreyValues, Window
 from uncol.core.methods import (
     ADAMW_LR_001,
     ATTACHED_SEMANTIC_TARGET,
@@ -26,7 +26,7 @@ from uncol.core.volume import SliceView, view_slices
 from uncol.data.cases import FramedCase, Pool, class_indices, finest_pixel_mm, frame_case
 from uncol.data.patch_dataset import PatchDataset, frame_volume
 from uncol.data.slice_dataset import SliceDataset
-from uncol.data.windows import choose_window, grey_values_of, may_be_hounsfield
+from uncol.data.windows import grey_values_of, hounsfield_window, may_be_hounsfield, own_window
 from uncol.foundation.promptable import FeatureModel, PromptableModel
 from uncol.foundation.prompting import SlicePredictor
 from uncol.inference.grey_scale import window_for
@@ -165,41 +165,43 @@ def card_for(setup: FineTuneSetup) -> ModelCard:
         ConfigError: If the base model's student has other dimensions.
         DataError: If some images are CT and others cannot be.
     """
-    case, grey_values = setup.cases[0], _grey_values_of_all(setup)
-    known, window = class_indices(case.labels.voxels, setup.structures), setup.config.data.window
-    if setup.base is not None:
-        base = setup.base.card
-        if base.config.student.dims != setup.config.student.dims:
-            message = (
-                f"The base model's student is {base.config.student.dims}D, this run's is {setup.config.student.dims}D. "
-                "Choose another base model, or the same --student."
-            )
-            raise ConfigError(message)
-        if window is None and base.grey_values == grey_values:
-            window = base.window
-        return ModelCard(
-            structures=setup.structures,
-            plane=setup.plane,
-            pixel_mm=base.pixel_mm,
-            slice_mm=base.slice_mm,
-            window=window or choose_window(case.image.voxels, known),
-            config=setup.config,
-            grey_values=grey_values,
+    config, base = setup.config, None if setup.base is None else setup.base.card
+    if base is not None and base.config.student.dims != config.student.dims:
+        message = (
+            f"The base model's student is {base.config.student.dims}D, this run's is {config.student.dims}D. "
+            "Choose another base model, or the same --student."
         )
-    view = view_slices(case.image, setup.plane)
-    _, rows, columns = view.stack_from(case.image.voxels).shape
-    slice_mm, pixel_mm = view.spacing_mm[0], finest_pixel_mm(view, rows, columns, setup.config.data.max_side_vox)
-    if setup.config.student.dims == 3:
-        slice_mm, pixel_mm = _voxel_mm(view, setup.config.data.voxel_mm)
+        raise ConfigError(message)
+    slice_mm, pixel_mm = _frame_mm(setup) if base is None else (base.slice_mm, base.pixel_mm)
+    grey_values, window = _grey_values_of_all(setup), config.data.window
+    if window is None and base is not None and base.grey_values == grey_values:
+        window = base.window
     return ModelCard(
         structures=setup.structures,
         plane=setup.plane,
         pixel_mm=pixel_mm,
         slice_mm=slice_mm,
-        window=window or choose_window(case.image.voxels, known),
-        config=setup.config,
+        window=window or _window_of_first(setup, grey_values),
+        config=config,
         grey_values=grey_values,
     )
+
+
+def _window_of_first(setup: FineTuneSetup, grey_values: GreyValues) -> Window:
+    case = setup.cases[0]
+    if grey_values == "arbitrary":
+        return own_window(case.image.voxels)
+    return hounsfield_window(case.image.voxels, class_indices(case.labels.voxels, setup.structures))
+
+
+def _frame_mm(setup: FineTuneSetup) -> tuple[float, float]:
+    """Return the distance between slices and the pixel of a student that begins with the first case."""
+    image, data = setup.cases[0].image, setup.config.data
+    view = view_slices(image, setup.plane)
+    if setup.config.student.dims == 3:
+        return _voxel_mm(view, data.voxel_mm)
+    _, rows, columns = view.stack_from(image.voxels).shape
+    return view.spacing_mm[0], finest_pixel_mm(view, rows, columns, data.max_side_vox)
 
 
 def _grey_values_of_all(setup: FineTuneSetup) -> GreyValues:
@@ -214,8 +216,8 @@ def _grey_values_of_all(setup: FineTuneSetup) -> GreyValues:
         names = [f"case {number}" for number in range(1, len(setup.cases) + 1)]
         names += [f"unlabeled image {number}" for number in range(1, len(setup.unlabeled) + 1)]
         message = (
-            f"The grey values of {names[is_ct.index(True)]} are Hounsfield units (CT), those of {names[strange[0]]} are "
-            "not, so that no scale serves both. Train one model for each kind of image."
+            f"The grey values of {names[is_ct.index(True)]} are Hounsfield units (CT), those of {names[strange[0]]} "
+            "are not, so that no scale serves both. Train one model for each kind of image."
         )
         raise DataError(message)
     return "hounsfield"
