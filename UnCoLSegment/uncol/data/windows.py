@@ -22,8 +22,9 @@ _PEAK, _VALLEY = 1.2, 0.15
 at most, where there is no air."""
 _LEAST_WIDTH_HU = 20.0
 """Values of a CT differ at least by as much: its noise."""
-_PADDING_PART, _PADDING_GAP = 0.005, 0.5
-"""Least part of an image that counts as padding, and how far below the other values it lies, in widths of those."""
+_PADDING_PART, _PADDING_GAP, _MOST_PADDINGS = 0.005, 0.5, 3
+"""Least part of an image that counts as padding, how far below the other values it lies, in widths of those, and how
+many such numbers there may be."""
 
 
 def grey_values_of(voxels: NDArray[np.generic]) -> GreyValues:
@@ -42,7 +43,7 @@ def may_be_hounsfield(voxels: NDArray[np.generic]) -> bool:
     if _shows_air(sample):
         return True
     sample, (low, high) = _own(sample)
-    if _density(sample, _BETWEEN_HU) > _VALLEY * _density(sample, _TISSUE_HU):
+    if _density(sample, _BETWEEN_HU) >= _VALLEY * _density(sample, _TISSUE_HU):
         return False
     has_fat, is_dark = (sample < FAT_HU).mean() >= _FAT_PART, (sample < 0).mean() >= _DARK_PART
     is_soft = _SOFT_HU[0] <= low and low + _LEAST_WIDTH_HU <= high <= _SOFT_HU[1]
@@ -108,15 +109,21 @@ def _density(values: NDArray[np.float32], between: Window) -> float:
 def _own(sample: NDArray[np.float32]) -> tuple[NDArray[np.float32], Window]:
     """Return the values without padding, and their middle 99 %.
 
-    Padding is a negative number, the lowest of all, that fills a part of the image and lies far below the others.
+    Padding is a negative number, or a few, that fills a part of the image and lies far below all others.
     """
-    while True:
-        low, high = (float(each) for each in np.percentile(sample, (0.5, 99.5)))
-        lowest = sample.min()
-        others = sample[sample > lowest]
-        if lowest >= 0 or others.size > (1 - _PADDING_PART) * sample.size or not others.size:
-            return sample, (low, high)
-        first, last = (float(each) for each in np.percentile(others, (0.5, 99.5)))
-        if not 0 < (last - first) * _PADDING_GAP <= first - lowest:
-            return sample, (low, high)
-        sample = others
+    kept = others = sample
+    for _ in range(_MOST_PADDINGS):
+        lowest = others.min()
+        higher = others[others > lowest]
+        if lowest >= 0 or not 0 < higher.size <= (1 - _PADDING_PART) * others.size:
+            break
+        others = higher
+        low, high = _middle(others)
+        if 0 < _PADDING_GAP * (high - low) <= low - lowest:
+            kept = others
+    return kept, _middle(kept)
+
+
+def _middle(values: NDArray[np.float32]) -> Window:
+    low, high = np.percentile(values, (0.5, 99.5))
+    return float(low), float(high)
