@@ -186,7 +186,9 @@ def _report(voxels: np.ndarray, names: Sequence[str], notes: Sequence[str]) -> d
     return {"structures": structures, "notes": list(notes)}
 
 
-def writeModel(folder: Path, names: Sequence[str], heldOut: dict[str, float], *notes: str) -> None:
+def writeModel(
+    folder: Path, names: Sequence[str], heldOut: dict[str, float], *notes: str, greyValues: str = "hounsfield"
+) -> None:
     """Write the three files of a model, as far as the store looks at them."""
     folder.mkdir(parents=True, exist_ok=True)
     training = {
@@ -201,6 +203,7 @@ def writeModel(folder: Path, names: Sequence[str], heldOut: dict[str, float], *n
         "format": 1,
         "structures": [{"value": value, "name": name} for value, name in enumerate(names, 1)],
         "training": training,
+        "grey_values": greyValues,
     }
     (folder / "model.json").write_text(json.dumps(card))
     (folder / "weights.safetensors").write_bytes(b"\x02\x00\x00\x00\x00\x00\x00\x00{}")

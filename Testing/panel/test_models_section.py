@@ -62,7 +62,7 @@ def test_the_columns_are_called_as_everywhere_else(stocked: Any) -> None:
 
     titles = [table.horizontalHeaderItem(column).text() for column in range(table.columnCount)]
 
-    assert titles == ["Name", "Active", "Structures", "Made"]
+    assert titles == ["Name", "Active", "Structures", "Images", "Made"]
 
 
 def test_models_are_listed_with_what_they_segment_and_which_is_in_use(stocked: Any) -> None:
@@ -75,6 +75,20 @@ def test_models_are_listed_with_what_they_segment_and_which_is_in_use(stocked: A
     ]
     assert stocked.parameters.modelName == "liver-2"
     assert stocked.ui.modelComboBox.currentText == "liver-2 (in use)"
+
+
+def test_models_of_ct_and_of_mr_are_told_apart(openPanel: Any, engine: Any, modelFolder: Path) -> None:
+    from scripted_engine import writeModel
+
+    writeModel(modelFolder / "brain", ["brain"], {})
+    writeModel(modelFolder / "heart", ["heart"], {}, greyValues="arbitrary")
+    panel = openPanel(engine)
+    panel.unfold("models")
+
+    cells = [panel.ui.modelsTable.item(row, 3) for row in (0, 1)]
+
+    assert [each.text() for each in cells] == ["CT", "MR"]
+    assert [("without Hounsfield units" in each.toolTip()) for each in cells] == [False, True]
 
 
 def test_choosing_a_model_makes_it_what_segmenting_starts_with(stocked: Any, phantom: Any) -> None:

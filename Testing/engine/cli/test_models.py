@@ -108,6 +108,7 @@ def test_show_tells_how_a_model_was_trained_and_what_it_is_not_for(store: Store,
 
     assert code == 0
     assert "spleen, liver" in out
+    assert "CT (Hounsfield units)" in out
     assert "12" in out
     assert "Research use only. Not a medical device." in err
     assert json.loads(uncol("models", "show", "first", "--json")[1])["card"]["plane"] == "axial"

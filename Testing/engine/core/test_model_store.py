@@ -34,6 +34,7 @@ class TestList:
         assert entries[0].structures == (Structure(3, "spleen"), Structure(1, "liver"))
         assert entries[0].title == "spleen, liver"
         assert entries[0].training["steps"] == 40
+        assert entries[0].grey_values == "arbitrary"
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", entries[0].created)
 
     def test_a_line_is_json_without_the_learning_curve(self, store: Store) -> None:

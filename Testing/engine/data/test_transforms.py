@@ -7,10 +7,8 @@ import pytest
 import torch
 
 from uncol.data.transforms import (
-    SOFT_TISSUE_WINDOW_HU,
     SliceFrame,
     apply_window,
-    choose_window,
     frame_with_longest_side,
     pad_to_multiple,
     padded_size,
@@ -18,68 +16,6 @@ from uncol.data.transforms import (
     resize_labels,
     windowed_in_frame,
 )
-
-AIR_HU = -1000
-
-
-class TestChooseWindow:
-    def test_a_ct_gets_the_soft_tissue_window(self) -> None:
-        ct = np.array([AIR_HU, -80, 0, 60, 1500], dtype=np.int16)
-
-        assert choose_window(ct) == SOFT_TISSUE_WINDOW_HU == (-160, 240)
-
-    @pytest.mark.parametrize(
-        ("structure", "expected"),
-        [
-            # 101 evenly spaced values: percentiles 1 and 99 are the second and the last but one
-            pytest.param(np.arange(200, 1201, 10), (-160, 1190), id="bone"),
-            pytest.param(np.arange(-900, -399, 5), (-895, 240), id="lung"),
-            pytest.param(np.arange(-500, 501, 10), (-490, 490), id="both ways"),
-            pytest.param(np.arange(0, 101), (-160, 240), id="soft tissue"),
-        ],
-    )
-    def test_a_ct_window_is_widened_to_the_middle_of_the_annotated_structures(
-        self, structure: np.ndarray, expected: tuple[float, float]
-    ) -> None:
-        ct = np.concatenate([structure, [AIR_HU, 3000]]).astype(np.int16)
-        labels = np.array([4] * len(structure) + [0, 255], dtype=np.uint8)
-
-        assert choose_window(ct, labels) == pytest.approx(expected)
-
-    def test_background_and_unknown_voxels_do_not_widen_it(self) -> None:
-        ct = np.array([AIR_HU, 3000, 2000, 40], dtype=np.int16)
-
-        assert choose_window(ct, np.array([0, 255, 0, 1], dtype=np.uint8)) == (-160, 240)
-
-    def test_a_ct_without_any_annotated_structure_keeps_it(self) -> None:
-        ct = np.array([AIR_HU, 3000], dtype=np.int16)
-
-        assert choose_window(ct, np.array([0, 255], dtype=np.uint8)) == (-160, 240)
-
-    @pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.float32])
-    def test_an_mr_gets_its_middle_99_percent(self, dtype: type) -> None:
-        # 1001 evenly spaced values: percentile 0.5 is 5, percentile 99.5 is 995
-        assert choose_window(np.arange(1001).astype(dtype)) == pytest.approx((5, 995))
-
-    def test_the_window_of_an_mr_does_not_depend_on_its_labels(self) -> None:
-        mr = np.arange(1001).astype(np.int16)
-
-        assert choose_window(mr, (mr > 990).astype(np.uint8)) == choose_window(mr)
-
-    def test_an_image_of_one_value_but_for_a_few_voxels_gets_its_whole_range(self) -> None:
-        almost_empty = np.zeros(10_000, dtype=np.float32)
-        almost_empty[7] = 8
-
-        assert choose_window(almost_empty) == (0, 8)
-
-    @pytest.mark.parametrize("value", [0, 37])
-    def test_the_window_of_a_constant_image_can_be_applied(self, value: int) -> None:
-        constant = np.full((2, 3, 4), value, dtype=np.int16)
-
-        assert apply_window(torch.from_numpy(constant), choose_window(constant)).isfinite().all()
-
-    def test_a_stack_of_any_shape_is_read_whole(self) -> None:
-        assert choose_window(np.arange(1001).reshape(7, 11, 13)) == pytest.approx((5, 995))
 
 
 class TestApplyWindow:

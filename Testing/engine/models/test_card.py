@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 from small_models import files_of, write_model
 
 from uncol import __version__
-from uncol.core.config import Config, StudentConfig
+from uncol.core.config import Config, DataConfig, StudentConfig
 from uncol.core.errors import CheckpointError, ConfigError
+from uncol.core.grey_values import GreyValues
 from uncol.core.jobs import Structure
 from uncol.core.model_folder import MODEL_FILE, WEIGHTS_FILE
 from uncol.models.build import build_student
@@ -50,6 +52,7 @@ def test_what_other_versions_say_beside_and_what_they_said_about_training_is_pas
     ("change", "sentence"),
     [
         pytest.param({"plane": "oblique"}, 'field "plane": one of axial, coronal, sagittal is needed', id="plane"),
+        pytest.param({"grey_values": "HU"}, 'field "grey_values": one of hounsfield, arbitrary is needed', id="units"),
         pytest.param({"window": [1.0]}, 'field "window": a list of two numbers is needed', id="window"),
         pytest.param({"structures": [{"value": 0, "name": "x"}]}, "use 1 to 254", id="background as a structure"),
         pytest.param({"config": {"seed": "one"}}, 'field "config.seed": a whole number is needed', id="configuration"),
@@ -58,6 +61,29 @@ def test_what_other_versions_say_beside_and_what_they_said_about_training_is_pas
 def test_a_card_that_does_not_fit_is_refused_with_its_field(change: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError, match=sentence):
         ModelCard.from_document(CARD.as_document() | change)
+
+
+@pytest.mark.parametrize(
+    ("window", "grey_values"),
+    [([-160.0, 240.0], "hounsfield"), ([-985.0, 653.0], "hounsfield"), ([7.0, 109.0], "arbitrary")],
+)
+def test_a_card_of_before_tells_by_its_window_whether_it_is_of_ct(window: list[float], grey_values: str) -> None:
+    document = CARD.as_document() | {"window": window}
+    del document["grey_values"]
+
+    assert ModelCard.from_document(document).grey_values == grey_values
+
+
+@pytest.mark.parametrize(
+    ("grey_values", "named", "is_fixed"),
+    [("hounsfield", None, True), ("arbitrary", None, False), ("arbitrary", (0.0, 1.0), True)],
+)
+def test_a_window_is_fixed_in_hounsfield_units_and_where_it_was_named(
+    grey_values: GreyValues, named: tuple[float, float] | None, is_fixed: bool
+) -> None:
+    config = replace(CARD.config, data=DataConfig(window=named))
+
+    assert replace(CARD, grey_values=grey_values, config=config).has_fixed_window == is_fixed
 
 
 def test_a_card_without_a_field_is_refused() -> None:

@@ -15,7 +15,7 @@ from uncol.core.errors import CancelledError, CheckpointError
 from uncol.core.progress import Monitor
 from uncol.data.cases import LabeledCase
 from uncol.models.card import Model
-from uncol.models.checkpoints import has_checkpoint
+from uncol.models.checkpoints import has_checkpoint, load_checkpoint, save_checkpoint
 from uncol.training.resume import (
     load_modules,
     load_optimizer,
@@ -147,6 +147,35 @@ def test_resuming_without_the_base_model_is_refused(make_setup, tmp_path: Path):
         CheckpointError, match=r"was written with another base model, or with none\. Resume with the same"
     ):
         fine_tune(make_setup(), tmp_path / "model", resume=True)
+
+
+def written_by_0_1(folder: Path) -> None:
+    """Make of a checkpoint what version 0.1 would have written: one window for all cases, that of the first."""
+    tensors, record = load_checkpoint(folder)
+    del record["windows"]
+    save_checkpoint(folder, {name: tensor.clone() for name, tensor in tensors.items()}, record)
+
+
+def test_a_run_of_before_goes_on_where_all_images_had_the_window_they_have_now(make_setup, tmp_path: Path):
+    with pytest.raises(CancelledError):
+        fine_tune(make_setup(), tmp_path / "model", monitor=Monitor(should_stop=StopAfter(3)))
+    written_by_0_1(tmp_path / "model")
+
+    assert fine_tune(make_setup(), tmp_path / "model", resume=True).card.training["steps"] == 20
+
+
+def test_a_run_of_before_in_which_one_image_scaled_the_others_is_refused(make_setup, tmp_path: Path):
+    setup = make_setup()
+    brighter = setup.cases[0].image.with_voxels(4 * setup.cases[0].image.voxels)
+    setup = replace(setup, unlabeled=[brighter])
+    with pytest.raises(CancelledError):
+        fine_tune(setup, tmp_path / "model", monitor=Monitor(should_stop=StopAfter(3)))
+    written_by_0_1(tmp_path / "model")
+
+    with pytest.raises(
+        CheckpointError, match=r"with images scaled to other grey values, by another version or from .* "
+    ):
+        fine_tune(setup, tmp_path / "model", resume=True)
 
 
 def test_a_new_run_does_not_overwrite_an_unfinished_one(make_setup, tmp_path: Path):

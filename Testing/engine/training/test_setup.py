@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from given import a_setup, begun_state, prompt_now
 from torch import Tensor, nn
 
 from uncol.core.config import Config, DataConfig
-from uncol.core.errors import ConfigError
+from uncol.core.errors import ConfigError, DataError
 from uncol.core.jobs import Structure
 from uncol.core.methods import ABLATIONS, RELEASED
 from uncol.core.progress import UNWATCHED
@@ -23,6 +24,7 @@ from uncol.core.volume import UNKNOWN_LABEL, Volume, view_slices
 from uncol.data.cases import LabeledCase, SliceIndex
 from uncol.data.patch_dataset import PatchDataset
 from uncol.data.slice_dataset import SliceDataset
+from uncol.data.windows import own_window
 from uncol.inference.student import SliceInputs
 from uncol.models.build import build_student
 from uncol.models.card import Model, ModelCard
@@ -60,15 +62,126 @@ def test_the_3d_student_sees_voxels_of_one_spacing(spacing_ijk, voxel_mm, expect
     assert (card.slice_mm, card.pixel_mm) == expected
 
 
+RANDOM = np.random.default_rng(0)
+
+
+def noisy(*tissues: float, lowest: float) -> np.ndarray:
+    """Tissues at random with noise, the last one where the ball of `setup_of` is."""
+    drawn = RANDOM.choice(tissues, size=(6, 20, 30))
+    drawn[2:4, 8:12, 10:20] = tissues[-1]
+    return (drawn + RANDOM.normal(0, 10, drawn.shape)).clip(lowest).astype(np.float32)
+
+
+CT, PIECE_OF_CT = noisy(-1000, -100, 60, lowest=-1024), noisy(-100, 60, lowest=-1024)
+DARK_MR, BRIGHT_MR = noisy(20, 300, 500, lowest=0), noisy(200, 3000, 5000, lowest=0)
+
+
+def images_setup(*images: np.ndarray, unlabeled: Sequence[np.ndarray] = (), **choices: Any) -> FineTuneSetup:
+    """Cases with these grey values, all with a ball in the middle."""
+    (case,) = setup_of((1.0, 1.0, 2.0)).cases
+    cases = [LabeledCase(case.image.with_voxels(each), case.labels) for each in images]
+    others = [case.image.with_voxels(each) for each in unlabeled]
+    return replace(setup_of((1.0, 1.0, 2.0), **choices), cases=cases, unlabeled=others)
+
+
+def with_window(setup: FineTuneSetup, window: tuple[float, float]) -> FineTuneSetup:
+    return replace(setup, config=replace(setup.config, data=replace(setup.config.data, window=window)))
+
+
+def windows(setup: FineTuneSetup) -> list[tuple[float, float]]:
+    return [each.window for each in frame_cases(setup, card_for(setup))[0]]
+
+
 def test_the_window_is_that_of_the_structures_to_be_learned_alone():
     ball_and_bone = np.zeros((6, 20, 30), dtype=np.uint8)
     ball_and_bone[2:4, 8:12, 10:20], ball_and_bone[4:, 8:12, 10:20] = 1, 2
-    hu = np.array([-1000.0, 100.0, 1500.0])[ball_and_bone]
+    hu = np.where(ball_and_bone > 0, np.array([0, 100, 1500])[ball_and_bone], CT)
     case = LabeledCase(Volume(hu, np.eye(4)), Volume(ball_and_bone, np.eye(4)))
     setup = replace(setup_of((1.0, 1.0, 2.0)), cases=[case])
 
     assert card_for(setup).window == (-160, 240)
     assert card_for(replace(setup, structures=(Structure(2, "bone"),))).window == (-160, 1500)
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+def test_every_image_without_hounsfield_units_is_scaled_by_itself(dims: int):
+    setup = images_setup(DARK_MR, BRIGHT_MR, unlabeled=[DARK_MR * 4], dims=dims)
+    dark, bright, unlabeled = frame_cases(setup, card_for(setup))[0]
+
+    assert card_for(setup).grey_values == "arbitrary"
+    assert (
+        (dark.window, bright.window)
+        == (own_window(DARK_MR), own_window(BRIGHT_MR))
+        == (windows(setup)[0], windows(setup)[1])
+    )
+    assert card_for(setup).window == dark.window
+    torch.testing.assert_close(unlabeled.images, dark.images)
+
+
+def test_every_ct_and_every_image_under_a_window_that_is_named_is_scaled_alike():
+    assert windows(images_setup(CT, CT + 20, unlabeled=[CT])) == [(-160, 240)] * 3
+    assert windows(with_window(images_setup(DARK_MR, BRIGHT_MR), (0, 900))) == [(0, 900)] * 2
+
+
+@pytest.mark.parametrize(
+    ("setup", "expected"),
+    [
+        pytest.param(images_setup(CT), "hounsfield", id="CT"),
+        pytest.param(images_setup(CT, PIECE_OF_CT, unlabeled=[PIECE_OF_CT]), "hounsfield", id="CT and pieces of CT"),
+        pytest.param(images_setup(PIECE_OF_CT, CT), "hounsfield", id="a piece of a CT first"),
+        pytest.param(images_setup(PIECE_OF_CT), "arbitrary", id="a piece of a CT alone"),
+        pytest.param(images_setup(DARK_MR), "arbitrary", id="MR"),
+        pytest.param(with_window(images_setup(DARK_MR), (-160, 240)), "arbitrary", id="MR in a window of CT"),
+    ],
+)
+def test_the_card_tells_whether_the_images_were_ct(setup: FineTuneSetup, expected: str):
+    card = card_for(setup)
+
+    assert card.grey_values == expected
+    if expected == "hounsfield":
+        assert card.window == (-160, 240)
+
+
+@pytest.mark.parametrize(
+    ("setup", "which"),
+    [
+        pytest.param(images_setup(DARK_MR, CT), "of case 2 are Hounsfield units (CT), those of case 1", id="cases"),
+        pytest.param(
+            images_setup(CT, unlabeled=[CT, DARK_MR]),
+            "of case 1 are Hounsfield units (CT), those of unlabeled image 2",
+            id="unlabeled",
+        ),
+    ],
+)
+def test_ct_and_images_without_hounsfield_units_are_not_mixed_unless_a_window_is_named(
+    setup: FineTuneSetup, which: str
+):
+    with pytest.raises(DataError, match=re.escape(which) + r" are not, so that no scale serves both\. Train one model"):
+        card_for(setup)
+
+    assert card_for(with_window(setup, (-160, 240))).window == (-160, 240)
+
+
+@pytest.mark.parametrize(
+    ("base", "now", "grey_values", "is_told"),
+    [
+        pytest.param(CT, CT, "hounsfield", False, id="CT from CT"),
+        pytest.param(CT, PIECE_OF_CT, "hounsfield", False, id="a piece from CT"),
+        pytest.param(DARK_MR, BRIGHT_MR, "arbitrary", False, id="MR from MR"),
+        pytest.param(CT, DARK_MR, "arbitrary", True, id="MR from CT"),
+        pytest.param(DARK_MR, CT, "hounsfield", True, id="CT from MR"),
+    ],
+)
+def test_a_base_model_of_other_images_is_noted_and_does_not_scale_these(
+    base: np.ndarray, now: np.ndarray, grey_values: str, is_told: bool
+):
+    setup = images_setup(now, base=base_from(images_setup(base)))
+
+    state = begun_state(setup)
+
+    assert state.card.grey_values == grey_values
+    assert windows(setup) == [own_window(now) if grey_values == "arbitrary" else (-160, 240)]
+    assert ["The base model learned from" in each for each in state.notes] == [True] * is_told
 
 
 def test_slices_are_drawn_for_a_2d_student_and_patches_for_a_3d_one():

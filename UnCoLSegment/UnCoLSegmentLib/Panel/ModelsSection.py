@@ -17,6 +17,8 @@ from UnCoLSegmentLib.Panel.Section import Section
 from UnCoLSegmentLib.ParameterNode import ParameterNode, SegmentFrom
 from UnCoLSegmentLib.Scene.RunScene import renameModel
 
+_IMAGES_COLUMN = 3
+
 
 class ModelsSection(Section):
     """Shows the store and changes it."""
@@ -24,7 +26,7 @@ class ModelsSection(Section):
     def __init__(self, ui: Any, logic: Logic) -> None:
         super().__init__(ui, logic, "models")
         self._entries: list[ModelEntry] = []
-        setColumns(ui.modelsTable, _("Name"), _("Active"), _("Structures"), _("Made"))
+        setColumns(ui.modelsTable, _("Name"), _("Active"), _("Structures"), _("Images"), _("Made"))
         ui.modelsTable.connect("itemSelectionChanged()", self._updateButtons)
         ui.modelsTable.connect("itemChanged(QTableWidgetItem*)", self._onRenamed)
         ui.modelsTable.connect("itemActivated(QTableWidgetItem*)", self._onItemActivated)
@@ -53,7 +55,7 @@ class ModelsSection(Section):
         with self._message.reporting():
             self._entries = self._logic.store.list()
         texts = [_rowTexts(each) for each in self._entries]
-        fill(self.ui.modelsTable, texts, self.ui.modelsHintLabel, self._makeEditable)
+        fill(self.ui.modelsTable, texts, self.ui.modelsHintLabel, self._finishRow)
         self.ui.modelComboBox.clear()
         self.ui.modelComboBox.addItem(_("None (box or annotated slices)"))
         for each in self._entries:
@@ -61,9 +63,14 @@ class ModelsSection(Section):
         self.update(self._parameters)
         self._updateButtons()
 
-    def _makeEditable(self, row: int) -> None:
-        item = self.ui.modelsTable.item(row, 0)
-        item.setFlags(item.flags() | qt.Qt.ItemIsEditable)
+    def _finishRow(self, row: int) -> None:
+        name, images = (self.ui.modelsTable.item(row, column) for column in (0, _IMAGES_COLUMN))
+        name.setFlags(name.flags() | qt.Qt.ItemIsEditable)
+        images.setToolTip(
+            _("Learned from CT, in Hounsfield units")
+            if self._entries[row].grey_values == "hounsfield"
+            else _("Learned from MR or other images without Hounsfield units; each image is scaled by itself")
+        )
 
     def _updateButtons(self) -> None:
         selected = self._selected()
@@ -169,4 +176,5 @@ class ModelsSection(Section):
 
 
 def _rowTexts(entry: ModelEntry) -> list[str]:
-    return [entry.name, _("yes") if entry.is_active else "", entry.title, entry.created[:10]]
+    images = _("CT") if entry.grey_values == "hounsfield" else _("MR")
+    return [entry.name, _("yes") if entry.is_active else "", entry.title, images, entry.created[:10]]

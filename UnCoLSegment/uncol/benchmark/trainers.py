@@ -31,6 +31,7 @@ from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice, load_foundation_model
 from uncol.foundation.promptable import PromptableModel
 from uncol.foundation.prompting import SlicePredictor
+from uncol.inference.grey_scale import window_for
 from uncol.inference.prompted import segment_from_labels
 from uncol.inference.result import with_background
 from uncol.inference.student import segment_with_model
@@ -197,7 +198,7 @@ def segment_prompted(
         CancelledError: If the monitor says so.
     """
     view = view_slices(image, card.plane)
-    predictor = SlicePredictor.of_volume(image, view, card.window, teacher, cache)
+    predictor = SlicePredictor.of_volume(image, view, window_for(card, image.voxels), teacher, cache)
     result = np.zeros_like(labels.voxels)
     values = np.array([each.value for each in card.structures], dtype=np.uint8)
     margin = card.config.teachers.box_margin_vox

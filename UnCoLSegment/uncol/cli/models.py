@@ -11,6 +11,7 @@ from platformdirs import user_data_path
 
 from uncol.cli.console import print_result, print_table, say
 from uncol.core.errors import CheckpointError, UncolError
+from uncol.core.grey_values import KINDS
 from uncol.core.model_store import NameTakenError, Store
 
 commands = typer.Typer(no_args_is_help=True, help="List, share and manage your models.")
@@ -60,7 +61,8 @@ def show(name: ModelName, models: ModelsFolder = None, as_json: JsonFlag = False
     if _told(store, as_json=as_json, name=name, card=card):
         return
     entry = store.entry(name)
-    facts = {"structures": entry.title, "written": entry.created, "plane": card.get("plane"), **entry.training}
+    images, plane = KINDS[entry.grey_values], card.get("plane")
+    facts = {"structures": entry.title, "images": images, "written": entry.created, "plane": plane, **entry.training}
     rows = [[key, str(value)] for key, value in facts.items() if key != "curve"]
     print_table(f"Model {name}", ["what", "value"], rows)
     say(str(card.get("intended_use", "")))

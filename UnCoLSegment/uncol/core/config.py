@@ -27,7 +27,7 @@ class DataConfig:
     neighbor_count: int = 7
     """Neighboring slices in one input, the slice itself in the middle; odd."""
     window: tuple[float, float] | None = None
-    """Lowest and highest grey value (HU in CT); None chooses it from the image."""
+    """Lowest and highest grey value of all images (HU in CT); None chooses it, for every image without HU anew."""
     mirror: bool = False
     """Mirror slices left-right in training; wrong wherever left and right are told apart."""
     rotation_deg: float = 12.0

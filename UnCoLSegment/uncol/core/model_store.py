@@ -22,6 +22,7 @@ from typing import Any
 
 from uncol.core.errors import CheckpointError, ConfigError, OutputError, UncolError
 from uncol.core.files import PRIVATE, atomic_write, private_folder
+from uncol.core.grey_values import GreyValues, grey_values_in
 from uncol.core.jobs import Structure
 from uncol.core.model_folder import (
     CHECKPOINT_FILE,
@@ -74,6 +75,7 @@ class ModelEntry:
         created: When it was written, ISO 8601 with time zone.
         training: The record of its training (steps, seconds, seed, reliabilities, curve, notes).
         is_active: Whether it is the model that is proposed.
+        grey_values: Whether it learned from CT, or from images without Hounsfield units.
     """
 
     name: str
@@ -81,6 +83,7 @@ class ModelEntry:
     created: str
     training: dict[str, Any]
     is_active: bool
+    grey_values: GreyValues
 
     @property
     def title(self) -> str:
@@ -324,7 +327,7 @@ def _entry_of(folder: Path, name: str, *, is_active: bool) -> ModelEntry:
     try:
         written = datetime.fromtimestamp(newest(folder, MODEL_FILE).stat().st_mtime, UTC)
         line = {"name": name, "created": written.isoformat(timespec="seconds"), "is_active": is_active}
-        line |= {"structures": card["structures"], "training": card["training"]}
+        line |= {"structures": card["structures"], "training": card["training"], "grey_values": grey_values_in(card)}
         return from_document(ModelEntry, line, "The card")
     except (OSError, KeyError, UncolError) as error:
         damaged = f'Model "{folder}" has a card that cannot be understood ({error}). {WHEN_DAMAGED}'

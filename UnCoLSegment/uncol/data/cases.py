@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from uncol.core.errors import DataError
+from uncol.core.grey_values import Window
 from uncol.core.jobs import Structure
 from uncol.core.volume import UNKNOWN_LABEL, Plane, SliceView, Volume, view_slices
 from uncol.data.transforms import SliceFrame, resize_labels, windowed_in_frame
@@ -40,16 +41,18 @@ class FramedCase:
         images: Windowed slices (S, H, W), float32 in [0, 1].
         labels: Class indices (S, H, W), uint8: 0 background, 1 the first structure, 255 unknown.
         native_labels: The same (S, h, w) in the pixels of the image, for contours and prompts.
+        window: The grey values that became 0 and 1.
     """
 
     view: SliceView
     images: Tensor
     labels: Tensor
     native_labels: NDArray[np.uint8]
+    window: Window = (0.0, 1.0)
 
 
 def frame_case(
-    case: LabeledCase, structures: Sequence[Structure], plane: Plane, pixel_mm: float, window: tuple[float, float]
+    case: LabeledCase, structures: Sequence[Structure], plane: Plane, pixel_mm: float, window: Window
 ) -> FramedCase:
     """Bring a case into the student's frame: square pixels of `pixel_mm`, grey values windowed to [0, 1]."""
     view, grey, native_labels = as_stacks(case, structures, plane)
@@ -61,7 +64,7 @@ def frame_case(
         part = slice(start, start + _RESIZE_BATCH)
         images[part] = windowed_in_frame(grey[part], window, frame)
         labels[part] = resize_labels(torch.from_numpy(native_labels[part].copy()), frame.rows, frame.columns)
-    return FramedCase(view, images, labels, native_labels)
+    return FramedCase(view, images, labels, native_labels, window)
 
 
 def as_stacks(

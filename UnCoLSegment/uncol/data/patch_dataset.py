@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from uncol.core.grey_values import Window
 from uncol.core.jobs import Structure
 from uncol.core.volume import UNKNOWN_LABEL, Plane
 from uncol.data.cases import (
@@ -35,7 +36,7 @@ def frame_volume(
     structures: Sequence[Structure],
     plane: Plane,
     voxel_mm: tuple[float, float],
-    window: tuple[float, float],
+    window: Window,
 ) -> FramedCase:
     """Bring a case into the 3D student's frame, grey values windowed to [0, 1].
 
@@ -54,14 +55,14 @@ def frame_volume(
     depth, rows, columns = images.shape
     nearest = torch.tensor([native_slice(index, depth, len(grey)) for index in range(depth)])
     labels = resize_labels(torch.from_numpy(native_labels.copy()), rows, columns)[nearest]
-    return FramedCase(view, images, labels, native_labels)
+    return FramedCase(view, images, labels, native_labels, window)
 
 
 def in_student_frame(
     grey: NDArray[Any],
     spacing_mm: tuple[float, float, float],
     voxel_mm: tuple[float, float],
-    window: tuple[float, float],
+    window: Window,
 ) -> Tensor:
     """Return a stack of grey values (S, h, w) as the 3D student sees it (D, H, W), in [0, 1]."""
     slices, rows, columns = grey.shape

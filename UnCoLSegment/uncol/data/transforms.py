@@ -12,39 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from uncol.core.volume import UNKNOWN_LABEL
-
-SOFT_TISSUE_WINDOW_HU = (-160.0, 240.0)
-_AIR_HU = -500.0
-_SAMPLE_LIMIT = 2_000_000
 _WHOLE_SLICE = 1e-3
 """As near as this, in slices, a place between two slices counts as the slice itself."""
-
-
-def choose_window(voxels: NDArray[np.generic], labels: NDArray[np.uint8] | None = None) -> tuple[float, float]:
-    """Choose the grey values that are spread over the networks' input range.
-
-    A CT (it holds air, below -500 HU) gets the soft-tissue window, widened until it covers the
-    middle 98 % of the annotated structures. Any other image gets its middle 99 %.
-
-    Args:
-        voxels: Image of any shape.
-        labels: The structures to be segmented, of the same shape, 0 background and 255 unknown, or None.
-    """
-    step = max(1, voxels.size // _SAMPLE_LIMIT)
-    sample = voxels.ravel()[::step].astype(np.float32)
-    if sample.min() < _AIR_HU:
-        low, high = SOFT_TISSUE_WINDOW_HU
-        if labels is not None:
-            structure = voxels[(labels != 0) & (labels != UNKNOWN_LABEL)]
-            if structure.size:
-                first, last = np.percentile(structure.astype(np.float32), (1, 99))
-                low, high = min(low, float(first)), max(high, float(last))
-        return low, high
-    low, high = (float(each) for each in np.percentile(sample, (0.5, 99.5)))
-    if high == low:
-        low, high = float(voxels.min()), float(voxels.max())
-    return (low, high) if high > low else (low, low + 1)
 
 
 def apply_window(grey: Tensor, window: tuple[float, float]) -> Tensor:

@@ -19,7 +19,7 @@ from uncol.core.volume import Volume, view_slices
 from uncol.data.cases import LabeledCase
 from uncol.data.io import check_writable, write_results
 from uncol.data.shape_interpolation import interpolate_shapes
-from uncol.data.transforms import choose_window
+from uncol.data.windows import choose_window, grey_values_of
 from uncol.demo.case import DemoCase, DemoJob, annotate, find_case
 from uncol.demo.scores import SCORING, score
 from uncol.demo.suggestion import suggest_slice
@@ -91,6 +91,7 @@ def _work_through(job: DemoJob, model_folder: Path, parts: _Parts, context: Cont
     case = find_case(job)
     view = view_slices(case.image, acquisition_plane(case.image))
     window = choose_window(case.image.voxels)  # one for all: the embeddings of the first pass serve the teacher again
+    fixed = window if grey_values_of(case.image.voxels) == "hounsfield" else None
     teacher, cache = load_foundation_model(device, context.foundation), EmbeddingCache(context.cache)
 
     monitor = parts.start(_FIRST_PASS)
@@ -104,7 +105,7 @@ def _work_through(job: DemoJob, model_folder: Path, parts: _Parts, context: Cont
         unlabeled=[],
         structures=annotation.structures,
         plane=view.plane,
-        config=replace(config, data=replace(config.data, window=window)),
+        config=replace(config, data=replace(config.data, window=fixed)),
         device=device,
         teacher=teacher,
         cache=cache,

@@ -13,7 +13,7 @@ from uncol.core.jobs import Box, Structure
 from uncol.core.progress import UNWATCHED, Monitor, Phase
 from uncol.core.volume import PLANES, Plane, SliceView, Volume, view_slices
 from uncol.data.cases import class_indices
-from uncol.data.transforms import choose_window
+from uncol.data.windows import choose_window
 from uncol.foundation.boxes import PixelBox, box_of_mask, box_overlap
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.label_propagation import PropagatedLabels

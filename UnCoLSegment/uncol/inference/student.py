@@ -19,6 +19,7 @@ from uncol.core.progress import UNWATCHED, Monitor, Progress
 from uncol.core.volume import SliceView, Volume, view_slices
 from uncol.data.patch_dataset import in_student_frame
 from uncol.data.transforms import SliceFrame, neighbor_offsets, resize_image, windowed_in_frame, with_neighbors
+from uncol.inference.grey_scale import says_unlike, window_for
 from uncol.inference.predict import memory_format, predict, predict_volume, window_count
 from uncol.inference.result import Segmentation, SegmentationBuilder
 from uncol.models.card import Model, ModelCard
@@ -41,7 +42,7 @@ def segment_with_model(
     """
     view = view_slices(image, model.card.plane)
     builder = SegmentationBuilder(image, view, model.card.structures)
-    notes: list[str] = []
+    notes = [*says_unlike(model.card, image.voxels)]
 
     work, is_3d = _Work(image, view, model, builder, monitor), model.card.config.student.dims == 3
     segment, at_once = (work.by_windows, _WINDOWS_AT_ONCE) if is_3d else (work.by_slices, _SLICES_AT_ONCE)
@@ -71,7 +72,9 @@ class _Work:
     def by_windows(self, place: torch.device, windows_at_once: int) -> None:
         card = self.model.card
         grey = self.view.stack_from(self.image.voxels)
-        prepared = in_student_frame(grey, self.view.spacing_mm, (card.slice_mm, card.pixel_mm), card.window)
+        prepared = in_student_frame(
+            grey, self.view.spacing_mm, (card.slice_mm, card.pixel_mm), window_for(card, self.image.voxels)
+        )
         patch = card.config.data.patch_vox
         windows, done = window_count(prepared.shape, patch), count(step=windows_at_once)
 
@@ -92,12 +95,12 @@ class SliceInputs:
     Args:
         image: The volume.
         view: How its slices are counted.
-        card: Pixel, slice distance, window and neighbors that the student was trained with.
+        card: Pixel, slice distance, grey values and neighbors that the student was trained with.
     """
 
     def __init__(self, image: Volume, view: SliceView, card: ModelCard) -> None:
         self._stack = view.stack_from(image.voxels)
-        self._window = card.window
+        self._window = window_for(card, image.voxels)
         slices, self._rows, self._columns = self._stack.shape
         self._frame = SliceFrame.fitting(self._rows, self._columns, view.spacing_mm[1:], card.pixel_mm)
         self._offsets = neighbor_offsets(card.config.data.neighbor_count, card.slice_mm, view.spacing_mm[0])

@@ -31,6 +31,7 @@ def save(state: TrainingState, folder: Path) -> None:
         "uncol": __version__,
         "fingerprint": state.setup.fingerprint(),
         "frame": frame_of(state),
+        "windows": windows_of(state),
         "config": state.config.as_document(),
         "generalized_teacher": state.teacher_name,
         "has_begun": state.has_begun,
@@ -120,7 +121,9 @@ def check_belongs(state: TrainingState, record: dict[str, Any], folder: Path) ->
         wrong.append(f'by method "{method}", not by "{now["method"]}"')
     if teacher != state.teacher_name:
         wrong.append(f"with foundation model {teacher or 'none'}, not {state.teacher_name or 'none'}")
-    if record.get("frame", frame_of(state)) != frame_of(state):
+    frame, windows = frame_of(state), windows_of(state)
+    frame_before = record.get("frame", frame)
+    if {**frame_before, "window": None} != {**frame, "window": None}:
         wrong.append("with another base model, or with none")
     wrong += [
         f"with {section}.{name} {value}, not {now[section][name]}"
@@ -128,6 +131,8 @@ def check_belongs(state: TrainingState, record: dict[str, Any], folder: Path) ->
         for name, value in before.get(section, {}).items()
         if now[section].get(name, value) != value
     ]
+    if record.get("windows", [frame_before["window"]] * len(windows)) != windows:  # up to version 0.1 one for all
+        wrong.append("with images scaled to other grey values, by another version or from another base model")
     if wrong:
         message = f"{where} was written {wrong[0]}. {otherwise}"
         raise CheckpointError(message)
@@ -137,6 +142,11 @@ def frame_of(state: TrainingState) -> dict[str, Any]:
     """Return how the student sees images; a base model decides it, otherwise the first image."""
     card = state.card
     return {"plane": card.plane, "pixel_mm": card.pixel_mm, "slice_mm": card.slice_mm, "window": list(card.window)}
+
+
+def windows_of(state: TrainingState) -> list[list[float]]:
+    """Return the grey values that became 0 and 1 in each case."""
+    return [list(each.window) for each in state.framed]
 
 
 def module_tensors(**modules: nn.Module) -> dict[str, Tensor]:

@@ -9,7 +9,8 @@ from torch import nn
 
 from uncol.core.clock import awake_s
 from uncol.core.config import BudgetConfig, Config
-from uncol.core.errors import ConfigError
+from uncol.core.errors import ConfigError, DataError
+from uncol.core.grey_values import KINDS, GreyValues, Window
 from uncol.core.methods import (
     ADAMW_LR_001,
     ATTACHED_SEMANTIC_TARGET,
@@ -25,9 +26,10 @@ from uncol.core.volume import SliceView, view_slices
 from uncol.data.cases import FramedCase, Pool, class_indices, finest_pixel_mm, frame_case
 from uncol.data.patch_dataset import PatchDataset, frame_volume
 from uncol.data.slice_dataset import SliceDataset
-from uncol.data.transforms import choose_window
+from uncol.data.windows import grey_values_of, hounsfield_window, may_be_hounsfield, own_window
 from uncol.foundation.promptable import FeatureModel, PromptableModel
 from uncol.foundation.prompting import SlicePredictor
+from uncol.inference.grey_scale import window_for
 from uncol.inference.predict import memory_format
 from uncol.models.build import build_student
 from uncol.models.card import ModelCard
@@ -86,10 +88,20 @@ def prepared(setup: FineTuneSetup) -> TrainingState:
         device=device,
         batch_size=config.optimizer.batch_size,
         specialized_reliability=torch.ones(card.class_count),
+        notes=_says_other_base(setup, card),
     )
     if setup.teacher is not None and config.teachers.generalized and recipe.method.generalized and pool.unlabeled:
         _add_generalized_teacher(state, setup.teacher)
     return state
+
+
+def _says_other_base(setup: FineTuneSetup, card: ModelCard) -> list[str]:
+    if setup.base is None or setup.base.card.grey_values == card.grey_values:
+        return []
+    return [
+        f"The base model learned from {KINDS[setup.base.card.grey_values]}, this one from {KINDS[card.grey_values]}, "
+        "so the base helps little. Start without a base model, or with one of such images."
+    ]
 
 
 def recipe_of(config: Config) -> Recipe:
@@ -115,7 +127,7 @@ def _add_generalized_teacher(state: TrainingState, teacher: PromptableModel) -> 
     """Give the foundation model its part, and its features where the student learns to see as it does."""
     settings, framed = state.config.teachers, state.framed
     prompted = [
-        SlicePredictor.of_volume(case.image, each.view, state.card.window, teacher, state.setup.cache)
+        SlicePredictor.of_volume(case.image, each.view, each.window, teacher, state.setup.cache)
         for case, each in zip(state.setup.all_cases(), framed, strict=True)
     ]
     state.generalized_teacher = GeneralizedTeacher(
@@ -143,35 +155,72 @@ def _add_generalized_teacher(state: TrainingState, teacher: PromptableModel) -> 
 
 
 def card_for(setup: FineTuneSetup) -> ModelCard:
-    """Return the card of the model to be trained: structures, plane, pixel, slice distance and window.
+    """Return the card of the model to be trained: structures, plane, pixel, slice distance, window and grey values.
 
     With a base model, pixel, slice distance and window are the base's, because its weights know things of that size;
-    all cases are brought to them. The plane is this run's nevertheless: nothing is annotated in another one.
+    all cases are brought to them. The plane is this run's nevertheless: nothing is annotated in another one. So is the
+    window where the configuration names one, or where grey values mean something else than the base's.
+
+    Raises:
+        ConfigError: If the base model's student has other dimensions.
+        DataError: If some images are CT and others cannot be.
     """
-    if setup.base is not None:
-        base = setup.base.card
-        if base.config.student.dims != setup.config.student.dims:
-            message = (
-                f"The base model's student is {base.config.student.dims}D, this run's is {setup.config.student.dims}D. "
-                "Choose another base model, or the same --student."
-            )
-            raise ConfigError(message)
-        return ModelCard(setup.structures, setup.plane, base.pixel_mm, base.slice_mm, base.window, setup.config)
-    case = setup.cases[0]
-    view = view_slices(case.image, setup.plane)
-    _, rows, columns = view.stack_from(case.image.voxels).shape
-    known = class_indices(case.labels.voxels, setup.structures)
-    slice_mm, pixel_mm = view.spacing_mm[0], finest_pixel_mm(view, rows, columns, setup.config.data.max_side_vox)
-    if setup.config.student.dims == 3:
-        slice_mm, pixel_mm = _voxel_mm(view, setup.config.data.voxel_mm)
+    config, base = setup.config, None if setup.base is None else setup.base.card
+    if base is not None and base.config.student.dims != config.student.dims:
+        message = (
+            f"The base model's student is {base.config.student.dims}D, this run's is {config.student.dims}D. "
+            "Choose another base model, or the same --student."
+        )
+        raise ConfigError(message)
+    slice_mm, pixel_mm = _frame_mm(setup) if base is None else (base.slice_mm, base.pixel_mm)
+    grey_values, window = _grey_values_of_all(setup), config.data.window
+    if window is None and base is not None and base.grey_values == grey_values:
+        window = base.window
     return ModelCard(
         structures=setup.structures,
         plane=setup.plane,
         pixel_mm=pixel_mm,
         slice_mm=slice_mm,
-        window=setup.config.data.window or choose_window(case.image.voxels, known),
-        config=setup.config,
+        window=window or _window_of_first(setup, grey_values),
+        config=config,
+        grey_values=grey_values,
     )
+
+
+def _window_of_first(setup: FineTuneSetup, grey_values: GreyValues) -> Window:
+    case = setup.cases[0]
+    if grey_values == "arbitrary":
+        return own_window(case.image.voxels)
+    return hounsfield_window(case.image.voxels, class_indices(case.labels.voxels, setup.structures))
+
+
+def _frame_mm(setup: FineTuneSetup) -> tuple[float, float]:
+    """Return the distance between slices and the pixel of a student that begins with the first case."""
+    image, data = setup.cases[0].image, setup.config.data
+    view = view_slices(image, setup.plane)
+    if setup.config.student.dims == 3:
+        return _voxel_mm(view, data.voxel_mm)
+    _, rows, columns = view.stack_from(image.voxels).shape
+    return view.spacing_mm[0], finest_pixel_mm(view, rows, columns, data.max_side_vox)
+
+
+def _grey_values_of_all(setup: FineTuneSetup) -> GreyValues:
+    """Return what the grey values of all images of a training mean; pieces of a CT without air go with a CT."""
+    images = [each.image.voxels for each in setup.cases] + [each.voxels for each in setup.unlabeled]
+    is_ct = [grey_values_of(each) == "hounsfield" for each in images]
+    strange = [number for number, each in enumerate(images) if not is_ct[number] and not may_be_hounsfield(each)]
+    if not any(is_ct):
+        from_ct = setup.base is not None and setup.base.card.grey_values == "hounsfield"
+        return "hounsfield" if from_ct and not strange else "arbitrary"
+    if strange and setup.config.data.window is None:
+        names = [f"case {number}" for number in range(1, len(setup.cases) + 1)]
+        names += [f"unlabeled image {number}" for number in range(1, len(setup.unlabeled) + 1)]
+        message = (
+            f"The grey values of {names[is_ct.index(True)]} are Hounsfield units (CT), those of {names[strange[0]]} "
+            "are not, so that no scale serves both. Train one model for each kind of image."
+        )
+        raise DataError(message)
+    return "hounsfield"
 
 
 def _voxel_mm(view: SliceView, wanted: float | None) -> tuple[float, float]:
@@ -185,10 +234,14 @@ def frame_cases(setup: FineTuneSetup, card: ModelCard) -> tuple[list[FramedCase]
     if card.config.student.dims == 3:
         voxel_mm = (card.slice_mm, card.pixel_mm)
         volumes = [
-            frame_volume(each, setup.structures, setup.plane, voxel_mm, card.window) for each in setup.all_cases()
+            frame_volume(each, setup.structures, setup.plane, voxel_mm, window_for(card, each.image.voxels))
+            for each in setup.all_cases()
         ]
         return volumes, PatchDataset(volumes, card.class_count, card.config.data.patch_vox)
-    framed = [frame_case(each, setup.structures, setup.plane, card.pixel_mm, card.window) for each in setup.all_cases()]
+    framed = [
+        frame_case(each, setup.structures, setup.plane, card.pixel_mm, window_for(card, each.image.voxels))
+        for each in setup.all_cases()
+    ]
     return framed, SliceDataset(framed, card.class_count, card.config.data.neighbor_count, SIZE_MULTIPLE, card.slice_mm)
 
 
