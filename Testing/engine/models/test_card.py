@@ -14,9 +14,10 @@ from uncol import __version__
 from uncol.core.config import Config, StudentConfig
 from uncol.core.errors import CheckpointError, ConfigError
 from uncol.core.jobs import Structure
+from uncol.core.model_card import ModelCard
 from uncol.core.model_folder import MODEL_FILE, WEIGHTS_FILE
 from uncol.models.build import build_student
-from uncol.models.card import Model, ModelCard
+from uncol.models.card import Model
 from uncol.models.checkpoints import load_model, save_model
 
 CARD = ModelCard(

@@ -18,6 +18,7 @@ from uncol.core.config import Config, DataConfig
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import Structure
 from uncol.core.methods import ABLATIONS, RELEASED
+from uncol.core.model_card import ModelCard
 from uncol.core.progress import UNWATCHED
 from uncol.core.volume import UNKNOWN_LABEL, Volume, view_slices
 from uncol.data.cases import LabeledCase, SliceIndex
@@ -25,7 +26,7 @@ from uncol.data.patch_dataset import PatchDataset
 from uncol.data.slice_dataset import SliceDataset
 from uncol.inference.student import SliceInputs
 from uncol.models.build import build_student
-from uncol.models.card import Model, ModelCard
+from uncol.models.card import Model
 from uncol.training.losses import annotated_loss
 from uncol.training.record import model_of
 from uncol.training.setup import card_for, frame_cases
