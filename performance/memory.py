@@ -18,10 +18,11 @@ import torch
 
 from uncol.core.config import Config
 from uncol.core.jobs import Structure
+from uncol.core.model_card import ModelCard
 from uncol.core.volume import Volume
 from uncol.inference.student import segment_with_model
 from uncol.models.build import build_student
-from uncol.models.card import Model, ModelCard
+from uncol.models.card import Model
 
 SLICE_COUNTS = (78, 780)
 ROWS = COLUMNS = 512

@@ -20,12 +20,12 @@ from uncol.benchmark.trainers import TrainedRun, interpolate, prompt_with_slices
 from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig, TeacherConfig
 from uncol.core.errors import CancelledError
 from uncol.core.jobs import Structure
+from uncol.core.model_card import ModelCard
 from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.cases import LabeledCase
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
-from uncol.models.card import ModelCard
 
 BALL = Structure(1, "ball")
 STEPS = 8

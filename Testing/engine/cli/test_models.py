@@ -16,12 +16,13 @@ from uncol.cli import main as cli
 from uncol.cli.models import models_folder
 from uncol.core.config import Config, DataConfig, StudentConfig
 from uncol.core.jobs import Structure
+from uncol.core.model_card import ModelCard
 from uncol.core.model_store import Store
 from uncol.core.unfinished import RunOrigin
 from uncol.core.volume import Volume
 from uncol.data.io import write_results
 from uncol.models.build import build_student
-from uncol.models.card import Model, ModelCard
+from uncol.models.card import Model
 from uncol.models.checkpoints import save_checkpoint, save_model
 
 CONFIG = Config(student=StudentConfig(channels=(2, 2, 2, 2, 2)), data=DataConfig(neighbor_count=3))

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 from small_models import CARD, FILES, tree, write_model
 
+from uncol.core.active_model import ACTIVE_FILE
 from uncol.core.errors import CheckpointError, ConfigError, OutputError
 from uncol.core.jobs import Structure
 from uncol.core.model_folder import is_model_name, read_card, verify_sums
-from uncol.core.model_store import ACTIVE_FILE, Store, find_model
+from uncol.core.model_store import Store, find_model
 from uncol.core.unfinished import RunOrigin
 
 DAMAGED = "Import it again, fine-tune it anew, or choose another model."
@@ -350,8 +351,9 @@ class TestFindModel:
 
 def test_what_the_engine_writes_is_what_the_store_reads(tmp_path: Path) -> None:
     from uncol.core.config import Config, StudentConfig
+    from uncol.core.model_card import ModelCard
     from uncol.models.build import build_student
-    from uncol.models.card import Model, ModelCard
+    from uncol.models.card import Model
     from uncol.models.checkpoints import load_model, save_model
 
     config = Config(student=StudentConfig(channels=(2, 2, 2, 2, 2)))

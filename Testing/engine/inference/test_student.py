@@ -9,13 +9,14 @@ import torch
 from uncol.core.config import Config, DataConfig, StudentConfig
 from uncol.core.errors import CancelledError
 from uncol.core.jobs import Structure
+from uncol.core.model_card import ModelCard
 from uncol.core.progress import Monitor, Progress
 from uncol.core.volume import Volume, view_slices
 from uncol.data.cases import LabeledCase, SliceIndex
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.inference.student import SliceInputs, predict, segment_with_model
 from uncol.models.build import build_student
-from uncol.models.card import Model, ModelCard
+from uncol.models.card import Model
 from uncol.training.setup import card_for, frame_cases
 from uncol.training.state import FineTuneSetup
 

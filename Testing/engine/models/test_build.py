@@ -7,8 +7,8 @@ import torch
 
 from uncol.core.config import Config, DataConfig, StudentConfig
 from uncol.core.jobs import Structure
+from uncol.core.model_card import ModelCard
 from uncol.models.build import build_student
-from uncol.models.card import ModelCard
 from uncol.models.paper_student import PaperStudent
 from uncol.models.unet import Student2D, Student3D
 

@@ -16,9 +16,10 @@ from uncol.core.config import Config, DataConfig, StudentConfig
 from uncol.core.errors import CheckpointError, ConfigError
 from uncol.core.grey_values import GreyValues
 from uncol.core.jobs import Structure
+from uncol.core.model_card import ModelCard
 from uncol.core.model_folder import MODEL_FILE, WEIGHTS_FILE
 from uncol.models.build import build_student
-from uncol.models.card import Model, ModelCard
+from uncol.models.card import Model
 from uncol.models.checkpoints import load_model, save_model
 
 CARD = ModelCard(

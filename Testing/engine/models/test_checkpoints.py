@@ -22,9 +22,10 @@ from torch import Tensor
 from uncol.core.config import Config, DataConfig, StudentConfig
 from uncol.core.errors import CheckpointError, OutputError
 from uncol.core.jobs import Structure
+from uncol.core.model_card import ModelCard
 from uncol.core.model_folder import CHECKPOINT_FILE, DISCLAIMER, MODEL_FILE, SUMS_FILE, WEIGHTS_FILE
 from uncol.models.build import build_student
-from uncol.models.card import Model, ModelCard
+from uncol.models.card import Model
 from uncol.models.checkpoints import (
     has_checkpoint,
     load_checkpoint,

@@ -9,10 +9,11 @@ import torch
 from uncol.core.config import Config, DataConfig, StudentConfig
 from uncol.core.errors import ConfigError, UncolError
 from uncol.core.jobs import Structure
+from uncol.core.model_card import ModelCard
 from uncol.core.volume import Volume
 from uncol.inference.student import segment_with_model
 from uncol.models.build import build_student
-from uncol.models.card import Model, ModelCard
+from uncol.models.card import Model
 from uncol.models.devices import (
     autocast,
     available_devices,

@@ -19,6 +19,7 @@ from uncol.core.config import Config, DataConfig
 from uncol.core.errors import ConfigError, DataError
 from uncol.core.jobs import Structure
 from uncol.core.methods import ABLATIONS, RELEASED
+from uncol.core.model_card import ModelCard
 from uncol.core.progress import UNWATCHED
 from uncol.core.volume import UNKNOWN_LABEL, Volume, view_slices
 from uncol.data.cases import LabeledCase, SliceIndex
@@ -27,7 +28,7 @@ from uncol.data.slice_dataset import SliceDataset
 from uncol.data.windows import own_window
 from uncol.inference.student import SliceInputs
 from uncol.models.build import build_student
-from uncol.models.card import Model, ModelCard
+from uncol.models.card import Model
 from uncol.training.losses import annotated_loss
 from uncol.training.record import model_of
 from uncol.training.setup import card_for, frame_cases

@@ -20,7 +20,8 @@ from uncol.benchmark.scores import Prediction
 from uncol.benchmark.suites import BENCHMARKS, FROZEN_TEACHER, SHAPE_INTERPOLATION
 from uncol.core.config import Config
 from uncol.core.methods import find_method
-from uncol.core.model_folder import MODEL_FILE, newest
+from uncol.core.model_card import ModelCard
+from uncol.core.model_folder import has_model
 from uncol.core.progress import Monitor
 from uncol.core.volume import Volume, plane_of_axis, view_slices
 from uncol.data.cases import LabeledCase
@@ -35,7 +36,7 @@ from uncol.inference.grey_scale import window_for
 from uncol.inference.prompted import segment_from_labels
 from uncol.inference.result import with_background
 from uncol.inference.student import segment_with_model
-from uncol.models.card import Model, ModelCard
+from uncol.models.card import Model
 from uncol.models.checkpoints import has_checkpoint, load_model
 from uncol.models.devices import select_device
 from uncol.training.proposal import propose
@@ -151,7 +152,7 @@ def _setup_of(
 
 def _trained(setup: FineTuneSetup, folder: Path, monitor: Monitor) -> Model:
     """Return the model of the folder, trained to the end; without a budget for stage 2 no teacher is prompted."""
-    if newest(folder, MODEL_FILE).is_file():
+    if has_model(folder):
         return load_model(folder)
     method = find_method(setup.config.method)
     learner = setup if method.generalized else replace(setup, teacher=None)

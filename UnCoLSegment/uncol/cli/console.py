@@ -18,6 +18,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from uncol.core.printable import printable
 from uncol.core.progress import Monitor, Progress
 
 _PLAIN_INTERVAL_S = 5.0
@@ -39,8 +40,8 @@ def accept_any_name() -> None:
 
 
 def say(sentence: str) -> None:
-    """Tell the user one sentence, as it is."""
-    errors.print(sentence, markup=False, soft_wrap=True)
+    """Tell the user one sentence, as it is but for control characters, which a file of others may bring in."""
+    errors.print(printable(sentence, keep="\n\t"), markup=False, soft_wrap=True)
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -111,11 +112,11 @@ def on_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[Non
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Print a table to stdout."""
-    table = Table(title=title, title_justify="left")
+    table = Table(title=printable(title), title_justify="left")
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number == 0 else "right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(printable, row))
     Console(highlight=False, markup=False).print(table)
 
 

@@ -12,7 +12,9 @@ from platformdirs import user_data_path
 from uncol.cli.console import print_result, print_table, say
 from uncol.core.errors import CheckpointError, UncolError
 from uncol.core.grey_values import KINDS
+from uncol.core.model_folder import DISCLAIMER
 from uncol.core.model_store import NameTakenError, Store
+from uncol.models.checkpoints import check_usable
 
 commands = typer.Typer(no_args_is_help=True, help="List, share and manage your models.")
 
@@ -32,7 +34,7 @@ def models_folder(chosen: Path | None) -> Path:
 
 def store_in(chosen: Path | None) -> Store:
     """Return the models of the folder that was chosen, or the user's own."""
-    return Store(models_folder(chosen))
+    return Store(models_folder(chosen), check_usable)
 
 
 @commands.command("list")
@@ -65,7 +67,7 @@ def show(name: ModelName, models: ModelsFolder = None, as_json: JsonFlag = False
     facts = {"structures": entry.title, "images": images, "written": entry.created, "plane": plane, **entry.training}
     rows = [[key, str(value)] for key, value in facts.items() if key != "curve"]
     print_table(f"Model {name}", ["what", "value"], rows)
-    say(str(card.get("intended_use", "")))
+    say(DISCLAIMER)
 
 
 @commands.command()

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from uncol.core.errors import ConfigError
+from uncol.core.files import read_limited
 from uncol.core.methods import expand_ablations, find_method
 from uncol.core.records import from_document, to_document
+from uncol.core.strict_json import read_json
 
 STUDENT_KINDS = ("unet", "paper", "paper-small")
 FORMER_FIELDS = ("teachers.relative_reliability",)
 """What models of earlier versions still say; it decided about training alone and is passed over."""
 FEW_STEPS = 20
 """A model that has learned for fewer steps than this knows next to nothing."""
+_LARGEST_FILE_BYTES = 1 << 20
+_GREY = 1e30
+"""Grey values stay below this, and a window is wider than its inverse: float32 holds both."""
+_FINITE = 1e100
+"""What a number without a limit of its own stays below."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,16 +46,19 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _require(self.max_side_vox >= 32, "data.max_side_vox must be at least 32", self.max_side_vox)
+        _at_most(4096, "data.max_side_vox", self.max_side_vox)
         is_odd = self.neighbor_count >= 1 and self.neighbor_count % 2 == 1
         _require(is_odd, "data.neighbor_count must be odd", self.neighbor_count)
+        _at_most(63, "data.neighbor_count", self.neighbor_count)
         if self.window is not None:
-            rising = len(self.window) == 2 and self.window[0] < self.window[1]
-            _require(rising, "data.window must be LOW HIGH with LOW < HIGH", self.window)
+            check_window(self.window, "data.window")
         _require(0 <= self.rotation_deg <= 180, "data.rotation_deg must be in [0, 180]", self.rotation_deg)
         _require(self.voxel_mm is None or self.voxel_mm > 0, "data.voxel_mm must be above 0", self.voxel_mm)
+        _at_most(1000, "data.voxel_mm", self.voxel_mm or 0)
         fits = len(self.patch_vox) == 3 and all(each > 0 and each % 16 == 0 for each in self.patch_vox)
         rule = "data.patch_vox needs three multiples of 16, at least one of them above 16"
         _require(fits and max(self.patch_vox) >= 32, rule, self.patch_vox)
+        _at_most(1024, "data.patch_vox", max(self.patch_vox))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +79,7 @@ class StudentConfig:
         _require(self.kind in STUDENT_KINDS, f"student.kind must be one of {', '.join(STUDENT_KINDS)}", self.kind)
         are_five = len(self.channels) == 5 and min(self.channels) > 0
         _require(are_five, "student.channels needs five positive numbers", self.channels)
+        _at_most(4096, "student.channels", max(self.channels))
         _require(0 <= self.dropout < 1, "student.dropout must be in [0, 1)", self.dropout)
 
 
@@ -97,6 +108,9 @@ class TeacherConfig:
         rule = "teachers.threshold_start must be in (0, threshold_end], threshold_end in (0, 1]"
         _require(0 < start <= end <= 1, rule, (start, end))
         _require(self.prompt_rounds >= 1, "teachers.prompt_rounds must be at least 1", self.prompt_rounds)
+        _at_most(10**6, "teachers.prompt_rounds", self.prompt_rounds)
+        margin = self.box_margin_vox
+        _require(0 <= margin <= 256, "teachers.box_margin_vox must be in [0, 256]", margin)
         most = self.most_slices_asked
         _require(most is None or most >= 1, "teachers.most_slices_asked must be at least 1", most)
 
@@ -120,7 +134,9 @@ class LossConfig:
     def __post_init__(self) -> None:
         for name in ("pseudo_label_weight", "consistency_weight"):
             _require(getattr(self, name) >= 0, f"losses.{name} must not be negative", getattr(self, name))
+            _at_most(_FINITE, f"losses.{name}", getattr(self, name))
         _require(self.class_weight_cap >= 1, "losses.class_weight_cap must be at least 1", self.class_weight_cap)
+        _at_most(_FINITE, "losses.class_weight_cap", self.class_weight_cap)
         both = self.copy_paste_probability
         rule = "losses.copy_paste_probability needs two numbers in [0, 1], for stage 1 and stage 2"
         _require(len(both) == 2 and all(0 <= each <= 1 for each in both), rule, both)
@@ -142,8 +158,14 @@ class OptimizerConfig:
     many small steps than as few large ones (docs/decisions/0007)."""
 
     def __post_init__(self) -> None:
-        _require(self.learning_rate > 0, "optimizer.learning_rate must be above 0", self.learning_rate)
+        for name in ("learning_rate", "gradient_clip"):
+            _require(getattr(self, name) > 0, f"optimizer.{name} must be above 0", getattr(self, name))
+        for name in ("weight_decay", "poly_power"):
+            _require(getattr(self, name) >= 0, f"optimizer.{name} must not be negative", getattr(self, name))
+        for name in ("learning_rate", "gradient_clip", "weight_decay", "poly_power"):
+            _at_most(_FINITE, f"optimizer.{name}", getattr(self, name))
         _require(self.batch_size >= 1, "optimizer.batch_size must be at least 1", self.batch_size)
+        _at_most(4096, "optimizer.batch_size", self.batch_size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,6 +187,9 @@ class BudgetConfig:
         _require(is_one, "Give either --minutes or --steps", (self.minutes, self.steps))
         _require(self.minutes is None or self.minutes > 0, "--minutes must be above 0", self.minutes)
         _require(self.steps is None or self.steps > 0, "--steps must be above 0", self.steps)
+        _at_most(10**6, "--minutes", self.minutes or 0)
+        _at_most(10**9, "--steps", self.steps or 0)
+        _require(0 <= self.checkpoint_s <= 10**6, "budget.checkpoint_s must be in [0, 10^6]", self.checkpoint_s)
         _require(0 <= self.stage1_part <= 1, "budget.stage1_part must be in [0, 1]", self.stage1_part)
 
 
@@ -214,11 +239,26 @@ def read_config(path: Path) -> Config:
         ConfigError: If the file cannot be read or holds an unknown key or a wrong value.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        document = read_json(read_limited(path, _LARGEST_FILE_BYTES).decode("utf-8"))
+    except (OSError, ValueError) as error:
         message = f'Configuration "{path}" could not be read ({error}). Give a JSON file.'
         raise ConfigError(message) from error
     return Config.from_document(document)
+
+
+def check_window(window: Sequence[float], name: str) -> None:
+    """Refuse what is no window of grey values.
+
+    Raises:
+        ConfigError: If it is not two finite numbers, LOW < HIGH.
+    """
+    low, high = window if len(window) == 2 else (0, 0)
+    rises = -_GREY <= low < high <= _GREY and high - low >= 1 / _GREY
+    _require(rises, f"{name} must be LOW HIGH with LOW < HIGH", tuple(window))
+
+
+def _at_most(limit: float, name: str, got: float) -> None:
+    _require(got <= limit, f"{name} must be at most {limit:g}", got)
 
 
 def _require(holds: bool, rule: str, got: Any) -> None:

@@ -29,6 +29,10 @@ class CheckpointError(UncolError):
     """A model folder, a checkpoint or foundation weights are missing, damaged or do not fit."""
 
 
+class NotFiniteError(UncolError):
+    """Numbers that must be finite are not: a training went wrong, or weights or an image are broken."""
+
+
 class OutputError(UncolError):
     """A result could not be written; nothing half-written was left behind."""
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 PRIVATE = ".uncol-"
 """How the names of private folders begin; a killed process leaves one behind."""
+
+_WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+"""A pipe without a writer is opened at once, too."""
 
 
 @contextmanager
@@ -45,13 +50,63 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         partial.rename(path)
 
 
+@contextmanager
+def opened(path: Path, limit_bytes: int) -> Iterator[tuple[BufferedReader, int]]:
+    """Open a file that somebody else may have made; lend it with its size in bytes.
+
+    Raises:
+        OSError: If it cannot be opened, is no regular file (a pipe would wait, a device never end), or is larger.
+    """
+    with open(os.open(path, os.O_RDONLY | _WITHOUT_WAITING), "rb") as file:  # noqa: PTH123  # a descriptor, no path
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            message = f'"{path.name}" is no regular file'
+            raise OSError(message)
+        if found.st_size > limit_bytes:
+            message = f'"{path.name}" has {found.st_size} bytes, which is too large'
+            raise OSError(message)
+        yield file, found.st_size
+
+
+def read_limited(path: Path, limit_bytes: int) -> bytes:
+    """Return the content of a file that somebody else may have made.
+
+    Raises:
+        OSError: As `opened` does.
+    """
+    with opened(path, limit_bytes) as (file, size):
+        return file.read(size)
+
+
+def is_file(path: Path) -> bool:
+    """Say whether a regular file is there, also by a link; a name that no system takes is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name of 300 letters, or with half a character
+        return False
+
+
+def is_real_folder(path: Path) -> bool:
+    """Say whether a path is a folder itself, and no link to one."""
+    try:
+        found = path.lstat()
+    except (OSError, ValueError):
+        return False
+    junction = getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1)  # what Windows calls another kind of link
+    return stat.S_ISDIR(found.st_mode) and getattr(found, "st_reparse_tag", 0) != junction
+
+
 def flush_to_disk(path: Path) -> None:
     """Return when a file's content is on the disk and not only on its way there."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file."""
-    with path.open("rb") as file:
+def sha256_of(path: Path, limit_bytes: int = 64 << 30) -> str:
+    """Return the SHA-256 (hex) of a file.
+
+    Raises:
+        OSError: As `opened` does.
+    """
+    with opened(path, limit_bytes) as (file, _):
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -23,6 +23,7 @@ StudentChoice = Literal["2d", "3d", "auto"]
 """Slices with neighbors, patches of volumes, or what suits the annotation."""
 VolumeSource = Path | VolumeFile
 """A file of any known format, or a volume from the panel."""
+_LONGEST_NAME = 1000
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ class Structure:
             message = (
                 f'Structure "{self.name}" has label value {self.value}; use 1 to 254 (0 is background, 255 unknown).'
             )
+            raise ConfigError(message)
+        if len(self.name) > _LONGEST_NAME:
+            message = f'Structure "{self.name[:40]}..." has a name of {len(self.name)} letters; shorten it.'
             raise ConfigError(message)
 
 

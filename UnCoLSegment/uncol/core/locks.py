@@ -15,6 +15,7 @@ from pathlib import Path
 
 _TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
 """What the systems answer about a file that another process holds; on anything else there are no locks there."""
+_NEVER_THROUGH_A_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _PATIENCE_S = 1.0
 """So long a file may be held by somebody who only asks whether it is."""
 
@@ -64,11 +65,11 @@ def held(path: Path) -> Iterator[None]:
 def is_held(path: Path) -> bool:
     """Say whether somebody holds a file."""
     try:
-        descriptor = os.open(path, os.O_RDWR)
+        descriptor = os.open(path, os.O_RDWR | _NEVER_THROUGH_A_LINK)
     except FileNotFoundError:
         return False
-    except OSError:  # another user's
-        return True
+    except OSError as error:  # another user's; what is a link or a folder nobody holds
+        return error.errno in (errno.EACCES, errno.EPERM)
     try:
         _lock(descriptor)
     except OSError as error:
@@ -80,7 +81,7 @@ def is_held(path: Path) -> bool:
 
 def _acquired(path: Path) -> int | None:
     """Return the descriptor of the file that is held now; None if somebody else holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NEVER_THROUGH_A_LINK, 0o600)
     try:
         _lock(descriptor)
     except OSError as error:

@@ -4,39 +4,41 @@ Pure files and JSON, no torch: the panel lists and manages models whether or not
 
     STORE/NAME/{model.json, weights.safetensors, SHA256SUMS}
     STORE/NAME/{checkpoint.safetensors, run.json} while a run is unfinished (see `core.unfinished`)
-    STORE/active.json = {"active": NAME or null, "history": [names that were active before, the latest last]}
+    STORE/active.json says which model is active (see `core.active_model`)
 """
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from uncol.core.errors import CheckpointError, ConfigError, OutputError, UncolError
-from uncol.core.files import PRIVATE, atomic_write, private_folder
+from uncol.core.active_model import ActiveModel
+from uncol.core.errors import CheckpointError, OutputError, UncolError
+from uncol.core.files import PRIVATE, is_file, private_folder
 from uncol.core.grey_values import GreyValues, grey_values_in
 from uncol.core.jobs import Structure
+from uncol.core.model_card import check_model, check_structures, check_training
 from uncol.core.model_folder import (
     CHECKPOINT_FILE,
     MODEL_FILE,
     WHEN_DAMAGED,
     check_model_name,
+    has_model,
     is_model_name,
     newest,
-    pack_model,
     read_card,
     says_newer,
-    unpack_model,
     verify_sums,
 )
+from uncol.core.model_zip import pack_model, unpack_model
 from uncol.core.records import from_document, to_document
 from uncol.core.unfinished import (
     RunOrigin,
@@ -49,8 +51,6 @@ from uncol.core.unfinished import (
     unfinished_in,
 )
 
-ACTIVE_FILE = "active.json"
-_HISTORY_LENGTH = 20
 _FORMERLY_PRIVATE = ".partial-"
 """How version 0.1 began the names of private folders."""
 _FORGOTTEN_S = 24 * 3600.0
@@ -85,6 +85,10 @@ class ModelEntry:
     is_active: bool
     grey_values: GreyValues
 
+    def __post_init__(self) -> None:
+        check_structures(self.structures)
+        check_training(self.training)
+
     @property
     def title(self) -> str:
         """What it segments, in words: the names of its structures."""
@@ -96,14 +100,6 @@ class ModelEntry:
         return {**to_document(self), "title": self.title, "training": training}
 
 
-@dataclass(frozen=True)
-class _Choice:
-    """Which model is active, and which were before, the latest last."""
-
-    active: str | None
-    history: tuple[str, ...]
-
-
 class Store:
     """A folder of models; it is made when the first model comes.
 
@@ -113,20 +109,22 @@ class Store:
 
     Args:
         folder: Where the models are.
+        check: Raises a `CheckpointError` for a model's folder that cannot be used, however good its sums are.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, check: Callable[[Path], object] = check_model) -> None:
+        self.folder, self._check = folder, check
+        self._record = ActiveModel(folder, self.has)
 
     @property
     def active(self) -> str | None:
         """Name of the active model; None when there is none or its folder is gone."""
-        name = self._choice().active
+        name = self._record.read().active
         return name if name is not None and self.has(name) else None
 
     def has(self, name: str) -> bool:
         """Say whether there is a finished model of that name."""
-        return is_model_name(name) and newest(self.folder / name, MODEL_FILE).is_file()
+        return is_model_name(name) and has_model(self.folder / name)
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all finished models."""
@@ -134,7 +132,7 @@ class Store:
 
     def has_unfinished(self, name: str) -> bool:
         """Say whether there is a run of that name that has learned something and has not ended."""
-        return is_model_name(name) and not self.has(name) and (self.folder / name / CHECKPOINT_FILE).is_file()
+        return is_model_name(name) and not self.has(name) and is_file(self.folder / name / CHECKPOINT_FILE)
 
     def unfinished(self) -> list[UnfinishedRun]:
         """Return the runs that can be resumed or removed, the latest first; those under way are left out."""
@@ -178,30 +176,29 @@ class Store:
         release_folder(self.folder / name)
 
     def rename(self, old: str, new: str) -> None:
-        """Give a model another name; it stays active if it was."""
+        """Give a model another name; it stays active if it was. Where that cannot be finished nothing changes."""
         source = self.path_of(old)
         self._check_free(new)
-        choice = self._choice()
-        with self._writing():
+        with self._writing(), self._record.renaming(old, new):
             source.rename(self.folder / new)
-        active, *history = (new if each == old else each for each in (choice.active, *choice.history))
-        self._choose(active, history)
 
     def activate(self, name: str) -> None:
         """Make a model the one that is proposed; the one before is remembered."""
         self.path_of(name)
-        choice = self._choice()
+        choice = self._record.read()
         if choice.active != name:
-            self._choose(name, [*choice.history, choice.active])
+            with self._writing():
+                self._record.write(name, [*choice.history, choice.active])
 
     def roll_back(self) -> str:
         """Make the model active that was active before; return its name."""
-        choice = self._choice()
+        choice = self._record.read()
         earlier = [each for each in choice.history if each != choice.active and self.has(each)]
         if not earlier:
             message = "There is no earlier model to go back to. Activate one from the list."
             raise CheckpointError(message)
-        self._choose(earlier[-1], earlier[:-1])
+        with self._writing():
+            self._record.write(earlier[-1], earlier[:-1])
         return earlier[-1]
 
     def remove(self, name: str) -> None:
@@ -209,17 +206,16 @@ class Store:
         folder = self.folder / name if self.has_unfinished(name) else self.path_of(name)
         if is_run_held(folder):
             raise CheckpointError(says_busy(folder))
-        choice = self._choice()
+        choice = self._record.read()
         with self._writing() as private:
             folder.rename(private / name)
         active, *history = (None if each == name else each for each in (choice.active, *choice.history))
-        self._choose(active, history)
+        with self._writing():  # only now there is the space that the model took
+            self._record.write(active, history)
 
     def verify(self, name: str) -> None:
-        """Check that a model is whole."""
-        folder = self.path_of(name)
-        verify_sums(folder)
-        read_card(folder)
+        """Check that a model is whole and can be used."""
+        self._check(self.path_of(name))
 
     def import_zip(self, path: Path, name: str | None = None) -> str:
         """Take in a model that was exported elsewhere; return its name here.
@@ -228,8 +224,10 @@ class Store:
             path: The zip; nothing in it is trusted (see `core.model_folder.unpack_model`).
             name: Name to give it; None takes that of its folder in the zip, or of the zip file.
         """
-        if not path.is_file():
-            message = f'"{path}" does not exist. Choose the zip of a model.'
+        if not is_file(path):
+            message = (
+                f'"{path}" {"is no file" if os.path.lexists(path) else "does not exist"}. Choose the zip of a model.'
+            )
             raise CheckpointError(message)
         with self._writing() as private:
             unpacked = private / "model"
@@ -243,17 +241,19 @@ class Store:
 
     def export_zip(self, name: str, path: Path) -> None:
         """Write a model as one zip that `import_zip` takes; a file there is replaced when the new one is complete."""
-        self.verify(name)
+        verify_sums(self.path_of(name))
+        if path.resolve().is_relative_to(self.folder.resolve()):
+            message = f'"{path}" lies among the models. Choose another place for the zip; nothing was changed.'
+            raise OutputError(message)
         try:
             pack_model(self.folder / name, name, path)
         except OSError as error:
-            message = f'"{path}" could not be written ({error.strerror}). Choose another place for the zip.'
+            message = f'"{path}" could not be written ({error.strerror or error}). Choose another place for the zip.'
             raise OutputError(message) from error
 
     def _check_unpacked(self, unpacked: Path, path: Path) -> None:
         try:
-            verify_sums(unpacked)
-            _entry_of(unpacked, "imported", is_active=False)
+            self._check(unpacked)
         except CheckpointError as error:
             reason = str(error).replace(str(unpacked), path.name).replace(WHEN_DAMAGED, "Export it again.")
             message = f'"{path.name}" was not imported. {reason}'
@@ -261,24 +261,8 @@ class Store:
 
     def _check_free(self, name: str) -> None:
         check_model_name(name)
-        if (self.folder / name).exists():
+        if os.path.lexists(self.folder / name):
             raise NameTakenError(name)
-
-    def _choice(self) -> _Choice:
-        path = self.folder / ACTIVE_FILE
-        try:
-            return from_document(_Choice, json.loads(path.read_text(encoding="utf-8")), ACTIVE_FILE)
-        except FileNotFoundError:
-            return _Choice(None, ())
-        except (OSError, ValueError, ConfigError) as error:
-            message = f'"{path}" is damaged. Delete it and activate a model again; no model is lost.'
-            raise CheckpointError(message) from error
-
-    def _choose(self, active: str | None, history: Sequence[str | None]) -> None:
-        names = [each for each in history if each is not None]
-        text = json.dumps({"active": active, "history": names[-_HISTORY_LENGTH:]}, indent=2)
-        with self._writing(), atomic_write(self.folder / ACTIVE_FILE) as partial:
-            partial.write_text(text + "\n", encoding="utf-8")
 
     @contextmanager
     def _writing(self) -> Iterator[Path]:
@@ -289,7 +273,9 @@ class Store:
             with private_folder(self.folder) as private:
                 yield private
         except OSError as error:
-            message = f'The models in "{self.folder}" could not be changed ({error.strerror}). Check the folder.'
+            message = (
+                f'The models in "{self.folder}" could not be changed ({error.strerror or error}). Check the folder.'
+            )
             raise OutputError(message) from error
 
     def list(self) -> list[ModelEntry]:
@@ -309,7 +295,7 @@ def find_model(text: str, store: Store) -> Path:
         CheckpointError: If it is neither.
     """
     path = Path(text)
-    if newest(path, MODEL_FILE).is_file():
+    if has_model(path):
         return path
     if store.has(text):
         return store.path_of(text)
@@ -329,7 +315,7 @@ def _entry_of(folder: Path, name: str, *, is_active: bool) -> ModelEntry:
         line = {"name": name, "created": written.isoformat(timespec="seconds"), "is_active": is_active}
         line |= {"structures": card["structures"], "training": card["training"], "grey_values": grey_values_in(card)}
         return from_document(ModelEntry, line, "The card")
-    except (OSError, KeyError, UncolError) as error:
+    except (OSError, KeyError, OverflowError, UncolError) as error:
         damaged = f'Model "{folder}" has a card that cannot be understood ({error}). {WHEN_DAMAGED}'
         message = says_newer(folder, card, str(error)) or damaged
         raise CheckpointError(message) from error

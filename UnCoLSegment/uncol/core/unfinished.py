@@ -23,15 +23,17 @@ from typing import Any
 import numpy as np
 
 from uncol.core.errors import CheckpointError, ConfigError
-from uncol.core.files import PRIVATE, atomic_write
+from uncol.core.files import PRIVATE, atomic_write, opened, read_limited
 from uncol.core.locks import HeldError, held, is_held
-from uncol.core.model_folder import CHECKPOINT_FILE, MODEL_FILE, folder_written, newest
+from uncol.core.model_folder import CHECKPOINT_FILE, folder_written, has_model
 from uncol.core.records import from_document, to_document
+from uncol.core.strict_json import read_json
 from uncol.core.volume import Volume
 
 RUN_FILE, LOCK_FILE = "run.json", ".running"
 _SAMPLE_COUNT = 10_000
-_LONGEST_HEADER = 16 << 20
+_LARGEST_CHECKPOINT_BYTES = 64 << 30
+_LONGEST_HEADER, _LONGEST_RUN_FILE_BYTES = 4 << 20, 64 << 10
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ def claim_folder(wanted: Path, origin: RunOrigin) -> Path:
                 folder.mkdir()
                 with atomic_write(folder / RUN_FILE) as partial:
                     partial.write_text(json.dumps(to_document(origin)), encoding="utf-8")
+                    partial.chmod(0o600)  # a volume may be called after its patient
                 return folder
     raise AssertionError
 
@@ -146,7 +149,7 @@ def unfinished_in(folder: Path) -> UnfinishedRun | None:
         written = checkpoint.stat()
     except OSError:
         return None
-    if newest(folder, MODEL_FILE).is_file() or is_run_held(folder):
+    if has_model(folder) or is_run_held(folder):
         return None
     saved = datetime.fromtimestamp(written.st_mtime, UTC).isoformat(timespec="seconds")
     return UnfinishedRun(folder.name, origin_of(folder), _steps_in(checkpoint, written.st_mtime_ns), saved)
@@ -155,15 +158,17 @@ def unfinished_in(folder: Path) -> UnfinishedRun | None:
 def origin_of(folder: Path) -> RunOrigin:
     """Return what a run is about; one that does not say so is about nothing that is known."""
     with suppress(OSError, ValueError, ConfigError):
-        return from_document(RunOrigin, json.loads((folder / RUN_FILE).read_text(encoding="utf-8")), RUN_FILE)
+        text = read_limited(folder / RUN_FILE, _LONGEST_RUN_FILE_BYTES).decode("utf-8")
+        return from_document(RunOrigin, read_json(text), RUN_FILE)
     return RunOrigin()
 
 
 @lru_cache(maxsize=64)
 def _steps_in(checkpoint: Path, _written_ns: int) -> int:
     """Return the steps told in a safetensors file: eight bytes with the length of a JSON header, then that."""
-    with suppress(OSError, ValueError, KeyError, TypeError), checkpoint.open("rb") as file:
+    broken = (OSError, ValueError, KeyError, TypeError)
+    with suppress(*broken), opened(checkpoint, _LARGEST_CHECKPOINT_BYTES) as (file, _):
         length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(min(length, _LONGEST_HEADER)))
-        return int(json.loads(header["__metadata__"]["record"])["step"])
+        header = read_json(file.read(min(length, _LONGEST_HEADER)))
+        return int(read_json(header["__metadata__"]["record"])["step"])
     return 0

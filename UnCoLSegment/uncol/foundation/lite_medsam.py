@@ -62,7 +62,7 @@ def _checksum(path: Path) -> str:
     try:
         return sha256_of(path)
     except OSError as error:
-        message = f'Foundation weights "{path}" could not be read ({error.strerror}). Name an existing file.'
+        message = f'Foundation weights "{path}" could not be read ({error.strerror or error}). Name an existing file.'
         raise CheckpointError(message) from error
 
 

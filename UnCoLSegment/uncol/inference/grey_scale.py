@@ -7,8 +7,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from uncol.core.grey_values import Window
+from uncol.core.model_card import ModelCard
 from uncol.data.windows import FAT_HU, grey_values_of, may_be_hounsfield, own_window
-from uncol.models.card import ModelCard
 
 _LEAST_IN_COMMON = 1 / 3
 """What the middle 99 % of an image and a fixed window must have in common, as a part of what both cover."""

@@ -10,10 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from uncol.core.errors import NotFiniteError
 from uncol.core.jobs import Structure
 from uncol.core.volume import UNKNOWN_LABEL, SliceView, Volume
 from uncol.data.connected_components import remove_small_components
 from uncol.inference.uncertainty import normalized_entropy
+
+NOTHING_FOUND = (
+    "Warning: nothing was found anywhere in this image. That is no finding: the uncertainty is given as 1 (unknown) "
+    "everywhere. Check that image and model belong together."
+)
 
 
 @dataclass(frozen=True)
@@ -47,12 +53,23 @@ class SegmentationBuilder:
         self._values = np.array([0, *(each.value for each in structures)], dtype=np.uint8)
         self._labels = np.zeros(image.shape_kji, dtype=np.uint8)
         self._uncertainty = np.zeros(image.shape_kji, dtype=np.float32)
+        self._known: dict[int, NDArray[np.bool_]] = {}
         self._notes: list[str] = []
         self._label_stack = view.stack_from(self._labels)
         self._uncertainty_stack = view.stack_from(self._uncertainty)
 
     def put(self, index: int, probabilities: Tensor) -> None:
-        """Enter one slice's class probabilities (C, H, W), channel 0 background, in the slice's own pixels."""
+        """Enter one slice's class probabilities (C, H, W), channel 0 background, in the slice's own pixels.
+
+        Raises:
+            NotFiniteError: If one is infinite or no number: there is no label for it.
+        """
+        if not bool(probabilities.isfinite().all()):
+            message = (
+                f"The probabilities in slice {index} are not finite: the model's weights or window, or the image, are "
+                "broken. Nothing was written. Choose another model, or fine-tune it anew."
+            )
+            raise NotFiniteError(message)
         self._label_stack[index] = self._values[probabilities.argmax(0).numpy()]
         self._uncertainty_stack[index] = normalized_entropy(probabilities[None])[0].numpy()
 
@@ -61,6 +78,7 @@ class SegmentationBuilder:
         known = classes != UNKNOWN_LABEL
         self._label_stack[index][known] = self._values[classes[known]]
         self._uncertainty_stack[index][known] = 0
+        self._known[index] = known
 
     def remove_small_components(self, is_connected: Sequence[bool]) -> None:
         """Take islands away from the structures that are known to be in one piece; their uncertainty stays."""
@@ -74,7 +92,11 @@ class SegmentationBuilder:
                 self._notes.append(f'"{structure.name}": {voxels} {where}.')
 
     def finish(self, notes: tuple[str, ...] = ()) -> Segmentation:
-        """Return the whole segmentation; notes name the structures that were not found."""
+        """Return the whole segmentation; notes name the structures that were not found.
+
+        Where none was found anywhere, the first note warns of it, and the uncertainty is 1, unknown, in every voxel
+        that nobody annotated: that nothing was recognized says nothing about what is there.
+        """
         present = {value for each in self._labels for value in np.unique(each).tolist()}
         missing = [
             f'"{each.name}" was not found anywhere. '
@@ -82,8 +104,13 @@ class SegmentationBuilder:
             for each in self._structures
             if each.value not in present
         ]
+        warning = [NOTHING_FOUND] if len(missing) == len(self._structures) else []
+        if warning:
+            self._uncertainty.fill(1)
+            for index, known in self._known.items():
+                self._uncertainty_stack[index][known] = 0
         labels, uncertainty = self._image.with_voxels(self._labels), self._image.with_voxels(self._uncertainty)
-        return Segmentation(labels, uncertainty, self._structures, (*notes, *self._notes, *missing))
+        return Segmentation(labels, uncertainty, self._structures, (*warning, *notes, *self._notes, *missing))
 
 
 def label_statistics(segmentation: Segmentation) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from uncol.core.model_card import ModelCard
 from uncol.core.progress import UNWATCHED, Monitor, Progress
 from uncol.core.volume import SliceView, Volume, view_slices
 from uncol.data.patch_dataset import in_student_frame
@@ -22,7 +23,7 @@ from uncol.data.transforms import SliceFrame, neighbor_offsets, resize_image, wi
 from uncol.inference.grey_scale import says_unlike, window_for
 from uncol.inference.predict import memory_format, predict, predict_volume, window_count
 from uncol.inference.result import Segmentation, SegmentationBuilder
-from uncol.models.card import Model, ModelCard
+from uncol.models.card import Model
 from uncol.models.devices import with_memory_fallback
 
 _SLICES_AT_ONCE = {"cpu": 4, "mps": 8, "cuda": 32}

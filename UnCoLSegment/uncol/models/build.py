@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from uncol.models.card import ModelCard
+from uncol.core.model_card import ModelCard
 from uncol.models.paper_config import PaperStudentConfig
 from uncol.models.paper_student import PaperStudent
 from uncol.models.unet import Student2D, Student3D

@@ -14,7 +14,7 @@ from uncol.core.config import Config
 from uncol.core.errors import CheckpointError, ConfigError
 from uncol.core.jobs import AnnotatedSlices, FineTuneJob
 from uncol.core.methods import MODEL_METHODS, find_method
-from uncol.core.model_folder import MODEL_FILE, newest
+from uncol.core.model_folder import MODEL_FILE, check_interrupted_save, has_model
 from uncol.core.progress import Progress
 from uncol.core.unfinished import claim_folder, origin_of, run_held
 from uncol.core.volume import UNKNOWN_LABEL
@@ -96,7 +96,7 @@ def fine_tune(job: FineTuneJob, config: Config, context: Context) -> FineTuned:
 
 def _finished(state: TrainingState, folder: Path, context: Context) -> tuple[Model, Path]:
     out = folder
-    if newest(folder, MODEL_FILE).is_file():
+    if has_model(folder):
         out = claim_folder(folder, origin_of(folder))
         _log.warning('A model called "%s" came meanwhile; this one is called "%s".', folder.name, out.name)
     model = finish(state, folder, context.monitor, out)
@@ -149,6 +149,7 @@ def _check_model_folder(job: FineTuneJob) -> None:
     if not job.resume and has_checkpoint(job.out):
         message = f'"{job.out}" holds an unfinished run. Add --resume to go on, or choose another folder.'
         raise CheckpointError(message)
+    check_interrupted_save(job.out)
 
 
 def with_choices(config: Config, *, minutes: float | None, steps: int | None, seed: int | None) -> Config:

@@ -231,7 +231,15 @@ class GeneralizedTeacher:
         return tensors
 
     def load_state(self, tensors: dict[str, Tensor]) -> None:
-        """Take over what `state` returned."""
+        """Take over what `state` returned.
+
+        Raises:
+            ValueError: If reliabilities are of another shape, or not in [0, 1].
+        """
+        for name, own in (("near", self.source_reliability.near), ("far", self.source_reliability.far)):
+            if tensors[name].shape != own.shape or not bool(((tensors[name] >= 0) & (tensors[name] <= 1)).all()):
+                message = f"the reliability {name} is not one of shape {own.shape} in [0, 1]"
+                raise ValueError(message)
         self.source_reliability = SourceReliability(tensors["near"].numpy(), tensors["far"].numpy())
         for number, case in enumerate(self.cases):
             case.load_state({name: tensors[f"{number}.{name}"].numpy() for name in case.state()})

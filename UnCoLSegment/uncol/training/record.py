@@ -11,11 +11,12 @@ from torch import Tensor
 
 from uncol import __version__
 from uncol.core.config import FEW_STEPS
+from uncol.core.model_card import ModelCard
 from uncol.core.progress import UNWATCHED, Monitor, Progress
 from uncol.data.annotations import complete_slices
 from uncol.data.cases import FramedCase
 from uncol.data.connected_components import is_connected
-from uncol.models.card import Model, ModelCard
+from uncol.models.card import Model
 from uncol.models.checkpoints import remove_checkpoint, save_model
 from uncol.training.state import TrainingState
 

@@ -12,18 +12,34 @@ import torch
 from torch import Tensor, nn
 
 from uncol import __version__
-from uncol.core.errors import CheckpointError
+from uncol.core.errors import CheckpointError, ConfigError, NotFiniteError
+from uncol.core.printable import printable
 from uncol.core.progress import Monitor, Progress
-from uncol.models.checkpoints import load_checkpoint, save_checkpoint
+from uncol.models.checkpoints import check_finite, load_checkpoint, save_checkpoint
+from uncol.training.finite import went_wrong
+from uncol.training.run_record import RunRecord, read_record
 from uncol.training.state import LearningCurve, TrainingState
 
 _REPORT_INTERVAL_S = 0.5
+_SHAPED = {"step": False, "exp_avg": True, "exp_avg_sq": True}
+"""What AdamW remembers of a parameter, and whether it has its shape."""
+_UNFIT = (ConfigError, NotFiniteError, LookupError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError)
+"""What comes of a checkpoint that says nonsense."""
 
 
 def save(state: TrainingState, folder: Path) -> None:
-    """Write the whole state as one checkpoint."""
-    tensors = module_tensors(student=state.student, helpers=state.helpers, specialized=state.specialized_teacher)
-    tensors |= optimizer_tensors(state.optimizer) | random_tensors(state.sampler.generator, state.device)
+    """Write the whole state as one checkpoint.
+
+    Raises:
+        NotFiniteError: If what was learned is not finite; the checkpoint before is kept.
+        OutputError: If it cannot be written; likewise.
+    """
+    tensors = _learned(state)
+    try:
+        check_finite(tensors)
+    except NotFiniteError as error:
+        raise went_wrong(state.step, f'"{error}"') from error
+    tensors |= random_tensors(state.sampler.generator, state.device)
     tensors["specialized_reliability"] = state.specialized_reliability
     if state.generalized_teacher is not None and state.has_begun:
         tensors |= {f"opinions.{key}": value for key, value in state.generalized_teacher.state().items()}
@@ -55,33 +71,49 @@ def restore(state: TrainingState, folder: Path) -> None:
     Raises:
         CheckpointError: If it is missing, damaged or belongs to other images, labels or settings.
     """
-    tensors, record = load_checkpoint(folder)
-    check_belongs(state, record, folder)
+    tensors, document = load_checkpoint(folder)
     try:
+        record = read_record(document)
+        check_belongs(state, record, folder)
         _take_over(state, tensors, record)
-    except (KeyError, TypeError, RuntimeError) as error:
-        made_by = f"by UnCoL {record.get('uncol', 'of before')}, this is {__version__}"
-        message = f'The run in "{folder}" was begun {made_by}, which cannot go on with it ({error}). Start anew.'
+        check_finite(_learned(state))
+    except _UNFIT as error:
+        made_by = str(document.get("uncol", "before") if isinstance(document, dict) else "nobody")
+        reason = printable(str(error).partition("\n")[0], keep="")[:200].rstrip(".:")
+        message = (
+            f'The checkpoint in "{folder}" cannot be used ({reason}): it is damaged, or of UnCoL '
+            f"{printable(made_by)[:20]}, and this is {__version__}. Start anew in another folder."
+        )
         raise CheckpointError(message) from error
 
 
-def _take_over(state: TrainingState, tensors: dict[str, Tensor], record: dict[str, Any]) -> None:
+def _take_over(state: TrainingState, tensors: dict[str, Tensor], record: RunRecord) -> None:
     load_modules(tensors, student=state.student, helpers=state.helpers, specialized=state.specialized_teacher)
     load_optimizer(tensors, state.optimizer)
     for name in ("has_begun", "step", "stage", "batch_size"):
-        setattr(state, name, record[name])
-    state.specialized_reliability = tensors["specialized_reliability"]
-    state.held_out_dice = record.get("held_out_dice", {})
+        setattr(state, name, getattr(record, name))
+    reliability = tensors["specialized_reliability"]
+    is_dice = bool(((reliability >= 0) & (reliability <= 1)).all())
+    if reliability.shape != state.specialized_reliability.shape or not is_dice:
+        message = "specialized_reliability is not the Dice of each class"
+        raise ValueError(message)
+    state.specialized_reliability = reliability
+    state.held_out_dice = dict(record.held_out_dice)
     if state.stage > 1:
         state.pool.release_held_out()
-    state.notes[:] = record["notes"]
-    state.curve = LearningCurve(**record["curve"])
+    state.notes[:] = record.notes
+    state.curve = LearningCurve([*record.curve.points], dict(record.curve.sums), record.curve.count)
     if state.generalized_teacher is not None and state.has_begun:
         state.generalized_teacher.load_state(part_of(tensors, "opinions."))
     if state.prompting is not None:
-        state.prompting.go_on(record["round"], record["teacher_s"])
-    state.budget = state.budget.goes_on(**{name: record[name] for name in state.budget.state()})
+        state.prompting.go_on(record.round, record.teacher_s)
+    state.budget = state.budget.goes_on(**{name: getattr(record, name) for name in state.budget.state()})
     load_random(tensors, state.sampler.generator, state.device)
+
+
+def _learned(state: TrainingState) -> dict[str, Tensor]:
+    modules = module_tensors(student=state.student, helpers=state.helpers, specialized=state.specialized_teacher)
+    return modules | optimizer_tensors(state.optimizer)
 
 
 def watching(state: TrainingState, folder: Path, monitor: Monitor) -> Monitor:
@@ -101,29 +133,37 @@ def watching(state: TrainingState, folder: Path, monitor: Monitor) -> Monitor:
     return replace(monitor, report=report, before_cancel=save_first)
 
 
-def check_belongs(state: TrainingState, record: dict[str, Any], folder: Path) -> None:
+def check_belongs(state: TrainingState, record: RunRecord, folder: Path) -> None:
     """Make sure that a checkpoint was written over the same data, by the same method, teacher and student.
 
     Raises:
         CheckpointError: If it was not.
     """
     otherwise = "Resume with the same one, or start anew in another folder."
-    where, now, before = f'The checkpoint in "{folder}"', state.config.as_document(), record["config"]
-    if record["fingerprint"] != state.setup.fingerprint():
+    where = f'The checkpoint in "{folder}"'
+    if record.fingerprint != state.setup.fingerprint():
         message = (
             f"{where} belongs to other images, annotated slices or structures. "
             "Resume with the same ones, or start anew in another folder."
         )
         raise CheckpointError(message)
+    wrong = _differences(state, record)
+    if wrong:
+        message = f"{where} was written {wrong[0]}. {otherwise}"
+        raise CheckpointError(message)
+
+
+def _differences(state: TrainingState, record: RunRecord) -> list[str]:
+    """Return in what the run of a checkpoint differs from this one."""
+    now, before = state.config.as_document(), record.sections()
     wrong = []
-    method, teacher = before.get("method", now["method"]), record.get("generalized_teacher", state.teacher_name)
+    method, teacher = record.config.get("method", now["method"]), record.generalized_teacher
     if method != now["method"]:
         wrong.append(f'by method "{method}", not by "{now["method"]}"')
     if teacher != state.teacher_name:
         wrong.append(f"with foundation model {teacher or 'none'}, not {state.teacher_name or 'none'}")
     frame, windows = frame_of(state), windows_of(state)
-    frame_before = record.get("frame", frame)
-    if {**frame_before, "window": None} != {**frame, "window": None}:
+    if {**record.frame, "window": None} != {**frame, "window": None}:
         wrong.append("with another base model, or with none")
     wrong += [
         f"with {section}.{name} {value}, not {now[section][name]}"
@@ -131,11 +171,17 @@ def check_belongs(state: TrainingState, record: dict[str, Any], folder: Path) ->
         for name, value in before.get(section, {}).items()
         if now[section].get(name, value) != value
     ]
-    if record.get("windows", [frame_before["window"]] * len(windows)) != windows:  # up to version 0.1 one for all
+    if _windows_before(record, len(windows)) != windows:
         wrong.append("with images scaled to other grey values, by another version or from another base model")
-    if wrong:
-        message = f"{where} was written {wrong[0]}. {otherwise}"
-        raise CheckpointError(message)
+    if record.batch_size > state.batch_size:
+        wrong.append(f"with optimizer.batch_size {record.batch_size}, not {state.batch_size}")
+    if record.step > (state.config.budget.steps or record.step):
+        wrong.append(f"after {record.step} steps, not {state.config.budget.steps}")
+    return wrong
+
+
+def _windows_before(record: RunRecord, case_count: int) -> list[Any]:
+    return [list(each) for each in record.windows] or [record.frame.get("window")] * case_count
 
 
 def frame_of(state: TrainingState) -> dict[str, Any]:
@@ -169,9 +215,16 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
 def load_optimizer(tensors: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
     """Take over what `optimizer_tensors` returned; rates and other settings stay."""
     states: dict[int, dict[str, Tensor]] = {}
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
     for key, value in part_of(tensors, "optimizer.").items():
         index, _, name = key.partition(".")
+        if name not in _SHAPED or value.shape != (parameters[int(index)].shape if _SHAPED[name] else ()):
+            message = f"optimizer.{key} has shape {tuple(value.shape)}"
+            raise ValueError(message)
         states.setdefault(int(index), {})[name] = value
+    if any(len(each) != len(_SHAPED) for each in states.values()):
+        message = "the optimizer's state is incomplete"
+        raise ValueError(message)
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

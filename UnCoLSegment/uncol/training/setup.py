@@ -22,6 +22,7 @@ from uncol.core.methods import (
     WHOLE_IMAGE_BOX,
     find_method,
 )
+from uncol.core.model_card import ModelCard
 from uncol.core.volume import SliceView, view_slices
 from uncol.data.cases import FramedCase, Pool, class_indices, finest_pixel_mm, frame_case
 from uncol.data.patch_dataset import PatchDataset, frame_volume
@@ -32,7 +33,6 @@ from uncol.foundation.prompting import SlicePredictor
 from uncol.inference.grey_scale import window_for
 from uncol.inference.predict import memory_format
 from uncol.models.build import build_student
-from uncol.models.card import ModelCard
 from uncol.models.paper_student import PaperStudent
 from uncol.models.unet import SIZE_MULTIPLE
 from uncol.training.batches import Sampler

@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from uncol.core.config import Config
 from uncol.core.jobs import Structure
 from uncol.core.methods import Method
+from uncol.core.model_card import ModelCard
 from uncol.core.volume import UNKNOWN_LABEL, Plane, Volume
 from uncol.data.cases import FramedCase, LabeledCase, Pool
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import PromptableModel
 from uncol.inference.predict import predict
-from uncol.models.card import Model, ModelCard
+from uncol.models.card import Model
 from uncol.training.batches import Sampler
 from uncol.training.budget import TrainingBudget
 from uncol.training.generalized_teacher import GeneralizedTeacher

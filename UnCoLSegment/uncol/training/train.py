@@ -31,6 +31,7 @@ from uncol.models.devices import with_memory_fallback
 from uncol.models.paper_student import PaperStudent
 from uncol.training import baselines
 from uncol.training.distillation import annotated_distillation, unannotated_distillation
+from uncol.training.finite import finite_losses
 from uncol.training.losses import annotated_loss, loss_where, student_logits
 from uncol.training.pseudo_labels import (
     PseudoLabel,
@@ -72,7 +73,7 @@ def train(setup: FineTuneSetup, folder: Path, monitor: Monitor = UNWATCHED, *, r
 
     Raises:
         CancelledError: If the monitor says so; the checkpoint allows `resume`.
-        UncolError: If the data, the folder or the checkpoint cannot be used.
+        UncolError: If the data, the folder or the checkpoint cannot be used, or a loss is not finite any more.
     """
     state = begun(setup, folder, monitor, resume=resume)
     monitor = watching(state, folder, monitor)
@@ -98,10 +99,14 @@ def train(setup: FineTuneSetup, folder: Path, monitor: Monitor = UNWATCHED, *, r
 
 
 def learn(state: TrainingState) -> None:
-    """Take one step: the losses of the stage, their weighted sum, and the student's weights moved by it."""
+    """Take one step: the losses of the stage, their weighted sum, and the student's weights moved by it.
+
+    Raises:
+        NotFiniteError: If a loss is not finite; the weights are not moved.
+    """
     losses = stage1_loss(state) if state.stage == 1 else STAGE2_LOSSES[state.recipe.method.stage2_loss](state)
     losses |= distillation_loss(state)
-    state.losses = {name: float(loss.detach()) for name, loss in losses.items()}
+    state.losses = finite_losses(losses, state.step)
     optimizer_step(state, total(state, losses))
 
 
