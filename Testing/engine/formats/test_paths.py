@@ -30,9 +30,9 @@ def test_files_and_folders_that_can_be_read_pass(tmp_path: Path) -> None:
 
 def test_a_name_that_is_no_text_is_refused_before_it_is_looked_for() -> None:
     assert said(Path("M\udcfcller.nii")) == (
-        f"{SUBJECT} cannot be read: a name in its path is no text (UTF-8). Rename the file or folder."
+        f"{SUBJECT} cannot be read: a name in its path is not valid text (UTF-8). Rename the file or folder."
     )
-    assert "no text" in said(Path("a\0b"))
+    assert "not valid text" in said(Path("a\0b"))
     assert not is_text("M\udcfcller")
     assert is_text("Müller 肝")
     assert printable("M\udcfcller") == "M?ller"

@@ -35,7 +35,7 @@ def check_path(path: Path, subject: str) -> None:
         DataError: With the reason.
     """
     if not is_text(path):
-        message = f"{subject} cannot be read: a name in its path is no text (UTF-8). Rename the file or folder."
+        message = f"{subject} cannot be read: a name in its path is not valid text (UTF-8). Rename the file or folder."
         raise DataError(message)
     try:
         mode = path.stat().st_mode
