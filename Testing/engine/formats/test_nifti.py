@@ -250,7 +250,7 @@ def test_voxels_that_are_no_numbers_are_seen(
 
     image = read_image(path)
 
-    assert image.voxels[1, 2, 3] == 7
+    assert np.isfinite(image.voxels).all()
     assert "is not a finite number in 1 of 24 voxels" in caplog.text
     with pytest.raises(DataError, match=rf"holds the value {not_finite}; labels are whole numbers"):
         read_labels(path, image, "image.nii.gz")
