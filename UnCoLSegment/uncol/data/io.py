@@ -257,7 +257,10 @@ def _temporary_folder_in(folder: Path) -> Iterator[Path]:
     """Lend a private folder on the same file system; any failure inside becomes one OutputError and leaves no trace."""
     shown = printable(folder)
     if not is_text(folder):
-        message = f'Results cannot be written to "{shown}": a name in its path is not valid text (UTF-8). Choose another folder.'
+        message = (
+            f'Results cannot be written to "{shown}": a name in its path is not valid text (UTF-8). '
+            "Choose another folder."
+        )
         raise OutputError(message)
     missing: list[Path] = []
     try:
