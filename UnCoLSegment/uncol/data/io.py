@@ -258,7 +258,8 @@ def _temporary_folder_in(folder: Path) -> Iterator[Path]:
     shown = printable(folder)
     if not is_text(folder):
         message = (
-            f'Results cannot be written to "{shown}": a name there is not valid text (UTF-8). Choose another folder.'
+            f'Results cannot be written to "{shown}": a name in its path is not valid text (UTF-8). '
+            "Choose another folder."
         )
         raise OutputError(message)
     missing: list[Path] = []
