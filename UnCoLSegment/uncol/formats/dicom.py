@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uncol.core.errors import MEMORY_IS_FULL, DataError, GeometryError
+from uncol.core.errors import DataError, GeometryError
 from uncol.core.jobs import DicomChoice
 from uncol.core.volume import Volume
 from uncol.formats.dicom_files import (
@@ -237,11 +237,8 @@ def _one_at_each_place(frames: Sequence[Frame], subject: str) -> list[Frame]:
 
 
 def _voxels(frames: Sequence[Frame]) -> tuple[NDArray[Any], dict[Path, str]]:
-    try:
-        voxels = np.zeros((len(frames), frames[0].pixels.rows, frames[0].pixels.columns), value_type(frames))
-        return voxels, read_into(voxels, frames)
-    except MemoryError as error:
-        raise DataError(MEMORY_IS_FULL) from error
+    voxels = np.zeros((len(frames), frames[0].pixels.rows, frames[0].pixels.columns), value_type(frames))
+    return voxels, read_into(voxels, frames)
 
 
 def _without(failed: dict[Path, str], frames: Sequence[Frame], subject: str, choice: DicomChoice) -> list[Frame]:
