@@ -57,10 +57,10 @@ def read_dicom(path: Path, subject: str, choice: DicomChoice) -> Volume:
     with quietly():
         if path.is_dir():
             found = look_through(path, subject)
-            _tell_of_others(found.others, subject)
         else:
             found = _one_file(path, subject)
         images = _chosen_series(found, subject, choice)
+        _tell_of_others(found.others, subject)
         _check_damaged(found, images, subject, choice)
         return _volume(images, subject, choice)
 
@@ -105,9 +105,9 @@ def _chosen_series(found: Found, subject: str, choice: DicomChoice) -> list[Imag
             "Choose one with --series NUMBER, or move its files to a folder of their own."
         )
         raise DataError(message)
-    number = choice.series or 1
-    if not 1 <= number <= len(groups) or choice.series == 0:
-        message = f"{subject} has no series {choice.series}. Choose one of {listed}{more}."
+    number = 1 if choice.series is None else choice.series
+    if not 1 <= number <= len(groups):
+        message = f"{subject} has no series {number}. Choose one of {listed}{more}."
         raise DataError(message)
     return groups[number - 1]
 
