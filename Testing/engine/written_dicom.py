@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from pydicom import Dataset
 from pydicom.dataset import FileDataset, FileMetaDataset
-from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 MR = "1.2.840.10008.5.1.4.1.1.4"
@@ -72,7 +72,9 @@ def header(sop_class: str, instance: str, *, series: str = "1", number: int | No
     meta.MediaStorageSOPInstanceUID = UID(f"{_OWN_ROOT}.{series}.{instance}")
     meta.TransferSyntaxUID = UID(syntax)
     meta.ImplementationClassUID = UID(f"{_OWN_ROOT}.9")
-    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
+    implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
+    encoding = {"is_implicit_VR": implicit, "is_little_endian": little}
+    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128, **encoding)
     dataset.SOPClassUID, dataset.SOPInstanceUID = UID(sop_class), meta.MediaStorageSOPInstanceUID
     dataset.StudyInstanceUID, dataset.SeriesInstanceUID = UID(f"{_OWN_ROOT}.0"), UID(f"{_OWN_ROOT}.{series}")
     dataset.PatientName, dataset.PatientID = "CANARY^NAME", "CANARY-ID"
@@ -102,6 +104,11 @@ def save(dataset: FileDataset, path: Path) -> Path:
     implicit, little = syntax == ImplicitVRLittleEndian, syntax != ExplicitVRBigEndian
     dataset.save_as(str(path), enforce_file_format=True, implicit_vr=implicit, little_endian=little)
     return path
+
+
+def _compress(dataset: FileDataset, syntax: str) -> None:
+    plugin = "pydicom" if syntax == RLELossless else ""  # GDCM 3.2.6 aborts the process when it encodes some of them
+    dataset.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False)
 
 
 def _stored(real: np.ndarray, slope: float, intercept: float, dtype: Any) -> np.ndarray:
@@ -142,7 +149,7 @@ def save_slices(
         if edit is not None and edit(n, dataset) is False:
             continue
         if compress is not None:
-            dataset.compress(compress, generate_instance_uid=False)
+            _compress(dataset, compress)
         save(dataset, folder / (names[n] if names else f"{series}-{len(real) - n:03}.dcm"))
     return folder
 
@@ -206,7 +213,7 @@ def save_frames(
     if edit_header is not None:
         edit_header(dataset)
     if compress is not None:
-        dataset.compress(compress, generate_instance_uid=False)
+        _compress(dataset, compress)
     return save(dataset, path)
 
 
@@ -230,7 +237,10 @@ def save_scout(folder: Path, *, image_type: str = "LOCALIZER", series: str = "1"
     """A sagittal image of the same series, far away, with pixels and matrix of its own."""
     dataset = header(CT, "77", series=series, syntax=ExplicitVRLittleEndian)
     dataset.ImageType = ["ORIGINAL", "PRIMARY", image_type]
-    dataset.ImagePositionPatient, dataset.ImageOrientationPatient = ["0", "-150", "300"], ["0", "1", "0", "0", "0", "-1"]
+    dataset.ImagePositionPatient, dataset.ImageOrientationPatient = (
+        ["0", "-150", "300"],
+        ["0", "1", "0", "0", "0", "-1"],
+    )
     dataset.PixelSpacing, dataset.SliceThickness = ["0.6", "0.6"], "1"
     dataset.RescaleSlope, dataset.RescaleIntercept = "1", "-1024"
     put_pixels(dataset, np.full((7, 9), 1100, np.uint16))

@@ -55,10 +55,7 @@ def read_dicom(path: Path, subject: str, choice: DicomChoice) -> Volume:
         GeometryError: If images do not say where they lie, or do not lie in one straight, even stack.
     """
     with quietly():
-        if path.is_dir():
-            found = look_through(path, subject)
-        else:
-            found = _one_file(path, subject)
+        found = look_through(path, subject) if path.is_dir() else _one_file(path, subject)
         images = _chosen_series(found, subject, choice)
         _tell_of_others(found.others, subject)
         _check_damaged(found, images, subject, choice)
