@@ -70,6 +70,8 @@ def segment(
     ] = None,
     annotated_slices: Annotated[Texts, typer.Option(metavar=SLICES, help=ANNOTATED_HELP)] = None,
     structure: options.Structures = None,
+    series: options.Series = None,
+    allow_incomplete: options.AllowIncomplete = False,
     device: options.DeviceChoice = "auto",
     cache: options.CacheFolder = None,
     foundation_model: options.FoundationFamily = "LiteMedSAM",
@@ -86,6 +88,7 @@ def segment(
         annotated_slices=options.parsed(annotated_slices, jobs.parse_slices),
         structures=options.parsed(structure, jobs.parse_structure),
         device=options.parse_device(device),
+        dicom=jobs.DicomChoice(series, allow_incomplete),
     )
     options.check_only_with_labels(labels, {"--annotated-slices": annotated_slices, "--structure": structure})
     if model is not None:
@@ -120,6 +123,8 @@ def fine_tune(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
     config: Annotated[Path | None, typer.Option(help="JSON file with further settings.")] = None,
+    series: options.Series = None,
+    allow_incomplete: options.AllowIncomplete = False,
     device: options.DeviceChoice = "auto",
     cache: options.CacheFolder = None,
     foundation_model: options.FoundationFamily = "LiteMedSAM",
@@ -142,6 +147,7 @@ def fine_tune(
         resume=resume,
         proposal=proposal,
         device=options.parse_device(device),
+        dicom=jobs.DicomChoice(series, allow_incomplete),
     )
     settings = read_config(config) if config else Config()
     foundation = FoundationChoice.of(foundation_model, foundation_weights)
@@ -158,6 +164,8 @@ def evaluate(
     exclude_slices: Annotated[Texts, typer.Option(metavar=SLICES, help="Slices that do not count; repeatable.")] = None,
     only_slices: Annotated[Texts, typer.Option(metavar=SLICES, help="Slices that alone count; repeatable.")] = None,
     structure: options.Structures = None,
+    series: options.Series = None,
+    allow_incomplete: options.AllowIncomplete = False,
     as_json: options.JsonFlag = False,
 ) -> None:
     """Measure a segmentation: Dice, HD95 and ASD in mm, and what its uncertainty is worth."""
@@ -168,6 +176,7 @@ def evaluate(
         structures=options.parsed(structure, jobs.parse_structure),
         excluded=options.parsed(exclude_slices, jobs.parse_slices),
         only=options.parsed(only_slices, jobs.parse_slices),
+        dicom=jobs.DicomChoice(series, allow_incomplete),
     )
     if not print_result(document, as_json=as_json):
         print_evaluation(document)
@@ -183,6 +192,8 @@ def demo(
     structure: options.Structures = None,
     every: Annotated[int, typer.Option(help="Annotate every n-th slice.")] = 8,
     minutes: Annotated[float, typer.Option(help="Time for fine-tuning.")] = 3.0,
+    series: options.Series = None,
+    allow_incomplete: options.AllowIncomplete = False,
     device: options.DeviceChoice = "auto",
     cache: options.CacheFolder = None,
     as_json: options.JsonFlag = False,
@@ -196,6 +207,7 @@ def demo(
         every=every,
         minutes=minutes,
         device=options.parse_device(device),
+        dicom=jobs.DicomChoice(series, allow_incomplete),
     )
     _carry_out(partial(run_demo, job), cache, LITE_MEDSAM, as_json=as_json)
 

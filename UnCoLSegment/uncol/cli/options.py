@@ -32,6 +32,12 @@ WeightsFile = Annotated[
     typer.Option("--foundation-weights", help="File with its weights; LiteMedSAM's come with the installed package."),
 ]
 FoundationFamily = Annotated[str, typer.Option("--foundation-model", help=f"{', '.join(get_args(Family))}.")]
+Series = Annotated[
+    int | None, typer.Option("--series", metavar="N", help="Which series of a DICOM folder, as the refusal lists them.")
+]
+AllowIncomplete = Annotated[
+    bool, typer.Option("--allow-incomplete", help="Read DICOM without its damaged and odd slices.")
+]
 
 _BETWEEN_PATHS = "\x1f"
 """The unit separator: no path of a user holds it."""

@@ -278,6 +278,7 @@ class FineTuneJob:
             folder, from which images and labels must come.
         preview_s: Least time between two previews of a worker, in s; None for no previews.
         device: Where to compute.
+        dicom: What to take of DICOM folders.
 
     What is None of minutes, steps, seed, method and student is that of the configuration.
     """
@@ -297,6 +298,7 @@ class FineTuneJob:
     proposal: Path | None = None
     preview_s: float | None = None
     device: Device = "auto"
+    dicom: DicomChoice = DicomChoice()
 
     def __post_init__(self) -> None:
         if self.method is not None:

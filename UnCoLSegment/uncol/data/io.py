@@ -50,23 +50,23 @@ def read_image(source: VolumeSource, choice: DicomChoice = _NO_CHOICE) -> Volume
     return volume.with_voxels(voxels)
 
 
-def read_labels(source: VolumeSource, image: Volume, image_name: str) -> Volume:
+def read_labels(source: VolumeSource, image: Volume, image_name: str, choice: DicomChoice = _NO_CHOICE) -> Volume:
     """Read a label map, uint8 in [0, 255] with 255 = unknown, that lies on the grid of an image.
 
     A mask of 0 and 255 is refused; where only whole slices without a structure are known, it is none.
     """
     again = "Export it again from the program that drew it, on this very image."
     advice = _Advice(same_size=again, other_size="Resample the label map to the image.")
-    voxels, subject = _read_on_grid(source, "Label map", image, f'image "{printable(image_name)}"', advice)
+    voxels, subject = _read_on_grid(source, "Label map", image, f'image "{printable(image_name)}"', advice, choice)
     labels = as_labels(voxels, subject)
     if is_mask_of_255(labels):
         raise DataError(mask_of_255(subject))
     return image.with_voxels(labels)
 
 
-def read_reference(path: Path) -> Volume:
+def read_reference(path: Path, choice: DicomChoice = _NO_CHOICE) -> Volume:
     """Read a label map that sets the grid itself, because others are compared with it; values as in `read_labels`."""
-    volume, subject = _read_volume(path, "Label map")
+    volume, subject = _read_volume(path, "Label map", choice)
     labels = as_labels(volume.voxels, subject)
     values = np.unique(labels).tolist()
     if values == [0, UNKNOWN_LABEL]:
@@ -80,13 +80,14 @@ def read_reference(path: Path) -> Volume:
     return volume.with_voxels(labels)
 
 
-def read_prediction(path: Path, reference: Volume, reference_name: str) -> Volume:
+def read_prediction(path: Path, reference: Volume, reference_name: str, choice: DicomChoice = _NO_CHOICE) -> Volume:
     """Read a segmentation that lies on the grid of its reference; values as in `read_labels`."""
     advice = _Advice(
         same_size="Choose two files of the same image, or export the segmentation again on the image of the reference.",
         other_size="Choose two files of the same image, or resample the segmentation to the reference.",
     )
-    voxels, subject = _read_on_grid(path, "Segmentation", reference, f'reference "{printable(reference_name)}"', advice)
+    other_subject = f'reference "{printable(reference_name)}"'
+    voxels, subject = _read_on_grid(path, "Segmentation", reference, other_subject, advice, choice)
     labels = as_labels(voxels, subject)
     if unknown_count := np.count_nonzero(labels == UNKNOWN_LABEL):
         text = "%s holds 255 in %d voxels. 255 means unknown, so they belong to no structure and count as not found."
@@ -171,10 +172,15 @@ class _Advice(NamedTuple):
 
 
 def _read_on_grid(
-    source: VolumeSource, kind: str, reference: Volume, other_subject: str, advice: _Advice
+    source: VolumeSource,
+    kind: str,
+    reference: Volume,
+    other_subject: str,
+    advice: _Advice,
+    choice: DicomChoice = _NO_CHOICE,
 ) -> tuple[NDArray[Any], str]:
     """Return voxels that lie on the grid of another volume, and what messages call the file."""
-    volume, subject = _read_volume(source, kind)
+    volume, subject = _read_volume(source, kind, choice)
     if volume.fits(reference):
         if not (volume.is_placed and reference.is_placed):
             _LOGGER.warning("%s is taken to lie on %s: both have the same size.", subject, other_subject)

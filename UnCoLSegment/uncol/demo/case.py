@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from uncol.core.errors import ConfigError, DataError
-from uncol.core.jobs import AnnotatedSlices, Box, Device, Structure
+from uncol.core.jobs import AnnotatedSlices, Box, Device, DicomChoice, Structure
 from uncol.core.volume import UNKNOWN_LABEL, SliceView, Volume
 from uncol.data.annotations import complete_slices, keep_annotated
 from uncol.data.io import read_image, read_labels
@@ -35,6 +35,7 @@ class DemoJob:
         every: One slice in so many is annotated.
         minutes: Time for fine-tuning.
         device: Where to compute.
+        dicom: What to take of DICOM folders.
 
     Raises:
         ConfigError: If the choices contradict each other.
@@ -47,6 +48,7 @@ class DemoJob:
     every: int = 8
     minutes: float = 3.0
     device: Device = "auto"
+    dicom: DicomChoice = field(default_factory=DicomChoice)
 
     def __post_init__(self) -> None:
         contradictions = {
@@ -121,8 +123,8 @@ def find_case(job: DemoJob) -> DemoCase:
         phantom = make_phantom(_PHANTOM_SHAPE_KJI, _PHANTOM_SPACING_MM)
         source = f"a generated abdominal CT, {_size_text(phantom.image)}"
         return DemoCase(phantom.image, phantom.labels, phantom.structures, source, _EXACT)
-    image = read_image(job.image)
-    reference = read_labels(job.labels, image, job.image.name)
+    image = read_image(job.image, job.dicom)
+    reference = read_labels(job.labels, image, job.image.name, job.dicom)
     present = sorted(set(np.unique(reference.voxels).tolist()) - {0, UNKNOWN_LABEL})
     missing = [each for each in job.structures if each.value not in present]
     if missing or not present:

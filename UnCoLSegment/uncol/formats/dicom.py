@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uncol.core.errors import MEMORY_IS_FULL, DataError, GeometryError
+from uncol.core.errors import DataError, GeometryError
 from uncol.core.jobs import DicomChoice
 from uncol.core.volume import Volume
 from uncol.formats.dicom_files import (
@@ -55,12 +55,9 @@ def read_dicom(path: Path, subject: str, choice: DicomChoice) -> Volume:
         GeometryError: If images do not say where they lie, or do not lie in one straight, even stack.
     """
     with quietly():
-        if path.is_dir():
-            found = look_through(path, subject)
-            _tell_of_others(found.others, subject)
-        else:
-            found = _one_file(path, subject)
+        found = look_through(path, subject) if path.is_dir() else _one_file(path, subject)
         images = _chosen_series(found, subject, choice)
+        _tell_of_others(found.others, subject)
         _check_damaged(found, images, subject, choice)
         return _volume(images, subject, choice)
 
@@ -105,9 +102,9 @@ def _chosen_series(found: Found, subject: str, choice: DicomChoice) -> list[Imag
             "Choose one with --series NUMBER, or move its files to a folder of their own."
         )
         raise DataError(message)
-    number = choice.series or 1
-    if not 1 <= number <= len(groups) or choice.series == 0:
-        message = f"{subject} has no series {choice.series}. Choose one of {listed}{more}."
+    number = 1 if choice.series is None else choice.series
+    if not 1 <= number <= len(groups):
+        message = f"{subject} has no series {number}. Choose one of {listed}{more}."
         raise DataError(message)
     return groups[number - 1]
 
@@ -237,11 +234,8 @@ def _one_at_each_place(frames: Sequence[Frame], subject: str) -> list[Frame]:
 
 
 def _voxels(frames: Sequence[Frame]) -> tuple[NDArray[Any], dict[Path, str]]:
-    try:
-        voxels = np.zeros((len(frames), frames[0].pixels.rows, frames[0].pixels.columns), value_type(frames))
-        return voxels, read_into(voxels, frames)
-    except MemoryError as error:
-        raise DataError(MEMORY_IS_FULL) from error
+    voxels = np.zeros((len(frames), frames[0].pixels.rows, frames[0].pixels.columns), value_type(frames))
+    return voxels, read_into(voxels, frames)
 
 
 def _without(failed: dict[Path, str], frames: Sequence[Frame], subject: str, choice: DicomChoice) -> list[Frame]:

@@ -180,7 +180,7 @@ def _look_into(file: BinaryIO, path: Path) -> ImageFile | OtherFile:
             return _sorted_out(path, header, place, sop_class)
     except UNREADABLE:
         _LOGGER.debug("The header of a DICOM file cannot be read.", exc_info=True)
-    return OtherFile(path, "unreadable header", is_damaged=True) if has_magic else foreign
+    return OtherFile(path, "unreadable", is_damaged=True) if has_magic else foreign
 
 
 def _sorted_out(path: Path, header: Any, place: Place | None, sop_class: str) -> ImageFile | OtherFile:

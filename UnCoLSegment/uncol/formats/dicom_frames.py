@@ -21,6 +21,7 @@ from uncol.formats.dicom_tags import (
     unreadable,
     whole_number,
 )
+from uncol.formats.paths import printable
 
 _GROUPS = {
     "ImagePositionPatient": "PlanePositionSequence",
@@ -88,7 +89,7 @@ class Misfit:
 
 def quoted(path: Path) -> str:
     """Return the name of a file as messages show it."""
-    return f'"{path.name.encode("utf-8", "replace").decode()}"'
+    return f'"{printable(path.name)}"'
 
 
 def frame_name(pixels: PixelData, index: int) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from itertools import chain, groupby
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -36,6 +39,7 @@ _PLUGINS = {
     RLELossless: "pydicom",
 }
 _TYPES = (np.uint8, np.int16, np.uint16, np.int32, np.int64)
+_STDERR = 2
 _LARGEST_EXACT = 2.0**53  # a double holds every whole number up to here
 
 
@@ -177,5 +181,33 @@ def _decoded_images(file: BinaryIO, pixels: PixelData, indices: set[int]) -> Ite
         if syntax != RLELossless and not stream.rstrip(b"\0").endswith(_STREAM_ENDS_WITH):
             message = "cut off within compressed pixels"
             raise _DecodeError(message)
-        image, _ = decoder.as_array(encapsulate([stream]), raw=True, decoding_plugin=_PLUGINS[syntax], **options)
+        with _complaints_of_libjpeg() as complaints:
+            image, _ = decoder.as_array(encapsulate([stream]), raw=True, decoding_plugin=_PLUGINS[syntax], **options)
+        if complaints:
+            message = "damaged within compressed pixels"
+            raise _DecodeError(message)
         yield image
+
+
+@contextmanager
+def _complaints_of_libjpeg() -> Iterator[list[bytes]]:
+    """Lend a list that then holds the lines that libjpeg, within GDCM, prints of a damaged image, which it decodes."""
+    complaints: list[bytes] = []
+    try:
+        stderr = os.dup(_STDERR)
+    except OSError:  # started without stderr
+        yield complaints
+        return
+    with TemporaryFile() as heard:
+        os.dup2(heard.fileno(), _STDERR)
+        try:
+            yield complaints
+        finally:
+            os.dup2(stderr, _STDERR)
+            os.close(stderr)
+            heard.seek(0)
+            for line in heard:
+                if b"JPEG" in line:
+                    complaints.append(line)
+                else:  # from another thread
+                    os.write(_STDERR, line)

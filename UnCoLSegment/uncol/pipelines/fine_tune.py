@@ -107,13 +107,13 @@ def _finished(state: TrainingState, folder: Path, context: Context) -> tuple[Mod
 def _trained(job: FineTuneJob, config: Config, device: torch.device, context: Context) -> TrainingState:
     context.monitor.report(Progress("Reading the images", 0.0))
     cases = [
-        read_case(case.image, case.labels, _slices_of_case(job.annotated_slices, number))
+        read_case(case.image, case.labels, _slices_of_case(job.annotated_slices, number), job.dicom)
         for number, case in enumerate(job.cases, start=1)
     ]
     config = with_job_choices(config, job, cases)
     setup = FineTuneSetup(
         cases=cases,
-        unlabeled=[read_image(path) for path in job.unlabeled],
+        unlabeled=[read_image(path, job.dicom) for path in job.unlabeled],
         structures=annotated_structures([case.labels for case in cases], job.structures),
         plane=annotation_plane(cases, _slices_of_case(job.annotated_slices, 1)),
         config=config,

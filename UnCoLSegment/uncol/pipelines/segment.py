@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from uncol.core.jobs import AnnotatedSlices, SegmentJob, VolumeSource
+from uncol.core.jobs import AnnotatedSlices, DicomChoice, SegmentJob, VolumeSource
 from uncol.core.progress import Monitor, Progress
 from uncol.core.volume import Volume
 from uncol.data.annotations import annotated_structures, annotation_plane, keep_annotated
@@ -50,7 +50,7 @@ def segment(job: SegmentJob, context: Context) -> Segmented:
     device = select_device(job.device)
     check_writable(job.out)
     context.monitor.report(Progress("Reading the image", 0.0))
-    image = read_image(job.image)
+    image = read_image(job.image, job.dicom)
     if job.model is not None:
         model = context.load_model(job.model)
         result = segment_with_model(image, model, device, monitor)
@@ -69,7 +69,7 @@ def _segment_without_model(
     if job.labels is None:
         result = segment_from_boxes(image, job.boxes, teacher, cache, monitor=monitor)
     else:
-        case = read_case(job.image, job.labels, job.annotated_slices, image)
+        case = read_case(job.image, job.labels, job.annotated_slices, job.dicom, image)
         structures = annotated_structures([case.labels], job.structures)
         result = segment_from_labels(
             image,
@@ -85,9 +85,13 @@ def _segment_without_model(
 
 
 def read_case(
-    image_source: VolumeSource, source: VolumeSource, annotated: Sequence[AnnotatedSlices], image: Volume | None = None
+    image_source: VolumeSource,
+    source: VolumeSource,
+    annotated: Sequence[AnnotatedSlices],
+    choice: DicomChoice,
+    image: Volume | None = None,
 ) -> LabeledCase:
     """Return an image with its label map, of which only the annotated slices are known."""
-    image = image or read_image(image_source)
-    labels = read_labels(source, image, path_of(image_source).name)
+    image = image or read_image(image_source, choice)
+    labels = read_labels(source, image, path_of(image_source).name, choice)
     return LabeledCase(image, keep_annotated(labels, annotated, path_of(source).name))
