@@ -252,6 +252,6 @@ def _write_volume(path: Path, volume: Volume) -> None:
     sitk.WriteImage(image, str(path), useCompression=True)
     flush_to_disk(path)
     try:
-        _read_file(path, "The result")  # ITK writes NIfTI and NRRD to a full disk without an error
+        read_volume(path, "The result", DicomChoice())  # ITK writes NIfTI and NRRD to a full disk without an error
     except DataError as error:
         raise OSError(errno.ENOSPC, "an image file came out incomplete, as on a full disk") from error
