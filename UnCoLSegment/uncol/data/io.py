@@ -19,7 +19,7 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813  # the abbreviation of SimpleITK's own documentation
 from numpy.typing import NDArray
 
-from uncol.core.errors import MEMORY_IS_FULL, DataError, GeometryError, OutputError, says_memory_is_full
+from uncol.core.errors import DataError, GeometryError, OutputError
 from uncol.core.files import flush_to_disk, private_folder
 from uncol.core.jobs import DicomChoice, VolumeSource
 from uncol.core.volume import UNKNOWN_LABEL, Volume

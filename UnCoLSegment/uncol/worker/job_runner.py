@@ -142,11 +142,12 @@ class JobRunner:
         return path.name
 
 
-def _inside(folder: Path, source: VolumeSource, field: str) -> VolumeSource:
-    """Return an image or a label map of a job with its whole path; there are no others."""
-    if isinstance(source, VolumeFile):
-        return replace(source, file=file_of_job(folder, source.file, field))
-    return file_of_job(folder, source, field)
+def _inside(folder: Path, source: VolumeSource, field: str) -> VolumeFile:
+    """Return an image or a label map of a job with its whole path; headers of other formats name further files."""
+    if not isinstance(source, VolumeFile):
+        message = f'"{field}" must be a volume with "file" and "ijk_to_ras", got a path. Write its voxels as .npy file.'
+        raise ConfigError(message)
+    return replace(source, file=file_of_job(folder, source.file, field))
 
 
 def _write_result(folder: Path, result: Segmented) -> SegmentResult:
