@@ -15,7 +15,9 @@ LINE_COUNTS = [pytest.param(300, id="300 lines"), pytest.param(10_000, id="10,00
 
 
 @pytest.mark.parametrize("count", LINE_COUNTS)
-def test_any_line_costs_its_request_at_most(start: Callable[..., Child], count: int) -> None:
+def test_any_line_costs_its_request_at_most(
+    start: Callable[..., Child], tell: Callable[[str], None], count: int
+) -> None:
     child = start()
     job = child.new_job()
     ends: Counter[str] = Counter()
@@ -26,7 +28,7 @@ def test_any_line_costs_its_request_at_most(start: Callable[..., Child], count: 
         ends[f"{end['event']} {end.get('kind', '')}".strip()] += 1
         assert end.get("kind") != "bug", (line[:2000], end)
 
-    print(f"{count} lines: {dict(ends)}; deaf 0, tracebacks 0")
+    tell(f"{count} lines of a worker: {dict(ends)}; deaf 0, tracebacks 0")
     assert sum(ends.values()) == count
     assert ends["error user"] > count / 2
     assert child.ask("segment", **box_fields(child.new_job()))["event"] == "segment_result"

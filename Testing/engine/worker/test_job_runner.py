@@ -91,9 +91,8 @@ class TestSegment:
         (job / "image.nhdr").write_text(header)
 
         by_path = shared.ask("segment", out=job, image="image.nhdr", model="m")
-        as_volume = shared.ask(
-            "segment", **(box_fields(job) | {"image": file_fields("image") | {"file": "image.nhdr"}})
-        )
+        volume = file_fields("image") | {"file": "image.nhdr"}
+        as_volume = shared.ask("segment", **(box_fields(job) | {"image": volume}))
 
         assert by_path["message"].startswith('"image" must be a volume with "file" and "ijk_to_ras", got a path.')
         assert as_volume["message"].startswith('"image.nhdr" is damaged')

@@ -104,6 +104,15 @@ def release_folder(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def forget_finished(folder: Path) -> None:
+    """Delete what is left of a run whose model stands there: it was killed between saving and the end."""
+    with suppress(OSError):
+        saved = newest(folder, MODEL_FILE).stat().st_mtime
+        if (folder / CHECKPOINT_FILE).stat().st_mtime <= saved and not is_run_held(folder):
+            for name in (CHECKPOINT_FILE, RUN_FILE):
+                (folder / name).unlink(missing_ok=True)
+
+
 def is_worthless(folder: Path) -> bool:
     """Say whether a folder holds nothing but what a run leaves that had not learned anything."""
     with suppress(OSError):

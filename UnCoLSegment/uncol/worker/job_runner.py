@@ -99,13 +99,14 @@ class JobRunner:
         context = self._context(running)
         if job.preview_s is not None:
             context = replace(context, preview=PreviewOrder(job.preview_s, _preview_teller(folder, running)))
+        proposals: list[SegmentResult] = []
         try:
-            tuned = fine_tune(job, _configured(job, self._foundation), context)
+            config = _configured(job, self._foundation)
+            tuned = fine_tune(job, config, context, lambda found: proposals.append(_write_result(folder, found)))
         finally:
             self._store.release(job.out.name)
-        assert tuned.proposal is not None  # the job wants one
-        card, proposal = tuned.model.card, _write_result(folder, tuned.proposal)
-        return FineTuneResult(tuned.out, card.structures, card.training, proposal)
+        card = tuned.model.card
+        return FineTuneResult(tuned.out, card.structures, card.training, proposals[0])
 
     def _score(self, job: ScoreJob) -> ScoreResult:
         folder = self._folder.subfolder(job.out, "out")
