@@ -19,6 +19,17 @@ from uncol.core.model_store import Store
 
 
 @pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Return a function that prints a sentence at once, as `make soak` prints its counts."""
+
+    def print_it(sentence: str) -> None:
+        with capsys.disabled():
+            sys.stdout.write(f"\n{sentence}\n")
+
+    return print_it
+
+
+@pytest.fixture
 def store(tmp_path: Path) -> Store:
     """A store with the models a, b and c."""
     for name in "abc":

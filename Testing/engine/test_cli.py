@@ -1,134 +1,216 @@
-"""Paths from old disks and of others: real commands end with exit code 2, one sentence, and leave nothing behind."""
+"""The command line among other processes, on disks without room, and with images about somebody."""
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from canaries import WORD, places_of, write_inputs
 from given import a_larger_ball
+from small_models import tree
+from worker_child import ENGINE_FOLDER, Child, file_fields, fine_tune_fields
 
-from uncol.core.errors import DataError, OutputError
-from uncol.data.io import check_writable, read_image, write_results
+from uncol.core.unfinished import is_run_held
+from uncol.data.io import write_results
+from uncol.models.checkpoints import has_checkpoint
 
-NOT_UTF_8 = os.fsdecode(b"M\xfcller")  # an umlaut of Latin-1
-ENGINE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems do not have such names or rights")
+pytestmark = pytest.mark.slow
+
+Run = Callable[..., Any]
+SMALL = '{"student": {"channels": [4, 4, 4, 4, 4]}, "optimizer": {"batch_size": 1}, "teachers": {"generalized": false}}'
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A folder with ct.nrrd and labels.nrrd, an image that has no valid name, and a link to itself."""
-    folder = tmp_path / "inputs"
-    case = a_larger_ball()
-    write_results(folder, {"ct.nrrd": case.image, "labels.nrrd": case.labels}, {})
-    shutil.copy(folder / "ct.nrrd", folder / f"{NOT_UTF_8}.nrrd")
-    (folder / "loop").symlink_to("loop")
-    return folder
+def inputs(tmp_path: Path) -> Path:
+    """A folder with ct.nii.gz, labels.nii.gz and a small configuration."""
+    case = a_larger_ball((8, 24, 28))
+    volumes = {"ct.nii.gz": case.image, "labels.nii.gz": case.labels}
+    write_results(tmp_path / "in", volumes, {"small.json": SMALL})
+    return tmp_path / "in"
 
 
-SEGMENT = ["segment", "--box", "x=5,5,2,40,35,9"]
-WRONG = [
-    pytest.param([*SEGMENT, f"{NOT_UTF_8}.nrrd", "--out", "out"], "not valid text", id="image"),
-    pytest.param([*SEGMENT, "ct.nrrd", "--out", NOT_UTF_8], "Results cannot be written.*not valid text", id="out"),
-    pytest.param(
-        ["fine-tune", "--case", "ct.nrrd", "labels.nrrd", "--out", "y" * 300], "File name too long", id="long name"
-    ),
-]
+def fine_tune(inputs: Path, out: Path, *, image: str = "ct.nii.gz", steps: int = 3) -> list[str]:
+    case = ["--case", str(inputs / image), str(inputs / image.replace("ct", "labels"))]
+    options = ["--annotated-slices", "K:0,3,6", "--config", "small.json", "--steps", str(steps), "--device", "cpu"]
+    return ["fine-tune", *case, *options, "--out", str(out)]
 
 
-@pytest.mark.parametrize(("arguments", "sentence"), WRONG)
-def test_a_path_that_cannot_be_used_is_one_sentence_and_leaves_nothing(
-    run_uncol: Callable[..., Any], folder: Path, arguments: list[str], sentence: str
+def test_a_second_training_into_a_folder_is_told_and_the_first_goes_on(
+    run_uncol: Run, inputs: Path, tmp_path: Path
 ) -> None:
-    before = set(folder.iterdir())
+    out = tmp_path / "ball"
+    command = [sys.executable, "-m", "uncol", *fine_tune(inputs, out, steps=100_000)]
+    environment = os.environ | {"PYTHONPATH": str(ENGINE_FOLDER), "HOME": str(tmp_path)}
+    with subprocess.Popen(command, cwd=inputs, env=environment, stderr=subprocess.PIPE, text=True) as first:
+        deadline = time.monotonic() + 120
+        while not is_run_held(out) and time.monotonic() < deadline:
+            time.sleep(0.1)
 
-    ended = run_uncol(*arguments, cwd=folder)
+        second = run_uncol(*fine_tune(inputs, out), cwd=inputs)
+        is_alive = first.poll() is None
+        time.sleep(2)
+        first.send_signal(signal.SIGINT)
+        _, said = first.communicate(timeout=120)
 
-    said = [line for line in ended.stderr.splitlines() if "%" not in line]
-    assert (ended.returncode, len(said)) == (2, 1), ended.stderr
-    assert re.search(sentence, said[0]), said
-    assert [each for each in set(folder.iterdir()) - before if any(each.iterdir())] == []
+    sentence = '"ball" is being learned by another program. Wait for its end, or cancel it there.'
+    assert (second.returncode, second.stderr.splitlines()[-1]) == (2, sentence)
+    assert is_alive
+    assert first.returncode == 130, said
+    assert has_checkpoint(out)
 
 
-RIGHTS = "-dac_override,-dac_read_search"
-"""What root has to give up to be refused like everybody else."""
-TRY = """
-import sys
-from pathlib import Path
-from uncol.core.errors import DataError, OutputError
-from uncol.data.io import check_writable, read_image
-for action, path in zip(sys.argv[1::2], sys.argv[2::2]):
+@contextmanager
+def about_somebody(tmp_path: Path) -> Iterator[tuple[Path, Path]]:
+    """Lend a folder of inputs about somebody, and one for everything that is written meanwhile."""
+    inputs, written = write_inputs(tmp_path / "in"), tmp_path / "out"
+    (inputs / "small.json").write_text(SMALL)
+    written.mkdir()
+    yield inputs, written
+
+
+def carried_out(run_uncol: Run, inputs: Path, written: Path, *commands: list[object]) -> list[str]:
+    """Run commands that write below one folder alone; return where they name somebody."""
+    texts = []
+    (written / "tmp").mkdir(exist_ok=True)
+    for command in commands:
+        ended = run_uncol(*command, cwd=inputs, TMPDIR=str(written / "tmp"), XDG_CACHE_HOME=str(written / "cache"))
+        assert ended.returncode == 0, ended.stderr
+        texts += [ended.stdout.encode(), ended.stderr.encode()]
+    return places_of(written, tuple(texts))
+
+
+def test_nothing_that_is_written_names_anybody(run_uncol: Run, tmp_path: Path) -> None:
+    with about_somebody(tmp_path) as (inputs, written):
+        tuning = fine_tune(inputs, written / "model", image=f"{WORD}-ct.nii.gz")
+        segmenting = ["segment", inputs / f"{WORD}-dicom", "--model", written / "model", "--out", written / "a"]
+
+        named = carried_out(
+            run_uncol, inputs, written, [*tuning, "--proposal", written / "proposal", "--json"], segmenting
+        )
+
+    assert (written / "proposal" / "report.json").exists()
+    assert named == []
+    assert places_of(tmp_path / "in") != []
+
+
+def test_nothing_that_a_worker_writes_or_says_names_anybody(start: Callable[..., Child], tmp_path: Path) -> None:
+    child = start(cache=tmp_path / "cache")
+    job = child.new_job()
+    volumes = {name: file_fields(f"{WORD}-{name}") for name in ("image", "labels")}
+    for name in volumes:
+        (job / f"{name}.npy").rename(job / f"{WORD}-{name}.npy")
+
+    number = child.request("fine_tune", **(fine_tune_fields(job, "m", steps=3) | {"cases": [volumes]}))
+    events = [child.next_event()]
+    while events[-1]["event"] not in ("fine_tune_result", "error"):
+        events.append(child.next_event())
+    boxes = [{"structure": "ball", "lower_ijk": [11, 7, 4], "upper_ijk": [37, 33, 6]}]
+    events.append(child.ask("segment", out=job.name, image=volumes["image"], boxes=boxes))
+    for name in volumes:
+        (job / f"{WORD}-{name}.npy").unlink()
+
+    assert (events[-2]["id"], events[-2]["event"]) == (number, "fine_tune_result")
+    assert events[-1]["event"] == "segment_result"
+    assert places_of(tmp_path, (str(events).encode(), bytes(child.errors))) == []
+
+
+@pytest.mark.soak
+def test_no_command_writes_or_says_who_it_was(run_uncol: Run, tell: Callable[[str], None], tmp_path: Path) -> None:
+    with about_somebody(tmp_path) as (inputs, written):
+        model, box = written / "model", ["--box", "ball=4,3,2,22,20,6"]
+        image, labels = (inputs / f"{WORD}-{each}.nii.gz" for each in ("ct", "labels"))
+        with_model = ["--model", model, "--out"]
+        commands: list[list[object]] = [
+            ["doctor"],
+            [*fine_tune(inputs, model, image=image.name), "--proposal", written / "proposal"],
+            *(
+                ["segment", inputs / f"{WORD}-ct.{end}", *with_model, written / end]
+                for end in ("nii.gz", "nrrd", "mha")
+            ),
+            ["segment", inputs / f"{WORD}-dicom", *with_model, written / "dicom"],
+            ["segment", image, *box, "--out", written / "box"],
+            ["segment", image, "--labels", labels, "--annotated-slices", "K:2,6", "--out", written / "slices"],
+            ["evaluate", "--prediction", written / "nii.gz" / "segmentation.nii.gz", "--reference", labels, "--json"],
+            ["models", "import", written / "model.zip", "--models", written / "store"],
+            ["models", "list", "--models", written / "store"],
+            ["models", "show", "model", "--models", written / "store"],
+            ["models", "verify", "model", "--models", written / "store"],
+            ["models", "export", "model", written / "again.zip", "--models", written / "store"],
+            ["demo", "--image", image, "--labels", labels, "--every", 2, "--minutes", 0.1, "--out", written / "demo"],
+        ]
+        named = carried_out(run_uncol, inputs, written, *commands[:7])
+        pack(model, written / "model.zip")
+        named += carried_out(run_uncol, inputs, written, *commands[7:])
+
+    assert named == []
+    files = sum(path.is_file() for path in written.rglob("*"))
+    tell(f"{len(commands)} commands wrote {files} files about somebody: named in 0")
+
+
+def pack(model: Path, path: Path) -> None:
+    shutil.make_archive(str(path.with_suffix("")), "zip", model)
+
+
+@contextmanager
+def small_disk(place: Path, kib: int) -> Iterator[Path]:
+    """A disk of so many KiB of its own; only root may mount one."""
+    place.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(place)]
+    if subprocess.run(["mount", *options], capture_output=True, check=False).returncode:
+        pytest.skip("no disk can be mounted here")
     try:
-        (read_image if action == "read" else check_writable)(Path(path))
-        print("done")
-    except (DataError, OutputError) as error:
-        print(error)
-"""
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def test_what_is_not_permitted_is_told_as_such_and_never_as_damage(folder: Path) -> None:
-    if os.geteuid() == 0 and shutil.which("setpriv") is None:
-        pytest.skip("root may read everything")
-    for name in ("closed", "unreadable", "read-only"):
-        shutil.copytree(folder, folder.parent / name, ignore=shutil.ignore_patterns("loop"))
-    closed, unreadable, read_only = (folder.parent / name for name in ("closed", "unreadable", "read-only"))
-    (unreadable / "ct.nrrd").chmod(0)
-    closed.chmod(0)
-    read_only.chmod(0o555)
-    drop = [] if os.geteuid() != 0 else ["setpriv", f"--bounding-set={RIGHTS}", f"--inh-caps={RIGHTS}"]
-    tries = [
-        ("read", closed / "ct.nrrd"),
-        ("read", closed),
-        ("read", unreadable / "ct.nrrd"),
-        ("write", closed / "out"),
-        ("write", read_only / "out"),
-    ]
-
-    arguments = [str(each) for attempt in tries for each in attempt]
-    ended = subprocess.run(
-        [*drop, sys.executable, "-c", TRY, *arguments],
-        env=os.environ | {"PYTHONPATH": str(ENGINE_FOLDER)},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for each in (closed, unreadable / "ct.nrrd", read_only):
-        each.chmod(0o755)
-
-    advice = "reading it is not permitted. Copy it to a folder of your own, or ask whoever owns it."
-    choose = "(Permission denied). Free some space or choose another folder."
-    assert ended.stdout.splitlines() == [
-        f'Image "ct.nrrd" cannot be read: {advice}',
-        f'Image "closed" cannot be read: {advice}',
-        f'Image "ct.nrrd" cannot be read: {advice}',
-        f'Results cannot be written to "{closed / "out"}" {choose}',
-        f'Results cannot be written to "{read_only / "out"}" {choose}',
-    ]
+DISKS_KIB = (4, 12, 24, 48, 100, 200, 400, 800)
 
 
-def test_a_link_that_leads_to_itself_is_no_place_for_results(folder: Path) -> None:
-    with pytest.raises(OutputError, match=r"Too many levels of symbolic links"):
-        check_writable(folder / "loop" / "out")
-    with pytest.raises(DataError, match=r"its links lead in a circle"):
-        read_image(folder / "loop")
+@pytest.mark.soak
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts disks")
+def test_a_full_or_read_only_disk_is_one_sentence_and_nothing_half_written(
+    run_uncol: Run, tell: Callable[[str], None], inputs: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    assert run_uncol(*fine_tune(inputs, model), cwd=inputs).returncode == 0
+    store = ["--models", tmp_path]
+    ends: Counter[str] = Counter()
 
+    def carry_out(disk: Path, name: str, *command: object) -> None:
+        before = tree(disk)
+        ended = run_uncol(*command, cwd=inputs)
+        *_, last = ended.stderr.splitlines()
+        assert "Traceback" not in ended.stderr, ended.stderr
+        assert ended.returncode in (0, 2), (name, ended.stderr)
+        if ended.returncode:
+            assert last.endswith("."), last
+            learned = {path for path in tree(disk) if path.startswith("tuned")}
+            assert set(tree(disk)) - learned == set(before), (name, last)
+        assert not list(disk.rglob(".uncol-*")), name
+        ends[f"{name} {'done' if ended.returncode == 0 else 'told'}"] += 1
 
-def test_a_name_that_no_disk_holds_is_no_place_for_results(folder: Path) -> None:
-    with pytest.raises(OutputError, match=r"File name too long"):
-        check_writable(folder / ("y" * 300))
-    with pytest.raises(DataError, match=r"its name is too long"):
-        read_image(folder / ("y" * 300))
+    def work_on(disk: Path) -> None:
+        carry_out(disk, "segment", "segment", inputs / "ct.nii.gz", "--model", model, "--out", disk / "segmented")
+        carry_out(disk, "export", "models", "export", "model", disk / "model.zip", *store)
+        carry_out(disk, "fine-tune", *fine_tune(inputs, disk / "tuned"))
 
+    for kib in DISKS_KIB:
+        with small_disk(tmp_path / f"disk-{kib}", kib) as disk:
+            work_on(disk)
+    with small_disk(tmp_path / "read-only", 4000) as disk:
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        work_on(disk)
 
-def test_a_pipe_in_the_place_of_an_image_is_not_waited_for(folder: Path) -> None:
-    os.mkfifo(folder / "pipe.nrrd")
-
-    with pytest.raises(DataError, match=r"neither a file nor a folder"):
-        read_image(folder / "pipe.nrrd")
+    tell(f"{len(DISKS_KIB)} small disks and a read-only one: {dict(ends)}; tracebacks 0, half-written 0")
+    assert {"segment told", "segment done", "fine-tune told", "fine-tune done"} <= set(ends)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,7 +15,8 @@ import pytest
 import SimpleITK as sitk  # noqa: N813  # the abbreviation of SimpleITK's own documentation
 from image_files import FORMATS, numbered, save
 
-from uncol.core.errors import DataError, OutputError
+from uncol.core.errors import MEMORY_IS_FULL, DataError, OutputError
+from uncol.core.files import sha256_of
 from uncol.core.volume import Volume
 from uncol.data.io import (
     check_writable,
@@ -316,6 +318,50 @@ def test_a_full_disk_is_told_and_leaves_everything_as_it_was(
         assert not folder.exists()
     else:
         assert {path.name: path.read_text() for path in folder.iterdir()} == {name: "old", "report.json": "old"}
+
+
+WRITE_WITH_A_FULL_MEMORY = """
+import resource
+from pathlib import Path
+import numpy as np
+from uncol.core.errors import OutputError
+from uncol.core.volume import Volume
+from uncol.data.io import write_results
+
+volume = Volume(np.zeros((256, 512, 512), np.uint8), np.eye(4))
+taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + (32 << 20), resource.RLIM_INFINITY))
+try:
+    write_results(Path("out"), {"segmentation.nii.gz": volume}, {})
+except OutputError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the memory of a process")
+def test_a_memory_that_is_full_while_writing_is_not_told_as_a_full_disk(tmp_path: Path) -> None:
+    environment = os.environ | {"PYTHONPATH": str(ENGINE_FOLDER)}
+    child = subprocess.run(
+        [sys.executable, "-c", WRITE_WITH_A_FULL_MEMORY],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert child.stdout == f"{MEMORY_IS_FULL}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_knows_the_files_that_it_was_written_with_and_comes_last(
+    make_volume: MakeVolume, tmp_path: Path
+) -> None:
+    write_results(tmp_path, {"map.nrrd": make_volume()}, {}, {"image": {"sha256": "a"}})
+
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report == {"image": {"sha256": "a"}, "files": {"map.nrrd": sha256_of(tmp_path / "map.nrrd")}}
+    assert (tmp_path / "report.json").stat().st_mtime_ns >= (tmp_path / "map.nrrd").stat().st_mtime_ns
 
 
 # --- content hash ---

@@ -94,6 +94,10 @@ class Child:
     def end_of(self, request_id: int | None) -> dict[str, Any]:
         return self.until(lambda event: event["id"] == request_id and event["event"] in ENDS)
 
+    def end_of_any(self) -> dict[str, Any]:
+        """Read on to the next end, whichever request it is of."""
+        return self.until(lambda event: event["event"] in ENDS)
+
     def ask(self, op: str, **fields: Any) -> dict[str, Any]:
         """Send a request and return how it ends."""
         return self.end_of(self.request(op, **fields))

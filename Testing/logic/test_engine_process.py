@@ -36,6 +36,15 @@ print('{"id": 1, "event": "shutdown_result"}', flush=True)
 print('{"id": 2, "event": "cancel_result", "lost": true}', flush=True)
 sys.stdin.read()
 """
+DEEP = """
+import sys
+for depth in range(900, 1000, 2):
+    deep = "[" * depth + "]" * depth
+    print('{"id": 1, "event": %s}' % deep)
+    print('{"id": %s, "event": "log", "level": "info", "message": %s}' % (deep, deep))
+print('{"id": 1, "event": "shutdown_result"}', flush=True)
+sys.stdin.read()
+"""
 BABBLER = "while True: print('nonsense', flush=True)"
 # A launcher as PythonSlicer is one: it starts the real program, which inherits its pipes, waits for it, and ends with
 # its exit code, or with 1 and a line where it was killed.
@@ -106,6 +115,15 @@ def test_lines_that_are_no_events_are_passed_over(start) -> None:
     heard.waitFor(lambda: len(heard.events) == 2)
 
     assert heard.events[0] == (1, ShutdownResult())
+    assert heard.engine.isRunning
+
+
+def test_lines_nested_as_deep_as_python_goes_are_passed_over(start) -> None:
+    heard = start(DEEP)
+
+    heard.waitFor(lambda: heard.events or heard.ends)
+
+    assert heard.events == [(1, ShutdownResult())]
     assert heard.engine.isRunning
 
 

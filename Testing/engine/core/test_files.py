@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,26 @@ class TestFolder:
             (folder / "inside" / "file").touch()
 
         assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need no permission there")
+def test_private_folders_of_killed_programs_are_swept_a_day_later_and_nothing_else(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    folder = tmp_path / "results"
+    for each in (elsewhere, folder, *(folder / name for name in (".uncol-old", ".uncol-new", "mine"))):
+        each.mkdir()
+        (each / "file").touch()
+    (folder / ".uncol-link").symlink_to(elsewhere)
+    for name, age_h in ((".uncol-old", 25), (".uncol-new", 23), ("mine", 25)):
+        then = time.time() - age_h * 3600
+        os.utime(folder / name, (then, then))
+    os.utime(folder / ".uncol-link", (0, 0), follow_symlinks=False)
+
+    with atomic_write(folder / "report.json") as partial:
+        partial.touch()
+
+    assert {each.name for each in folder.iterdir()} == {".uncol-new", ".uncol-link", "mine", "file", "report.json"}
+    assert (elsewhere / "file").exists()
 
 
 def test_the_checksum_is_that_of_the_content(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_models import write_model
+from small_models import FILES, write_model
 
 from uncol.core.errors import CheckpointError
 from uncol.core.model_store import Store
@@ -139,6 +139,10 @@ def test_a_model_does_not_say_which_volume_it_learned_from(empty: Store, tmp_pat
 
 def test_what_killed_programs_left_is_swept_a_day_later_and_nothing_else(empty: Store) -> None:
     write_model(empty.folder / "model")
+    write_model(empty.folder / "finished")
+    learn(empty.folder / "finished", 5)
+    (empty.folder / "finished" / "run.json").touch()
+    os.utime(empty.folder / "finished" / "checkpoint.safetensors", (0, 0))
     worthless, fresh, learned, busy, of_others = (
         empty.folder / empty.claim(name, SMITH) for name in ("worthless", "fresh", "learned", "busy", "of-others")
     )
@@ -148,12 +152,22 @@ def test_what_killed_programs_left_is_swept_a_day_later_and_nothing_else(empty: 
     of_before = empty.folder / ".partial-x"
     of_before.mkdir()
     with run_held(busy):
-        for folder in (worthless, learned, busy, of_others, of_before, empty.folder / "model"):
+        for folder in (
+            worthless,
+            learned,
+            busy,
+            of_others,
+            of_before,
+            empty.folder / "model",
+            empty.folder / "finished",
+        ):
             os.utime(folder, (0, 0))
         empty.activate("model")
 
     left = {each.name for each in empty.folder.iterdir() if each.is_dir()}
-    assert left == {"model", "fresh", "learned", "busy", "of-others"}
+    assert left == {"model", "finished", "fresh", "learned", "busy", "of-others"}
+    assert {each.name for each in (empty.folder / "finished").iterdir()} == FILES
+    assert (learned / "checkpoint.safetensors").exists()
     assert fresh.exists()
 
 

@@ -18,7 +18,6 @@ from uncol.core.round_scores import ComparedSlices
 from uncol.core.slice_suggestion import score_slices
 from uncol.core.volume import Volume
 from uncol.core.volume_files import VolumeFile, read_voxels
-from uncol.data.io import write_results
 
 pytestmark = needs_posix
 
@@ -84,15 +83,42 @@ class TestSegment:
         assert result["report"]["model"] == model
         assert read_voxels(job / "segmentation.npy").shape == SHAPE
 
-    def test_files_of_other_programs_are_read_too(self, shared: Child, model: str) -> None:
+    def test_files_of_other_programs_whose_headers_may_name_further_files_are_not_read(self, shared: Child) -> None:
         job = shared.new_job()
-        write_results(job, {"image.nrrd": ball()[0]}, {})
+        secret = job.parent / "secret.raw"
+        secret.write_bytes(bytes(8))
+        header = f"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2 2 2\nencoding: raw\ndata file: {secret}\n"
+        (job / "image.nhdr").write_text(header)
 
-        theirs = shared.ask("segment", out=job, image="image.nrrd", model=model)
-        found = read(theirs["segmentation"]).voxels
-        shared.ask("segment", out=job, image=file_fields("image"), model=model)
+        by_path = shared.ask("segment", out=job, image="image.nhdr", model="m")
+        volume = file_fields("image") | {"file": "image.nhdr"}
+        as_volume = shared.ask("segment", **(box_fields(job) | {"image": volume}))
 
-        assert np.array_equal(found, read_voxels(job / "segmentation.npy"))
+        assert by_path["message"].startswith('"image" must be a volume with "file" and "ijk_to_ras", got a path.')
+        assert as_volume["message"].startswith('"image.nhdr" is damaged')
+        assert (by_path["kind"], as_volume["kind"]) == ("user", "user")
+
+    @pytest.mark.parametrize(
+        ("field", "value", "sentence"),
+        [
+            ("out", "a" * 300, '"out" cannot be looked up (File name too long). Give it a shorter name.'),
+            ("out", "\ud800", 'Request "segment", field "out": a text is needed, got "\\ud800".'),
+            ("image", {"file": "a" * 300}, '"image" cannot be looked up (File name too long).'),
+            ("image", {"file": "Gr\udcf6\udcdfe.npy"}, "a text is needed, got"),
+            ("model", "a" * 300, '"model" must be a model in'),
+            ("model", "x/" + "a" * 300, '"model" must be a model in'),
+        ],
+    )
+    def test_names_that_no_system_takes_are_one_sentence(
+        self, shared: Child, field: str, value: Any, sentence: str
+    ) -> None:
+        fields: dict[str, Any] = {"out": str(shared.new_job()), "image": file_fields("image"), "model": "m"}
+        fields[field] = fields[field] | value if isinstance(value, dict) else value
+
+        answer = shared.ask("segment", **fields)
+
+        assert (answer["event"], answer["kind"]) == ("error", "user")
+        assert sentence in answer["message"]
 
     def test_inputs_that_cannot_be_used_are_one_sentence(self, shared: Child) -> None:
         job = shared.new_job()
@@ -193,14 +219,13 @@ class TestPlaces:
         assert shared.ask("fine_tune", **fields)["message"] == 'Request "fine_tune" lacks the field "proposal".'
 
     @pytest.mark.parametrize("image", ["../image.npy", "/etc/hosts", "link.npy", "linked/image.npy"])
-    @pytest.mark.parametrize("as_volume", [True, False], ids=["volume", "file"])
-    def test_an_image_lies_inside_its_job(self, shared: Child, tmp_path: Path, image: str, *, as_volume: bool) -> None:
+    def test_an_image_lies_inside_its_job(self, shared: Child, tmp_path: Path, image: str) -> None:
         job = shared.new_job()
         VolumeFile.write(job.parent / "image.npy", ball()[0])
         VolumeFile.write(tmp_path / "image.npy", ball()[0])
         (job / "link.npy").symlink_to(tmp_path / "image.npy")
         (job / "linked").symlink_to(tmp_path)
-        outside = file_fields("image") | {"file": image} if as_volume else image
+        outside = file_fields("image") | {"file": image}
         tuning = fine_tune_fields(job, "m")
         inside = tuning["cases"][0]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -25,8 +26,16 @@ from worker_child import (
     needs_posix,
 )
 
+from uncol.core.jobs import Case, FineTuneJob, FineTuneResult, SegmentResult
+from uncol.core.progress import Progress
 from uncol.core.protocol import LINE_LIMIT_BYTES, PROTOCOL
+from uncol.core.volume_files import VolumeFile
+from uncol.worker.channel import Channel
+from uncol.worker.job_folder import JobFolder
+from uncol.worker.running_job import RunningJob
+from uncol.worker.server import Worker, WorkerSettings
 
+VOLUME = VolumeFile(Path("a.npy"), ((1.0, 0.0, 0.0, 0.0),) * 4)
 pytestmark = needs_posix
 
 
@@ -171,6 +180,21 @@ class TestLines:
 
         assert (answer["event"], answer["kind"]) == ("error", "user")
         assert sentence in answer["message"]
+
+    def test_an_end_that_cannot_be_written_as_a_line_is_told_all_the_same(self, tmp_path: Path) -> None:
+        incoming, outgoing = os.pipe()
+        settings = WorkerSettings(tmp_path, tmp_path, tmp_path)
+        worker = Worker(Channel(incoming, outgoing, LINE_LIMIT_BYTES), JobFolder.make(tmp_path), settings)
+        ended = RunningJob(7, FineTuneJob((Case(tmp_path, tmp_path),), tmp_path), worker._send, worker._release)
+        unwritable: dict[str, Any] = {"training": {1, 2}}
+
+        ended.tell(Progress("p", 0.5, losses=unwritable))
+        ended.end(FineTuneResult(tmp_path, (), unwritable, SegmentResult(VOLUME, VOLUME, {})))
+
+        news, end = (json.loads(line) for line in os.read(incoming, 1 << 20).splitlines())
+        assert (news["id"], news["event"], news["kind"]) == (None, "error", "bug")
+        assert (end["id"], end["event"], end["kind"]) == (7, "error", "bug")
+        assert "TypeError" in end["message"]
 
     def test_lines_may_arrive_in_pieces_and_several_at_once(self, shared: Child) -> None:
         assert shared.process.stdin is not None

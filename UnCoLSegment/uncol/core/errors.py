@@ -44,10 +44,18 @@ class CancelledError(UncolError):
 
 
 MEMORY_IS_FULL = "The memory is full. Close other programs, or crop the volume, and try again."
-_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "Failed to allocate memory")
-"""What torch says of a GPU and of a CPU, and ITK."""
+_OUT_OF_MEMORY = (
+    *("out of memory", "can't allocate memory", "ALLOC_FAILED"),  # torch of a GPU and of a CPU, cuDNN and cuBLAS
+    *("could not create a primitive", "could not create a memory", "could not execute a primitive"),  # oneDNN
+    *("Failed to allocate memory", "bad_alloc", "bad allocation"),  # ITK, C++
+    *("Cannot allocate memory", "can't start new thread"),  # the system, of which a thread needs memory
+)
+"""What libraries say of a full memory."""
 
 
-def says_memory_is_full(error: Exception) -> bool:
-    """Say whether a library's error means that there was no memory left, on the CPU or the GPU."""
-    return isinstance(error, MemoryError) or any(complaint in str(error) for complaint in _OUT_OF_MEMORY)
+def says_memory_is_full(error: BaseException) -> bool:
+    """Say whether a library's error, or one that it came of, means that there was no memory left, on CPU or GPU."""
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None and cause not in causes:
+        causes.append(cause)
+    return any(isinstance(each, MemoryError) or any(text in str(each) for text in _OUT_OF_MEMORY) for each in causes)

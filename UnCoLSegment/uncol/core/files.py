@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 PRIVATE = ".uncol-"
 """How the names of private folders begin; a killed process leaves one behind."""
+FORGOTTEN_S = 24 * 3600.0
+"""Age from which a private folder is surely left over from an interruption."""
 
 _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 """A pipe without a writer is opened at once, too."""
@@ -20,9 +24,22 @@ _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | 
 
 @contextmanager
 def private_folder(parent: Path) -> Iterator[Path]:
-    """Lend a folder in `parent` that this user alone can open; what is left in it at the end is deleted."""
+    """Lend a folder in `parent` that this user alone can open; what is left in it at the end is deleted.
+
+    What killed programs left in `parent` a day ago or more is deleted before: it may hold what was found in an image.
+    """
+    sweep_forgotten(parent)
     with TemporaryDirectory(prefix=PRIVATE, dir=parent, ignore_cleanup_errors=True) as folder:
         yield Path(folder)
+
+
+def sweep_forgotten(parent: Path) -> None:
+    """Delete the private folders in `parent` that are older than a day; links and everything else stay."""
+    with suppress(OSError):
+        for each in [path for path in parent.iterdir() if path.name.startswith(PRIVATE)]:
+            with suppress(OSError):  # another process may sweep the same folder at the same time
+                if time.time() - each.lstat().st_mtime > FORGOTTEN_S and not each.is_symlink():
+                    shutil.rmtree(each, ignore_errors=True)
 
 
 @contextmanager

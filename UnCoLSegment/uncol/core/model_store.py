@@ -44,6 +44,7 @@ from uncol.core.unfinished import (
     RunOrigin,
     UnfinishedRun,
     claim_folder,
+    forget_finished,
     is_run_held,
     is_worthless,
     release_folder,
@@ -331,3 +332,5 @@ def _sweep_forgotten(folder: Path) -> None:
                 shutil.rmtree(each, ignore_errors=True)
             elif is_model_name(each.name) and is_worthless(each):
                 release_folder(each)
+            elif is_model_name(each.name):
+                forget_finished(each)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -199,14 +201,15 @@ def read_request(line: bytes) -> tuple[RequestId, Any]:
         MessageError: If it is no JSON object, or an unknown, incomplete or contradicting request.
     """
     document = _json_object(line)
-    found, name = document.pop("id", None), document.pop("op", None)
-    if isinstance(found, bool) or not isinstance(found, int | str):
+    found, name = _id_in(document), document.pop("op", None)
+    if found is None:
         message = 'The request has no "id". Give it a whole number or a text.'
         raise MessageError(message)
-    if not isinstance(name, str) or name not in REQUESTS:
-        message = f"There is no request {json.dumps(name)}. Known requests: {', '.join(REQUESTS)}."
-        raise MessageError(message, found)
-    return found, _content(found, REQUESTS[name], document, f'Request "{name}"')
+    with _understood(found):
+        if not isinstance(name, str) or name not in REQUESTS:
+            message = f"There is no request {json.dumps(name)}. Known requests: {', '.join(REQUESTS)}."
+            raise MessageError(message)
+        return found, from_document(REQUESTS[name], document, f'Request "{name}"')
 
 
 def read_event(line: bytes) -> tuple[RequestId | None, Any]:
@@ -216,11 +219,12 @@ def read_event(line: bytes) -> tuple[RequestId | None, Any]:
         MessageError: If it is no event; with its id if it is one that cannot be understood.
     """
     document = _json_object(line)
-    found, name = document.pop("id", None), document.pop("event", None)
-    if not isinstance(name, str) or name not in EVENTS:
-        message = f"There is no event {json.dumps(name)}."
-        raise MessageError(message)
-    return found, _content(found, EVENTS[name], document, f'Event "{name}"')
+    found, name = _id_in(document), document.pop("event", None)
+    with _understood(found if isinstance(name, str) and name in EVENTS else None):
+        if not isinstance(name, str) or name not in EVENTS:
+            message = f"There is no event {json.dumps(name)}."
+            raise MessageError(message)
+        return found, from_document(EVENTS[name], document, f'Event "{name}"')
 
 
 def _json_object(line: bytes) -> dict[str, Any]:
@@ -235,11 +239,21 @@ def _json_object(line: bytes) -> dict[str, Any]:
     return document
 
 
-def _content(found: RequestId | None, kind: type[Any], document: dict[str, Any], subject: str) -> Any:
+def _id_in(document: dict[str, Any]) -> RequestId | None:
+    found = document.pop("id", None)
+    return found if isinstance(found, int | str) and not isinstance(found, bool) else None
+
+
+@contextmanager
+def _understood(found: RequestId | None) -> Iterator[None]:
+    """Turn whatever goes wrong with a document into a `MessageError`: nested too deep, a path that no system takes."""
     try:
-        return from_document(kind, document, subject)
+        yield
     except UncolError as error:
         raise MessageError(str(error), found) from error
+    except Exception as error:
+        message = f"This message cannot be understood ({type(error).__name__})."
+        raise MessageError(message, found) from error
 
 
 def _plain(value: Any) -> Any:

@@ -151,6 +151,11 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != "" and "\0" not in value
 
 
+def _is_path(value: Any) -> bool:
+    """Say whether a value is a text that can be the name of a file: half a character (a lone surrogate) cannot."""
+    return _is_text(value) and value.encode(errors="replace").decode() == value
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
@@ -167,7 +172,7 @@ _SIMPLE: dict[Any, tuple[str, Callable[[Any], bool], Callable[[Any], Any]]] = {
     int: ("a whole number", lambda value: isinstance(value, int) and not isinstance(value, bool), int),
     float: ("a number", _is_number, float),
     str: ("a text", _is_text, str),
-    Path: ("a text", _is_text, Path),
+    Path: ("a text", _is_path, Path),
     Any: ("anything", lambda _: True, lambda value: value),
 }
 """By kind: what a message calls it, whether a value is one, and how it is made of the value."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from uncol.core.error_detection import BAND_MM, error_detection_auroc, label_boundary, within_distance
+from uncol.core.errors import ConfigError
 from uncol.core.jobs import Structure
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.core.volume_files import VolumeFile
@@ -48,6 +49,11 @@ class ScoreJob:
     out: Path
     stacks: tuple[SliceStack, ...]
     structures: tuple[Structure, ...]
+
+    def __post_init__(self) -> None:
+        if not self.stacks:
+            message = "There is nothing to score: give at least one stack of annotated slices."
+            raise ConfigError(message)
 
 
 @dataclass(frozen=True)

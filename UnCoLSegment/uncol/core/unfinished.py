@@ -25,7 +25,7 @@ import numpy as np
 from uncol.core.errors import CheckpointError, ConfigError
 from uncol.core.files import PRIVATE, atomic_write, opened, read_limited
 from uncol.core.locks import HeldError, held, is_held
-from uncol.core.model_folder import CHECKPOINT_FILE, folder_written, has_model
+from uncol.core.model_folder import CHECKPOINT_FILE, MODEL_FILE, folder_written, has_model, newest
 from uncol.core.records import from_document, to_document
 from uncol.core.strict_json import read_json
 from uncol.core.volume import Volume
@@ -105,6 +105,15 @@ def release_folder(folder: Path) -> None:
     """Delete the folder of a run that has ended, unless it holds a model, a checkpoint, or something of others."""
     if not is_run_held(folder) and is_worthless(folder):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def forget_finished(folder: Path) -> None:
+    """Delete what is left of a run whose model stands there: it was killed between saving and the end."""
+    with suppress(OSError):
+        saved = newest(folder, MODEL_FILE).stat().st_mtime
+        if (folder / CHECKPOINT_FILE).stat().st_mtime <= saved and not is_run_held(folder):
+            for name in (CHECKPOINT_FILE, RUN_FILE):
+                (folder / name).unlink(missing_ok=True)
 
 
 def is_worthless(folder: Path) -> bool:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
@@ -20,7 +21,7 @@ import SimpleITK as sitk  # noqa: N813  # the abbreviation of SimpleITK's own do
 from numpy.typing import NDArray
 
 from uncol.core.errors import MEMORY_IS_FULL, DataError, GeometryError, OutputError, says_memory_is_full
-from uncol.core.files import flush_to_disk, private_folder
+from uncol.core.files import flush_to_disk, private_folder, sha256_of
 from uncol.core.jobs import DicomChoice, VolumeSource
 from uncol.core.volume import GRID_TOLERANCE, UNKNOWN_LABEL, Volume, grid_distance_mm
 from uncol.core.volume_files import VolumeFile
@@ -32,6 +33,7 @@ from uncol.formats.voxels import in_32_bits
 
 _LOGGER = logging.getLogger(__name__)
 _NO_CHOICE = DicomChoice()
+REPORT_FILE = "report.json"
 _WRITABLE_SUFFIXES = (".nii.gz", ".nrrd", ".mha")
 
 
@@ -110,11 +112,23 @@ def read_map(path: Path, reference: Volume, reference_name: str) -> Volume:
     return reference.with_voxels(voxels)
 
 
-def write_results(folder: Path, volumes: Mapping[str, Volume], documents: Mapping[str, str | bytes]) -> None:
+def write_results(
+    folder: Path,
+    volumes: Mapping[str, Volume],
+    documents: Mapping[str, str | bytes],
+    report: Mapping[str, Any] | None = None,
+) -> None:
     """Write volumes, texts and pictures under their file names: each file appears complete or not at all.
 
-    Everything is first written to a private temporary folder inside `folder` and flushed to the disk;
-    only when all of it stands there is it moved to its place.
+    Everything is first written to a private temporary folder inside `folder` and flushed to the disk; only when all of
+    it stands there is it moved to its place, texts and pictures last. Of an earlier result with volumes nothing is left
+    by then, so that an interruption leaves files of one run only.
+
+    Args:
+        folder: Where they are written.
+        volumes: Volumes by file name.
+        documents: Texts and pictures by file name.
+        report: Written as `report.json`, the very last, with the SHA-256 of each other file under `files`.
 
     Raises:
         DataError: If the name of a volume does not end in .nii.gz, .nrrd or .mha.
@@ -125,16 +139,26 @@ def write_results(folder: Path, volumes: Mapping[str, Volume], documents: Mappin
             message = f'A volume cannot be written as "{name}". Use a name that ends in .nii.gz, .nrrd or .mha.'
             raise DataError(message)
     with _temporary_folder_in(folder) as temporary:
-        for name in (*volumes, *documents):
-            if (folder / name).is_dir():
-                raise IsADirectoryError(errno.EISDIR, f'"{name}" is a folder there')
         for name, volume in volumes.items():
             _write_volume(temporary / name, volume)
+        if report is not None:
+            sums = {name: sha256_of(temporary / name) for name in volumes}
+            documents = {**documents, REPORT_FILE: json.dumps({**report, "files": sums}, indent=2) + "\n"}
         for name, content in documents.items():
             (temporary / name).write_bytes(content if isinstance(content, bytes) else content.encode())
             flush_to_disk(temporary / name)
-        for name in (*volumes, *documents):
-            (temporary / name).replace(folder / name)
+        _put_in_place(temporary, folder, [*volumes, *documents], is_set=bool(volumes))
+
+
+def _put_in_place(temporary: Path, folder: Path, names: Sequence[str], *, is_set: bool) -> None:
+    for name in names:
+        if (folder / name).is_dir():
+            raise IsADirectoryError(errno.EISDIR, f'"{name}" is a folder there')
+    if is_set:  # of an earlier one, the last file goes first
+        for name in reversed(names):
+            (folder / name).unlink(missing_ok=True)
+    for name in names:
+        (temporary / name).replace(folder / name)
 
 
 def check_writable(folder: Path) -> None:

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from uncol.core.config import Config
 from uncol.core.errors import CancelledError, ConfigError, OutputError
+from uncol.core.files import private_folder
 from uncol.core.model_folder import MODEL_FILE, SUMS_FILE, WEIGHTS_FILE
 from uncol.core.progress import Monitor
 from uncol.core.volume import Volume, view_slices
@@ -184,8 +184,8 @@ def _temporary_folder(out: Path) -> Iterator[Path]:
     is_new = not out.exists()
     check_writable(out)
     try:
-        with TemporaryDirectory(prefix=".uncol-demo-", dir=out, ignore_cleanup_errors=True) as folder:
-            yield Path(folder)
+        with private_folder(out) as folder:
+            yield folder
     finally:
         if is_new:
             with suppress(OSError):  # there are results in it

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from uncol.core.errors import DataError
+from uncol.core.files import sha256_of
 from uncol.core.jobs import AnnotatedSlices, DicomChoice, Structure
 from uncol.data.io import (
+    REPORT_FILE,
     read_map,
     read_prediction,
     read_reference,
@@ -28,11 +32,47 @@ def run_evaluate(
     """Compare a segmentation with a reference; return the evaluation.
 
     Raises:
-        UncolError: If a file cannot be used or nothing is left to compare.
+        UncolError: If a file cannot be used, the uncertainty is of another segmentation, or nothing is left to compare.
     """
+    if uncertainty is not None:
+        check_one_run(prediction, uncertainty)
     truth = read_reference(reference, dicom)
     predicted = read_prediction(prediction, truth, reference.name, dicom)
     uncertainty_map = read_map(uncertainty, truth, reference.name) if uncertainty else None
     return evaluate(
         predicted, truth, structures=structures, excluded=excluded, only=only, uncertainty=uncertainty_map
     ).as_document()
+
+
+def check_one_run(segmentation: Path, uncertainty: Path) -> None:
+    """Refuse a segmentation and an uncertainty of which reports beside them say that they do not belong together.
+
+    Raises:
+        DataError: If one is not what its report was written with, or they were made from different images.
+    """
+    reports = [(path, _report_beside(path)) for path in (segmentation, uncertainty)]
+    for path, report in reports:
+        sums = report.get("files")
+        known = sums.get(path.name) if isinstance(sums, dict) else None
+        if known is not None and path.is_file() and known != sha256_of(path):
+            message = (
+                f'"{path.name}" is not the file that the {REPORT_FILE} beside it was written with: it was changed, or '
+                "is of another run. Segment the image again, or keep files that you change in another folder."
+            )
+            raise DataError(message)
+    images = [report.get("image") for _, report in reports]
+    first, second = (each.get("sha256") if isinstance(each, dict) else None for each in images)
+    if first and second and first != second:
+        message = (
+            f'"{segmentation.name}" and "{uncertainty.name}" were made from different images, as the {REPORT_FILE} '
+            "beside each of them says. Choose two files of one run."
+        )
+        raise DataError(message)
+
+
+def _report_beside(path: Path) -> Document:
+    try:
+        report = json.loads((path.parent / REPORT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):  # none, or not ours
+        return {}
+    return report if isinstance(report, dict) else {}

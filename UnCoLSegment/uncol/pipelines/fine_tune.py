@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from uncol.core.config import Config
 from uncol.core.errors import CheckpointError, ConfigError
 from uncol.core.jobs import AnnotatedSlices, FineTuneJob
 from uncol.core.methods import MODEL_METHODS, find_method
-from uncol.core.model_folder import MODEL_FILE, check_interrupted_save, has_model
+from uncol.core.model_folder import check_interrupted_save, has_model, read_card
 from uncol.core.progress import Progress
 from uncol.core.unfinished import claim_folder, origin_of, run_held
 from uncol.core.volume import UNKNOWN_LABEL
@@ -33,8 +34,9 @@ from uncol.pipelines.context import Context
 from uncol.pipelines.results import Document, Segmented, reported, summary
 from uncol.pipelines.segment import read_case
 from uncol.training.preview import Preview
-from uncol.training.proposal import propose
-from uncol.training.record import finish
+from uncol.training.proposal import Proposal, propose
+from uncol.training.record import save_learned
+from uncol.training.resume import save
 from uncol.training.state import FineTuneSetup, TrainingState
 from uncol.training.train import train
 
@@ -58,50 +60,71 @@ def run_fine_tune(job: FineTuneJob, config: Config, context: Context) -> Documen
     """
     if job.proposal is not None:
         check_writable(job.proposal)
-    tuned = fine_tune(job, config, context)
+    out = job.proposal or job.out
+    tuned = fine_tune(job, config, context, lambda proposal: proposal.write(out))
     told = {"out": str(tuned.out), **summary(tuned.model)}
-    if tuned.proposal is None or job.proposal is None:
+    if tuned.proposal is None:
         return told
-    tuned.proposal.write(job.proposal)
     report = tuned.proposal.report
     kept = {name: report[name] for name in ("by_both_teachers", "structures", "notes")}
     return {**told, "proposal": {"out": str(job.proposal), **kept}}
 
 
-def fine_tune(job: FineTuneJob, config: Config, context: Context) -> FineTuned:
-    """Train a model from files and write it; what is proposed for the first case is returned and not written.
+def fine_tune(
+    job: FineTuneJob, config: Config, context: Context, hand_over: Callable[[Segmented], None] = lambda _: None
+) -> FineTuned:
+    """Train a model from files and write it; what is proposed for the first case, if that is wanted, is handed over.
 
     As long as it lasts no other program can go on with the same run. A model that came into the folder meanwhile is
-    not replaced: the new one comes into a folder beside it.
+    not replaced: the new one comes into a folder beside it. The checkpoint of the last step goes in the very end, so
+    that a run which is interrupted while it saves or proposes can be resumed, too.
+
+    Args:
+        job: What is wanted.
+        config: Further settings.
+        context: Where models and embeddings are, and who is told.
+        hand_over: Writes the proposal.
 
     Raises:
         UncolError: If an input cannot be used, the output cannot be written, or another program learns there.
     """
     config = with_choices(config, minutes=job.minutes, steps=job.steps, seed=job.seed)
     device = select_device(job.device)
-    check_writable(job.out)
     _check_model_folder(job)
     with run_held(job.out):
+        check_writable(job.out)
         state = _trained(job, config, device, context)
-        if job.proposal is None:
-            return FineTuned(*_finished(state, job.out, context), None)
         started = time.monotonic()
-        proposal = propose(state, job.out, context.monitor)
-        model, out = _finished(state, job.out, context)
-    source = {"model": out.name, "training": summary(model), "by_both_teachers": proposal.by_both_teachers}
-    seconds = time.monotonic() - started
-    image = state.setup.cases[0].image
-    return FineTuned(model, out, reported(image, proposal.segmentation, source, state.device, seconds))
+        proposal = _proposed(state, job, context)
+        out = _free_folder(state, job.out)
+        model, segmented = save_learned(state, out, context.monitor), None
+        if proposal is not None:
+            source = {"model": out.name, "training": summary(model), "by_both_teachers": proposal.by_both_teachers}
+            seconds, image = time.monotonic() - started, state.setup.cases[0].image
+            segmented = reported(image, proposal.segmentation, source, state.device, seconds)
+            hand_over(segmented)
+        for folder in (job.out, out):
+            remove_checkpoint(folder)
+    return FineTuned(model, out, segmented)
 
 
-def _finished(state: TrainingState, folder: Path, context: Context) -> tuple[Model, Path]:
-    out = folder
-    if has_model(folder):
-        out = claim_folder(folder, origin_of(folder))
-        _log.warning('A model called "%s" came meanwhile; this one is called "%s".', folder.name, out.name)
-    model = finish(state, folder, context.monitor, out)
-    remove_checkpoint(out)
-    return model, out
+def _proposed(state: TrainingState, job: FineTuneJob, context: Context) -> Proposal | None:
+    if job.proposal is not None:
+        return propose(state, job.out, context.monitor)
+    save(state, job.out)  # as `propose` does first: what comes now may be interrupted
+    return None
+
+
+def _free_folder(state: TrainingState, folder: Path) -> Path:
+    """Return the folder for the model: the run's own, unless another run's model came there meanwhile."""
+    if not has_model(folder):
+        return folder
+    with suppress(CheckpointError, AttributeError):
+        if read_card(folder).get("training", {}).get("data_sha256") == state.setup.fingerprint():
+            return folder  # its own, from before it was interrupted
+    out = claim_folder(folder, origin_of(folder))
+    _log.warning('A model called "%s" came meanwhile; this one is called "%s".', folder.name, out.name)
+    return out
 
 
 def _trained(job: FineTuneJob, config: Config, device: torch.device, context: Context) -> TrainingState:
@@ -143,13 +166,14 @@ def _teacher_if_any(config: Config, device: torch.device, context: Context) -> P
 
 
 def _check_model_folder(job: FineTuneJob) -> None:
-    if (job.out / MODEL_FILE).exists():
-        message = f'"{job.out}" already holds a model. Choose another folder for the new one; nothing was changed.'
-        raise CheckpointError(message)
-    if not job.resume and has_checkpoint(job.out):
+    is_unfinished = has_checkpoint(job.out)
+    if not job.resume and is_unfinished:
         message = f'"{job.out}" holds an unfinished run. Add --resume to go on, or choose another folder.'
         raise CheckpointError(message)
     check_interrupted_save(job.out)
+    if has_model(job.out) and not is_unfinished:
+        message = f'"{job.out}" already holds a model. Choose another folder for the new one; nothing was changed.'
+        raise CheckpointError(message)
 
 
 def with_choices(config: Config, *, minutes: float | None, steps: int | None, seed: int | None) -> Config:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,8 @@ class Segmented:
         write_results(
             out,
             {"segmentation.nii.gz": self.segmentation.labels, "uncertainty.nii.gz": self.segmentation.uncertainty},
-            {"report.json": json.dumps(self.report, indent=2) + "\n"},
+            {},
+            self.report,
         )
 
 

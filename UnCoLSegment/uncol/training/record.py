@@ -21,19 +21,18 @@ from uncol.models.checkpoints import remove_checkpoint, save_model
 from uncol.training.state import TrainingState
 
 
-def finish(state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED, out: Path | None = None) -> Model:
-    """Save the result of a training whose budget is spent, and remove its checkpoint.
+def finish(state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED) -> Model:
+    """Save the result of a training whose budget is spent, and remove its checkpoint."""
+    model = save_learned(state, folder, monitor)
+    remove_checkpoint(folder)
+    return model
 
-    Args:
-        state: The training.
-        folder: Where its checkpoint is.
-        monitor: Told that the model is being saved.
-        out: Folder for the model; None takes the same.
-    """
+
+def save_learned(state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED) -> Model:
+    """Save the result of a training whose budget is spent; its checkpoint stays."""
     monitor.report(Progress("Saving the model", 1.0, 0.0, state.step, state.losses))
     model = model_of(state)
-    save_model(model, out or folder)
-    remove_checkpoint(folder)
+    save_model(model, folder)
     return model
 
 

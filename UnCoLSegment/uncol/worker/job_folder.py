@@ -107,11 +107,15 @@ def _is_forgotten(folder: Path) -> bool:
 
 
 def _checked(path: Path, folder: Path, is_there: Callable[[Path], bool], field: str) -> Path:
-    path = (folder / path).resolve()
-    if folder not in path.parents:
-        message = f'"{field}" must lie inside the folder "{folder}", got "{path}". Put it there first.'
-        raise ConfigError(message)
-    if not is_there(path):
-        message = f'"{field}" is not there: "{path}". Write it before the request is sent.'
-        raise DataError(message)
+    try:
+        path = (folder / path).resolve()
+        if folder not in path.parents:
+            message = f'"{field}" must lie inside the folder "{folder}", got "{path}". Put it there first.'
+            raise ConfigError(message)
+        if not is_there(path):
+            message = f'"{field}" is not there: "{path}". Write it before the request is sent.'
+            raise DataError(message)
+    except OSError as error:  # a name of more than 255 letters, as a rule
+        message = f'"{field}" cannot be looked up ({error.strerror}). Give it a shorter name.'
+        raise DataError(message) from error
     return path

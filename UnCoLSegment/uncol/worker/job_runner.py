@@ -99,13 +99,14 @@ class JobRunner:
         context = self._context(running)
         if job.preview_s is not None:
             context = replace(context, preview=PreviewOrder(job.preview_s, _preview_teller(folder, running)))
+        proposals: list[SegmentResult] = []
         try:
-            tuned = fine_tune(job, _configured(job, self._foundation), context)
+            config = _configured(job, self._foundation)
+            tuned = fine_tune(job, config, context, lambda found: proposals.append(_write_result(folder, found)))
         finally:
             self._store.release(job.out.name)
-        assert tuned.proposal is not None  # the job wants one
-        card, proposal = tuned.model.card, _write_result(folder, tuned.proposal)
-        return FineTuneResult(tuned.out, card.structures, card.training, proposal)
+        card = tuned.model.card
+        return FineTuneResult(tuned.out, card.structures, card.training, proposals[0])
 
     def _score(self, job: ScoreJob) -> ScoreResult:
         folder = self._folder.subfolder(job.out, "out")
@@ -142,11 +143,12 @@ class JobRunner:
         return path.name
 
 
-def _inside(folder: Path, source: VolumeSource, field: str) -> VolumeSource:
-    """Return an image or a label map of a job with its whole path; there are no others."""
-    if isinstance(source, VolumeFile):
-        return replace(source, file=file_of_job(folder, source.file, field))
-    return file_of_job(folder, source, field)
+def _inside(folder: Path, source: VolumeSource, field: str) -> VolumeFile:
+    """Return an image or a label map of a job with its whole path; headers of other formats name further files."""
+    if not isinstance(source, VolumeFile):
+        message = f'"{field}" must be a volume with "file" and "ijk_to_ras", got a path. Write its voxels as .npy file.'
+        raise ConfigError(message)
+    return replace(source, file=file_of_job(folder, source.file, field))
 
 
 def _write_result(folder: Path, result: Segmented) -> SegmentResult:

@@ -111,15 +111,23 @@ class Worker:
             _carry_out(running, runner)
 
     def _read(self) -> None:
-        for line in self._channel.lines():
-            try:
-                if line is None:
-                    message = f"This line is longer than {protocol.LINE_LIMIT_BYTES} bytes. Send images as files."
-                    raise protocol.MessageError(message)  # noqa: TRY301  # answered like every other unreadable line
-                self._take(*protocol.read_request(line))
-            except protocol.MessageError as error:
-                self._send(error.id, _explained(error))
-        self._must_end.set()
+        """Hear every line, whatever came before it; when this ends, so does the worker."""
+        try:
+            for line in self._channel.lines():
+                self._hear(line)
+        finally:
+            self._must_end.set()
+
+    def _hear(self, line: bytes | None) -> None:
+        try:
+            if line is None:
+                message = f"This line is longer than {protocol.LINE_LIMIT_BYTES} bytes. Send images as files."
+                raise protocol.MessageError(message)  # noqa: TRY301  # answered like every other unreadable line
+            self._take(*protocol.read_request(line))
+        except protocol.MessageError as error:
+            self._send(error.id, _explained(error))
+        except Exception as error:  # noqa: BLE001  # the request loop: a line costs its request at most
+            self._send(None, _explained(error))
 
     def _take(self, request_id: protocol.RequestId, content: protocol.Request) -> None:
         if not self._has_greeted and not isinstance(content, protocol.Hello | protocol.Shutdown):
@@ -184,7 +192,13 @@ class Worker:
         self._was_signaled = True
 
     def _send(self, request_id: protocol.RequestId | None, event: protocol.Event) -> None:
-        self._channel.send(protocol.write_message(request_id, event))
+        """Tell an event; an end that cannot be written as a line becomes another, so that nobody waits for it."""
+        try:
+            line = protocol.write_message(request_id, event)
+        except Exception as error:  # noqa: BLE001  # a result or a report holds whatever a library or a model put there
+            about = None if isinstance(event, protocol.News) else request_id
+            line = protocol.write_message(about, _explained(error))
+        self._channel.send(line)
 
     def _send_log(self, log: protocol.Log) -> None:
         running = self._current

@@ -1,0 +1,66 @@
+"""A segmentation is judged with its own uncertainty, not with that of another run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from uncol.core.errors import DataError
+from uncol.core.volume import Volume
+from uncol.data.io import write_results
+from uncol.pipelines.evaluate import run_evaluate
+
+SHAPE = (4, 6, 8)
+
+
+def write_run(folder: Path, image_sha256: str, *, value: int = 1) -> None:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[:, 2:4, 2:5] = value
+    volumes = {"segmentation.nii.gz": labels, "uncertainty.nii.gz": np.full(SHAPE, 0.25 * value, np.float32)}
+    written = {name: Volume(voxels, np.eye(4)) for name, voxels in volumes.items()}
+    write_results(folder, written, {}, {"image": {"sha256": image_sha256}})
+
+
+def judged(segmentation: Path, uncertainty: Path, reference: Path) -> float:
+    document = run_evaluate(
+        segmentation / "segmentation.nii.gz",
+        reference / "segmentation.nii.gz",
+        uncertainty=uncertainty / "uncertainty.nii.gz",
+        structures=(),
+        excluded=(),
+        only=(),
+    )
+    return float(document["mean_dice"])
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> tuple[Path, Path]:
+    write_run(tmp_path / "a", "a" * 64)
+    write_run(tmp_path / "b", "b" * 64, value=2)
+    return tmp_path / "a", tmp_path / "b"
+
+
+def test_the_files_of_one_run_belong_together(runs: tuple[Path, Path]) -> None:
+    assert judged(runs[0], runs[0], runs[0]) == 1
+
+
+@pytest.mark.parametrize("name", ["segmentation.nii.gz", "uncertainty.nii.gz"])
+def test_a_file_of_another_run_beside_the_report_is_refused(runs: tuple[Path, Path], name: str) -> None:
+    (runs[0] / name).write_bytes((runs[1] / name).read_bytes())
+
+    with pytest.raises(DataError, match=f'^"{name}" is not the file that the report.json beside it was written with'):
+        judged(runs[0], runs[0], runs[0])
+
+
+def test_an_uncertainty_of_another_image_is_refused(runs: tuple[Path, Path]) -> None:
+    with pytest.raises(DataError, match=r"were made from different images.*Choose two files of one run\.$"):
+        judged(runs[0], runs[1], runs[0])
+
+
+@pytest.mark.parametrize("report", [b"", b"[" * 100_000, b'{"files": 1, "image": []}', b'{"image": {"sha256": 1}}'])
+def test_a_report_that_says_nothing_is_no_obstacle(runs: tuple[Path, Path], report: bytes) -> None:
+    (runs[0] / "report.json").write_bytes(report)
+
+    assert judged(runs[0], runs[0], runs[0]) == 1

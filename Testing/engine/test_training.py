@@ -1,0 +1,170 @@
+"""A training that is killed at any moment: what was learned can be loaded or gone on with, and nothing is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from given import a_larger_ball
+from worker_child import ENGINE_FOLDER
+
+from uncol.core.errors import CheckpointError
+from uncol.core.files import sha256_of
+from uncol.core.model_folder import MODEL_FILE, SUMS_FILE, WEIGHTS_FILE
+from uncol.data.io import write_results
+from uncol.models.checkpoints import has_checkpoint, load_model
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be forked"),
+]
+
+# Trains, saves and proposes again and again, each time in a forked process that is killed when it is about to touch
+# the file system for the n-th time; then it does what a user would do, until there is a model.
+TRAINER = """
+import itertools, json, os, shutil, signal, sys, time
+from pathlib import Path
+
+import torch
+from uncol.core.config import BudgetConfig, Config, OptimizerConfig, StudentConfig, TeacherConfig
+from uncol.core.errors import UncolError
+from uncol.core.jobs import AnnotatedSlices, Case, FineTuneJob
+from uncol.core.progress import UNWATCHED
+from uncol.models.checkpoints import has_checkpoint
+from uncol.pipelines.context import Context
+from uncol.pipelines.fine_tune import run_fine_tune
+
+torch.set_num_threads(1)
+inputs, earlier, work, count = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
+CONFIG = Config(
+    student=StudentConfig(channels=(4,) * 5),
+    optimizer=OptimizerConfig(batch_size=1),
+    budget=BudgetConfig(steps=6, minutes=None, checkpoint_s=0.001),
+    teachers=TeacherConfig(generalized=False),
+)
+TOUCHES = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod"}
+
+def run(folder, moment=None):
+    touched = 0
+    def watch(event, arguments):
+        nonlocal touched
+        if event not in TOUCHES or not str(arguments[0]).startswith(str(folder)):
+            return
+        touched += 1
+        if touched == moment:
+            os.kill(os.getpid(), signal.SIGKILL)
+    sys.addaudithook(watch)
+    case = Case(inputs / "ct.nii.gz", inputs / "labels.nii.gz")
+    job = FineTuneJob(
+        (case,), folder / "model", annotated_slices=(AnnotatedSlices("K", (0, 3, 6, 9)),), device="cpu",
+        resume=has_checkpoint(folder / "model"), proposal=folder / "proposal",
+    )
+    run_fine_tune(job, CONFIG, Context(UNWATCHED, None))
+    return touched
+
+def forked(folder, moment=None):
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        try:
+            os.write(writing, str(run(folder, moment)).encode())
+            os._exit(0)
+        except UncolError as error:
+            os.write(writing, str(error).encode())
+            os._exit(2)
+    os.close(writing)
+    with open(reading) as told:
+        said = told.read()
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), said
+
+shutil.copytree(earlier, work / "whole" / "proposal")
+code, touches = forked(work / "whole")
+print(json.dumps({"whole": code, "touches": touches}), flush=True)
+moments = sorted({1 + number * int(touches) // count for number in range(count)})
+for moment in moments:
+    folder = work / f"killed-{moment}"
+    shutil.copytree(earlier, folder / "proposal")
+    code, said = forked(folder, moment)
+    shutil.copytree(folder, work / f"left-{moment}")
+    again, sentence = forked(folder)
+    print(json.dumps({"moment": moment, "code": code, "said": said, "again": again, "sentence": sentence}), flush=True)
+"""
+
+COUNTS = [pytest.param(20, id="20 kill points"), pytest.param(200, id="200 kill points", marks=pytest.mark.soak)]
+
+
+def run_of(proposal: Path) -> str:
+    """Which run the files in a result folder are of; a folder without a report is not whole, and of no run."""
+    try:
+        report = json.loads((proposal / "report.json").read_text())
+    except FileNotFoundError:
+        return "not whole"
+    name = "earlier" if "earlier" in report else "this"
+    sums = {each: sha256_of(proposal / each) for each in ("segmentation.nii.gz", "uncertainty.nii.gz")}
+    return name if sums == report["files"] else "mixed"
+
+
+def images_in(proposal: Path, earlier: Path) -> set[str]:
+    """Which runs the volumes in a result folder are of."""
+    names = [each.name for each in proposal.glob("*.nii.gz")]
+    return {"earlier" if sha256_of(proposal / name) == sha256_of(earlier / name) else "this" for name in names}
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_nothing_is_lost_mixed_or_left_wherever_it_is_killed(
+    tell: Callable[[str], None], tmp_path: Path, count: int
+) -> None:
+    case = a_larger_ball((10, 24, 28))
+    inputs, earlier, work = tmp_path / "in", tmp_path / "earlier", tmp_path / "work"
+    write_results(inputs, {"ct.nii.gz": case.image, "labels.nii.gz": case.labels}, {})
+    volumes = {"segmentation.nii.gz": case.labels, "uncertainty.nii.gz": case.image}
+    write_results(earlier, volumes, {}, {"earlier": True})
+    work.mkdir()
+    environment = os.environ | {"PYTHONPATH": str(ENGINE_FOLDER), "OMP_NUM_THREADS": "1"}
+
+    ended = subprocess.run(
+        [sys.executable, "-c", TRAINER, inputs, earlier, work, str(count)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    whole, *kills = (json.loads(line) for line in ended.stdout.splitlines())
+    assert whole["whole"] == 0, whole
+    expected = (work / "whole" / "model" / WEIGHTS_FILE).read_bytes()
+    after: Counter[str] = Counter()
+    for kill in kills:
+        left, folder = work / f"left-{kill['moment']}", work / f"killed-{kill['moment']}"
+        assert kill["code"] == -signal.SIGKILL, kill
+        after[f"{run_of(left / 'proposal')} result"] += 1
+        assert run_of(left / "proposal") != "mixed"
+        assert len(images_in(left / "proposal", earlier)) <= 1
+        after[what_is_left(left / "model")] += 1
+        assert kill["again"] == 0, kill
+        assert (folder / "model" / WEIGHTS_FILE).read_bytes() == expected, kill
+        assert {each.name for each in (folder / "model").iterdir()} == {MODEL_FILE, WEIGHTS_FILE, SUMS_FILE}, kill
+        assert run_of(folder / "proposal") == "this", kill
+    tell(f"{len(kills)} of {whole['touches']} moments to be killed at: {dict(after)}; losses 0, mixed results 0")
+    assert len(kills) > count * 0.9
+    assert set(after) >= {"earlier result", "this result", "nothing learned", "checkpoint", "model"}
+    shutil.rmtree(tmp_path)
+
+
+def what_is_left(folder: Path) -> str:
+    try:
+        load_model(folder)
+    except CheckpointError:
+        return "checkpoint" if has_checkpoint(folder) else "nothing learned"
+    return "model"

@@ -1,0 +1,36 @@
+"""A worker that hears whatever comes, and does not grow: thousands of lines that no panel sends, and many jobs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+from nasty_lines import nasty_lines
+from worker_child import Child, box_fields, needs_posix
+
+pytestmark = needs_posix
+
+LINE_COUNTS = [pytest.param(300, id="300 lines"), pytest.param(10_000, id="10,000 lines", marks=pytest.mark.soak)]
+
+
+@pytest.mark.parametrize("count", LINE_COUNTS)
+def test_any_line_costs_its_request_at_most(
+    start: Callable[..., Child], tell: Callable[[str], None], count: int
+) -> None:
+    child = start()
+    job = child.new_job()
+    ends: Counter[str] = Counter()
+
+    for line in nasty_lines(job, count, seed=count):
+        child.send_line(line)
+        end = child.end_of_any()
+        ends[f"{end['event']} {end.get('kind', '')}".strip()] += 1
+        assert end.get("kind") != "bug", (line[:2000], end)
+
+    tell(f"{count} lines of a worker: {dict(ends)}; deaf 0, tracebacks 0")
+    assert sum(ends.values()) == count
+    assert ends["error user"] > count / 2
+    assert child.ask("segment", **box_fields(child.new_job()))["event"] == "segment_result"
+    assert child.ask("shutdown")["event"] == "shutdown_result"
+    assert child.wait() == 0
