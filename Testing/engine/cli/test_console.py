@@ -37,31 +37,18 @@ def test_a_command_that_asks_nobody_whether_to_stop_ends_at_once(folder: Path, n
     unknown = case.labels.with_voxels(np.where(case.labels.voxels == 3, 255, 0).astype(np.uint8))
     write_results(folder, {"unknown-ball.nrrd": unknown}, {})
     reader, writer = _full_pipe()
-    running = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "uncol",
-            "evaluate",
-            "--prediction",
-            "unknown-ball.nrrd",
-            "--reference",
-            "labels.nii.gz",
-        ],
-        cwd=folder,
-        stdout=writer,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    os.close(writer)
-    assert running.stderr is not None
-    assert running.stderr.readline().startswith("WARNING")
-    running.send_signal(number)
-    time.sleep(0.5)
-    with open(reader, "rb") as drain:  # noqa: PTH123  # a descriptor
-        drain.read()
-    assert running.wait(timeout=30) == 130
-    assert running.stderr.read() == "The command was cancelled.\n"
+    command = [sys.executable, "-m", "uncol", "evaluate", "--prediction", "unknown-ball.nrrd"]
+    with subprocess.Popen(
+        [*command, "--reference", "labels.nii.gz"], cwd=folder, stdout=writer, stderr=subprocess.PIPE, text=True
+    ) as running:
+        os.close(writer)
+        assert running.stderr is not None
+        assert running.stderr.readline().startswith("WARNING")
+        running.send_signal(number)
+        assert running.stderr.readline() == "The command was cancelled.\n"
+        with os.fdopen(reader, "rb") as result:  # what is left to write has to find room
+            result.read()
+        assert running.wait(timeout=30) == 130
 
 
 def test_letters_that_stdout_does_not_know_are_replaced(folder: Path):
