@@ -16,7 +16,7 @@ CARD = {
     "plane": "axial",
     "pixel_mm": 1.0,
     "slice_mm": 3.0,
-    "window": [-160.0, 240.0],
+    "window": [0.0, 100.0],
     "config": {},
     "training": {"steps": 40, "notes": [], "curve": [{"step": 4, "supervised": 1.5}]},
     "intended_use": "Research use only. Not a medical device.",

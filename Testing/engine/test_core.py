@@ -82,7 +82,7 @@ class TestFolders:
         self, store: Store, tmp_path: Path, weights: bytes
     ) -> None:
         write_model(store.folder / "bad", files_of(weights=weights))
-        path = model_zip(tmp_path / "bad.zip", **{name: each for name, each in files_of(weights=weights).items()})
+        path = model_zip(tmp_path / "bad.zip", **files_of(weights=weights))
         before = tree(tmp_path)
 
         with refused():
@@ -115,7 +115,7 @@ class TestFolders:
         make(tmp_path / "model" / COMPLETE)
         if (tmp_path / "model" / COMPLETE).is_dir():
             (tmp_path / "model" / COMPLETE / "letter.txt").write_text("mine")
-        before, names = tree(tmp_path), sorted(os.listdir(tmp_path / "model"))
+        before, names = tree(tmp_path), sorted((tmp_path / "model").iterdir())
 
         with refused():
             check_interrupted_save(tmp_path / "model")
@@ -123,7 +123,7 @@ class TestFolders:
             weights.write_bytes(GOOD_WEIGHTS)
 
         assert tree(tmp_path) == before
-        assert sorted(os.listdir(tmp_path / "model")) == names
+        assert sorted((tmp_path / "model").iterdir()) == names
         check_model(tmp_path / "model")
 
     def test_a_link_to_a_folder_of_others_is_not_followed(self, tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def check_zip(content: bytes, folder: Path) -> None:
         store.import_zip(folder / "x.zip", "new")
     except UncolError as error:
         assert "\n" not in str(error)  # noqa: PT017  # either way is right
-        assert not store.folder.exists() or os.listdir(store.folder) == []
+        assert not store.folder.exists() or not any(store.folder.iterdir())
     else:
         store.verify("new")
         store.remove("new")

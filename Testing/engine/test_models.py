@@ -154,7 +154,9 @@ class TestNotFinite:
                 use(small)
 
     @pytest.mark.parametrize("number", [3e38, -3e38])
-    def test_weights_that_make_probabilities_of_no_number_make_no_segmentation(self, small: Path, number: float) -> None:
+    def test_weights_that_make_probabilities_of_no_number_make_no_segmentation(
+        self, small: Path, number: float
+    ) -> None:
         rewrite(small, weights={name: each.fill_(number) for name, each in with_number(0).items()})
         image, _ = image_and_labels()
 
@@ -167,7 +169,12 @@ class TestHeaderFirst:
 
     @pytest.mark.parametrize(
         "student",
-        [{"channels": [4096] * 5}, {"channels": [4096] * 5, "dims": 3}, {"channels": [2, 2, 2, 2, 4]}, {"kind": "paper"}],
+        [
+            {"channels": [4096] * 5},
+            {"channels": [4096] * 5, "dims": 3},
+            {"channels": [2, 2, 2, 2, 4]},
+            {"kind": "paper"},
+        ],
         ids=["huge", "huge in 3D", "other", "of another kind"],
     )
     def test_another_student_is_refused_at_once(self, small: Path, student: dict[str, Any]) -> None:
@@ -192,7 +199,9 @@ class TestHeaderFirst:
         rewrite(small, {"pixel_mm": 0.001})
         image, _ = image_and_labels()
 
-        with pytest.raises(DataError, match=r"sees pixels of 0\.001 mm, in which this image would have 1\.0e\+09 voxels"):
+        with pytest.raises(
+            DataError, match=r"sees pixels of 0\.001 mm, in which this image would have 1\.0e\+09 voxels"
+        ):
             segment_with_model(image, load_model(small), torch.device("cpu"))
 
 

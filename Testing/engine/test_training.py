@@ -91,7 +91,7 @@ def refused() -> Iterator[None]:
 RECORDS: dict[str, Any] = {
     **{f"{name} {value}"[:40]: {name: value} for name in ("step", "round", "batch_size")
        for value in (-1, NAN, 10**400, 1.5, "1", None, [], True, 10**12)},
-    **{f"{name} {value}"[:40]: {name: value} for name in ("elapsed_s", "teacher_s", "stage2_began_s", "expected_teacher_s")
+    **{f"{name} {value}"[:40]: {name: value} for name in ("elapsed_s", "teacher_s", "stage2_began_s")
        for value in (-1, NAN, float("inf"), "1", [], 1e300)},
     **{f"stage {value}": {"stage": value} for value in (0, 3, "1", None, 1.0, True)},
     **{f"has_begun {value}": {"has_begun": value} for value in (1, "yes", None)},
@@ -134,7 +134,7 @@ CHANGES: dict[str, Callable[[dict[str, Tensor]], dict[str, Tensor | None]]] = {
     **{f"{prefix} {number}": with_number(prefix, number)  # type: ignore[dict-item]
        for prefix in ("student.", "specialized.", "optimizer.") for number in (NAN, float("inf"))},
     **{f"{prefix} another shape": with_shape(prefix, 3, 1) for prefix in ("student.", "specialized.", "optimizer.")},  # type: ignore[dict-item]
-    "1e300 in double": lambda tensors: {a_weight(tensors, "student."): tensors[a_weight(tensors, "student.")].double() + 1e300},
+    "double": lambda tensors: {each: tensors[each].double() + 1e300 for each in [a_weight(tensors, "student.")]},
     "a weight less": lambda tensors: {a_weight(tensors, "student."): None},
     "a weight more": lambda _: {"student.new": torch.zeros(1)},
     "a parameter more": lambda _: {"optimizer.9999.step": torch.zeros(())},
@@ -255,7 +255,7 @@ class TestNotFinite:
         return replace(setup, config=replace(setup.config, optimizer=self.WILD, budget=budget))
 
     def test_a_training_that_diverges_ends_with_a_sentence_and_makes_no_model(self, tmp_path: Path) -> None:
-        sentence = r"^Training went wrong after \d+ steps: .* is no finite number any more\. What was saved before is kept"
+        sentence = r"^Training went wrong after \d+ steps: .* is no finite number any more\. What was saved before"
 
         with pytest.raises(NotFiniteError, match=sentence):
             fine_tune(self.wild(the_setup()), tmp_path)

@@ -15,16 +15,34 @@ from uncol import __version__
 from uncol.core.errors import CheckpointError, ConfigError, NotFiniteError
 from uncol.core.printable import printable, printable_document
 from uncol.core.progress import Monitor, Progress
-from uncol.models.checkpoints import check_finite, load_checkpoint, save_checkpoint
+from uncol.models.checkpoints import check_finite, has_checkpoint, load_checkpoint, save_checkpoint
 from uncol.training.finite import went_wrong
 from uncol.training.run_record import RunRecord, read_record
-from uncol.training.state import LearningCurve, TrainingState
+from uncol.training.setup import prepared
+from uncol.training.state import FineTuneSetup, LearningCurve, TrainingState
 
 _REPORT_INTERVAL_S = 0.5
 _SHAPED = {"step": False, "exp_avg": True, "exp_avg_sq": True}
 """What AdamW remembers of a parameter, and whether it has its shape."""
 _UNFIT = (ConfigError, NotFiniteError, LookupError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError)
 """What comes of a checkpoint that says nonsense."""
+
+
+def begun(setup: FineTuneSetup, folder: Path, monitor: Monitor, *, resume: bool) -> TrainingState:
+    """Return the state of a new training, or of the unfinished one in the folder.
+
+    Raises:
+        CheckpointError: If the folder holds an unfinished training that is not to be resumed, or none that can be.
+    """
+    if not resume and has_checkpoint(folder):
+        message = f'"{folder}" holds an unfinished run. Add --resume to go on, or choose another folder.'
+        raise CheckpointError(message)
+    monitor.report(Progress("Preparing slices", 0.0))
+    state = prepared(setup)
+    if resume:
+        restore(state, folder)
+        state.student.train()
+    return state
 
 
 def save(state: TrainingState, folder: Path) -> None:
