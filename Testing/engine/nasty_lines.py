@@ -23,7 +23,7 @@ def requests_of(job: Path) -> list[dict[str, Any]]:
     slices = [{"axis": "K", "indices": [0, 99], "case": None}]
     stack = {"reference": labels, "prediction": labels, "uncertainty": image}
     return [
-        {"op": "hello", "protocol": 3},
+        {"op": "hello", "protocol": 4},
         {"op": "cancel", "target": 1},
         {"op": "segment", "out": str(job), "image": image, "boxes": [box], "device": "cpu"},
         {"op": "segment", "out": job.name, "image": image, "labels": labels, "annotated_slices": slices},

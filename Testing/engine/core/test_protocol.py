@@ -17,6 +17,7 @@ from uncol.core.jobs import (
     AnnotatedSlices,
     Box,
     Case,
+    DicomChoice,
     FineTuneJob,
     FineTuneResult,
     SegmentJob,
@@ -61,10 +62,11 @@ RESULT = SegmentResult(
     {"K": (SliceScore(7, 1 / 3, ("Milz \u00e4",)), SliceScore(8, 0.0)), "I": ()},
 )
 
+DICOM = DicomChoice(2, allow_incomplete=True)
 MESSAGES: list[Any] = [
     Hello(PROTOCOL),
     SegmentJob(IMAGE, Path("a"), model=Path("liver-2")),
-    SegmentJob(Path("ct.nrrd"), Path("a"), boxes=(BOX, BOX), device="cpu"),
+    SegmentJob(Path("ct.nrrd"), Path("a"), boxes=(BOX, BOX), device="cpu", dicom=DICOM),
     SegmentJob(IMAGE, Path("a"), labels=LABELS, structures=(SPLEEN,), annotated_slices=(AnnotatedSlices("K", (1, 2)),)),
     FineTuneJob((Case(IMAGE, LABELS),), Path("m"), proposal=Path("/jobs/a")),
     FineTuneJob(
@@ -83,6 +85,7 @@ MESSAGES: list[Any] = [
         proposal=Path("/jobs/a"),
         preview_s=30.0,
         device="mps",
+        dicom=DICOM,
     ),
     Cancel(7),
     Cancel("a-7"),
