@@ -20,7 +20,7 @@ from pydicom.uid import (
     JPEG2000Lossless,
     RLELossless,
 )
-from written_dicom import MR, group, put_pixels, save_frames, save_slices, values
+from written_dicom import MR, group, put_pixels, recompressed, save_frames, save_slices, values
 
 from uncol.core.errors import DataError
 from uncol.core.jobs import DicomChoice
@@ -184,19 +184,6 @@ def test_every_way_to_store_pixels_plainly_is_read(form: str, syntax: Any, tmp_p
         save_frames(tmp_path / "frames.dcm", syntax=syntax, order=[4, 0, 1, 3, 2])
 
     np.testing.assert_array_equal(read_image(tmp_path).voxels, values())
-
-
-def recompressed(path: Path, syntax: int) -> None:
-    reader, change, writer = gdcm.ImageReader(), gdcm.ImageChangeTransferSyntax(), gdcm.ImageWriter()
-    reader.SetFileName(str(path))
-    assert reader.Read()
-    change.SetTransferSyntax(gdcm.TransferSyntax(syntax))
-    change.SetInput(reader.GetImage())
-    assert change.Change()
-    writer.SetFileName(str(path))
-    writer.SetFile(reader.GetFile())
-    writer.SetImage(change.GetOutput())
-    assert writer.Write()
 
 
 GDCM_SYNTAXES = ["JPEGLosslessProcess14", "JPEGLosslessProcess14_1", "JPEGLSLossless", "JPEG2000Lossless"]

@@ -24,6 +24,7 @@ from uncol.formats.dicom_files import (
     quietly,
 )
 from uncol.formats.dicom_frames import Frame, Misfit, quoted
+from uncol.formats.dicom_gdcm import Gdcm
 from uncol.formats.dicom_pixels import have_equal_values, read_into, value_type
 from uncol.formats.dicom_stack import at_one_place, fitting_together, several_phases, stack_of
 
@@ -180,13 +181,14 @@ def _first_names(names: Sequence[str]) -> str:
 def _volume(images: Sequence[ImageFile], subject: str, choice: DicomChoice) -> Volume:
     frames = _usable(images, subject, choice)
     _tell_of_inverted(images[0].modality, frames, subject)
-    while True:
-        frames = _one_at_each_place(frames, subject)
-        ijk_to_ras = stack_of(frames, subject)
-        voxels, failed = _voxels(frames)
-        if not failed:
-            return Volume(voxels, ijk_to_ras)
-        frames = _without(failed, frames, subject, choice)
+    with Gdcm() as gdcm:
+        while True:
+            frames = _one_at_each_place(frames, subject, gdcm)
+            ijk_to_ras = stack_of(frames, subject)
+            voxels, failed = _voxels(frames, gdcm)
+            if not failed:
+                return Volume(voxels, ijk_to_ras)
+            frames = _without(failed, frames, subject, choice)
 
 
 def _usable(images: Sequence[ImageFile], subject: str, choice: DicomChoice) -> list[Frame]:
@@ -221,11 +223,11 @@ def _tell_of_inverted(modality: str, frames: Sequence[Frame], subject: str) -> N
         _LOGGER.warning(text, subject)
 
 
-def _one_at_each_place(frames: Sequence[Frame], subject: str) -> list[Frame]:
+def _one_at_each_place(frames: Sequence[Frame], subject: str, gdcm: Gdcm) -> list[Frame]:
     """Return the images from the lowest up, without those that are there twice."""
     groups = at_one_place(frames)
     for group in groups:
-        if len(group) > 1 and not have_equal_values(group):
+        if len(group) > 1 and not have_equal_values(group, gdcm):
             raise several_phases(group, subject)
     copies = [each.name for group in groups for each in group[1:]]
     if copies:
@@ -233,9 +235,9 @@ def _one_at_each_place(frames: Sequence[Frame], subject: str) -> list[Frame]:
     return [group[0] for group in groups]
 
 
-def _voxels(frames: Sequence[Frame]) -> tuple[NDArray[Any], dict[Path, str]]:
+def _voxels(frames: Sequence[Frame], gdcm: Gdcm) -> tuple[NDArray[Any], dict[Path, str]]:
     voxels = np.zeros((len(frames), frames[0].pixels.rows, frames[0].pixels.columns), value_type(frames))
-    return voxels, read_into(voxels, frames)
+    return voxels, read_into(voxels, frames, gdcm)
 
 
 def _without(failed: dict[Path, str], frames: Sequence[Frame], subject: str, choice: DicomChoice) -> list[Frame]:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from io import BytesIO
 from itertools import chain, groupby
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -27,6 +24,7 @@ from pydicom.uid import (
 
 from uncol.core.errors import DataError
 from uncol.formats.dicom_frames import Frame, quoted
+from uncol.formats.dicom_gdcm import Gdcm
 from uncol.formats.dicom_header import PixelData, inflated_pixels
 from uncol.formats.dicom_tags import UNREADABLE
 from uncol.formats.paths import unreadable
@@ -39,7 +37,6 @@ _PLUGINS = {
     RLELossless: "pydicom",
 }
 _TYPES = (np.uint8, np.int16, np.uint16, np.int32, np.int64)
-_STDERR = 2
 _LARGEST_EXACT = 2.0**53  # a double holds every whole number up to here
 
 
@@ -75,12 +72,13 @@ def _possible_range(low: float, high: float, slope: float, intercept: float) -> 
     return min(ends), max(ends)
 
 
-def read_into(voxels: NDArray[Any], frames: Sequence[Frame]) -> dict[Path, str]:
+def read_into(voxels: NDArray[Any], frames: Sequence[Frame], gdcm: Gdcm) -> dict[Path, str]:
     """Fill an array (K, J, I) with images, in its own type, one at a time.
 
     Args:
         voxels: One slice for each image; those of files that cannot be decoded are left as they are.
         frames: The images.
+        gdcm: What decodes JPEG.
 
     Returns:
         The files that cannot be decoded, and why in a short phrase.
@@ -94,7 +92,8 @@ def read_into(voxels: NDArray[Any], frames: Sequence[Frame]) -> dict[Path, str]:
         numbers = [*group]
         try:
             with path.open("rb") as file:
-                images = _stored_images(file, frames[numbers[0]].pixels, [frames[number].index for number in numbers])
+                indices = [frames[number].index for number in numbers]
+                images = _stored_images(file, frames[numbers[0]].pixels, indices, gdcm)
                 for number, image in zip(numbers, images, strict=True):
                     _put(voxels[number], image, frames[number])
         except OSError as error:
@@ -111,11 +110,11 @@ def _undecodable(pixels: PixelData) -> str:
     return "not to be decoded" if name == pixels.syntax else f'not to be decoded as "{name}"'
 
 
-def have_equal_values(frames: Sequence[Frame]) -> bool:
+def have_equal_values(frames: Sequence[Frame], gdcm: Gdcm) -> bool:
     """Say whether images of one size are the same in every pixel."""
     shape = len(frames), frames[0].pixels.rows, frames[0].pixels.columns
     values = np.zeros(shape, value_type(frames))
-    return not read_into(values, frames) and bool((values == values[0]).all())
+    return not read_into(values, frames, gdcm) and bool((values == values[0]).all())
 
 
 def _put(out: NDArray[Any], stored: NDArray[Any], frame: Frame) -> None:
@@ -130,12 +129,12 @@ def _put(out: NDArray[Any], stored: NDArray[Any], frame: Frame) -> None:
         out[...] = stored.astype(np.int64) * int(frame.slope) + int(frame.intercept)
 
 
-def _stored_images(file: BinaryIO, pixels: PixelData, indices: Sequence[int]) -> Iterator[NDArray[Any]]:
+def _stored_images(file: BinaryIO, pixels: PixelData, indices: Sequence[int], gdcm: Gdcm) -> Iterator[NDArray[Any]]:
     """Yield images (J, I) of a file as they are stored, in rising order."""
     if pixels.offset is None:
         yield from _native_images(BytesIO(inflated_pixels(file)), 0, pixels, indices)
     elif pixels.is_compressed:
-        yield from _decoded_images(file, pixels, set(indices))
+        yield from _decoded_images(file, pixels, set(indices), gdcm)
     else:
         yield from _native_images(file, pixels.offset, pixels, indices)
 
@@ -159,10 +158,10 @@ def _native_images(file: BinaryIO, offset: int, pixels: PixelData, indices: Sequ
         yield image
 
 
-def _decoded_images(file: BinaryIO, pixels: PixelData, indices: set[int]) -> Iterator[NDArray[Any]]:
+def _decoded_images(file: BinaryIO, pixels: PixelData, indices: set[int], gdcm: Gdcm) -> Iterator[NDArray[Any]]:
     file.seek(pixels.offset or 0)
     syntax = UID(pixels.syntax)
-    decoder = get_decoder(syntax)
+    decoder, plugin = get_decoder(syntax), _PLUGINS[syntax]
     streams = generate_frames(file, number_of_frames=pixels.frame_count, extended_offsets=pixels.offset_table)
     options: dict[str, Any] = {
         "pixel_keyword": pixels.keyword,
@@ -181,33 +180,10 @@ def _decoded_images(file: BinaryIO, pixels: PixelData, indices: set[int]) -> Ite
         if syntax != RLELossless and not stream.rstrip(b"\0").endswith(_STREAM_ENDS_WITH):
             message = "cut off within compressed pixels"
             raise _DecodeError(message)
-        with _complaints_of_libjpeg() as complaints:
-            image, _ = decoder.as_array(encapsulate([stream]), raw=True, decoding_plugin=_PLUGINS[syntax], **options)
-        if complaints:
-            message = "damaged within compressed pixels"
-            raise _DecodeError(message)
+        if plugin == "gdcm":
+            image = gdcm.decoded(stream, syntax, options)
+        else:
+            image, _ = decoder.as_array(encapsulate([stream]), raw=True, decoding_plugin=plugin, **options)
+        if image is None:
+            raise _DecodeError(_undecodable(pixels))
         yield image
-
-
-@contextmanager
-def _complaints_of_libjpeg() -> Iterator[list[bytes]]:
-    """Lend a list that then holds the lines that libjpeg, within GDCM, prints of a damaged image, which it decodes."""
-    complaints: list[bytes] = []
-    try:
-        stderr = os.dup(_STDERR)
-    except OSError:  # started without stderr
-        yield complaints
-        return
-    with TemporaryFile() as heard:
-        os.dup2(heard.fileno(), _STDERR)
-        try:
-            yield complaints
-        finally:
-            os.dup2(stderr, _STDERR)
-            os.close(stderr)
-            heard.seek(0)
-            for line in heard:
-                if b"JPEG" in line:
-                    complaints.append(line)
-                else:  # from another thread
-                    os.write(_STDERR, line)
