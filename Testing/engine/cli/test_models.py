@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813  # the abbreviation of SimpleITK's own documentation
 import torch
+from safetensors.torch import save
+from small_models import files_of
 
 from uncol.cli import main as cli
 from uncol.cli.models import models_folder
@@ -36,6 +40,8 @@ CARD = ModelCard(
     {"steps": 12, "curve": [{"step": 1}]},
     (True, True),
 )
+
+IMAGE = Volume(np.arange(3 * 32 * 40, dtype=np.int16).reshape(3, 32, 40), np.diag([-1.0, -1.0, 3.0, 1.0]))
 
 
 @pytest.fixture
@@ -188,8 +194,7 @@ def test_what_does_not_work_is_one_sentence_with_exit_code_2(
 def test_segment_takes_a_model_by_name_or_folder(
     store: Store, uncol: Callable[..., Any], tmp_path: Path, chosen: str
 ) -> None:
-    image = Volume(np.arange(3 * 32 * 40, dtype=np.int16).reshape(3, 32, 40), np.diag([-1.0, -1.0, 3.0, 1.0]))
-    write_results(tmp_path, {"ct.nrrd": image}, {})
+    write_results(tmp_path, {"ct.nrrd": IMAGE}, {})
 
     code, _, err = uncol("segment", "ct.nrrd", "--model", chosen, "--out", "out")
 
@@ -203,6 +208,104 @@ def test_an_unknown_model_is_told_with_those_that_there_are(store: Store, uncol:
     assert code == 2
     assert '"third" is not a model folder' in err
     assert "models there: first, second" in err
+
+
+def rewrite(folder: Path, card: dict[str, Any], weights: bytes | None = None) -> None:
+    """Put another card, and other weights, into a model's folder, with the right checksums."""
+    document = json.loads((folder / "model.json").read_text(encoding="utf-8")) | card
+    for name, each in files_of(document, weights or (folder / "weights.safetensors").read_bytes()).items():
+        (folder / name).write_bytes(each)
+
+
+STRANGER = {
+    "structures": [{"value": 7, "name": "sple\x1b[2Jen\x1b]0;owned\x07"}, {"value": 2, "name": "li\u202ever\r\n"}],
+    "intended_use": "CE-marked medical device",
+    "training": {"steps": 12, "not\x1b[31me": "\x9bred", "notes": ["a\x1bb"]},
+}
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("show", "first"), ("verify",)], ids=lambda each: each[0])
+def test_texts_of_a_stranger_do_nothing_on_the_terminal(
+    store: Store, uncol: Callable[..., Any], arguments: tuple[str, ...]
+) -> None:
+    rewrite(store.folder / "first", STRANGER)
+
+    code, out, err = uncol("models", *arguments)
+
+    assert code == 0, err
+    assert not {each for each in out + err if unicodedata.category(each) == "Cc"} - {"\n"}
+    assert "\u202e" not in out + err
+    assert ("sple [2Jen ]0;owned" in out) == (arguments[0] != "verify")
+
+
+def test_the_disclaimer_is_ours_whatever_a_card_says(store: Store, uncol: Callable[..., Any]) -> None:
+    rewrite(store.folder / "first", STRANGER)
+
+    _, out, err = uncol("models", "show", "first")
+    card = json.loads(uncol("models", "show", "first", "--json")[1])["card"]
+
+    assert err == "Research use only. Not a medical device.\n"
+    assert "CE-marked" not in out
+    assert card["intended_use"] == "Research use only. Not a medical device."
+
+
+def test_a_model_that_no_command_can_use_is_not_called_whole(
+    store: Store, uncol: Callable[..., Any], tmp_path: Path
+) -> None:
+    config = CONFIG.as_document()
+    rewrite(store.folder / "first", {"config": config | {"student": config["student"] | {"channels": [2, 2, 2, 2, 4]}}})
+    store.export_zip("first", tmp_path / "first.zip")
+
+    assert uncol("models", "verify", "first")[0] == 2
+    code, _, err = uncol("models", "import", tmp_path / "first.zip", "--name", "copy")
+
+    assert code == 2
+    assert (
+        '"first.zip" was not imported. Model "first.zip" has weights that do not fit its card. Export it again.' in err
+    )
+    assert store.names() == ("first", "second")
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        pytest.param(float("nan"), 'first" is broken: its weights', id="weights that are no numbers"),
+        pytest.param(3e38, "The probabilities in slice 0 are not finite", id="weights that overflow"),
+    ],
+)
+def test_a_broken_model_gives_a_sentence_and_no_map(
+    store: Store, uncol: Callable[..., Any], tmp_path: Path, number: float, sentence: str
+) -> None:
+    write_results(tmp_path, {"ct.nrrd": IMAGE}, {})
+    weights = {name: torch.full_like(each, number) for name, each in build_student(CARD).state_dict().items()}
+    rewrite(store.folder / "first", {}, save(weights))
+
+    code, out, err = uncol("segment", "ct.nrrd", "--model", "first", "--out", "out")
+
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_nothing_found_is_a_warning_in_sight_and_a_map_that_knows_nothing(
+    store: Store, uncol: Callable[..., Any], tmp_path: Path
+) -> None:
+    write_results(tmp_path, {"ct.nrrd": IMAGE}, {})
+    weights = {name: each.clone() for name, each in build_student(CARD).state_dict().items()}
+    *_, last_weight, last_bias = weights.values()
+    last_weight.zero_()
+    last_bias.copy_(torch.tensor([20.0, 0.0, 0.0]))  # background, and very sure of it
+    rewrite(store.folder / "first", {}, save(weights))
+
+    code, _, err = uncol("segment", "ct.nrrd", "--model", "first", "--out", "out")
+    report = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+
+    assert code == 0, err
+    assert "Warning: nothing was found anywhere in this image. That is no finding" in err
+    assert report["notes"][0].startswith("Warning: nothing was found")
+    uncertainty = sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "out" / "uncertainty.nii.gz")))
+    assert uncertainty.min() == uncertainty.max() == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the folders are named by variables")

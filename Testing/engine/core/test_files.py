@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from uncol.core.files import atomic_folder, atomic_write, private_folder, sha256_of
+from uncol.core.files import (
+    atomic_folder,
+    atomic_write,
+    is_file,
+    is_real_folder,
+    private_folder,
+    read_limited,
+    sha256_of,
+)
 
 
 def fail_after_writing(path: Path) -> None:
@@ -128,3 +136,34 @@ def test_the_checksum_is_that_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
 
     assert sha256_of(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+
+
+class TestFilesOfOthers:
+    """What is opened must be a regular file, and only so large; what is no folder itself is none of ours."""
+
+    def test_a_file_is_read_up_to_its_limit(self, tmp_path: Path) -> None:
+        (tmp_path / "a").write_bytes(b"abc")
+
+        assert read_limited(tmp_path / "a", 3) == b"abc"
+        with pytest.raises(OSError, match=r'^"a" has 3 bytes, which is too large$'):
+            read_limited(tmp_path / "a", 2)
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such pipes")
+    def test_nobody_waits_for_a_pipe_or_a_device(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+
+        for path in (tmp_path / "pipe", Path("/dev/zero")):
+            with pytest.raises(OSError, match=r"is no regular file"):
+                sha256_of(path)
+            assert not is_file(path)
+
+    @pytest.mark.parametrize("name", ["x" * 300, "a\0b", "\udcff" * 200])
+    def test_a_name_that_no_system_takes_is_no_file(self, tmp_path: Path, name: str) -> None:
+        assert not is_file(tmp_path / name)
+        assert not is_real_folder(tmp_path / name)
+
+    def test_a_link_is_no_real_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "link").symlink_to(tmp_path)
+
+        assert is_real_folder(tmp_path)
+        assert not is_real_folder(tmp_path / "link")

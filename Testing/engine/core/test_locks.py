@@ -68,3 +68,18 @@ def test_who_asks_whether_a_file_is_held_does_not_keep_others_from_holding_it(tm
         assert not is_held(path)
         with held(path):
             pass
+
+
+@pytest.mark.skipif(os.name != "posix", reason="links need privileges elsewhere")
+@pytest.mark.parametrize("target", ["letter.txt", "not there yet"])
+def test_a_link_is_never_followed(tmp_path: Path, target: str) -> None:
+    (tmp_path / "letter.txt").write_text("mine")
+    path = tmp_path / "lock"
+    path.symlink_to(tmp_path / target)
+
+    assert not is_held(path)
+    with pytest.raises(OSError, match="symbolic links"), held(path):
+        pass
+
+    assert (tmp_path / "letter.txt").read_text() == "mine"
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["letter.txt", "lock"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import stat
@@ -12,7 +13,9 @@ import pytest
 import torch
 from doubles import ThresholdTeacher
 from full_disk import full_disk
+from safetensors.torch import save_file
 
+from uncol.core.errors import NotFiniteError
 from uncol.foundation import embeddings
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.prompting import SlicePredictor
@@ -188,6 +191,9 @@ class TestOnDisk:
         assert len(files_in(tmp_path)[0].stem) == 64
 
 
+KEYS = {name: hashlib.sha256(name.encode()).hexdigest() for name in "abc"}
+
+
 class TestTrim:
     @pytest.fixture(autouse=True)
     def small_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,42 +205,95 @@ class TestTrim:
         """A cache with a, b and c, each 512 KiB, of which a is the oldest."""
         cache = EmbeddingCache(folder)
         for age, key in enumerate("cba"):
-            cache.keep(key, torch.zeros(2**17))
-            os.utime(folder / f"{key}.safetensors", (1e9 - age, 1e9 - age))
+            cache.keep(KEYS[key], torch.zeros(2**17))
+            os.utime(folder / f"{KEYS[key]}.safetensors", (1e9 - age, 1e9 - age))
         return cache
 
     def test_the_least_recently_kept_embedding_goes_first(self, tmp_path: Path) -> None:
         self.filled(tmp_path).trim()
 
-        assert [each.stem for each in files_in(tmp_path)] == ["b", "c"]
+        assert {each.stem for each in files_in(tmp_path)} == {KEYS["b"], KEYS["c"]}
 
     def test_one_that_was_used_again_after_a_restart_stays(self, tmp_path: Path) -> None:
         self.filled(tmp_path)
         after_restart = EmbeddingCache(tmp_path)
-        after_restart.find("a")
+        after_restart.find(KEYS["a"])
 
         after_restart.trim()
 
-        assert [each.stem for each in files_in(tmp_path)] == ["a", "c"]
+        assert {each.stem for each in files_in(tmp_path)} == {KEYS["a"], KEYS["c"]}
 
     def test_one_that_was_used_from_memory_stays(self, tmp_path: Path) -> None:
         cache = self.filled(tmp_path)
-        cache.find("a")
+        cache.find(KEYS["a"])
 
         cache.trim()
 
-        assert [each.stem for each in files_in(tmp_path)] == ["a", "c"]
+        assert {each.stem for each in files_in(tmp_path)} == {KEYS["a"], KEYS["c"]}
 
     def test_below_the_limit_everything_stays(self, tmp_path: Path) -> None:
         cache = EmbeddingCache(tmp_path)
-        cache.keep("a", torch.zeros(2**17))
+        cache.keep(KEYS["a"], torch.zeros(2**17))
 
         cache.trim()
 
-        assert [each.stem for each in files_in(tmp_path)] == ["a"]
+        assert [each.stem for each in files_in(tmp_path)] == [KEYS["a"]]
+
+    def test_files_of_others_neither_count_nor_go(self, tmp_path: Path) -> None:
+        self.filled(tmp_path).trim()
+        (tmp_path / "model.safetensors").write_bytes(bytes(2**22))
+        (tmp_path / f"{'0' * 64}.safetensors").symlink_to(tmp_path / "model.safetensors")
+        os.utime(tmp_path / "model.safetensors", (0, 0))
+        before = files_in(tmp_path)
+
+        EmbeddingCache(tmp_path).trim()
+
+        assert files_in(tmp_path) == before
+        assert len(before) == 4
 
     def test_a_cache_in_memory_has_nothing_to_trim(self) -> None:
         EmbeddingCache(None).trim()
+
+
+class TestPoisoned:
+    """A file under the right name whose content is not what was kept under it."""
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            pytest.param({"embedding": torch.zeros(1, 2, 3).half()}, id="another shape"),
+            pytest.param({"embedding": torch.full((1, 12, 16), torch.nan).half()}, id="no numbers"),
+            pytest.param({"other": torch.zeros(3)}, id="another name"),
+            pytest.param({"embedding": torch.zeros(1, 12, 16).half(), "digest": torch.zeros(3)}, id="a wrong digest"),
+            pytest.param(None, id="a folder"),
+        ],
+    )
+    def test_it_is_encoded_anew(
+        self, teacher: ThresholdTeacher, tmp_path: Path, content: dict[str, torch.Tensor] | None
+    ) -> None:
+        expected = prompted(teacher, EmbeddingCache(tmp_path)).embedding(0)
+        (path,) = files_in(tmp_path)
+        path.unlink()
+        if content is None:
+            path.mkdir()
+        else:
+            save_file(content, path)
+
+        found = prompted(teacher, EmbeddingCache(tmp_path)).embedding(0)
+
+        assert teacher.encoded == 2
+        assert torch.equal(found, expected)
+
+    def test_a_pipe_is_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / f"{KEYS['a']}.safetensors")
+
+        assert EmbeddingCache(tmp_path).find(KEYS["a"]) is None
+
+    def test_what_the_foundation_model_gives_must_be_finite(self, tmp_path: Path) -> None:
+        with pytest.raises(NotFiniteError, match=r"The foundation model gave numbers that are not finite: its weights"):
+            EmbeddingCache(tmp_path).keep(KEYS["a"], torch.tensor([1.0, torch.inf]))
+
+        assert files_in(tmp_path) == []
 
 
 class TestUnwritableFolder:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from uncol.core.errors import NotFiniteError
 from uncol.core.jobs import Structure
 from uncol.core.volume import Volume, view_slices
 from uncol.inference.result import SegmentationBuilder, with_background
@@ -46,6 +47,7 @@ class TestBuilder:
         probabilities[:, 0, 1] = torch.tensor([0.5, 0.5, 0.0])
 
         builder.put(0, probabilities)
+        builder.put(1, certain([[1] * 4] * 3))
         uncertainty = builder.finish().uncertainty.voxels
 
         # ln 2 / ln 3 = 0.630930
@@ -137,6 +139,26 @@ class TestBuilder:
         builder.remove_small_components((True,))
 
         assert builder.finish().notes == (note,)
+
+    def test_nothing_found_anywhere_is_a_warning_and_the_map_says_unknown(self, builder: SegmentationBuilder) -> None:
+        builder.put(0, certain([[0] * 4] * 3))
+        builder.put_known(1, np.array([[0, 0, 255, 255]] * 3, dtype=np.uint8))
+
+        segmentation = builder.finish(("It was slow.",))
+
+        assert segmentation.notes[0].startswith("Warning: nothing was found anywhere in this image. That is no finding")
+        assert len(segmentation.notes) == 4  # the warning, the note, and a sentence for each structure
+        assert (segmentation.uncertainty.voxels[0] == 1).all()
+        # what a person annotated as background stays known
+        assert segmentation.uncertainty.voxels[1].tolist() == [[0, 0, 1, 1]] * 3
+
+    @pytest.mark.parametrize("number", [torch.nan, torch.inf, -torch.inf])
+    def test_probabilities_that_are_not_finite_are_an_error(self, builder: SegmentationBuilder, number: float) -> None:
+        probabilities = certain([[0, 1, 1, 0]] * 3)
+        probabilities[1, 2, 3] = number
+
+        with pytest.raises(NotFiniteError, match=r"^The probabilities in slice 1 are not finite: the model's weights"):
+            builder.put(1, probabilities)
 
     def test_nothing_is_noted_when_everything_was_found(self, builder: SegmentationBuilder) -> None:
         builder.put(0, certain([[0, 1, 2, 0]] * 3))

@@ -7,16 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_models import files_of, tree
+from small_models import files_of, tree, write_model
 from worker_child import Child, fine_tune_fields, needs_posix
 
 from uncol.core.config import Config, StudentConfig
-from uncol.core.errors import ConfigError
+from uncol.core.errors import ConfigError, OutputError
 from uncol.core.jobs import Case, FineTuneJob, StudentChoice
+from uncol.core.progress import UNWATCHED
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.cases import LabeledCase
 from uncol.models.checkpoints import has_checkpoint
-from uncol.pipelines.fine_tune import with_job_choices
+from uncol.pipelines.context import Context
+from uncol.pipelines.fine_tune import fine_tune, with_job_choices
 
 
 def case(unknown_voxels: int) -> LabeledCase:
@@ -108,3 +110,17 @@ def test_a_model_that_came_meanwhile_is_not_replaced_and_the_answer_tells_the_na
     assert worker.store.names() == ("ball", "ball-2")
     assert set(tree(worker.store.folder / "ball-2")) == set(files_of())
     worker.store.verify("ball-2")
+
+
+@needs_posix
+def test_a_folder_with_a_link_in_place_of_a_save_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    write_model(tmp_path / "letters")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".complete").symlink_to(tmp_path / "letters")
+    missing = tmp_path / "none.nii.gz"
+
+    with pytest.raises(OutputError, match=r"is not of UnCoL\. Look what it is, or choose another folder"):
+        fine_tune(FineTuneJob((Case(missing, missing),), tmp_path / "run"), Config(), Context(UNWATCHED, None))
+
+    assert tree(tmp_path / "letters") == files_of()
+    assert [each.name for each in (tmp_path / "run").iterdir()] == [".complete"]

@@ -17,6 +17,7 @@ from uncol.core.errors import ConfigError, DataError
 from uncol.core.jobs import Device
 from uncol.core.methods import METHODS
 from uncol.core.records import from_document, to_document
+from uncol.core.strict_json import read_json
 from uncol.data.io import write_results
 from uncol.foundation.loading import LITE_MEDSAM, Family
 
@@ -224,7 +225,7 @@ class RunStore:
 
 def _read(path: Path) -> RunResult:
     try:
-        return RunResult.from_document(json.loads(path.read_text(encoding="utf-8")))
+        return RunResult.from_document(read_json(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, AttributeError, ConfigError) as error:
         message = f'"{path}" is not the result of a run ({error!r}). Delete it to repeat the run.'
         raise DataError(message) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from uncol.benchmark.suites import Benchmark
 from uncol.core.errors import ConfigError, DataError
+from uncol.core.strict_json import read_json
 
 SPLITS_FILE = "splits.json"
 _LABELED = "labeled_"
@@ -87,7 +87,7 @@ def read_splits(path: Path) -> Splits:
         message = f'The splits are missing: there is no "{path}". Give the folder that holds "{path.parent.name}".'
         raise DataError(message)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise _unusable(path, "cannot be read as JSON") from error
     if not isinstance(document, dict):

@@ -21,8 +21,8 @@ FEW_STEPS = 20
 _LARGEST_FILE_BYTES = 1 << 20
 _GREY = 1e30
 """Grey values stay below this, and a window is wider than its inverse: float32 holds both."""
-_FINITE = 1e100
-"""What a number without a limit of its own stays below."""
+_FINITE = 1e30
+"""What a number without a limit of its own stays below; float32 holds its products with what comes of networks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,8 +162,9 @@ class OptimizerConfig:
             _require(getattr(self, name) > 0, f"optimizer.{name} must be above 0", getattr(self, name))
         for name in ("weight_decay", "poly_power"):
             _require(getattr(self, name) >= 0, f"optimizer.{name} must not be negative", getattr(self, name))
-        for name in ("learning_rate", "gradient_clip", "weight_decay", "poly_power"):
+        for name in ("learning_rate", "gradient_clip", "poly_power"):
             _at_most(_FINITE, f"optimizer.{name}", getattr(self, name))
+        _at_most(1e6, "optimizer.weight_decay", self.weight_decay)
         _require(self.batch_size >= 1, "optimizer.batch_size must be at least 1", self.batch_size)
         _at_most(4096, "optimizer.batch_size", self.batch_size)
 

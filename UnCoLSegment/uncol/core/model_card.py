@@ -135,8 +135,9 @@ def card_of(folder: Path) -> ModelCard:
     try:
         return ModelCard.from_document(document)
     except UncolError as error:  # the sums are right, so that the card is as somebody wrote it
-        message = f'Model "{folder}" cannot be read ({error}). If a newer UnCoL made it, update. {WHEN_DAMAGED}'
-        raise CheckpointError(says_newer(folder, document, str(error).rstrip(".")) or message) from error
+        why = str(error).rstrip(".")
+        message = f'Model "{folder}" cannot be read ({why}). If a newer UnCoL made it, update. {WHEN_DAMAGED}'
+        raise CheckpointError(says_newer(folder, document, why) or message) from error
 
 
 def check_model(folder: Path) -> ModelCard:

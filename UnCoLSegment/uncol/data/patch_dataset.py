@@ -25,7 +25,14 @@ from uncol.data.cases import (
     slices_with_unknown,
 )
 from uncol.data.holdout import held_out_cases
-from uncol.data.transforms import SliceFrame, resize_depth, resize_labels, windowed_in_frame
+from uncol.data.transforms import (
+    MOST_VOXELS,
+    SliceFrame,
+    check_voxel_count,
+    resize_depth,
+    resize_labels,
+    windowed_in_frame,
+)
 
 _PLACES_KEPT = 2000
 """Annotated voxels of a class in a volume round which patches are drawn."""
@@ -68,6 +75,7 @@ def in_student_frame(
     slices, rows, columns = grey.shape
     frame = SliceFrame.fitting(rows, columns, spacing_mm[1:], voxel_mm[1])
     depth = max(1, round(slices * spacing_mm[0] / voxel_mm[0]))
+    check_voxel_count(depth * frame.rows * frame.columns, MOST_VOXELS, voxel_mm[1])
     return resize_depth(windowed_in_frame(grey, window, frame), depth)
 
 

@@ -12,6 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from uncol.core.errors import DataError
+
+MOST_PIXELS, MOST_VOXELS = 1 << 26, 1 << 32
+"""Of a slice, and of a volume, as a network sees them."""
 _WHOLE_SLICE = 1e-3
 """As near as this, in slices, a place between two slices counts as the slice itself."""
 
@@ -38,9 +42,28 @@ class SliceFrame:
 
     @classmethod
     def fitting(cls, rows: int, columns: int, spacing_mm: tuple[float, float], pixel_mm: float) -> SliceFrame:
-        """Return the frame with the given pixel for a slice of `rows` x `columns` of `spacing_mm`."""
+        """Return the frame with the given pixel for a slice of `rows` x `columns` of `spacing_mm`.
+
+        Raises:
+            DataError: If the pixel is so small that the slice would fill the memory.
+        """
         height, width = rows * spacing_mm[0] / pixel_mm, columns * spacing_mm[1] / pixel_mm
+        check_voxel_count(height * width, MOST_PIXELS, pixel_mm)
         return cls(pixel_mm, max(1, round(height)), max(1, round(width)))
+
+
+def check_voxel_count(count: float, most: int, pixel_mm: float) -> None:
+    """Refuse an image that would become too large in a network's voxels.
+
+    Raises:
+        DataError: If it would.
+    """
+    if count > most:
+        message = (
+            f"The model sees pixels of {pixel_mm:g} mm, in which this image would have {count:.1e} voxels. Image and "
+            "model do not belong together: choose another model, or check the spacing of the image."
+        )
+        raise DataError(message)
 
 
 def frame_with_longest_side(rows: int, columns: int, spacing_mm: tuple[float, float], side: int) -> SliceFrame:

@@ -13,18 +13,36 @@ from torch import Tensor, nn
 
 from uncol import __version__
 from uncol.core.errors import CheckpointError, ConfigError, NotFiniteError
-from uncol.core.printable import printable
+from uncol.core.printable import printable, printable_document
 from uncol.core.progress import Monitor, Progress
-from uncol.models.checkpoints import check_finite, load_checkpoint, save_checkpoint
+from uncol.models.checkpoints import check_finite, has_checkpoint, load_checkpoint, save_checkpoint
 from uncol.training.finite import went_wrong
 from uncol.training.run_record import RunRecord, read_record
-from uncol.training.state import LearningCurve, TrainingState
+from uncol.training.setup import prepared
+from uncol.training.state import FineTuneSetup, LearningCurve, TrainingState
 
 _REPORT_INTERVAL_S = 0.5
 _SHAPED = {"step": False, "exp_avg": True, "exp_avg_sq": True}
 """What AdamW remembers of a parameter, and whether it has its shape."""
 _UNFIT = (ConfigError, NotFiniteError, LookupError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError)
 """What comes of a checkpoint that says nonsense."""
+
+
+def begun(setup: FineTuneSetup, folder: Path, monitor: Monitor, *, resume: bool) -> TrainingState:
+    """Return the state of a new training, or of the unfinished one in the folder.
+
+    Raises:
+        CheckpointError: If the folder holds an unfinished training that is not to be resumed, or none that can be.
+    """
+    if not resume and has_checkpoint(folder):
+        message = f'"{folder}" holds an unfinished run. Add --resume to go on, or choose another folder.'
+        raise CheckpointError(message)
+    monitor.report(Progress("Preparing slices", 0.0))
+    state = prepared(setup)
+    if resume:
+        restore(state, folder)
+        state.student.train()
+    return state
 
 
 def save(state: TrainingState, folder: Path) -> None:
@@ -73,7 +91,7 @@ def restore(state: TrainingState, folder: Path) -> None:
     """
     tensors, document = load_checkpoint(folder)
     try:
-        record = read_record(document)
+        record = read_record(printable_document(document))
         check_belongs(state, record, folder)
         _take_over(state, tensors, record)
         check_finite(_learned(state))
@@ -149,7 +167,7 @@ def check_belongs(state: TrainingState, record: RunRecord, folder: Path) -> None
         raise CheckpointError(message)
     wrong = _differences(state, record)
     if wrong:
-        message = f"{where} was written {wrong[0]}. {otherwise}"
+        message = f"{where} was written {wrong[0][:300]}. {otherwise}"
         raise CheckpointError(message)
 
 
@@ -175,8 +193,6 @@ def _differences(state: TrainingState, record: RunRecord) -> list[str]:
         wrong.append("with images scaled to other grey values, by another version or from another base model")
     if record.batch_size > state.batch_size:
         wrong.append(f"with optimizer.batch_size {record.batch_size}, not {state.batch_size}")
-    if record.step > (state.config.budget.steps or record.step):
-        wrong.append(f"after {record.step} steps, not {state.config.budget.steps}")
     return wrong
 
 

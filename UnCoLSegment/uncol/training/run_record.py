@@ -76,6 +76,9 @@ class RunRecord:
         for name in times:
             _require(0 <= (getattr(self, name) or 0) <= _LONGEST_S, name, getattr(self, name))
         _require(self.batch_size >= 1, "batch_size", self.batch_size)
+        own = self.sections().get("budget", {}).get("steps")
+        if own is not None:
+            _require(isinstance(own, int) and self.step <= own, "step", self.step)
 
     def sections(self) -> dict[str, dict[str, Any]]:
         """Return those parts of the configuration that hold settings by name."""

@@ -20,13 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from uncol.core.errors import CheckpointError
 from uncol.core.methods import PseudoLabels, Stage2Loss
-from uncol.core.progress import UNWATCHED, Monitor, Progress
+from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import UNKNOWN_LABEL
 from uncol.data.augmentation import RandomAffine
 from uncol.models.card import Model
-from uncol.models.checkpoints import has_checkpoint
 from uncol.models.devices import with_memory_fallback
 from uncol.models.paper_student import PaperStudent
 from uncol.training import baselines
@@ -45,8 +43,7 @@ from uncol.training.pseudo_labels import (
     unprompted_region,
 )
 from uncol.training.record import finish
-from uncol.training.resume import restore, save, watching
-from uncol.training.setup import prepared
+from uncol.training.resume import begun, save, watching
 from uncol.training.specialized_teacher import dice_on_held_out, update_specialized_teacher
 from uncol.training.state import FineTuneSetup, TrainingState
 
@@ -266,23 +263,6 @@ def copy_paste_mask(state: TrainingState) -> Tensor:
     losses = state.config.losses
     probability = 1.0 if state.recipe.method.always_mixes else losses.copy_paste_probability[state.stage - 1]
     return state.sampler.copy_paste_mask(probability, losses.copy_paste_side)
-
-
-def begun(setup: FineTuneSetup, folder: Path, monitor: Monitor, *, resume: bool) -> TrainingState:
-    """Return the state of a new training, or of the unfinished one in the folder.
-
-    Raises:
-        CheckpointError: If the folder holds an unfinished training that is not to be resumed, or none that can be.
-    """
-    if not resume and has_checkpoint(folder):
-        message = f'"{folder}" holds an unfinished run. Add --resume to go on, or choose another folder.'
-        raise CheckpointError(message)
-    monitor.report(Progress("Preparing slices", 0.0))
-    state = prepared(setup)
-    if resume:
-        restore(state, folder)
-        state.student.train()
-    return state
 
 
 def begin(state: TrainingState, monitor: Monitor) -> None:
