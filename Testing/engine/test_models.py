@@ -178,7 +178,7 @@ class TestHeaderFirst:
         ids=["huge", "huge in 3D", "other", "of another kind"],
     )
     def test_another_student_is_refused_at_once(self, small: Path, student: dict[str, Any]) -> None:
-        config = CARD.config.as_document()
+        resource, config = pytest.importorskip("resource"), CARD.config.as_document()
         rewrite(small, {"config": config | {"student": config["student"] | student}})
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
