@@ -17,7 +17,7 @@ from uncol.core.jobs import AnnotatedSlices, FineTuneJob
 from uncol.core.methods import MODEL_METHODS, find_method
 from uncol.core.model_folder import check_interrupted_save, has_model, read_card
 from uncol.core.progress import Progress
-from uncol.core.unfinished import claim_folder, origin_of, run_held
+from uncol.core.unfinished import claim_folder, is_run_held, origin_of, run_held, says_busy
 from uncol.core.volume import UNKNOWN_LABEL
 from uncol.data.annotations import annotated_structures, annotation_plane
 from uncol.data.cases import LabeledCase
@@ -166,6 +166,8 @@ def _teacher_if_any(config: Config, device: torch.device, context: Context) -> P
 
 
 def _check_model_folder(job: FineTuneJob) -> None:
+    if is_run_held(job.out):
+        raise CheckpointError(says_busy(job.out))
     is_unfinished = has_checkpoint(job.out)
     if not job.resume and is_unfinished:
         message = f'"{job.out}" holds an unfinished run. Add --resume to go on, or choose another folder.'
