@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813  # its own documentation's name
 from given import a_larger_ball
+from written_dicom import save_slices, to_ras
 
 from uncol.data.io import read_image, write_results
 
@@ -336,6 +337,40 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(folder: Path, tmp_path: 
     assert done.returncode == 2, done.stderr
     assert "as on a full disk). Free some space" in done.stderr
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+@pytest.fixture
+def dicom(tmp_path: Path) -> Path:
+    """Folders "image" and "labels" with a ball: two series in each, the upper slice of the second one cut off."""
+    case = a_larger_ball()
+    for name, volume in (("image", case.image), ("labels", case.labels)):
+        grid = to_ras(volume.ijk_to_ras)  # its own inverse
+        save_slices(tmp_path / name, volume.voxels[:2].astype(float), grid, number=1)
+        save_slices(tmp_path / name, volume.voxels.astype(float), grid, series="2", number=2)
+        upper = tmp_path / name / "2-001.dcm"
+        upper.write_bytes(upper.read_bytes()[:-6])
+    return tmp_path
+
+
+def test_a_series_is_chosen_and_read_without_its_damaged_slices_by_every_command(
+    uncol: Callable[..., Any], dicom: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    image, labels, chosen = dicom / "image", dicom / "labels", ("--series", "2", "--allow-incomplete")
+    case = ("--case", image, labels, "--unlabeled", image, "--annotated-slices", "K:6", "--steps", "2")
+    learn = ("fine-tune", *case, "--method", "supervised", "--config", "small.json", "--out", tmp_path / "model")
+    segment = ("segment", image, "--model", tmp_path / "model", "--out", tmp_path / "out")
+    evaluate = ("evaluate", "--prediction", labels, "--reference", labels)
+
+    for command in (learn, segment, evaluate):
+        refused = uncol(*command)
+        assert refused[0] == 2
+        assert "holds 2 DICOM series: 1 (series number 1, CT, 2 images of 48 x 40); 2 (" in refused[2]
+        assert "--allow-incomplete" in uncol(*command, "--series", "2")[2]
+        code, _, err = uncol(*command, *chosen)
+        assert code == 0, err
+        assert '1 of 12 files (cut off: "2-001.dcm")' in caplog.text
+        caplog.clear()
+    assert read_image(tmp_path / "out" / "uncertainty.nii.gz").shape_kji == (11, 40, 48)
 
 
 @pytest.mark.realdata

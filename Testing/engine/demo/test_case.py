@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from written_dicom import save_slices, values
 
 from uncol.core.errors import ConfigError, DataError
-from uncol.core.jobs import AnnotatedSlices, Box, Structure
+from uncol.core.jobs import AnnotatedSlices, Box, DicomChoice, Structure
 from uncol.core.volume import Plane, Volume, view_slices
 from uncol.data.io import write_results
 from uncol.data.shape_interpolation import interpolate_shapes
@@ -186,3 +187,14 @@ def test_the_generated_image_is_annotated_from_end_to_end_by_default(tmp_path: P
     assert annotation.slices.indices[-1] == case.image.shape_kji[0] - 1
     assert annotation.structures == case.structures
     assert case.reference_source.startswith("generated together with the image")
+
+
+def test_a_series_of_a_dicom_folder_is_a_case(tmp_path: Path) -> None:
+    for series in (1, 2):
+        save_slices(tmp_path / "image", values() + series, series=f"{series}", number=series)
+    save_slices(tmp_path / "labels", (values() > 0).astype(float))
+    job = {"out": tmp_path, "image": tmp_path / "image", "labels": tmp_path / "labels"}
+
+    np.testing.assert_array_equal(find_case(DemoJob(**job, dicom=DicomChoice(1))).image.voxels, values() + 1)
+    with pytest.raises(DataError, match="2 DICOM series"):
+        find_case(DemoJob(**job))
