@@ -124,7 +124,7 @@ def test_one_annotated_slice_is_carried_on_until_the_structure_ends(teacher: Thr
 def test_an_annotated_structure_that_was_not_chosen_does_not_widen_the_window(teacher: ThresholdTeacher):
     image, truth = two_pillars()
     hu = np.where(truth == 2, 3000, image.voxels)
-    hu[:, :4] = -1000
+    hu[:, :2], hu[:, 2:4] = -1000, -100
     labels = with_annotated(truth, image, [7])
     wide = [Structure(1, "wide")]
 
