@@ -263,6 +263,16 @@ def test_a_result_that_cannot_be_named_leaves_no_new_folder(make_volume: MakeVol
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_grid_that_nobody_reads_is_not_called_a_full_disk(suffix: str, tmp_path: Path) -> None:
+    volume = Volume(numbered(), np.diag([1.0, 1.0, 5000.0, 1.0]))
+
+    with pytest.raises(GeometryError, match=r"^The result has spacing \(1, 1, 5000\) mm"):
+        write_results(tmp_path, {f"map.{suffix}": volume}, {})
+
+    assert list(tmp_path.iterdir()) == []
+
+
 WRITE_WITH_A_FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path

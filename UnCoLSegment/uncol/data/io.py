@@ -132,6 +132,7 @@ def write_results(
 
     Raises:
         DataError: If the name of a volume does not end in .nii.gz, .nrrd or .mha.
+        GeometryError: If a volume lies on a grid that is not read, as with a spacing of meters.
         OutputError: If anything could not be written; nothing new is left behind.
     """
     for name in volumes:
@@ -332,6 +333,8 @@ def _write_volume(path: Path, volume: Volume) -> None:
     flush_to_disk(path)
     try:
         read_volume(path, "The result", _NO_CHOICE)  # ITK writes NIfTI and NRRD to a full disk without an error
+    except GeometryError:  # a grid that nobody reads is no full disk
+        raise
     except DataError as error:
         if str(error) == MEMORY_IS_FULL:
             raise MemoryError from error
