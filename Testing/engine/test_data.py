@@ -15,7 +15,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813  # the abbreviation of SimpleITK's own documentation
 from image_files import FORMATS, numbered, save
 
-from uncol.core.errors import MEMORY_IS_FULL, DataError, OutputError
+from uncol.core.errors import MEMORY_IS_FULL, DataError, GeometryError, OutputError
 from uncol.core.files import sha256_of
 from uncol.core.volume import Volume
 from uncol.data.io import (
