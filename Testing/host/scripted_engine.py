@@ -14,7 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from uncol.core.config import Config
+from uncol.core.grey_values import GreyValues
 from uncol.core.jobs import Device, FineTuneResult, SegmentResult, Structure
+from uncol.core.model_card import ModelCard
 from uncol.core.model_folder import CHECKPOINT_FILE
 from uncol.core.protocol import (
     PROTOCOL,
@@ -187,9 +190,9 @@ def _report(voxels: np.ndarray, names: Sequence[str], notes: Sequence[str]) -> d
 
 
 def writeModel(
-    folder: Path, names: Sequence[str], heldOut: dict[str, float], *notes: str, greyValues: str = "hounsfield"
+    folder: Path, names: Sequence[str], heldOut: dict[str, float], *notes: str, greyValues: GreyValues = "hounsfield"
 ) -> None:
-    """Write the three files of a model, as far as the store looks at them."""
+    """Write the three files of a model whose student has no weights: the store asks for a whole card."""
     folder.mkdir(parents=True, exist_ok=True)
     training = {
         "steps": 400,
@@ -199,13 +202,10 @@ def writeModel(
         "curve": [],
         "notes": list(notes),
     }
-    card = {
-        "format": 1,
-        "structures": [{"value": value, "name": name} for value, name in enumerate(names, 1)],
-        "training": training,
-        "grey_values": greyValues,
-    }
-    (folder / "model.json").write_text(json.dumps(card))
+    structures = tuple(Structure(value, name) for value, name in enumerate(names, 1))
+    window = (-160.0, 240.0)
+    card = ModelCard(structures, "axial", 1.5, 3.0, window, Config(), training, grey_values=greyValues)
+    (folder / "model.json").write_text(json.dumps(card.as_document()))
     (folder / "weights.safetensors").write_bytes(b"\x02\x00\x00\x00\x00\x00\x00\x00{}")
     sums = [f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}" for name in MODEL_FILES]
     (folder / "SHA256SUMS").write_text("\n".join(sums) + "\n")
