@@ -157,10 +157,14 @@ def test_a_single_slice_that_does_not_say_how_thick_it_is_is_refused(tmp_path: P
 
 @pytest.mark.parametrize(
     ("tags", "said"),
-    [({"SamplesPerPixel": 3}, "color|cut off"), ({"PhotometricInterpretation": "PALETTE COLOR"}, "color")],
-    ids=["three samples", "palette"],
+    [
+        ({"SamplesPerPixel": 3}, "color"),
+        ({"PhotometricInterpretation": "PALETTE COLOR"}, "color"),
+        ({"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]}, "a mosaic of slices"),
+    ],
+    ids=["three samples", "palette", "mosaic"],
 )
-def test_color_images_are_refused(tags: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_images_that_are_no_grey_slices_are_refused(tags: dict[str, Any], said: str, tmp_path: Path) -> None:
     def edit(_: int, dataset: Dataset) -> None:
         for keyword, value in tags.items():
             setattr(dataset, keyword, value)

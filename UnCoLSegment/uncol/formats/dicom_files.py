@@ -15,7 +15,7 @@ from pydicom.config import disable_value_validation
 from pydicom.uid import UID
 
 from uncol.core.errors import DataError
-from uncol.formats.dicom_frames import Frame, Misfit, color_of, frames_of, quoted
+from uncol.formats.dicom_frames import Frame, Misfit, frames_of, oddity_of, quoted
 from uncol.formats.dicom_header import PixelData, Place, pixel_data, read_header
 from uncol.formats.dicom_tags import UNREADABLE, TagError, plain_code, text_of, whole_number
 from uncol.formats.paths import unreadable
@@ -103,9 +103,8 @@ def look_through(folder: Path, subject: str) -> Found:
             (found.damaged if looked_at.is_damaged else found.others).append(looked_at)
     slices = [each.pixels.path for each in found.images] + [each.path for each in found.damaged]
     endings = _ENDINGS | {_ending(path) for path in slices}
-    lost = [each for each in found.others if _is_lost_slice(each, endings)]
-    found.damaged += lost
-    found.others = [each for each in found.others if each not in lost]
+    found.damaged += [each for each in found.others if _is_lost_slice(each, endings)]
+    found.others = [each for each in found.others if not _is_lost_slice(each, endings)]
     return found
 
 
@@ -191,10 +190,10 @@ def _sorted_out(path: Path, header: Any, place: Place | None, sop_class: str) ->
         return OtherFile(path, kind, sop_class=sop_class, series=series)
     try:
         pixels = pixel_data(path, header, place)
-        color = color_of(header)
+        oddity = oddity_of(header)
     except TagError as error:
         return OtherFile(path, str(error), is_damaged=True, series=series, sop_class=sop_class)
-    images = [*frames_of(header, pixels)] if color is None else [Misfit(quoted(path), color)]
+    images = [*frames_of(header, pixels)] if oddity is None else [Misfit(quoted(path), oddity)]
     return ImageFile(
         pixels,
         series,

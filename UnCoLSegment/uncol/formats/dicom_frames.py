@@ -98,8 +98,10 @@ def frame_name(pixels: PixelData, index: int) -> str:
     return name if pixels.frame_count == 1 else f"frame {index + 1} of {name}"
 
 
-def color_of(header: Dataset) -> str | None:
-    """Return what is said of an image whose pixels are no single numbers, None for a grey one."""
+def oddity_of(header: Dataset) -> str | None:
+    """Return what an image is that is no grey slice, in a short phrase; None for one that is."""
+    if _has_type("MOSAIC", header, []):
+        return "a mosaic of slices"
     samples = whole_number(header, "SamplesPerPixel", 1)
     photometric = text_of(header, "PhotometricInterpretation")
     if samples == 1 and photometric in ("MONOCHROME1", "MONOCHROME2", ""):
@@ -171,7 +173,7 @@ def _frame(header: Dataset, groups: Sequence[Dataset], pixels: PixelData, index:
         slope=1.0 if slope is None else slope,
         intercept=intercept or 0.0,
         lookup=header if items_of(header, "ModalityLUTSequence") else None,
-        is_localizer=_is_localizer(header, groups),
+        is_localizer=_has_type("LOCALIZER", header, groups),
         phase=tuple((name, number) for name, number in phases if number is not None),
     )
 
@@ -186,7 +188,7 @@ def _directions(numbers: tuple[float, ...]) -> tuple[float, ...]:
     return tuple((directions / lengths[:, None]).ravel().tolist())
 
 
-def _is_localizer(header: Dataset, groups: Sequence[Dataset]) -> bool:
+def _has_type(name: str, header: Dataset, groups: Sequence[Dataset]) -> bool:
     types = [text_of(header, "ImageType")]
-    types += [text_of(first_item(group, name), "FrameType") for group in groups for name in _FRAME_TYPES]
-    return any("LOCALIZER" in each.upper().split("\\") for each in types)
+    types += [text_of(first_item(group, place), "FrameType") for group in groups for place in _FRAME_TYPES]
+    return any(name in each.upper().split("\\") for each in types)
