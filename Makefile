@@ -25,7 +25,7 @@ export OMP_WAIT_POLICY
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast test-module test-next test-panel test-scene soak lint format install clean
+.PHONY: help demo test test-fast test-module test-next test-panel test-scene soak lint format install lock sbom clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -84,10 +84,30 @@ format: $(STAMP)  ## repair what can be repaired by itself
 
 install: $(MRML_STAMP)  ## set up or update .venv
 
+# uv knows the hashes of every file of a version, for all systems. What depends on the machine is not locked: torch and
+# what it brings along (docs/decisions/0004-torch-from-pip.md), and in Slicer what is Slicer's own.
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
+OF_TORCH := torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+
+OF_SLICER := numpy|pydicom|simpleitk
+lock:  ## write anew what is locked from requirements/*.txt (needs uv)
+	$(COMPILE) --generate-hashes requirements/dev.txt | \
+		awk 'BEGIN {print "# Written by make lock."} /^[^ ]/ {kept = !/^($(OF_TORCH))==/} kept' > requirements/locked.txt
+	$(COMPILE) --generate-hashes --no-deps $(MRML_REQUIREMENTS) | \
+		awk 'BEGIN {print "# Written by make lock."} {print}' > requirements/locked-mrml.txt
+	$(COMPILE) requirements/runtime.txt | grep -Ev '^($(OF_TORCH)|$(OF_SLICER))==' | sed 's/==/<=/' \
+		> UnCoLSegment/Resources/constraints.txt
+
+SBOM_TOOL := build/sbom/bin
+sbom: $(STAMP)  ## write what the engine consists of here as build/sbom.cdx.json (CycloneDX)
+	$(BIN)/python -m venv build/sbom
+	$(SBOM_TOOL)/python -m pip install --disable-pip-version-check --requirement requirements/sbom.txt
+	$(SBOM_TOOL)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+		--output-file build/sbom.cdx.json $(BIN)/python
+
 clean:  ## remove .venv and everything that can be made again
 	rm -rf $(VENV) $(NEXT) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build $(DEMO_OUT)
 
-$(STAMP): pyproject.toml $(filter-out $(MRML_REQUIREMENTS) $(NEXT_REQUIREMENTS),$(wildcard requirements/*.txt)) | $(BIN)/python
+$(STAMP): pyproject.toml requirements/runtime.txt requirements/dev.txt | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check --requirement $(REQUIREMENTS) --editable '.[dev]'
 	@touch $@
 

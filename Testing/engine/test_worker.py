@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from nasty_lines import nasty_lines
-from worker_child import Child, box_fields, needs_posix
+from worker_child import Child, box_fields, fine_tune_fields, needs_posix
 
 pytestmark = needs_posix
 
@@ -34,3 +37,27 @@ def test_any_line_costs_its_request_at_most(
     assert child.ask("segment", **box_fields(child.new_job()))["event"] == "segment_result"
     assert child.ask("shutdown")["event"] == "shutdown_result"
     assert child.wait() == 0
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_thirty_jobs_take_no_more_memory_and_files_than_five(
+    start: Callable[..., Child], tell: Callable[[str], None]
+) -> None:
+    child = start()
+    process = Path(f"/proc/{child.process.pid}")
+    mib, descriptors = [], []
+
+    for number in range(30):
+        job = child.new_job()
+        if number % 5 == 1:
+            end = child.ask("fine_tune", **fine_tune_fields(job, f"m-{number}", steps=4))
+        else:
+            end = child.ask("segment", **box_fields(job))
+        assert end["event"].endswith("_result"), end
+        mib.append(int((process / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20)
+        descriptors.append(len([*(process / "fd").iterdir()]))
+
+    tell(f"30 jobs in one worker: {min(mib[5:])} to {max(mib[5:])} MiB, {max(descriptors[5:])} open files")
+    assert max(mib[20:]) < max(mib[5:15]) + 60
+    assert max(descriptors[20:]) <= max(descriptors[5:15])

@@ -66,6 +66,11 @@ def question(monkeypatch) -> Question:
     return question
 
 
+def keptIn(constraints: str) -> set[str]:
+    """Names of the packages that pip is held to as they are."""
+    return {line.partition("==")[0] for line in constraints.splitlines() if "<=" not in line}
+
+
 @pytest.fixture
 def withoutTorch(monkeypatch) -> None:
     """No PyTorch is loaded here, and none is new enough."""
@@ -99,7 +104,7 @@ def test_slicer_installs_what_is_missing_and_keeps_its_own_packages(installing, 
 
     assert installing.requested == [["uncol-needs-this>=3.1"]]
     [constraints] = installing.constraints
-    assert {line.partition("==")[0] for line in constraints.split()} == set(Dependencies.KEPT_PACKAGES)
+    assert keptIn(constraints) == set(Dependencies.KEPT_PACKAGES)
     assert f"numpy=={importlib.metadata.version('numpy')}" in constraints
     [text] = question.texts
     assert text.startswith("UnCoL needs 1 more Python package: uncol-needs-this>=3.1.\n\nWhat is missing is downloaded")
@@ -153,7 +158,7 @@ def test_an_older_slicer_keeps_its_packages_too(installing, requirements: Path, 
 
     def install(given: dict[str, Any]) -> None:
         *packages, _option, constraints = given["requirements"]
-        asked.extend(Path(constraints).read_text().split())
+        asked.append(Path(constraints).read_text())
         installations.carryOut("UnCoL", packages)
 
     monkeypatch.setitem(sys.modules, "slicer.packaging", None)
@@ -162,7 +167,21 @@ def test_an_older_slicer_keeps_its_packages_too(installing, requirements: Path, 
     Dependencies.ensureInstalled(requirements)
 
     assert installing.requested == [["uncol-needs-this>=3.1"]]
-    assert {line.partition("==")[0] for line in asked} == set(Dependencies.KEPT_PACKAGES)
+    assert keptIn(asked[0]) == set(Dependencies.KEPT_PACKAGES)
+
+
+def test_what_is_installed_is_held_to_tested_versions_and_what_others_need_is_not(
+    installing, requirements: Path, tmp_path: Path, monkeypatch
+) -> None:
+    tested = tmp_path / "constraints.txt"
+    tested.write_text("UnCoL-needs-this<=3.5\nuncol-brings-this<=1.0 ; python_version >= '3'\npytest<=0.1\n")
+    monkeypatch.setattr(Dependencies, "TESTED", tested)
+
+    Dependencies.ensureInstalled(requirements)
+
+    [constraints] = installing.constraints
+    lines = constraints.splitlines()
+    assert [line for line in lines if "<=" in line] == tested.read_text().splitlines()[:2]
 
 
 def test_without_the_pytorch_extension_the_user_is_told_to_install_it(installing, withoutTorch, monkeypatch) -> None:
@@ -233,7 +252,7 @@ def test_a_damaged_torch_is_installed_again_by_its_extension(installing, monkeyp
 
     Dependencies.ensureInstalled(REQUIREMENTS, damaged="torch")
 
-    assert installing.requested == [["uninstall", "torch", "torchvision"], ["torch>=2.4.1", "torchvision"]]
+    assert installing.requested == [["uninstall", "torch", "torchvision"], ["torch>=2.4.1,<3", "torchvision"]]
 
 
 def test_a_package_that_another_one_lacks_is_installed(installing) -> None:
@@ -248,7 +267,7 @@ def test_everything_can_be_installed_again(installing, monkeypatch, question: Qu
     Dependencies.reinstallAll(REQUIREMENTS)
 
     *ofTorch, again = installing.requested
-    assert ofTorch == [["uninstall", "torch", "torchvision"], ["torch>=2.4.1", "torchvision"]]
+    assert ofTorch == [["uninstall", "torch", "torchvision"], ["torch>=2.4.1,<3", "torchvision"]]
     assert again[:2] == ["--force-reinstall", "--no-deps"]
     assert f"monai=={importlib.metadata.version('monai')}" in again
     assert not any(each.startswith(("numpy", "SimpleITK", "torch")) for each in again)

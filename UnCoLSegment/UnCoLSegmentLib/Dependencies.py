@@ -23,8 +23,10 @@ from slicer.i18n import tr as _
 from uncol.core.errors import CancelledError, UncolError
 
 REQUESTER = "UnCoL"
-TORCH = "torch>=2.4.1"
+TORCH = "torch>=2.4.1,<3"
 """What MONAI 1.5.2 asks for, the oldest MONAI in requirements.txt; of newer ones pip takes the one that fits."""
+TESTED = Path(__file__).resolve().parents[1] / "Resources" / "constraints.txt"
+"""The newest versions that the engine was tested with, of what it needs and of what that brings along."""
 KEPT_PACKAGES = ("SimpleITK", "numpy", "pydicom", "torch", "torchvision")
 """Slicer's own packages and those of the PyTorch extension; no installation of ours touches them."""
 _OF_PYTORCH_EXTENSION = ("torch", "torchvision")
@@ -211,7 +213,7 @@ def _installOthers(requirements: list[str]) -> None:
     if not requirements:
         return
     packaging = _slicerPackaging()
-    with _explainingFailure(", ".join(requirements)), _constraints() as path:
+    with _explainingFailure(", ".join(requirements)), _constraints(requirements) as path:
         if packaging is None:
             slicer.util.pip_install([*requirements, "--constraint", path])
         else:
@@ -240,11 +242,17 @@ def _slicerPackaging() -> ModuleType | None:
 
 
 @contextmanager
-def _constraints() -> Iterator[str]:
-    """Lend a file that holds pip to the versions of the packages that stay as they are."""
+def _constraints(requirements: list[str]) -> Iterator[str]:
+    """Lend a file that holds pip to the versions of the packages that stay as they are, and of others to tested ones.
+
+    What is installed and not required is not held to anything: it is Slicer's, or another extension's.
+    """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "constraints.txt"
         versions = [f"{name}=={version}\n" for name in KEPT_PACKAGES if (version := installedVersion(name))]
+        lines = TESTED.read_text(encoding="utf-8").splitlines(keepends=True)
+        asked = {_nameIn(each).lower() for each in requirements}
+        versions += [line for line in lines if _nameIn(line) in asked or not installedVersion(_nameIn(line))]
         path.write_text("".join(versions) or "\n", encoding="utf-8")
         yield str(path)
 
