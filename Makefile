@@ -48,7 +48,7 @@ SCENE_TESTS = Testing/logic/test_faults.py Testing/logic/test_complete_run.py \
 	$(filter-out %/test_faults.py %/test_complete_run.py $(SOAK_TESTS), $(wildcard Testing/logic/test_*.py)) Testing/scene
 SOAK_TESTS := Testing/logic/test_long_runs.py Testing/engine/test_pipelines.py Testing/engine/test_core.py \
 	Testing/engine/test_training.py Testing/engine/training/test_run_record.py Testing/engine/test_cli.py \
-	Testing/engine/test_worker.py
+	Testing/engine/test_worker.py Testing/engine/test_inference.py
 EACH = OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen xargs -n 1 -P 2 sh -c \
 	'said=$$($(BIN)/python -m pytest "$$0" 2>&1); code=$$?; echo "$$said"; exit $$code'
 

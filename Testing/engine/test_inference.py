@@ -69,6 +69,7 @@ for level in levels:
 """
 
 
+@pytest.mark.soak
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the memory of a process")
 def test_at_twelve_sizes_of_memory_the_result_is_the_same_or_the_user_is_told(tell: Callable[[str], None]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from uncol.core.errors import DataError
+from uncol.core.jobs import DicomChoice
 from uncol.core.volume import Volume
 from uncol.data.io import write_results
 from uncol.pipelines.evaluate import run_evaluate
@@ -31,6 +32,7 @@ def judged(segmentation: Path, uncertainty: Path, reference: Path) -> float:
         structures=(),
         excluded=(),
         only=(),
+        dicom=DicomChoice(),
     )
     return float(document["mean_dice"])
 
