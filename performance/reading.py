@@ -28,11 +28,11 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 SHAPE_KJI, SPACING_MM = (300, 512, 512), (0.7, 0.7, 1.5)
 RUNS = 3
 _READ = """
-import json, resource, sys, time
+import json, re, sys, time
 from pathlib import Path
 from uncol.data.io import read_image
 read_image(Path(sys.argv[2]))  # imports, in a small volume
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+peak = lambda: int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 before, began = peak(), time.perf_counter()
 voxels = read_image(Path(sys.argv[1])).voxels
 seconds = time.perf_counter() - began
