@@ -8,6 +8,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ ENGINE_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
 ENDS = tuple(name for name in EVENTS if name.endswith(("greeting", "_result", "error", "cancelled")))
 SHAPE = (10, 40, 48)
 PATIENCE_S = 120.0
+LONGEST_WAIT_S = 300.0
 PROMPT_S = 2.0
 """The promise is 1 s; machines that test are busy."""
 
@@ -86,9 +88,13 @@ class Child:
         return event
 
     def until(self, holds: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-        """Read on to the first event for which this holds."""
+        """Read on to the first event for which this holds; a worker that only says other things fails the test."""
+        deadline = time.monotonic() + LONGEST_WAIT_S
         while not holds(event := self.next_event()):
-            pass
+            if time.monotonic() > deadline:
+                pytest.fail(
+                    f"{LONGEST_WAIT_S} s of other events, last: {event}; stderr: {self.errors.decode()[-2000:]}"
+                )
         return event
 
     def end_of(self, request_id: int | None) -> dict[str, Any]:

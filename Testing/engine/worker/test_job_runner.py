@@ -353,7 +353,9 @@ class TestFineTune:
 
     def test_previews_come_while_it_learns(self, shared: Child) -> None:
         job = shared.new_job()
-        number = shared.start_training("previewed", job, preview_s=1.0)
+        number = shared.start_training(
+            "previewed", job, preview_s=4.0
+        )  # a quarter of it is enough for a look on a busy machine
 
         first = shared.until(lambda event: event["event"] == "preview")
         labels = read(first["segmentation"])
