@@ -1,0 +1,90 @@
+"""Several sources say what a stretch of slices shows; each counts as far as the others agree with it.
+
+Agreement is measured structure by structure, without any reference, in the very slices where it is used, so also for a
+structure that was annotated once; a source that is alone with its errors is outvoted. The rule is ours, not the
+paper's (docs/method.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uncol.evaluation.metrics import dice
+
+_INSIDE = 0.5
+_SHARPNESS = 4
+"""A source weighs its agreement to this power."""
+_LEAST_AGREEMENT = 0.05
+
+
+@dataclass(frozen=True)
+class Source:
+    """What one source says about a stretch of slices.
+
+    Attributes:
+        name: What it is called in reports.
+        probabilities: Of every structure (L, N, h, w), float32 in [0, 1].
+        has_vote: Where it has a say (L, N), bool; elsewhere it abstains.
+        voices: As how many it counts.
+    """
+
+    name: str
+    probabilities: NDArray[np.float32]
+    has_vote: NDArray[np.bool_]
+    voices: float = 1.0
+
+
+@dataclass(frozen=True)
+class Fused:
+    """What the sources say together.
+
+    Attributes:
+        probabilities: Of every structure (L, N, h, w); 0 where nobody has a say.
+        weights: Part of each source in each structure (sources, N), in [0, 1].
+        agreement: Mean Dice of each source with the others (sources, N); NaN where there is no other.
+    """
+
+    probabilities: NDArray[np.float32]
+    weights: NDArray[np.float64]
+    agreement: NDArray[np.float64]
+
+
+def fuse(sources: Sequence[Source]) -> Fused:
+    """Average the sources' probabilities, each weighed by `voices * max(agreement, 0.05)^4`."""
+    agreement = agreement_between(sources)
+    known = np.where(np.isnan(agreement), 1.0, agreement)
+    weights = known.clip(_LEAST_AGREEMENT) ** _SHARPNESS * np.array([[each.voices] for each in sources])
+    total = np.zeros(sources[0].has_vote.shape)
+    fused = np.zeros_like(sources[0].probabilities)
+    for source, weight in zip(sources, weights, strict=True):
+        own = source.has_vote * weight
+        fused += own[..., None, None].astype(np.float32) * source.probabilities
+        total += own
+    fused /= np.where(total > 0, total, 1)[..., None, None].astype(np.float32)
+    counted = weights * np.array([each.has_vote.any(0) for each in sources])
+    return Fused(fused, counted / counted.sum(0).clip(np.finfo(float).tiny), agreement)
+
+
+def agreement_between(sources: Sequence[Source]) -> NDArray[np.float64]:
+    """Return each source's mean Dice with all others (sources, N), over the slices where both have a say.
+
+    NaN where a source shares no slice with another.
+    """
+    count, structures = len(sources), sources[0].has_vote.shape[1]
+    pairs = np.full((count, count, structures), np.nan)
+    masks = [each.probabilities > _INSIDE for each in sources]
+    for first in range(count):
+        for second in range(first):
+            both = sources[first].has_vote & sources[second].has_vote
+            for structure in np.flatnonzero(both.any(0)):
+                shared = both[:, structure]
+                found = dice(masks[first][shared, structure], masks[second][shared, structure])
+                pairs[first, second, structure] = pairs[second, first, structure] = found
+    partners = (~np.isnan(pairs)).sum(1)
+    sums = np.nansum(pairs, 1)
+    agreement: NDArray[np.float64] = np.where(partners > 0, sums / partners.clip(1), np.nan)
+    return agreement
