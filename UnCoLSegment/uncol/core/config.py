@@ -89,6 +89,8 @@ class TeacherConfig:
 
     generalized: bool = True
     """Use the frozen foundation model; without it the specialized teacher works alone."""
+    registration: bool = True
+    """Carry annotated slices to all others by registration, where the method does; without it only teachers label."""
     ema_decay: float = 0.99
     """Weight of the old value in the specialized teacher's moving average."""
     threshold_start: float = 0.75

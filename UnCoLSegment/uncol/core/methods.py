@@ -35,6 +35,8 @@ class Method:
         stage2_loss: What stage 2 learns from unannotated images.
         pseudo_labels: Who writes their pseudo-labels.
         generalized: Whether the frozen foundation model may be prompted in training.
+        registration: Whether annotated slices are also carried to all others by registration, and all sources count by
+            their agreement (docs/decisions/0024). Without slices between annotated ones it changes nothing.
         specialized: Whether the moving average labels; without it, it only shows where to prompt.
         gating: Whether uncertain predictions and teachers of low Dice are left out.
         filters_by_uncertainty: Whether consistency counts only where noisy passes of the moving average agree (UA-MT).
@@ -49,6 +51,7 @@ class Method:
     stage2_loss: Stage2Loss = Stage2Loss.PSEUDO_LABELS
     pseudo_labels: PseudoLabels = PseudoLabels.FUSED
     generalized: bool = False
+    registration: bool = False
     specialized: bool = True
     gating: bool = True
     filters_by_uncertainty: bool = False
@@ -84,8 +87,14 @@ METHODS: dict[str, Method] = {
         title="UnCoL without the specialized teacher", generalized=True, specialized=False
     ),
     "uncol-without-gating": Method(title="UnCoL without gating", generalized=True, gating=False),
-    "uncol": Method(title="UnCoL", generalized=True),
-    "uncol-proposal": Method(title="UnCoL, proposal for the annotated image", generalized=True, proposes=True),
+    "uncol-paper": Method(title="UnCoL as in the paper", generalized=True),
+    "uncol": Method(title="UnCoL", generalized=True, registration=True),
+    "supervised-proposal": Method(
+        title="proposal with a supervised student", stage1_part=1.0, generalized=True, registration=True, proposes=True
+    ),
+    "uncol-proposal": Method(
+        title="UnCoL, proposal for the annotated image", generalized=True, registration=True, proposes=True
+    ),
     "supervised-all": Method(title="supervised, all labels", stage1_part=1.0, needs_all_labels=True),
 }
 """By name, in the order of tables."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -71,6 +71,12 @@ class Monitor:
         """Yield items; before each one, tell the progress and leave when asked to."""
         for done, item in enumerate(items):
             self.step(phase, done / len(items))
+            yield item
+
+    def checked(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield items; before each one, leave when asked to."""
+        for item in items:
+            self.check()
             yield item
 
     def cancelling_with(self, sentence: str) -> Monitor:

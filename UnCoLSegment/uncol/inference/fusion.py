@@ -38,26 +38,24 @@ class Source:
     voices: float = 1.0
 
 
-@dataclass(frozen=True)
-class Fused:
-    """What the sources say together.
+def fuse(sources: Sequence[Source]) -> NDArray[np.float32]:
+    """Return what the sources say together (L, N, h, w): their average, weighed by `weigh`."""
+    return average(sources, weigh(sources))
 
-    Attributes:
-        probabilities: Of every structure (L, N, h, w); 0 where nobody has a say.
-        weights: Part of each source in each structure (sources, N), in [0, 1].
-        agreement: Mean Dice of each source with the others (sources, N); NaN where there is no other.
+
+def weigh(sources: Sequence[Source]) -> NDArray[np.float64]:
+    """Return the weight of each source for every structure (sources, N): `voices * max(agreement, 0.05)^4`.
+
+    A source that shares no slice with another one agrees with itself: 1.
     """
-
-    probabilities: NDArray[np.float32]
-    weights: NDArray[np.float64]
-    agreement: NDArray[np.float64]
-
-
-def fuse(sources: Sequence[Source]) -> Fused:
-    """Average the sources' probabilities, each weighed by `voices * max(agreement, 0.05)^4`."""
     agreement = agreement_between(sources)
-    known = np.where(np.isnan(agreement), 1.0, agreement)
-    weights = known.clip(_LEAST_AGREEMENT) ** _SHARPNESS * np.array([[each.voices] for each in sources])
+    known = np.where(np.isnan(agreement), 1.0, agreement).clip(_LEAST_AGREEMENT)
+    weights: NDArray[np.float64] = known**_SHARPNESS * np.array([[each.voices] for each in sources])
+    return weights
+
+
+def average(sources: Sequence[Source], weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return the weighted mean (L, N, h, w) of those sources that have a say; 0 where none has."""
     total = np.zeros(sources[0].has_vote.shape)
     fused = np.zeros_like(sources[0].probabilities)
     for source, weight in zip(sources, weights, strict=True):
@@ -65,8 +63,14 @@ def fuse(sources: Sequence[Source]) -> Fused:
         fused += own[..., None, None].astype(np.float32) * source.probabilities
         total += own
     fused /= np.where(total > 0, total, 1)[..., None, None].astype(np.float32)
-    counted = weights * np.array([each.has_vote.any(0) for each in sources])
-    return Fused(fused, counted / counted.sum(0).clip(np.finfo(float).tiny), agreement)
+    return fused
+
+
+def shares(sources: Sequence[Source], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the part of each source in every slice and structure (sources, L, N), in [0, 1]; 0 where it abstains."""
+    own = np.stack([each.has_vote * weight for each, weight in zip(sources, weights, strict=True)])
+    parts: NDArray[np.float64] = own / np.where(own.sum(0) > 0, own.sum(0), 1)
+    return parts
 
 
 def agreement_between(sources: Sequence[Source]) -> NDArray[np.float64]:

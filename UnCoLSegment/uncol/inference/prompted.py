@@ -1,4 +1,4 @@
-"""Segment without a trained model: the frozen foundation teacher, prompted from boxes or annotated slices."""
+"""Segment what boxes show, without a trained model: the frozen foundation teacher, prompted slice by slice."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from uncol.core.errors import DataError
 from uncol.core.jobs import Box, Structure
 from uncol.core.progress import UNWATCHED, Monitor, Phase
 from uncol.core.volume import PLANES, Plane, SliceView, Volume, view_slices
-from uncol.data.cases import class_indices
 from uncol.data.windows import choose_window
 from uncol.foundation.boxes import PixelBox, box_of_mask, box_overlap
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.label_propagation import PropagatedLabels
 from uncol.foundation.promptable import PromptableModel
 from uncol.foundation.prompting import SlicePredictor
 from uncol.foundation.propagation import PropagatedMask, margin_of, prompt, propagate
@@ -24,8 +22,6 @@ from uncol.inference.result import Segmentation, SegmentationBuilder, with_backg
 
 _SEED_CANDIDATES = 9
 """Slices in which a 3D box is tried; the surest one starts."""
-_CONTOUR_MARGIN_PIXELS = 1.0
-"""How far the box of an interpolated contour reaches beyond it, in a frame of 256 pixels."""
 
 SliceProbability = dict[int, NDArray[np.uint8]]
 """One structure's probability in each slice where it is, 0 ... 255, in the teacher's frame (h, w)."""
@@ -72,49 +68,6 @@ def segment_from_boxes(
         if any(index in each for each in found):
             low = torch.from_numpy(np.stack([each.get(index, nothing) for each in found])).float() / 255
             builder.put(index, with_background(predictor.to_native(low)))
-    return builder.finish()
-
-
-def segment_from_labels(
-    image: Volume,
-    labels: Volume,
-    structures: Sequence[Structure],
-    teacher: PromptableModel,
-    cache: EmbeddingCache,
-    *,
-    plane: Plane,
-    window: tuple[float, float] | None = None,
-    monitor: Monitor = UNWATCHED,
-) -> Segmentation:
-    """Segment between and beyond a few annotated slices, which stay as they are.
-
-    Every structure is propagated from its annotated slices both ways, and between them the teacher is prompted with
-    interpolated contours; all that counts as it does on annotated slices themselves (`label_propagation`).
-
-    Raises:
-        DataError: If no slice is completely annotated.
-        CancelledError: If the monitor says so.
-    """
-    known, view = class_indices(labels.voxels, structures), view_slices(image, plane)
-    predictor = SlicePredictor.of_volume(image, view, window or choose_window(image.voxels, known), teacher, cache)
-    classes = view.stack_from(known)
-    propagated = PropagatedLabels(predictor, classes, view.spacing_mm, len(structures), _CONTOUR_MARGIN_PIXELS)
-    if not propagated.annotated:
-        message = "No slice is completely annotated. Annotate at least one whole slice, or give a box instead."
-        raise DataError(message)
-    phase = monitor.phase("Propagating annotated slices", 3 * len(structures) * len(classes))
-    reliability = propagated.propagate_and_validate(phase).reliability(len(structures))
-    builder = SegmentationBuilder(image, view, tuple(structures))
-    for index in monitor.each(range(len(classes)), "Prompting between annotated slices"):
-        if index in propagated.annotated:
-            builder.put_known(index, classes[index])
-            continue
-        for structure in range(len(structures)):
-            contour = propagated.contour(index, structure)
-            if contour is not None:
-                propagated.prompt_with_mask(index, structure, contour)
-        probabilities, _ = propagated.fuse(index, reliability)
-        builder.put(index, with_background(predictor.to_native(probabilities)))
     return builder.finish()
 
 

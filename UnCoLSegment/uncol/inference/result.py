@@ -80,6 +80,11 @@ class SegmentationBuilder:
         self._uncertainty_stack[index][known] = 0
         self._known[index] = known
 
+    @property
+    def labels(self) -> Volume:
+        """The labels so far, a copy; slices that were not entered are background."""
+        return self._image.with_voxels(self._labels.copy())
+
     def remove_small_components(self, is_connected: Sequence[bool]) -> None:
         """Take islands away from the structures that are known to be in one piece; their uncertainty stays."""
         chosen = [each.value for each, whole in zip(self._structures, is_connected, strict=False) if whole]

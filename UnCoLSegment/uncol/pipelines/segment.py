@@ -19,7 +19,8 @@ from uncol.data.io import (
 )
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import PromptableModel
-from uncol.inference.prompted import segment_from_boxes, segment_from_labels
+from uncol.inference.few_slices import segment_from_labels
+from uncol.inference.prompted import segment_from_boxes
 from uncol.inference.result import Segmentation
 from uncol.inference.student import segment_with_model
 from uncol.models.devices import select_device

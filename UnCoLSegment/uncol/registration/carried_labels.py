@@ -14,18 +14,28 @@ Source:
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise, product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from uncol.registration.slice_motion import SliceMotion, warp
+from uncol.core.grey_values import Window
+from uncol.core.volume import UNKNOWN_LABEL
+from uncol.data.windows import grey_values_of, own_window
+from uncol.registration.frame import RegistrationFrame
+from uncol.registration.slice_motion import FieldStore, SliceMotion, warp
 
 Maps = NDArray[np.float32]
 
+_WINDOW_HU = (-1000.0, 1000.0)
+_IMAGES_IN_MEMORY = 64
+_LONGEST_STRETCH = 32
+"""Slices that are carried to, and fused, together."""
 _EDGE_PIXELS = 0.5
 """Width of a carried contour's edge."""
 _PATCH_PIXELS = 0.8
@@ -37,66 +47,75 @@ _LEAST_DIFFERENCE = 3e-4
 """Squared grey value difference, of a window of 1, that noise alone makes."""
 
 
-@dataclass(frozen=True)
-class CarriedSlice:
-    """What is carried to one slice: the probability of each structure (N, h, w).
-
-    Attributes:
-        index: The slice.
-        matched: From both sides, each pixel from where the images agree best.
-        forward: From the annotated slice before it; None without one.
-        backward: From the one behind it; None without one.
-        disagreement: Squared grey value difference (h, w) of the best answer.
-    """
-
-    index: int
-    matched: Maps
-    forward: Maps | None
-    backward: Maps | None
-    disagreement: Maps
-
-
 class CarriedLabels:
     """The annotated slices of one volume, and what they say about all others.
 
     Args:
-        motion: The motion between its slices.
-        distances: For every annotated slice the signed distance (N, h, w) to each structure's contour, positive inside.
+        stack: Grey values (S, H, W).
+        classes: Class indices (S, H, W) of as many structures as `structure_count`; 255 is unknown.
+        annotated: The slices whose labels are carried: completely annotated, at least one, in ascending order.
+        structure_count: Structures, N.
+        spacing_mm: Distance between rows and between columns.
+        store: Where displacements are kept.
+        threads: How many pairs of slices are registered at once.
     """
 
-    def __init__(self, motion: SliceMotion, distances: Mapping[int, Maps]) -> None:
-        self._motion, self._distances = motion, distances
-        self._annotated = sorted(distances)
+    def __init__(
+        self,
+        stack: NDArray[Any],
+        classes: NDArray[np.uint8],
+        annotated: Sequence[int],
+        structure_count: int,
+        spacing_mm: tuple[float, float],
+        store: FieldStore,
+        threads: int,
+    ) -> None:
+        known = classes[list(annotated)]
+        self.frame = RegistrationFrame.around(_where_structures_are(known), spacing_mm)
+        """The part of a slice, and its pixels (h, w), in which structures are followed."""
+        self._annotated, window = list(annotated), motion_window(stack)
+        self._distances = {
+            index: self.frame.distances(np.stack([labels == value + 1 for value in range(structure_count)]))
+            for index, labels in zip(annotated, known, strict=True)
+        }
+        image = lru_cache(_IMAGES_IN_MEMORY)(lambda index: self.frame.image(stack[index], window))
+        self._motion = SliceMotion(image, len(stack), store, threads)
 
-    def intervals(self) -> list[range]:
-        """Return the slices between annotated ones, and those beyond the first and the last."""
+    def stretches(self) -> list[range]:
+        """Return all slices that are not annotated, in stretches without an annotated one, short enough to be held."""
         ends = [-1, *self._annotated, len(self._motion)]
-        return [range(first + 1, last) for first, last in pairwise(ends) if last - first > 1]
+        return [
+            range(start, min(start + _LONGEST_STRETCH, last))
+            for first, last in pairwise(ends)
+            for start in range(first + 1, last, _LONGEST_STRETCH)
+        ]
 
-    def carried(self, interval: range) -> Iterator[CarriedSlice]:
-        """Yield what is carried to each slice of an interval."""
-        place = bisect_left(self._annotated, interval.start)
+    def carry_to(self, stretch: range) -> Maps:
+        """Return the probability of every structure in the slices of a stretch (L, N, h, w), float32 in [0, 1]."""
+        place = bisect_left(self._annotated, stretch.start)
         before = self._annotated[place - 1] if place else None
         behind = self._annotated[place] if place < len(self._annotated) else None
-        forward = {} if before is None else self._sources(before, interval)
-        backward = {} if behind is None else self._sources(behind, interval[::-1])
-        for index in interval:
-            sources = [each[index] for each in (forward, backward) if each]
-            nearness = _nearness(index, before, behind)
-            matched, disagreement = match(self._motion.image(index), sources, nearness)
-            yield CarriedSlice(
-                index,
-                matched,
-                forward[index].probabilities if forward else None,
-                backward[index].probabilities if backward else None,
-                disagreement,
+        sides = [self._carried(before, stretch), self._carried(behind, stretch[::-1])]
+        found = [
+            match(
+                self._motion.image(index),
+                [side[index] for side in sides if side],
+                _nearness(index, before, behind),
             )
+            for index in stretch
+        ]
+        return np.stack(found)
 
-    def _sources(self, start: int, indices: Sequence[int]) -> dict[int, Source]:
-        image, distance, found = self._motion.image(start)[None], self._distances[start], {}
-        for index, place in self._motion.follow(start, indices[-1]):
-            found[index] = Source(warp(image, place)[0], _inside(warp(distance, place)))
-        return found
+    def _carried(self, start: int | None, indices: Sequence[int]) -> dict[int, Source]:
+        """Return an annotated slice as it is seen from others, which lie in ascending distance; nothing without one."""
+        if start is None:
+            return {}
+        image, distance = self._motion.image(start)[None], self._distances[start]
+        return {
+            index: Source(warp(image, place)[0], _inside(warp(distance, place)))
+            for index, place in self._motion.follow(start, indices[-1])
+            if index in indices
+        }
 
 
 @dataclass(frozen=True)
@@ -112,7 +131,7 @@ class Source:
     probabilities: Maps
 
 
-def match(image: Maps, sources: Sequence[Source], nearness: Sequence[float]) -> tuple[Maps, Maps]:
+def match(image: Maps, sources: Sequence[Source], nearness: Sequence[float]) -> Maps:
     """Fuse carried structures by how well the images carried with them agree with the slice's own.
 
     Each source answers for every pixel as it is and shifted by one pixel each way; an answer weighs
@@ -125,7 +144,7 @@ def match(image: Maps, sources: Sequence[Source], nearness: Sequence[float]) -> 
         nearness: How near each source's slice is, as its weight.
 
     Returns:
-        Probabilities (N, h, w), and the difference (h, w) of the best answer.
+        Probabilities (N, h, w).
     """
     differences = np.stack(
         [
@@ -142,7 +161,21 @@ def match(image: Maps, sources: Sequence[Source], nearness: Sequence[float]) -> 
     answers = ((source.probabilities, shift) for source in sources for shift in _SHIFTS)
     for weight, (probabilities, shift) in zip(weights, answers, strict=True):
         fused += weight * _shifted(probabilities, shift)
-    return fused, best
+    return fused
+
+
+def motion_window(stack: NDArray[Any]) -> Window:
+    """Return the grey values between which motion is looked for: in a CT from air to bone, else the image's own.
+
+    Annotations do not change it, so that what was registered once stays valid.
+    """
+    return _WINDOW_HU if grey_values_of(stack) == "hounsfield" else own_window(stack)
+
+
+def _where_structures_are(classes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Return where any structure is (H, W) in label stacks (S, H, W); everywhere if they show none."""
+    found = np.asarray(((classes > 0) & (classes != UNKNOWN_LABEL)).any(0))
+    return found if found.any() else np.ones_like(found)
 
 
 def _nearness(index: int, before: int | None, behind: int | None) -> list[float]:

@@ -69,6 +69,11 @@ class RegistrationFrame:
         inside = self._resized(cut).numpy() > 0.5  # more than half of the pixel
         return np.stack([_signed_distance(each) for each in inside])
 
+    def from_native(self, probabilities: Tensor) -> NDArray[np.float32]:
+        """Cut probabilities (N, H, W) of a whole slice and bring them to own pixels (N, h, w)."""
+        resized: NDArray[np.float32] = self._resized(probabilities[:, self.rows, self.columns]).clamp(0, 1).numpy()
+        return resized
+
     def to_native(self, probabilities: NDArray[np.float32]) -> Tensor:
         """Bring probabilities (N, h, w) to the pixels of the whole slice (N, H, W); beyond the cut they are 0."""
         whole = torch.zeros(len(probabilities), *self.shape)

@@ -1,9 +1,9 @@
 """What is proposed for the image that was annotated, when training is over.
 
-A model segments any image. For the one that it learned from there is more: the generalized teacher's predictions for
-its slices, which stage 2 has learned from, and the annotated slices themselves. So the proposal is what both teachers
-predict in the end, fused voxel by voxel as pseudo-labels are (method, section 5), but with a label for every voxel
-(docs/decisions/0017).
+A model segments any image. For the one that it learned from there is more: its annotated slices, carried to the others
+by registration, and what the foundation model says. All of them are fused with the model by how far they agree
+(docs/decisions/0024). Without registration, as in the paper, the proposal is what both teachers predict in the end,
+fused voxel by voxel as pseudo-labels are (method, section 5), but with a label for every voxel (docs/decisions/0017).
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from uncol.core.progress import UNWATCHED, Monitor
 from uncol.data.cases import SliceIndex
 from uncol.inference.predict import predict
-from uncol.inference.result import Segmentation, SegmentationBuilder
+from uncol.inference.result import Segmentation, SegmentationBuilder, with_background
 from uncol.inference.student import in_own_pixels, segment_with_model
+from uncol.training.generalized_sources import GeneralizedSources
 from uncol.training.record import model_of
 from uncol.training.resume import save, watching
+from uncol.training.specialized_teacher import SpecializedSlices
 from uncol.training.state import TrainingState
 from uncol.training.train import fuse_votes
 
@@ -38,31 +41,73 @@ class Proposal:
 def propose(state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED) -> Proposal:
     """Segment the first case of a training whose budget is spent and which is not finished yet.
 
-    Annotated voxels stay as they are, in slices of other planes, too. Where one teacher predicts nothing, or with a 3D
-    student, the model segments alone. A model of which no slice was held out counts as fully reliable.
+    Annotated voxels stay as they are, in slices of other planes, too. Where nothing can be carried and one teacher
+    predicts nothing, or with a 3D student, the model segments alone; without registration, one of which no slice was
+    held out counts as fully reliable.
 
     Raises:
         CancelledError: If the monitor says so; the training can be resumed then.
     """
     save(state, folder)
     monitor = watching(state, folder, monitor)
-    teacher, stack, model = state.generalized_teacher, state.framed[0], model_of(state)
-    image = state.setup.cases[0].image
-    both_vote = teacher is not None and teacher.has_predictions and state.recipe.method.specialized
-    if not both_vote or state.config.student.dims == 3:
-        return Proposal(segment_with_model(image, model, state.device, monitor), by_both_teachers=False)
+    if state.sources is not None and state.sources.carries(0):
+        return Proposal(_by_all_sources(state, state.sources, monitor), by_both_teachers=True)
+    if _both_vote(state) and state.config.student.dims == 2:
+        return Proposal(_by_both_teachers(state, monitor), by_both_teachers=True)
+    model = model_of(state)
+    result = segment_with_model(state.setup.cases[0].image, model, state.device, monitor)
+    return Proposal(result, by_both_teachers=False)
+
+
+def _by_all_sources(state: TrainingState, sources: GeneralizedSources, monitor: Monitor) -> Segmentation:
+    """Segment the first case by registration, foundation model and model, each as far as the others agree with it."""
+    proposed = _Proposed(state)
+    model = SpecializedSlices(state.result, state.pool, state.framed, state.device)
+    for index, probabilities in sources.fused_slices(0, model, monitor):
+        proposed.put(index, with_background(probabilities))
+    return proposed.finish()
+
+
+def _both_vote(state: TrainingState) -> bool:
+    teacher = state.generalized_teacher
+    return teacher is not None and teacher.has_predictions and state.recipe.method.specialized
+
+
+def _by_both_teachers(state: TrainingState, monitor: Monitor) -> Segmentation:
+    """Segment the first case as pseudo-labels are made, but with a label for every voxel."""
+    stack, student = state.framed[0], model_of(state).student
     rows, columns = stack.images.shape[1:]
     reliability = (
         state.specialized_reliability if state.held_out_dice else torch.ones_like(state.specialized_reliability)
     )
-    builder = SegmentationBuilder(image, stack.view, model.card.structures)
+    proposed = _Proposed(state)
     for index in monitor.each(range(len(stack.images)), "Segmenting"):
         address = SliceIndex(0, index)
-        specialized = predict(model.student, state.pool.inputs([address]), state.device)
+        specialized = predict(student, state.pool.inputs([address]), state.device)
         fused = fuse_votes(state, [address], specialized, reliability, _EVERY_VOXEL)
-        builder.put(index, in_own_pixels(fused.probabilities[0, :, :rows, :columns], *stack.native_labels.shape[1:]))
-        builder.put_known(index, stack.native_labels[index])
-    builder.remove_small_components(model.card.is_connected)
-    for index, known in enumerate(stack.native_labels):
-        builder.put_known(index, known)  # also what was taken for a small component
-    return Proposal(builder.finish(), by_both_teachers=True)
+        proposed.put(index, in_own_pixels(fused.probabilities[0, :, :rows, :columns], *stack.native_labels.shape[1:]))
+    return proposed.finish()
+
+
+class _Proposed:
+    """The segmentation of the first case, in which annotated voxels stay as they are."""
+
+    def __init__(self, state: TrainingState) -> None:
+        self._labels, self._card = state.framed[0].native_labels, model_of(state).card
+        image, view = state.setup.cases[0].image, state.framed[0].view
+        self._builder = SegmentationBuilder(image, view, self._card.structures)
+
+    def put(self, index: int, probabilities: Tensor) -> None:
+        """Enter class probabilities (C, H, W) of a slice."""
+        self._builder.put(index, probabilities)
+
+    def finish(self) -> Segmentation:
+        """Remove small components, but none that was annotated."""
+        self._keep_annotated()
+        self._builder.remove_small_components(self._card.is_connected)
+        self._keep_annotated()
+        return self._builder.finish()
+
+    def _keep_annotated(self) -> None:
+        for index, known in enumerate(self._labels):
+            self._builder.put_known(index, known)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from uncol.inference.result import with_background
 from uncol.inference.uncertainty import entropy_between_two
 
 _RAMP_STEEPNESS = 5.0
@@ -104,6 +105,23 @@ def fuse_pseudo_labels(
     fused = weight * discounted_generalized + (1 - weight) * discounted_specialized
     undiscounted = weight * generalized + (1 - weight) * specialized
     return PseudoLabel(fused.argmax(1), trust_generalized | trust_specialized, undiscounted)
+
+
+def fuse_by_share(generalized: Tensor, specialized: Tensor, share: Tensor, threshold: float) -> PseudoLabel:
+    """Fuse the generalized sources with the specialized teacher as their agreement with each other says.
+
+    `P = (1 - a) P_g + a P_s` for each structure, background is what they leave over (method, section 3), and a voxel
+    counts where the entropy of that is at most the threshold (section 5, item 5).
+
+    Args:
+        generalized: Probability of each structure (B, N, ...).
+        specialized: Class probabilities of the moving average (B, N + 1, ...).
+        share: Part a of the moving average (B, N), in [0, 1].
+        threshold: Entropy between two classes up to which voxels are trusted, in [0, 1].
+    """
+    part = share.view(*share.shape, *[1] * (generalized.ndim - 2))
+    fused = with_background(((1 - part) * generalized + part * specialized[:, 1:]).movedim(1, 0)).movedim(0, 1)
+    return PseudoLabel(fused.argmax(1), entropy_between_two(fused) <= threshold, fused)
 
 
 def reliability_at_distance(reliability: Tensor, gaps: Tensor) -> Tensor:

@@ -61,6 +61,8 @@ def save(state: TrainingState, folder: Path) -> None:
     tensors["specialized_reliability"] = state.specialized_reliability
     if state.generalized_teacher is not None and state.has_begun:
         tensors |= {f"opinions.{key}": value for key, value in state.generalized_teacher.state().items()}
+    if state.sources is not None:
+        tensors |= {f"sources.{key}": value for key, value in state.sources.state().items()}
     record = {
         "uncol": __version__,
         "fingerprint": state.setup.fingerprint(),
@@ -123,6 +125,8 @@ def _take_over(state: TrainingState, tensors: dict[str, Tensor], record: RunReco
     state.curve = LearningCurve([*record.curve.points], dict(record.curve.sums), record.curve.count)
     if state.generalized_teacher is not None and state.has_begun:
         state.generalized_teacher.load_state(part_of(tensors, "opinions."))
+    if state.sources is not None:
+        state.sources.load_state(part_of(tensors, "sources."))
     if state.prompting is not None:
         state.prompting.go_on(record.round, record.teacher_s)
     state.budget = state.budget.goes_on(**{name: getattr(record, name) for name in state.budget.state()})

@@ -24,12 +24,14 @@ from uncol.core.methods import (
 )
 from uncol.core.model_card import ModelCard
 from uncol.core.volume import SliceView, view_slices
+from uncol.data.annotations import complete_slices
 from uncol.data.cases import FramedCase, Pool, class_indices, finest_pixel_mm, frame_case
 from uncol.data.patch_dataset import PatchDataset, frame_volume
 from uncol.data.slice_dataset import SliceDataset
 from uncol.data.windows import grey_values_of, hounsfield_window, may_be_hounsfield, own_window
 from uncol.foundation.promptable import FeatureModel, PromptableModel
 from uncol.foundation.prompting import SlicePredictor
+from uncol.inference.few_slices import carry_annotated
 from uncol.inference.grey_scale import window_for
 from uncol.inference.predict import memory_format
 from uncol.models.build import build_student
@@ -38,6 +40,7 @@ from uncol.models.unet import SIZE_MULTIPLE
 from uncol.training.batches import Sampler
 from uncol.training.budget import TrainingBudget
 from uncol.training.distillation import Projector, SemanticAligner
+from uncol.training.generalized_sources import GeneralizedSources
 from uncol.training.generalized_teacher import GeneralizedTeacher
 from uncol.training.losses import class_weights
 from uncol.training.prompting_rounds import PromptingRounds
@@ -92,6 +95,8 @@ def prepared(setup: FineTuneSetup) -> TrainingState:
     )
     if setup.teacher is not None and config.teachers.generalized and recipe.method.generalized and pool.unlabeled:
         _add_generalized_teacher(state, setup.teacher)
+    if recipe.method.registration and config.teachers.registration:
+        _add_registration(state)
     return state
 
 
@@ -152,6 +157,18 @@ def _add_generalized_teacher(state: TrainingState, teacher: PromptableModel) -> 
             prompted_slices=state.generalized_teacher.slices,
             margin_pixels=settings.box_margin_vox,
         )
+
+
+def _add_registration(state: TrainingState) -> None:
+    """Carry annotated slices to the others of their case, in cases that have both."""
+    carried = [
+        carry_annotated(case.image, each.view, each.native_labels, state.card.class_count - 1, state.setup.cache)
+        if 0 < len(complete_slices(each.native_labels)) < len(each.native_labels)
+        else None
+        for case, each in zip(state.setup.all_cases(), state.framed, strict=True)
+    ]
+    if any(each is not None for each in carried):
+        state.sources = GeneralizedSources(state.pool, state.framed, carried, state.generalized_teacher)
 
 
 def card_for(setup: FineTuneSetup) -> ModelCard:

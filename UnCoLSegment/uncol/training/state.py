@@ -27,6 +27,7 @@ from uncol.inference.predict import predict
 from uncol.models.card import Model
 from uncol.training.batches import Sampler
 from uncol.training.budget import TrainingBudget
+from uncol.training.generalized_sources import GeneralizedSources
 from uncol.training.generalized_teacher import GeneralizedTeacher
 from uncol.training.prompting_rounds import PromptingRounds
 from uncol.training.pseudo_labels import trust_threshold
@@ -141,6 +142,7 @@ class TrainingState:
         rarity: Weight of each class (C,) in the cross-entropy at the start.
         generalized_teacher: The foundation model's part, or None.
         prompting: When it is prompted, or None.
+        sources: Annotated slices carried by registration, fused with it, or None.
         features: What it sees, for distillation, or None.
         device: Where is computed now; changes when memory is full.
         batch_size: Slices in a step; changes likewise.
@@ -171,6 +173,7 @@ class TrainingState:
     specialized_reliability: Tensor
     generalized_teacher: GeneralizedTeacher | None = None
     prompting: PromptingRounds | None = None
+    sources: GeneralizedSources | None = None
     features: TeacherFeatures | None = None
     held_out_dice: dict[str, float] = field(default_factory=dict)
     step: int = 0

@@ -35,6 +35,7 @@ from uncol.training.pseudo_labels import (
     PseudoLabel,
     Reliability,
     equally_reliable,
+    fuse_by_share,
     fuse_pseudo_labels,
     gate_generalized,
     gate_specialized,
@@ -178,6 +179,9 @@ def fuse_votes(
     method = recipe.method
     if not method.gating:
         threshold = 1.0
+    if state.sources is not None:
+        generalized, share = state.sources.predictions_for(addresses)
+        return fuse_by_share(generalized, specialized, share, threshold)
     if teacher is None:
         return gate_specialized(specialized, threshold)
     prediction = teacher.predictions_for(addresses)
@@ -298,12 +302,15 @@ def start_stage2(state: TrainingState, monitor: Monitor) -> None:
 
 
 def prompt_if_due(state: TrainingState, monitor: Monitor) -> None:
-    """Prompt the generalized teacher for every unannotated slice, with fresh boxes, when the next round has come."""
-    rounds = state.prompting
-    if rounds is None or not rounds.are_due(state.stage2_fraction):
-        return
-    rounds.prompt(state.specialized_slices, state.specialized_reliability, state.budget.spare_s, monitor)
-    if rounds.rounds_done == 1:
+    """Ask the generalized part about every unannotated slice, with fresh boxes, when the next round has come."""
+    rounds, sources = state.prompting, state.sources
+    is_due = rounds is not None and rounds.are_due(state.stage2_fraction)
+    if rounds is not None and is_due:
+        rounds.prompt(state.specialized_slices, state.specialized_reliability, state.budget.spare_s, monitor)
+    if sources is not None and (is_due or not sources.has_predictions):
+        sources.fuse(state.specialized_slices, monitor)
+        is_due = True
+    if is_due and (rounds is None or rounds.rounds_done == 1):
         state.budget.start_stage2()
 
 

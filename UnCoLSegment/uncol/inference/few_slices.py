@@ -1,0 +1,198 @@
+"""Segment a volume of which a few slices are annotated: by motion alone at first, then by all sources together.
+
+Registration needs seconds and no network, so its answer is shown at once. What others say, the frozen foundation
+model or a student, is fused with it stretch by stretch (`fusion`), in the pixels in which structures are followed.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from uncol.core.errors import DataError
+from uncol.core.grey_values import Window
+from uncol.core.jobs import Structure
+from uncol.core.progress import UNWATCHED, Monitor
+from uncol.core.volume import Plane, SliceView, Volume, view_slices
+from uncol.data.annotations import complete_slices
+from uncol.data.cases import class_indices
+from uncol.data.windows import choose_window
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.label_propagation import PropagatedLabels
+from uncol.foundation.promptable import PromptableModel
+from uncol.foundation.prompting import SlicePredictor
+from uncol.foundation.source_reliability import Source as Prompt
+from uncol.foundation.source_reliability import SourceReliability
+from uncol.inference.fusion import Source, fuse
+from uncol.inference.result import Segmentation, SegmentationBuilder, with_background
+from uncol.registration.carried_labels import CarriedLabels
+
+REGISTRATION, FOUNDATION, STUDENT = "registration", "foundation model", "student"
+_REGISTRATIONS_VOICES = 2.0
+"""It answers from two sides (docs/decisions/0024)."""
+_LEAST_DICE_WITH_TRUE_BOXES = 0.8
+"""A foundation model that does not find a structure even in the box of its annotated contour has no vote on it."""
+_PHASE = "Following structures from annotated slices"
+_FIRST_SLICES_S = 1.5
+"""After this time the slices that are ready are shown."""
+_CONTOUR_MARGIN_PIXELS = 1.0
+"""How far the box of an interpolated contour reaches beyond it, in a frame of 256 pixels."""
+
+Show = Callable[[Volume], None]
+"""Told labels (uint8) on the image's grid that are better than those before."""
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What a source says about single slices of the volume.
+
+    Attributes:
+        name: What it is called in reports.
+        of_slice: Given a slice, returns the probability (N, H, W) of each structure in the image's own pixels, and for
+            which structures it has a say (N,), bool.
+    """
+
+    name: str
+    of_slice: Callable[[int], tuple[Tensor, NDArray[np.bool_]]]
+
+
+def sources_of_stretches(
+    carried: CarriedLabels, opinions: Sequence[Opinion], monitor: Monitor = UNWATCHED
+) -> Iterator[tuple[range, list[Source]]]:
+    """Yield stretch after stretch of slices that nobody annotated, and what every source says about them.
+
+    Registration comes first, then the opinions in their order, in the pixels of `carried.frame`.
+
+    Args:
+        carried: The annotated slices, carried to the others.
+        opinions: What else there is.
+        monitor: Told about the progress, and asked at every slice.
+    """
+    stretches, done = carried.stretches(), 0
+    count = sum(map(len, stretches))
+    for stretch in stretches:
+        monitor.step(_PHASE, done / count)
+        maps = carried.carry_to(stretch)
+        sources = [Source(REGISTRATION, maps, np.ones(maps.shape[:2], dtype=np.bool_), _REGISTRATIONS_VOICES)]
+        for opinion in opinions:
+            said = [opinion.of_slice(index) for index in monitor.checked(stretch)]
+            own = np.stack([carried.frame.from_native(probabilities) for probabilities, _ in said])
+            sources.append(Source(opinion.name, own, np.stack([has_vote for _, has_vote in said])))
+        yield stretch, sources
+        done += len(stretch)
+
+
+def fused_slices(
+    carried: CarriedLabels, opinions: Sequence[Opinion] = (), monitor: Monitor = UNWATCHED
+) -> Iterator[tuple[int, Tensor]]:
+    """Yield each slice that nobody annotated, and every structure's probability there (N, H, W) in its own pixels."""
+    for stretch, sources in sources_of_stretches(carried, opinions, monitor):
+        for index, probabilities in zip(stretch, fuse(sources), strict=True):
+            yield index, carried.frame.to_native(probabilities)
+
+
+def segment_from_labels(
+    image: Volume,
+    labels: Volume,
+    structures: Sequence[Structure],
+    teacher: PromptableModel | None,
+    cache: EmbeddingCache,
+    *,
+    plane: Plane,
+    window: Window | None = None,
+    show: Show = lambda _labels: None,
+    monitor: Monitor = UNWATCHED,
+) -> Segmentation:
+    """Segment between and beyond a few annotated slices, which stay as they are.
+
+    Args:
+        image: The image.
+        labels: Its annotated slices, 255 where unknown.
+        structures: What to segment.
+        teacher: The foundation model; None registers only.
+        cache: Where embeddings and displacements are kept.
+        plane: Plane of the slices.
+        window: Grey values for the foundation model; None chooses them.
+        show: Told what registration alone says: the first slices, then all.
+        monitor: Told about the progress, and asked at every slice.
+
+    Raises:
+        DataError: If no slice is completely annotated.
+        CancelledError: If the monitor says so.
+    """
+    known, view = class_indices(labels.voxels, structures), view_slices(image, plane)
+    classes = view.stack_from(known)
+    carried = carry_annotated(image, view, classes, len(structures), cache)
+
+    def segmented(fused: Iterable[tuple[int, Tensor]], show: Show) -> Segmentation:
+        builder = SegmentationBuilder(image, view, tuple(structures))
+        first_s: float | None = time.monotonic() + _FIRST_SLICES_S
+        for index, each in enumerate(classes):
+            builder.put_known(index, each)
+        for index, probabilities in fused:
+            builder.put(index, with_background(probabilities))
+            builder.put_known(index, classes[index])
+            if first_s is not None and time.monotonic() > first_s:
+                show(builder.labels)
+                first_s = None
+        return builder.finish()
+
+    registered = segmented(fused_slices(carried, (), monitor.part(0.0, 0.1 if teacher else 1.0)), show)
+    if teacher is None:
+        return registered
+    show(registered.labels)
+    predictor = SlicePredictor.of_volume(image, view, window or choose_window(image.voxels, known), teacher, cache)
+    propagated = PropagatedLabels(predictor, classes, view.spacing_mm, len(structures), _CONTOUR_MARGIN_PIXELS)
+    phase = monitor.part(0.1, 0.7).phase("Propagating annotated slices", 3 * len(structures) * len(classes))
+    reliability = propagated.propagate_and_validate(phase).reliability(len(structures))
+    opinion = foundation_opinion(propagated, reliability)
+    return segmented(fused_slices(carried, [opinion], monitor.part(0.7, 1.0)), lambda _labels: None)
+
+
+def carry_annotated(
+    image: Volume, view: SliceView, classes: NDArray[np.uint8], structure_count: int, cache: EmbeddingCache
+) -> CarriedLabels:
+    """Return the completely annotated slices of an image, to be carried to the others.
+
+    Args:
+        image: The image.
+        view: How its slices are counted.
+        classes: Class indices (S, H, W) in that order, 255 unknown.
+        structure_count: Structures, N.
+        cache: Where displacements are kept.
+
+    Raises:
+        DataError: If no slice is completely annotated.
+    """
+    annotated = complete_slices(classes)
+    if not annotated:
+        message = "No slice is completely annotated. Annotate at least one whole slice, or give a box instead."
+        raise DataError(message)
+    stack, spacing_mm = view.stack_from(image.voxels), view.spacing_mm[1:]
+    return CarriedLabels(stack, classes, annotated, structure_count, spacing_mm, cache, torch.get_num_threads())
+
+
+def foundation_opinion(propagated: PropagatedLabels, reliability: SourceReliability) -> Opinion:
+    """Return what the foundation model says, prompted from annotated slices and between them.
+
+    Args:
+        propagated: What was propagated from annotated slices.
+        reliability: Of its sources; without a Dice of 0.8 in the boxes of annotated contours there is no vote.
+    """
+    is_good = reliability.near[:, Prompt.PROMPTED] >= _LEAST_DICE_WITH_TRUE_BOXES
+
+    def of_slice(index: int) -> tuple[Tensor, NDArray[np.bool_]]:
+        for structure in np.flatnonzero(is_good).tolist():
+            contour = propagated.contour(index, structure)
+            if contour is not None:
+                propagated.prompt_with_mask(index, structure, contour)
+        probabilities, found = propagated.fuse(index, reliability)
+        return propagated.predictor.to_native(probabilities), is_good & (found.numpy() > 0)
+
+    return Opinion(FOUNDATION, of_slice)
