@@ -24,6 +24,8 @@ Curve = NDArray[np.float64]
 
 STYLES = {
     "shape-interpolation": ("#8A8A8A", "X", ":"),
+    "shape-interpolation-ends": ("#6B6B6B", "x", "-."),
+    "morphological-interpolation": ("#A0785A", "d", "--"),
     "supervised": ("#4D4D4D", "s", "--"),
     "mean-teacher": ("#B8860B", "v", "-"),
     "ua-mt": ("#D55E00", "^", "-"),

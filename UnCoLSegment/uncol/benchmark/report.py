@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from uncol.benchmark.comparison import Comparison, Interval, Row, compare
+from uncol.benchmark.comparison import Comparison, Interval, PartMeans, Row, compare, mean_part
 from uncol.benchmark.plots import dice_png, distance_png, fullest_count, learning_png
 from uncol.benchmark.runs import RunStore
 from uncol.benchmark.suites import BENCHMARKS, SUPERVISED_ALL, UNCOL, Benchmark
@@ -14,6 +14,10 @@ from uncol.core.error_detection import BAND_MM
 from uncol.data.io import write_results
 
 RESULTS_FILE, TABLES_FILE = "results.json", "results.md"
+_OF_A_MODEL = "A model made the references, not people: scores say how far a method agrees with that model."
+_SPREAD_EVENLY = "Annotated slices are spread evenly from the first to the last of the image, whatever they show."
+_ENDS = "The first and the last slice of every structure are annotated besides."
+_ORACLE_CROP = "*Oracle crop*: images were cropped with the help of their references, which tells where to look."
 _BETTER, _TIED, _WORSE, _UNDECIDED = "better", "tie", "worse", "one value"
 
 
@@ -68,7 +72,8 @@ def markdown(comparison: Comparison) -> str:
     rows = [row for rows in comparison.groups.values() for row in rows]
     table = _table([_cells(row, benchmark) for row in rows])
     heading = f"## {benchmark.name}, {comparison.steps} steps"
-    return "\n".join([heading, "", *table, "", *_notes(comparison), *_uncertainty_table(rows, benchmark), ""])
+    more = (*_parts_table(rows, benchmark), *_uncertainty_table(rows, benchmark))
+    return "\n".join([heading, "", *table, "", *_notes(comparison), *more, ""])
 
 
 def _table(rows: Sequence[dict[str, str]]) -> list[str]:
@@ -78,9 +83,9 @@ def _table(rows: Sequence[dict[str, str]]) -> list[str]:
 
 
 def _name_cells(row: Row, benchmark: Benchmark) -> dict[str, str]:
-    is_all = row.method == SUPERVISED_ALL
+    is_all, name = row.method == SUPERVISED_ALL, f"**{row.method}**" if row.method == UNCOL else row.method
     return {
-        "method": f"**{row.method}**" if row.method == UNCOL else row.method,
+        "method": f"{name} (*oracle crop*)" if benchmark.oracle_crop else name,
         "labeled" if benchmark.supervision == "cases" else "annotated": (
             f"all {row.labeled}" if is_all else benchmark.short_label_text(row.labeled)
         ),
@@ -100,6 +105,30 @@ def _cells(row: Row, benchmark: Benchmark) -> dict[str, str]:
         "steps": str(row.training_steps),
         "seconds": f"{row.seconds:.0f}",
     }
+
+
+def _parts_table(rows: Sequence[Row], benchmark: Benchmark) -> list[str]:
+    """Return where the errors lie, for each structure; nothing where that was not scored."""
+    found = [row for row in rows if row.inside]
+    if not found:
+        return []
+    cells = [
+        {
+            **_name_cells(row, benchmark),
+            "all": _part_cell(mean_part(row.inside), mean_part(row.beyond)),
+            **({name: _part_cell(row.inside[name], row.beyond[name]) for name in row.inside}),
+        }
+        for row in found
+    ]
+    meaning = (
+        "Between the annotated slices that show a structure (inside), and in all others that nobody annotated "
+        "(beyond): Dice inside; wrong voxels inside + beyond, in parts of the structure's voxels in both."
+    )
+    return ["", meaning, "", *_table(cells)]
+
+
+def _part_cell(inside: PartMeans, beyond: PartMeans) -> str:
+    return f"{_part(inside.dice)}; {inside.wrong:.0%} + {beyond.wrong:.0%}"
 
 
 def _uncertainty_table(rows: Sequence[Row], benchmark: Benchmark) -> list[str]:
@@ -132,16 +161,21 @@ def _notes(comparison: Comparison) -> list[str]:
     ]
     for count, rows in comparison.groups.items():
         notes += _outcome(f"With {benchmark.label_text(count)}, UnCoL", rows)
-    if not benchmark.drawn_by_people:
-        notes.append("A model made the references, not people: scores say how far a method agrees with that model.")
-    if comparison.subject_count == 1:
-        notes.append(
-            "With one subject, intervals show the spread of the seeds alone; with one seed, too, there is none."
+    one_subject = "With one subject, intervals show the spread of the seeds alone; with one seed, too, there is none."
+    distances = "HD95 is the mean where it is defined; in brackets: how often it is not, because a mask is empty."
+    notes += [
+        text
+        for is_so, text in (
+            (not benchmark.drawn_by_people, _OF_A_MODEL),
+            (benchmark.annotation == "n spread evenly", _SPREAD_EVENLY),
+            (benchmark.ends_annotated, _ENDS),
+            (benchmark.oracle_crop, _ORACLE_CROP),
+            (comparison.subject_count == 1, one_subject),
+            (benchmark.spacing_known, distances),
+            (not benchmark.spacing_known, "There are no distances: the spacing of these files is not known."),
         )
-    if benchmark.spacing_known:
-        notes.append("HD95 is the mean where it is defined; in brackets: how often it is not, because a mask is empty.")
-    else:
-        notes.append("There are no distances: the spacing of these files is not known.")
+        if is_so
+    ]
     if comparison.left_out:
         notes.append(f"Left out: {_counted(comparison.left_out, 'run')} with older settings.")
     notes.append(f"Machine: {'; '.join(comparison.machines)}.")
