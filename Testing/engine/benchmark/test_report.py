@@ -77,7 +77,7 @@ def test_where_errors_lie_stands_in_a_table_of_its_own() -> None:
 
     start = lines.index("| method | annotated | all | liver |")
     assert lines[start - 2].startswith("Between the annotated slices that show a structure (inside), and in all others")
-    assert lines[start + 2] == "| **uncol** | 1 in 8 | 0.750; 20% + 30% | 0.750; 20% + 30% |"
+    assert lines[start + 2] == "| **uncol** | 1 in 8 | 0.750; 20 + 30 % | 0.750; 20 + 30 % |"
 
 
 @pytest.mark.parametrize("benchmark", ["la2018", "sparse-slices-la"])
@@ -125,6 +125,25 @@ def test_wins_ties_and_losses_are_told_in_one_sentence() -> None:
     )
     assert "With 8 labeled, UnCoL reaches 80.0 % of the mean Dice of supervised-all." in text
     assert "| supervised-all | all 160 |" in text
+
+
+def test_a_tie_counts_only_beside_full_supervision_that_has_converged() -> None:
+    flat = [{"step": step, "stage": 1, "supervised": 0.1} for step in range(100, 1501, 100)]
+    tied = [make_result(method, {"a": 0.5, "b": 0.75}) for method in ("supervised", "uncol")]
+    bound = make_result("supervised-all", {"a": 0.875, "b": 0.875}, labeled=160)
+
+    without, falling, converged = (
+        section_of([*tied, *more]) for more in ([], [bound], [replace(bound, record=bound.record | {"curve": flat})])
+    )
+
+    assert [lines[4].split(" | ")[7] for lines in (without, falling, converged)] == [
+        "tie, not counted",
+        "tie, not counted",
+        "tie",
+    ]
+    assert any("was not run: nobody knows" in line for line in without)
+    assert any("has not converged: no tie counts." in line for line in falling)
+    assert any("has converged: ties count." in line for line in converged)
 
 
 def test_without_uncol_nothing_is_said_about_it() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from uncol.benchmark.comparison import Comparison, Interval, PartMeans, Row, compare, mean_part
+from uncol.benchmark.convergence import Convergence, convergence_of
 from uncol.benchmark.plots import dice_png, distance_png, fullest_count, learning_png
 from uncol.benchmark.runs import RunStore
 from uncol.benchmark.suites import BENCHMARKS, SUPERVISED_ALL, UNCOL, Benchmark
@@ -19,6 +20,7 @@ _SPREAD_EVENLY = "Annotated slices are spread evenly from the first to the last 
 _ENDS = "The first and the last slice of every structure are annotated besides."
 _ORACLE_CROP = "*Oracle crop*: images were cropped with the help of their references, which tells where to look."
 _BETTER, _TIED, _WORSE, _UNDECIDED = "better", "tie", "worse", "one value"
+_NOT_COUNTED = "tie, not counted"
 
 
 def publish(store: RunStore, out: Path) -> list[Path]:
@@ -70,7 +72,9 @@ def markdown(comparison: Comparison) -> str:
     """Return one comparison as a section of Markdown: a heading, the table, and what it says in sentences."""
     benchmark = comparison.benchmark
     rows = [row for rows in comparison.groups.values() for row in rows]
-    table = _table([_cells(row, benchmark) for row in rows])
+    convergence = _convergence(comparison)
+    ties_count = convergence is None or convergence.is_reached
+    table = _table([_cells(row, benchmark, ties_count=ties_count) for row in rows])
     heading = f"## {benchmark.name}, {comparison.steps} steps"
     more = (*_parts_table(rows, benchmark), *_uncertainty_table(rows, benchmark))
     return "\n".join([heading, "", *table, "", *_notes(comparison), *more, ""])
@@ -92,15 +96,23 @@ def _name_cells(row: Row, benchmark: Benchmark) -> dict[str, str]:
     }
 
 
-def _cells(row: Row, benchmark: Benchmark) -> dict[str, str]:
+def _convergence(comparison: Comparison) -> Convergence | None:
+    """Return what is known of full supervision; None where it is not compared."""
+    credible = comparison.benchmark.credible_dice
+    rows = [row for rows in comparison.groups.values() for row in rows]
+    return None if credible is None else convergence_of(rows, credible)
+
+
+def _cells(row: Row, benchmark: Benchmark, *, ties_count: bool) -> dict[str, str]:
     advantage = row.advantage
+    outcome = "-" if advantage is None else verdict(advantage)
     return {
         **_name_cells(row, benchmark),
         "Dice [95 %]": _interval(row.dice),
         **{each.name: f"{row.dice_by_structure[each.name]:.3f}" for each in benchmark.structures},
         **({"HD95 (mm)": _distance(row)} if benchmark.spacing_known else {}),
         "UnCoL minus this [95 %]": "-" if advantage is None else _interval(advantage, sign="+"),
-        "UnCoL is": "-" if advantage is None else verdict(advantage),
+        "UnCoL is": outcome if ties_count or outcome != _TIED else _NOT_COUNTED,
         "seeds": str(len(row.seeds)),
         "steps": str(row.training_steps),
         "seconds": f"{row.seconds:.0f}",
@@ -122,13 +134,13 @@ def _parts_table(rows: Sequence[Row], benchmark: Benchmark) -> list[str]:
     ]
     meaning = (
         "Between the annotated slices that show a structure (inside), and in all others that nobody annotated "
-        "(beyond): Dice inside; wrong voxels inside + beyond, in parts of the structure's voxels in both."
+        "(beyond): Dice inside; wrong voxels inside + beyond, in parts of all its scored voxels."
     )
     return ["", meaning, "", *_table(cells)]
 
 
 def _part_cell(inside: PartMeans, beyond: PartMeans) -> str:
-    return f"{_part(inside.dice)}; {inside.wrong:.0%} + {beyond.wrong:.0%}"
+    return f"{_part(inside.dice)}; {100 * inside.wrong:.0f} + {100 * beyond.wrong:.0f} %"
 
 
 def _uncertainty_table(rows: Sequence[Row], benchmark: Benchmark) -> list[str]:
@@ -159,6 +171,8 @@ def _notes(comparison: Comparison) -> list[str]:
         f"Dice is the mean over structures, {tested} and seeds, on {subjects}; intervals are 95 % bootstrap intervals "
         "over subjects and seeds, differences are paired by subject and seed."
     ]
+    convergence = _convergence(comparison)
+    notes += [] if convergence is None else [convergence.sentence]
     for count, rows in comparison.groups.items():
         notes += _outcome(f"With {benchmark.label_text(count)}, UnCoL", rows)
     one_subject = "With one subject, intervals show the spread of the seeds alone; with one seed, too, there is none."
