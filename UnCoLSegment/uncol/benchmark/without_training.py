@@ -60,10 +60,12 @@ class WithoutTraining:
 
     Attributes:
         fill: What it does.
+        style: Color, marker and line in pictures, unlike those of all other methods.
         uses_foundation_model: Whether its outcome depends on the foundation model.
     """
 
     fill: FillSlices
+    style: tuple[str, str, str]
     uses_foundation_model: bool = False
 
 
@@ -127,9 +129,9 @@ def prompt_with_slices(task: SliceTask) -> Prediction:
 
 
 WITHOUT_TRAINING = {
-    "shape-interpolation": WithoutTraining(fill=interpolate),
-    "shape-interpolation-ends": WithoutTraining(fill=interpolate_and_repeat),
-    "morphological-interpolation": WithoutTraining(fill=interpolate_morphologically),
-    "frozen-teacher": WithoutTraining(fill=prompt_with_slices, uses_foundation_model=True),
+    "shape-interpolation": WithoutTraining(fill=interpolate, style=("#8A8A8A", "X", ":")),
+    "shape-interpolation-ends": WithoutTraining(fill=interpolate_and_repeat, style=("#6B6B6B", "x", "-.")),
+    "morphological-interpolation": WithoutTraining(fill=interpolate_morphologically, style=("#A0785A", "d", "--")),
+    "frozen-teacher": WithoutTraining(fill=prompt_with_slices, style=("#56A0D3", "P", ":"), uses_foundation_model=True),
 }
 """By name, in the order of tables. Where whole cases are labeled, the frozen teacher is prompted by a student."""
