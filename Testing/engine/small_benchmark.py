@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from uncol.benchmark.cases import Cases
+from uncol.benchmark.prediction import Prediction
 from uncol.benchmark.runs import RunResult, RunSpec
-from uncol.benchmark.scores import LabelScore, Prediction, UncertaintyScore
+from uncol.benchmark.scores import LabelScore, UncertaintyScore
 from uncol.benchmark.suites import BENCHMARKS
 from uncol.benchmark.trainers import TrainedRun
 from uncol.core.progress import Monitor, Progress

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from small_benchmark import small_set, write_case
+from small_benchmark import TEST, small_set, write_case
 
-from uncol.benchmark.cases import CaseReader, check_values, scale_by_itself, select_structures
-from uncol.benchmark.suites import BENCHMARKS
+from uncol.benchmark.cases import CaseReader, annotated_indices, check_values, scale_by_itself, select_structures
+from uncol.benchmark.suites import BENCHMARKS, Annotation
 from uncol.core.errors import DataError
 from uncol.core.jobs import AnnotatedSlices, Structure
 
@@ -90,10 +90,50 @@ def test_every_nth_slice_of_a_volume_is_known_and_the_others_are_scored(phantom_
 
 def test_a_structure_in_no_annotated_slice_is_named_as_in_the_file_with_what_helps(phantom_data: Path) -> None:
     reader = CaseReader(replace(LIVER, volume="hippocampus_001"), phantom_data)  # 2 is in slices 2 to 5
-    message = 'No annotated slice holds "liver" (label 2) with 1 slice in 8. Choose a smaller --labeled.'
+    message = (
+        'No annotated slice of "hippocampus_001" holds "liver" (label 2) with 1 slice in 8. Choose another --labeled.'
+    )
 
     with pytest.raises(DataError, match=f"^{re.escape(message)}$"):
         reader.cases(8)
+
+
+SHOWN = np.zeros((10, 1, 4), dtype=np.uint8)
+SHOWN[1:8, 0, 1], SHOWN[4:6, 0, 2], SHOWN[9, 0, 3] = 1, 2, 255
+TWO = (Structure(5, "liver"), Structure(6, "cyst"))
+
+
+@pytest.mark.parametrize(
+    ("annotation", "ends", "labeled", "indices"),
+    [
+        pytest.param("every n-th", False, 4, (0, 4, 8), id="every fourth"),
+        pytest.param("n spread evenly", False, 3, (0, 4, 9), id="three: 9 / 2 = 4.5 goes to the even neighbor"),
+        pytest.param("n spread evenly", False, 4, (0, 3, 6, 9), id="four"),
+        pytest.param("every n-th", True, 4, (0, 1, 4, 5, 7, 8), id="with both ends of both structures"),
+    ],
+)
+def test_which_slices_are_annotated_follows_from_their_number_and_from_ends_where_these_are_known(
+    annotation: Annotation, ends: bool, labeled: int, indices: tuple[int, ...]
+) -> None:
+    benchmark = replace(LIVER, structures=TWO, annotation=annotation, ends_annotated=ends)
+
+    assert annotated_indices(SHOWN, labeled, benchmark) == indices
+
+
+def test_every_volume_of_several_is_a_task_of_its_own_with_its_own_slices(phantom_data: Path) -> None:
+    several = replace(LIVER, volume="", subjects="test", modality="MR", structures=(Structure(2, "liver"),))
+    reader = CaseReader(several, phantom_data)
+
+    cases = reader.cases(4)
+
+    assert list(cases.labeled) == list(cases.test) == reader.test_case_ids == TEST
+    assert cases.unlabeled == {}
+    for case_id, case in cases.labeled.items():
+        reference = reader.reference(case_id).voxels
+        assert reader.annotated(case_id, 4) == AnnotatedSlices("K", (0, 4))
+        assert (case.labels.voxels[[0, 4]] == reference[[0, 4]]).all()
+        assert (case.labels.voxels[[1, 2, 3, 5, 6, 7]] == 255).all()
+        assert (case.image.voxels.min(), case.image.voxels.max()) == (0, 1)
 
 
 def test_a_structure_in_no_slice_at_all_is_a_matter_of_the_label_map(phantom_data: Path) -> None:

@@ -12,14 +12,16 @@ from small_benchmark import make_result
 from uncol.benchmark.comparison import (
     Comparison,
     Interval,
+    PartMeans,
     bootstrap,
     compare,
     describe_machine,
+    mean_part,
     paired_difference,
     subject_dice,
 )
 from uncol.benchmark.runs import RunResult
-from uncol.benchmark.scores import UncertaintyScore
+from uncol.benchmark.scores import PartScore, UncertaintyScore
 from uncol.benchmark.suites import BENCHMARKS
 
 HIPPOCAMPUS = BENCHMARKS["hippocampus"]
@@ -55,6 +57,30 @@ def test_a_row_holds_what_distance_costs_and_what_the_uncertainty_is_worth() -> 
 
     assert row.dice_by_distance == {3.0: 0.5, 6.0: 0.5}
     assert (row.auroc, row.calibration_error, row.has_uncertainty) == (0.75, 0.5, True)
+
+
+def test_a_row_tells_inside_from_beyond_by_structure_in_parts_of_the_structure() -> None:
+    first, second = (make_result("uncol", {"a": 0.5}, seed=seed) for seed in (0, 1))
+    parts = [[(0.5, 4, 1.0, 0), (None, 0, 0.0, 15)], [(1.0, 0, None, 0), (None, 0, 0.5, 5)]]  # of 10 voxels each
+
+    def scored(result: RunResult, of_both: list[tuple[float | None, int, float | None, int]]) -> RunResult:
+        pairs = zip(result.scores, of_both, strict=True)
+        return replace(
+            result,
+            scores=tuple(replace(each, inside=PartScore(*of[:2]), beyond=PartScore(*of[2:])) for each, of in pairs),
+        )
+
+    (row,) = only([scored(first, parts[0]), scored(second, parts[1])]).groups[8]
+
+    assert row.inside == {"anterior": PartMeans(0.75, 0.2), "posterior": PartMeans(None, 0.0)}
+    assert row.beyond == {"anterior": PartMeans(1.0, 0.0), "posterior": PartMeans(0.25, 1.0)}
+    assert (mean_part(row.inside), mean_part(row.beyond)) == (PartMeans(0.75, 0.1), PartMeans(0.625, 0.5))
+
+
+def test_earlier_runs_tell_nothing_of_inside_and_beyond() -> None:
+    (row,) = only([make_result("uncol", {"a": 0.5})]).groups[8]
+
+    assert (row.inside, row.beyond) == ({}, {})
 
 
 def test_without_any_uncertainty_there_is_nothing_to_tell_of_it() -> None:

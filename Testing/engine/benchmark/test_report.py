@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from small_benchmark import make_result
 from uncol.benchmark.comparison import Interval, compare
 from uncol.benchmark.report import markdown, publish, verdict
 from uncol.benchmark.runs import RunResult, RunStore
-from uncol.benchmark.scores import UncertaintyScore
+from uncol.benchmark.scores import PartScore, UncertaintyScore
 from uncol.benchmark.suites import BENCHMARKS
 
 
@@ -67,6 +68,45 @@ def test_what_uncertainty_is_worth_stands_in_a_table_of_its_own_once_for_each_me
     ]
 
 
+def test_where_errors_lie_stands_in_a_table_of_its_own() -> None:
+    result = make_result("uncol", {"a": (0.5,)}, benchmark="sparse-slices-liver")
+    (score,) = result.scores  # of 10 voxels
+    parts = replace(score, inside=PartScore(0.75, 2), beyond=PartScore(None, 3))
+
+    lines = section_of([replace(result, scores=(parts,))], "sparse-slices-liver")
+
+    start = lines.index("| method | annotated | all | liver |")
+    assert lines[start - 2].startswith("Between the annotated slices that show a structure (inside), and in all others")
+    assert lines[start + 2] == "| **uncol** | 1 in 8 | 0.750; 20 + 30 % | 0.750; 20 + 30 % |"
+
+
+@pytest.mark.parametrize("benchmark", ["la2018", "sparse-slices-la"])
+def test_a_crop_that_knows_the_answer_is_named_in_every_row(benchmark: str) -> None:
+    results = [make_result(method, {"a": (0.5,)}, benchmark=benchmark) for method in ("supervised", "uncol")]
+
+    lines = section_of(results, benchmark)
+
+    assert [line.split(" | ")[0] for line in lines[4:6]] == [
+        "| supervised (*oracle crop*)",
+        "| **uncol** (*oracle crop*)",
+    ]
+    assert any(line.startswith("- *Oracle crop*: images were cropped") for line in lines)
+
+
+def test_how_slices_are_chosen_is_told_where_it_is_not_every_nth_alone() -> None:
+    names = ("sparse-slices-acdc", "sparse-slices-liver-ends", "sparse-slices-liver")
+    results = {name: make_result("uncol", {"a": (0.5,) * 3}, labeled=3, benchmark=name) for name in names}
+
+    sections = {name: section_of([result], name) for name, result in results.items()}
+
+    assert sections["sparse-slices-acdc"][4].startswith("| **uncol** | 3 |")
+    assert [sum("annotated besides" in line or "evenly" in line for line in sections[name]) for name in names] == [
+        1,
+        1,
+        0,
+    ]
+
+
 def test_without_scores_of_the_uncertainty_there_is_no_table_of_it() -> None:
     assert "AUROC" not in "\n".join(section_of([make_result("uncol", {"a": 0.5})]))
 
@@ -85,6 +125,25 @@ def test_wins_ties_and_losses_are_told_in_one_sentence() -> None:
     )
     assert "With 8 labeled, UnCoL reaches 80.0 % of the mean Dice of supervised-all." in text
     assert "| supervised-all | all 160 |" in text
+
+
+def test_a_tie_counts_only_beside_full_supervision_that_has_converged() -> None:
+    flat = [{"step": step, "stage": 1, "supervised": 0.1} for step in range(100, 1501, 100)]
+    tied = [make_result(method, {"a": 0.5, "b": 0.75}) for method in ("supervised", "uncol")]
+    bound = make_result("supervised-all", {"a": 0.875, "b": 0.875}, labeled=160)
+
+    without, falling, converged = (
+        section_of([*tied, *more]) for more in ([], [bound], [replace(bound, record=bound.record | {"curve": flat})])
+    )
+
+    assert [lines[4].split(" | ")[7] for lines in (without, falling, converged)] == [
+        "tie, not counted",
+        "tie, not counted",
+        "tie",
+    ]
+    assert any("was not run: nobody knows" in line for line in without)
+    assert any("has not converged: no tie counts." in line for line in falling)
+    assert any("has converged: ties count." in line for line in converged)
 
 
 def test_without_uncol_nothing_is_said_about_it() -> None:

@@ -13,7 +13,7 @@ from small_benchmark import make_result, make_spec
 from uncol.benchmark.cases import CaseReader
 from uncol.benchmark.runs import Choice, RunResult, RunSpec, RunStore, plan_runs
 from uncol.benchmark.scores import UncertaintyScore
-from uncol.benchmark.splits import Splits
+from uncol.benchmark.splits import Splits, splits_of
 from uncol.benchmark.suites import BENCHMARKS, config_document
 from uncol.core.errors import ConfigError, DataError
 
@@ -195,3 +195,23 @@ def test_the_plan_fits_the_generated_set(reader: CaseReader) -> None:
     assert plan_runs(reader.benchmark, reader.splits, choice) == [
         replace(make_spec(), config=config_document(reader.benchmark, "uncol", 0, 3))
     ]
+
+
+COMMITTED = sorted((Path(__file__).resolve().parents[3] / "benchmarks" / "results").glob("*/runs"))
+
+
+@pytest.mark.parametrize("folder", COMMITTED, ids=lambda folder: folder.parent.name)
+def test_results_of_earlier_versions_are_read_and_keep_their_names(folder: Path) -> None:
+    results = RunStore(folder.parent).results()
+
+    assert [result.spec.key for result in results] == [path.stem for path in sorted(folder.glob("*.json"))]
+    assert len(results) > 5
+
+
+def test_what_was_filled_without_training_before_is_not_filled_again() -> None:
+    benchmark = BENCHMARKS["sparse-slices-body"]
+    splits = splits_of(benchmark, Path())
+
+    plan = plan_runs(benchmark, splits, Choice(methods=("shape-interpolation",), labeled=(8,), seeds=1))
+
+    assert [spec.key for spec in plan] == ["sparse-slices-body-shape-interpolation-8-seed0-800steps-44136fa3"]

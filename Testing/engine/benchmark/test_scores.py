@@ -10,7 +10,8 @@ import pytest
 from small_benchmark import write_case, write_splits
 
 from uncol.benchmark.cases import CaseReader
-from uncol.benchmark.scores import Prediction, UncertaintyScore, score_case, score_predictions
+from uncol.benchmark.prediction import Prediction
+from uncol.benchmark.scores import PartScore, UncertaintyScore, score_case, score_predictions
 from uncol.benchmark.suites import BENCHMARKS
 from uncol.core.jobs import Structure
 from uncol.core.volume import Volume
@@ -100,6 +101,26 @@ def test_dice_is_told_by_the_distance_to_the_nearest_annotated_slice(tmp_path: P
     assert cyst.dice_by_distance == ((2.0, 1.0), (4.0, 0.0))
 
 
+def test_errors_are_told_apart_by_whether_they_lie_between_the_annotated_slices_of_a_structure(tmp_path: Path) -> None:
+    # Of eight slices 0, 2, 4 and 6 are annotated; the liver is in 0 to 4, so that 1 and 3 lie inside, 5 and 7 beyond.
+    labels = np.repeat(REFERENCE[:1], 8, axis=0)
+    labels[5:, 0, 1:3] = 0
+    labels[1:, 0, 4] = 0  # the cyst is in 0 alone: nothing lies inside
+    for case_id in "ac":
+        write_case(tmp_path / "hippocampus", case_id, np.arange(40.0).reshape(8, 1, 5), labels)
+    write_splits(tmp_path / "hippocampus", train=["a"], test=["c"], labeled_1=["a"])
+    structures = (Structure(1, "liver"), Structure(2, "cyst"))
+    reader = reader_of(tmp_path, supervision="slices", volume="c", structures=structures, labeled_counts=(2,))
+    found = labels.astype(np.uint8)
+    found[1, 0, 1] = 0  # 1 of the 4 voxels inside is missed
+    found[5, 0, 1:4] = 1  # three are invented beyond
+
+    liver, cyst = score_case("c", Prediction(reader.reference("c").with_voxels(found)), reader, 2).labels
+
+    assert (liver.inside, liver.beyond) == (PartScore(pytest.approx(2 * 3 / (3 + 4), abs=1e-5), 1), PartScore(0.0, 3))
+    assert (cyst.inside, cyst.beyond) == (PartScore(None, 0), PartScore(None, 0))
+
+
 def test_a_distance_at_which_a_structure_is_not_has_no_dice_whatever_is_found_there(tmp_path: Path) -> None:
     labels = REFERENCE.copy()
     labels[1, 0, 4] = 0  # no cyst in the only slice that is not annotated
@@ -120,7 +141,7 @@ def test_whole_cases_have_no_distance_to_annotated_slices(data: Path) -> None:
 
     scores = score_case("c", prediction_in(reader, {}), reader, 1).labels
 
-    assert [score.dice_by_distance for score in scores] == [(), ()]
+    assert [(score.dice_by_distance, score.inside, score.beyond) for score in scores] == [((), None, None)] * 2
 
 
 def test_an_uncertainty_that_is_high_at_the_errors_and_low_elsewhere_finds_them_all(data: Path) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from small_benchmark import write_splits
 
+from uncol.benchmark.cases import CaseReader
 from uncol.benchmark.splits import read_splits, splits_of
-from uncol.benchmark.suites import BENCHMARKS
+from uncol.benchmark.suites import BENCHMARKS, Subjects
 from uncol.core.errors import ConfigError, DataError
 
 GOOD = {"train": ["a", "b", "c"], "test": ["t"], "labeled_1": ["a"], "labeled_2": ["a", "c"]}
@@ -115,6 +117,37 @@ def test_a_volume_of_annotated_slices_needs_no_file_and_has_no_count_that_annota
     assert splits.test == ("chaos_ct_liver",)
     with pytest.raises(ConfigError, match=r"no list for 1 slice in 5, only for 4, 8, 16\."):
         splits.labeled_subjects(5)
+
+
+@pytest.mark.parametrize(
+    ("subjects", "images"), [("train", ["a-1", "b-1", "c-1"]), ("test", ["t-1"]), ("all", ["a-1", "b-1", "c-1", "t-1"])]
+)
+def test_several_volumes_of_annotated_slices_are_the_first_images_of_listed_subjects(
+    tmp_path: Path, subjects: Subjects, images: list[str]
+) -> None:
+    write_splits(tmp_path / "acdc", **GOOD, frames=FRAMES, same_subject_pairs=[["a", "b"]])
+    benchmark = replace(BENCHMARKS["sparse-slices-acdc"], subjects=subjects)
+
+    splits = splits_of(benchmark, tmp_path)
+
+    assert [image for subject in splits.labeled_subjects(3) for image in splits.case_ids[subject]] == images
+    assert (splits.train, splits.test) == ((), splits.labeled_subjects(3))
+    assert [splits.subject_of(image) for image in images] == [{"b": "a"}.get(each[0], each[0]) for each in images]
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize(
+    ("name", "images", "subjects"),
+    [("sparse-slices-la", 16, 16), ("sparse-slices-acdc", 30, 30), ("sparse-slices-hippocampus", 44, 27)],
+)
+def test_the_volumes_of_annotated_slices_are_those_of_the_shared_sets(
+    shared_data: Path, name: str, images: int, subjects: int
+) -> None:
+    reader = CaseReader(BENCHMARKS[name], shared_data)
+
+    assert len(reader.test_case_ids) == images
+    assert len({reader.splits.subject_of(each) for each in reader.test_case_ids}) == subjects
+    assert all(each.endswith("_frame01") for each in reader.test_case_ids if each.startswith("patient"))
 
 
 @pytest.mark.realdata

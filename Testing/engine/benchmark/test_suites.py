@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -20,8 +22,12 @@ def test_all_methods_are_compared_at_one_of_the_label_counts(benchmark) -> None:
     assert benchmark.must_count in benchmark.labeled_counts
 
 
-def test_every_benchmark_belongs_to_one_name_of_the_command_line() -> None:
-    assert sorted(name for names in SUITES.values() for name in names) == sorted(BENCHMARKS)
+def test_every_benchmark_has_a_name_of_the_command_line_and_slices_have_names_for_many() -> None:
+    assert {name for names in SUITES.values() for name in names} == set(BENCHMARKS)
+    assert [find_benchmarks(name) for name in BENCHMARKS] == [[each] for each in BENCHMARKS.values()]
+    slices = [each for each in BENCHMARKS.values() if each.supervision == "slices"]
+    assert find_benchmarks("sparse-slices-all") == [each for each in slices if not each.ends_annotated]
+    assert find_benchmarks("sparse-slices-all-ends") == [each for each in slices if each.ends_annotated]
     assert [each.name for each in find_benchmarks("sparse-slices")] == ["sparse-slices-body", "sparse-slices-liver"]
 
 
@@ -33,10 +39,39 @@ def test_the_student_learns_consecutive_values_whatever_the_files_hold() -> None
     assert body.learned_structures[-1].name == "aorta"
 
 
+def test_settings_are_chosen_on_structures_that_nothing_else_is_reported_of() -> None:
+    of_one_scan = [each for each in BENCHMARKS.values() if each.volume == "ts_body3mm" and not each.ends_annotated]
+
+    values = [structure.value for benchmark in of_one_scan for structure in benchmark.structures]
+    assert [each.name for each in of_one_scan] == [
+        "sparse-slices-body",
+        "sparse-slices-development",
+        "sparse-slices-body-b",
+    ]
+    assert len(values) == len(set(values)) == 18
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("name", ["sparse-slices-body", "sparse-slices-development", "sparse-slices-body-b"])
+def test_structures_have_the_values_of_the_list_beside_the_labels(shared_data: Path, name: str) -> None:
+    listed = json.loads((shared_data / "totalseg_ct" / "labels.json").read_text())["ts_body3mm"]
+    others = {"bladder": "urinary_bladder", "vena cava": "inferior_vena_cava"}
+
+    for structure in BENCHMARKS[name].structures:
+        side, _, rest = structure.name.partition(" ")
+        plain = f"{rest} {side}" if side in ("left", "right") else structure.name
+        assert listed[str(structure.value)] == others.get(plain, plain.replace(" ", "_"))
+
+
 def test_where_all_are_compared_each_method_is_run_and_elsewhere_the_bounds_and_ours() -> None:
     acdc = BENCHMARKS["acdc"]
 
-    unfit = ("shape-interpolation", "uncol-proposal")  # they need annotated slices
+    unfit = (  # they need annotated slices
+        "shape-interpolation",
+        "shape-interpolation-ends",
+        "morphological-interpolation",
+        "uncol-proposal",
+    )
     assert acdc.default_methods(3) == tuple(method for method in METHODS if method not in unfit)
     assert acdc.default_methods(1) == ("supervised", "uncol", "supervised-all")
 
@@ -46,8 +81,10 @@ def test_a_volume_with_annotated_slices_is_compared_with_interpolation_and_has_n
 
     assert liver.default_methods(8) == (
         "shape-interpolation",
-        "supervised",
+        "shape-interpolation-ends",
+        "morphological-interpolation",
         "frozen-teacher",
+        "supervised",
         "uncol",
         "uncol-proposal",
     )
@@ -55,7 +92,7 @@ def test_a_volume_with_annotated_slices_is_compared_with_interpolation_and_has_n
 
 
 def test_an_unknown_benchmark_is_named_with_those_that_exist() -> None:
-    message = 'Benchmark "liver" is unknown. Choose one of hippocampus, acdc, la2018, sparse-slices.'
+    message = 'Benchmark "liver" is unknown. Choose one of hippocampus, acdc, la2018, sparse-slices, sparse-'
 
     with pytest.raises(ConfigError, match=re.escape(message)):
         find_benchmarks("liver")
@@ -76,6 +113,8 @@ def test_a_method_that_cannot_be_compared_is_named(method: str, message: str) ->
 def test_label_counts_are_told_in_the_words_of_the_benchmark() -> None:
     assert BENCHMARKS["acdc"].label_text(3) == "3 labeled"
     assert BENCHMARKS["sparse-slices-liver"].label_text(16) == "1 slice in 16"
+    heart = BENCHMARKS["sparse-slices-acdc"]
+    assert (heart.label_text(3), heart.short_label_text(3)) == ("3 slices", "3")
 
 
 @pytest.mark.parametrize("name", ["hippocampus", "acdc", "la2018", "sparse-slices-body"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,17 @@ import pytest
 import torch
 from doubles import ThresholdTeacher
 
-from uncol.benchmark.cases import CaseReader, Cases
+from uncol.benchmark.cases import Cases
 from uncol.benchmark.runs import RunSpec
-from uncol.benchmark.scores import score_predictions
 from uncol.benchmark.suites import BENCHMARKS, Benchmark
-from uncol.benchmark.trainers import TrainedRun, interpolate, prompt_with_slices, segment_prompted, train, trainer_of
+from uncol.benchmark.trainers import (
+    TrainedRun,
+    fill_slices,
+    segment_prompted,
+    train,
+    train_each,
+    trainer_of,
+)
 from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig, TeacherConfig
 from uncol.core.errors import CancelledError
 from uncol.core.jobs import Structure
@@ -139,40 +146,87 @@ def test_slices_without_known_spacing_are_brought_to_one_length(tmp_path: Path):
     assert card["slice_mm"] == 2.0
 
 
-LIVER = BENCHMARKS["sparse-slices-liver"]
+HEART = BENCHMARKS["sparse-slices-acdc"]  # its spacing is not known
 
 
-def test_a_straight_block_is_interpolated_exactly_up_to_its_ends(phantom_data: Path, tmp_path: Path) -> None:
-    structures = (Structure(1, "anterior"), Structure(2, "posterior"))
-    block = replace(LIVER, folder="hippocampus", volume="hippocampus_001", structures=structures, labeled_counts=(2,))
-    reader = CaseReader(block, phantom_data)
-    spec = RunSpec(LIVER.name, "shape-interpolation", 2, 0, 1, {})
+def slice_cases(count: int) -> Cases:
+    """Volumes of a ball, each with every third slice annotated."""
+    cases = {f"volume {number}": ball_case(number) for number in range(count)}
+    for name, case in cases.items():
+        sparse = np.full_like(case.labels.voxels, UNKNOWN_LABEL)
+        sparse[::3] = case.labels.voxels[::3]
+        cases[name] = LabeledCase(case.image, case.labels.with_voxels(sparse))
+    return Cases(HEART, (BALL,), cases, {}, {name: case.image for name, case in cases.items()})
 
-    trained = interpolate(spec, reader.cases(2), tmp_path, UNWATCHED)
-    predictions = dict(trained.predictions)
 
-    # Slices 0, 2, 4 and 6 are annotated, blocks lie in 2 to 5: 3 is between two alike, 5 on the way to nothing at 6.
-    found = predictions["hippocampus_001"].labels.voxels
-    reference = reader.reference("hippocampus_001").voxels
-    assert (found[2:5] == reference[2:5]).all()
-    assert 0 < np.count_nonzero(found[5]) < np.count_nonzero(reference[5])
-    assert trained.record["steps"] == 0
-    assert all(score.dice > 0.7 for score in score_predictions(predictions.items(), reader, 2).labels)
+def train_slices(method: str, cases: Cases, folder: Path, monitor: Monitor = UNWATCHED) -> TrainedRun:
+    train_one = partial(train, load_teacher=load_threshold_teacher)
+    return train_each(spec_of(method, 2), cases, folder, monitor, train_one=train_one)
+
+
+@pytest.mark.parametrize("method", ["supervised", "uncol-proposal"])
+def test_every_volume_is_learned_by_itself_as_if_there_were_no_other(tmp_path: Path, method: str):
+    cases, told = slice_cases(2), []
+    alone = replace(cases, labeled={"volume 1": cases.labeled["volume 1"]}, test={"volume 1": cases.test["volume 1"]})
+
+    both = train_slices(method, cases, tmp_path / "both", Monitor(told.append))
+    one = dict(train_slices(method, alone, tmp_path / "one").predictions)
+
+    found = dict(both.predictions)
+    assert list(found) == ["volume 0", "volume 1"]
+    assert np.array_equal(found["volume 1"].labels.voxels, one["volume 1"].labels.voxels)
+    assert all(found[name].labels.shares_grid_with(image) for name, image in cases.test.items())
+    assert both.record["steps"] == STEPS
+    assert {name: each["steps"] for name, each in both.record["volumes"].items()} == dict.fromkeys(found, STEPS)
+    steps = [each.step for each in told]
+    assert steps == sorted(steps)
+    assert steps[0] == 0 < STEPS / 2 <= steps[-1] <= STEPS
+
+
+def test_a_run_over_volumes_goes_on_with_the_volume_at_which_it_was_stopped(tmp_path: Path):
+    cases, told = slice_cases(2), []
+    stop = Monitor(told.append, lambda: any("volume 2" in each.phase and each.step > STEPS / 2 for each in told))
+
+    with pytest.raises(CancelledError):
+        train_slices("supervised", cases, tmp_path / "stopped", stop)
+    resumed = train_slices("supervised", cases, tmp_path / "stopped")
+    straight = dict(train_slices("supervised", cases, tmp_path / "straight").predictions)
+
+    for name, prediction in resumed.predictions:
+        assert np.array_equal(prediction.labels.voxels, straight[name].labels.voxels)
 
 
 @pytest.mark.parametrize(
     ("benchmark", "method", "chosen"),
     [
-        ("sparse-slices-liver", "shape-interpolation", interpolate),
-        ("sparse-slices-liver", "frozen-teacher", prompt_with_slices),
-        ("sparse-slices-liver", "uncol", train),
+        ("sparse-slices-liver", "shape-interpolation", fill_slices),
+        ("sparse-slices-liver", "frozen-teacher", fill_slices),
+        ("sparse-slices-liver", "uncol", train_each),
         ("acdc", "frozen-teacher", train),  # its prompts come from a supervised student
     ],
 )
 def test_methods_without_training_are_those_of_annotated_slices(benchmark: str, method: str, chosen: object) -> None:
     trainer = trainer_of(RunSpec(benchmark, method, 4, 0, 1, {}), None, LITE_MEDSAM)
 
-    assert getattr(trainer, "func", trainer) is chosen
+    assert trainer.func is chosen
+
+
+def test_every_volume_is_filled_and_it_stops_when_asked(tmp_path: Path) -> None:
+    cases, told = slice_cases(3), []
+    fill = trainer_of(RunSpec(HEART.name, "shape-interpolation", 3, 0, 1, {}), None, LITE_MEDSAM)
+
+    filled = fill(RunSpec(HEART.name, "shape-interpolation", 3, 0, 1, {}), cases, tmp_path, Monitor(told.append))
+
+    assert [name for name, _ in filled.predictions] == list(cases.labeled)
+    assert [each.phase for each in told] == [f"Filling volume {number} of 3" for number in (1, 2, 3)]
+    assert filled.record["steps"] == 0
+    with pytest.raises(CancelledError):
+        fill(
+            RunSpec(HEART.name, "shape-interpolation", 3, 0, 1, {}),
+            cases,
+            tmp_path,
+            Monitor(told.append, lambda: len(told) > 4),
+        )
 
 
 CARD = ModelCard(

@@ -137,7 +137,7 @@ def is_running(group: int) -> bool:
         pytest.param(("sparse-slices", "--methods", " ,"), '--methods " ," names nothing. Name at', id="no method"),
         pytest.param(
             ("sparse-slices", "--methods", "shape-interpolation", "--labeled", "16"),
-            'No annotated slice holds "spleen" (label 1) with 1 slice in 16. Choose a smaller --labeled.',
+            'No annotated slice of "ts_body3mm" holds "spleen" (label 1) with 1 slice in 16. Choose another --labeled.',
             id="structure in no annotated slice",
         ),
         pytest.param(

@@ -30,7 +30,8 @@ class Cases:
     Attributes:
         benchmark: Where they come from.
         structures: What to segment, with label values 1, 2, 3, ...
-        labeled: Image and label map of each labeled case by its name; 255 is unknown.
+        labeled: Image and label map of each labeled case by its name; 255 is unknown. With slices, each of them is a
+            task of its own, and also to be segmented.
         unlabeled: Images without labels by their names.
         test: Images to segment by their names.
     """
@@ -63,7 +64,7 @@ class CaseReader:
     def cases(self, labeled: int) -> Cases:
         """Return what a run with a number of labeled subjects may see.
 
-        With slices, `labeled` says every how manieth slice of the volume is annotated.
+        With slices, `labeled` says every how manieth slice of a volume is annotated, or how many are.
 
         Raises:
             ConfigError: If there is no list of so many.
@@ -72,7 +73,7 @@ class CaseReader:
         subjects = self.splits.labeled_subjects(labeled)
         structures = self.benchmark.learned_structures
         if self.benchmark.supervision == "slices":
-            known = {self.benchmark.volume: self._case_of_slices(labeled)}
+            known = {each: self._case_of_slices(each, labeled) for each in self.test_case_ids}
             rest: list[str] = []
         else:
             known = {each: LabeledCase(self._image(each), self._labels(each)) for each in self._case_ids(subjects)}
@@ -114,14 +115,15 @@ class CaseReader:
         """Return the annotated slices of a test case, which are not scored; None where whole cases are labeled."""
         if self.benchmark.supervision == "cases":
             return None
-        return AnnotatedSlices("K", tuple(range(0, self._labels(case_id).shape_kji[0], labeled)))
+        return AnnotatedSlices("K", annotated_indices(self._labels(case_id).voxels, labeled, self.benchmark))
 
-    def _case_of_slices(self, every: int) -> LabeledCase:
-        labels = self._labels(self.benchmark.volume)
-        check_all_annotated(labels.voxels, every, self.benchmark)
-        known = np.full_like(labels.voxels, UNKNOWN_LABEL)
-        known[::every] = labels.voxels[::every]
-        return LabeledCase(self._image(self.benchmark.volume), labels.with_voxels(known))
+    def _case_of_slices(self, case_id: str, labeled: int) -> LabeledCase:
+        labels = self._labels(case_id)
+        check_all_annotated(labels.voxels, labeled, self.benchmark, case_id)
+        known, annotated = np.full_like(labels.voxels, UNKNOWN_LABEL), self.annotated(case_id, labeled)
+        if annotated is not None:
+            known[list(annotated.indices)] = labels.voxels[list(annotated.indices)]
+        return LabeledCase(self._image(case_id), labels.with_voxels(known))
 
     def _case_ids(self, subjects: Iterable[str]) -> list[str]:
         return [case_id for subject in subjects for case_id in self.splits.case_ids[subject]]
@@ -198,17 +200,38 @@ def check_all_labeled(labeled: Mapping[str, LabeledCase], structures: tuple[Stru
             raise DataError(message)
 
 
-def check_all_annotated(voxels: NDArray[np.uint8], every: int, benchmark: Benchmark) -> None:
-    """Make sure that every structure is in one of the annotated slices of labels (K, J, I), every how manieth it is.
+def annotated_indices(voxels: NDArray[np.uint8], labeled: int, benchmark: Benchmark) -> tuple[int, ...]:
+    """Return which slices of labels (K, J, I) a benchmark takes as annotated, first ones first.
+
+    Every n-th is slice 0, n, 2n, ...; n spread evenly are slices round((K - 1) i / (n - 1)) for i = 0, ..., n - 1 (a
+    half goes to the even neighbor). What a slice shows has no part in it, unless the ends of structures are annotated
+    besides: then the first and the last slice of every structure are.
+    """
+    count = len(voxels)
+    if benchmark.annotation == "every n-th":
+        chosen = set(range(0, count, labeled))
+    else:
+        chosen = {round((count - 1) * number / (labeled - 1)) for number in range(labeled)}
+    if benchmark.ends_annotated:
+        for structure in benchmark.learned_structures:
+            shown = np.flatnonzero((voxels == structure.value).any(axis=(1, 2))).tolist()
+            chosen.update((*shown[:1], *shown[-1:]))
+    return tuple(sorted(chosen))
+
+
+def check_all_annotated(voxels: NDArray[np.uint8], labeled: int, benchmark: Benchmark, case_id: str) -> None:
+    """Make sure that every structure is in one of the annotated slices of labels (K, J, I).
 
     Raises:
         DataError: If one is not; it is told with its value in the file.
     """
+    annotated = voxels[list(annotated_indices(voxels, labeled, benchmark))]
     for structure, learned in zip(benchmark.structures, benchmark.learned_structures, strict=True):
         what = f'"{structure.name}" (label {structure.value})'
         if not (voxels == learned.value).any():
-            message = f'Label map of "{benchmark.volume}" holds no {what}. Check the label map.'
+            message = f'Label map of "{case_id}" holds no {what}. Check the label map.'
             raise DataError(message)
-        if not (voxels[::every] == learned.value).any():
-            message = f"No annotated slice holds {what} with {benchmark.label_text(every)}. Choose a smaller --labeled."
+        if not (annotated == learned.value).any():
+            few = benchmark.label_text(labeled)
+            message = f'No annotated slice of "{case_id}" holds {what} with {few}. Choose another --labeled.'
             raise DataError(message)

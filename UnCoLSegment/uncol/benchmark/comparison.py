@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uncol.benchmark.runs import RunResult
+from uncol.benchmark.scores import LabelScore, PartScore
 from uncol.benchmark.suites import SUPERVISED_ALL, UNCOL, Benchmark
 
 _REPLICATES = 10_000
@@ -60,6 +61,19 @@ class SubjectDice:
 
 
 @dataclass(frozen=True)
+class PartMeans:
+    """One structure, or the mean over all, in a part of the slices that nobody annotated.
+
+    Attributes:
+        dice: Mean Dice where anything is shown or found; None where nothing ever is.
+        wrong: Wrong voxels there, as a part of all voxels of the structure that are scored.
+    """
+
+    dice: float | None
+    wrong: float
+
+
+@dataclass(frozen=True)
 class Row:
     """One method at one label count.
 
@@ -78,6 +92,8 @@ class Row:
         seconds: Mean time of the training.
         curves: For each run the points of its learning curve.
         dice_by_distance: By distance to the nearest annotated slice, in mm: mean Dice over structures and seeds.
+        inside: By name of the structure, between the annotated slices that show it; empty where it was not scored.
+        beyond: In the other slices that nobody annotated, likewise.
         auroc: How well the uncertainty finds errors near boundaries, mean over cases and seeds; None without any.
         calibration_error: Expected calibration error there, likewise.
         has_uncertainty: Whether the uncertainty of any run was scored.
@@ -96,6 +112,8 @@ class Row:
     seconds: float
     curves: tuple[Sequence[Mapping[str, Any]], ...]
     dice_by_distance: Mapping[float, float]
+    inside: Mapping[str, PartMeans]
+    beyond: Mapping[str, PartMeans]
     auroc: float | None
     calibration_error: float | None
     has_uncertainty: bool
@@ -184,9 +202,32 @@ def _row(results: Sequence[RunResult], ours: SubjectDice | None) -> Row:
         seconds=fmean(result.record.get("seconds", 0.0) for result in results),
         curves=tuple(result.record.get("curve", ()) for result in results),
         dice_by_distance=dict(sorted(_means(pair for score in scores for pair in score.dice_by_distance).items())),
+        inside=_part_means((score, score.inside) for score in scores),
+        beyond=_part_means((score, score.beyond) for score in scores),
         auroc=_mean_of_defined(score.error_detection_auroc for score in uncertainty),
         calibration_error=_mean_of_defined(score.expected_calibration_error for score in uncertainty),
         has_uncertainty=bool(uncertainty),
+    )
+
+
+def _part_means(parts: Iterable[tuple[LabelScore, PartScore | None]]) -> dict[str, PartMeans]:
+    found: dict[str, list[tuple[LabelScore, PartScore]]] = defaultdict(list)
+    for score, part in parts:
+        if part is not None:
+            found[score.structure].append((score, part))
+    return {
+        name: PartMeans(
+            _mean_of_defined(part.dice for _, part in each),
+            fmean(part.wrong_voxels / max(1, score.reference_voxels) for score, part in each),
+        )
+        for name, each in found.items()
+    }
+
+
+def mean_part(parts: Mapping[str, PartMeans]) -> PartMeans:
+    """Return the mean over the structures, at least one."""
+    return PartMeans(
+        _mean_of_defined(each.dice for each in parts.values()), fmean(each.wrong for each in parts.values())
     )
 
 

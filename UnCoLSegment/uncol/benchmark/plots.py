@@ -16,19 +16,18 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from uncol.benchmark.comparison import Comparison, Row
-from uncol.benchmark.suites import SUPERVISED_ALL, UNCOL, UNCOL_PROPOSAL
+from uncol.benchmark.suites import METHODS, SUPERVISED_ALL, UNCOL, UNCOL_PROPOSAL
+from uncol.benchmark.without_training import WITHOUT_TRAINING
 from uncol.report.canvas import FONT_PT, INK, dress, make_figure, png_of, running_mean
 
 Curve = NDArray[np.float64]
 """Points (P, 2): step and loss."""
 
-STYLES = {
-    "shape-interpolation": ("#8A8A8A", "X", ":"),
+_TRAINED_STYLES = {
     "supervised": ("#4D4D4D", "s", "--"),
     "mean-teacher": ("#B8860B", "v", "-"),
     "ua-mt": ("#D55E00", "^", "-"),
     "bcp": ("#009E73", "D", "-"),
-    "frozen-teacher": ("#56A0D3", "P", ":"),
     "uncol-without-generalized": ("#CC79A7", "<", "--"),
     "uncol-without-specialized": ("#A65E8C", ">", "-."),
     "uncol-without-gating": ("#7B3F6B", "h", ":"),
@@ -36,6 +35,8 @@ STYLES = {
     UNCOL_PROPOSAL: ("#003F66", "p", "-."),
     SUPERVISED_ALL: ("#000000", "*", ":"),
 }
+_STYLES = {**{name: method.style for name, method in WITHOUT_TRAINING.items()}, **_TRAINED_STYLES}
+STYLES = {name: _STYLES[name] for name in METHODS}
 """Color, marker and line of each method."""
 
 SUPERVISED_LOSS = "supervised"

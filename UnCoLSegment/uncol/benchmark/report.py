@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from uncol.benchmark.comparison import Comparison, Interval, Row, compare
+from uncol.benchmark.comparison import Comparison, Interval, PartMeans, Row, compare, mean_part
+from uncol.benchmark.convergence import Convergence, convergence_of
 from uncol.benchmark.plots import dice_png, distance_png, fullest_count, learning_png
 from uncol.benchmark.runs import RunStore
 from uncol.benchmark.suites import BENCHMARKS, SUPERVISED_ALL, UNCOL, Benchmark
@@ -14,7 +15,12 @@ from uncol.core.error_detection import BAND_MM
 from uncol.data.io import write_results
 
 RESULTS_FILE, TABLES_FILE = "results.json", "results.md"
+_OF_A_MODEL = "A model made the references, not people: scores say how far a method agrees with that model."
+_SPREAD_EVENLY = "Annotated slices are spread evenly from the first to the last of the image, whatever they show."
+_ENDS = "The first and the last slice of every structure are annotated besides."
+_ORACLE_CROP = "*Oracle crop*: images were cropped with the help of their references, which tells where to look."
 _BETTER, _TIED, _WORSE, _UNDECIDED = "better", "tie", "worse", "one value"
+_NOT_COUNTED = "tie, not counted"
 
 
 def publish(store: RunStore, out: Path) -> list[Path]:
@@ -66,9 +72,12 @@ def markdown(comparison: Comparison) -> str:
     """Return one comparison as a section of Markdown: a heading, the table, and what it says in sentences."""
     benchmark = comparison.benchmark
     rows = [row for rows in comparison.groups.values() for row in rows]
-    table = _table([_cells(row, benchmark) for row in rows])
+    convergence = _convergence(comparison)
+    ties_count = convergence is None or convergence.is_reached
+    table = _table([_cells(row, benchmark, ties_count=ties_count) for row in rows])
     heading = f"## {benchmark.name}, {comparison.steps} steps"
-    return "\n".join([heading, "", *table, "", *_notes(comparison), *_uncertainty_table(rows, benchmark), ""])
+    more = (*_parts_table(rows, benchmark), *_uncertainty_table(rows, benchmark))
+    return "\n".join([heading, "", *table, "", *_notes(comparison), *more, ""])
 
 
 def _table(rows: Sequence[dict[str, str]]) -> list[str]:
@@ -78,28 +87,60 @@ def _table(rows: Sequence[dict[str, str]]) -> list[str]:
 
 
 def _name_cells(row: Row, benchmark: Benchmark) -> dict[str, str]:
-    is_all = row.method == SUPERVISED_ALL
+    is_all, name = row.method == SUPERVISED_ALL, f"**{row.method}**" if row.method == UNCOL else row.method
     return {
-        "method": f"**{row.method}**" if row.method == UNCOL else row.method,
+        "method": f"{name} (*oracle crop*)" if benchmark.oracle_crop else name,
         "labeled" if benchmark.supervision == "cases" else "annotated": (
             f"all {row.labeled}" if is_all else benchmark.short_label_text(row.labeled)
         ),
     }
 
 
-def _cells(row: Row, benchmark: Benchmark) -> dict[str, str]:
+def _convergence(comparison: Comparison) -> Convergence | None:
+    """Return what is known of full supervision; None where it is not compared."""
+    credible = comparison.benchmark.credible_dice
+    rows = [row for rows in comparison.groups.values() for row in rows]
+    return None if credible is None else convergence_of(rows, credible)
+
+
+def _cells(row: Row, benchmark: Benchmark, *, ties_count: bool) -> dict[str, str]:
     advantage = row.advantage
+    outcome = "-" if advantage is None else verdict(advantage)
     return {
         **_name_cells(row, benchmark),
         "Dice [95 %]": _interval(row.dice),
         **{each.name: f"{row.dice_by_structure[each.name]:.3f}" for each in benchmark.structures},
         **({"HD95 (mm)": _distance(row)} if benchmark.spacing_known else {}),
         "UnCoL minus this [95 %]": "-" if advantage is None else _interval(advantage, sign="+"),
-        "UnCoL is": "-" if advantage is None else verdict(advantage),
+        "UnCoL is": outcome if ties_count or outcome != _TIED else _NOT_COUNTED,
         "seeds": str(len(row.seeds)),
         "steps": str(row.training_steps),
         "seconds": f"{row.seconds:.0f}",
     }
+
+
+def _parts_table(rows: Sequence[Row], benchmark: Benchmark) -> list[str]:
+    """Return where the errors lie, for each structure; nothing where that was not scored."""
+    found = [row for row in rows if row.inside]
+    if not found:
+        return []
+    cells = [
+        {
+            **_name_cells(row, benchmark),
+            "all": _part_cell(mean_part(row.inside), mean_part(row.beyond)),
+            **({name: _part_cell(row.inside[name], row.beyond[name]) for name in row.inside}),
+        }
+        for row in found
+    ]
+    meaning = (
+        "Between the annotated slices that show a structure (inside), and in all others that nobody annotated "
+        "(beyond): Dice inside; wrong voxels inside + beyond, in parts of all its scored voxels."
+    )
+    return ["", meaning, "", *_table(cells)]
+
+
+def _part_cell(inside: PartMeans, beyond: PartMeans) -> str:
+    return f"{_part(inside.dice)}; {100 * inside.wrong:.0f} + {100 * beyond.wrong:.0f} %"
 
 
 def _uncertainty_table(rows: Sequence[Row], benchmark: Benchmark) -> list[str]:
@@ -130,18 +171,25 @@ def _notes(comparison: Comparison) -> list[str]:
         f"Dice is the mean over structures, {tested} and seeds, on {subjects}; intervals are 95 % bootstrap intervals "
         "over subjects and seeds, differences are paired by subject and seed."
     ]
+    convergence = _convergence(comparison)
+    notes += [] if convergence is None else [convergence.sentence]
     for count, rows in comparison.groups.items():
         notes += _outcome(f"With {benchmark.label_text(count)}, UnCoL", rows)
-    if not benchmark.drawn_by_people:
-        notes.append("A model made the references, not people: scores say how far a method agrees with that model.")
-    if comparison.subject_count == 1:
-        notes.append(
-            "With one subject, intervals show the spread of the seeds alone; with one seed, too, there is none."
+    one_subject = "With one subject, intervals show the spread of the seeds alone; with one seed, too, there is none."
+    distances = "HD95 is the mean where it is defined; in brackets: how often it is not, because a mask is empty."
+    notes += [
+        text
+        for is_so, text in (
+            (not benchmark.drawn_by_people, _OF_A_MODEL),
+            (benchmark.annotation == "n spread evenly", _SPREAD_EVENLY),
+            (benchmark.ends_annotated, _ENDS),
+            (benchmark.oracle_crop, _ORACLE_CROP),
+            (comparison.subject_count == 1, one_subject),
+            (benchmark.spacing_known, distances),
+            (not benchmark.spacing_known, "There are no distances: the spacing of these files is not known."),
         )
-    if benchmark.spacing_known:
-        notes.append("HD95 is the mean where it is defined; in brackets: how often it is not, because a mask is empty.")
-    else:
-        notes.append("There are no distances: the spacing of these files is not known.")
+        if is_so
+    ]
     if comparison.left_out:
         notes.append(f"Left out: {_counted(comparison.left_out, 'run')} with older settings.")
     notes.append(f"Machine: {'; '.join(comparison.machines)}.")

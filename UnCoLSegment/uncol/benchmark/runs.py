@@ -13,6 +13,7 @@ from typing import Any, Self
 from uncol.benchmark.scores import LabelScore, UncertaintyScore
 from uncol.benchmark.splits import Splits
 from uncol.benchmark.suites import BENCHMARKS, SUPERVISED_ALL, Benchmark, check_methods, config_document
+from uncol.benchmark.without_training import WITHOUT_TRAINING
 from uncol.core.errors import ConfigError, DataError
 from uncol.core.jobs import Device
 from uncol.core.methods import METHODS
@@ -26,7 +27,10 @@ _FORMAT = 1
 _HASH_LENGTH = 8
 _FORMER_ROTATION_DEG = 12.0
 """What was in force before the rotation could be chosen."""
-_ASKING = {name for name, method in METHODS.items() if method.uses_foundation_model}
+_ASKING = {
+    *(name for name, method in METHODS.items() if method.uses_foundation_model),
+    *(name for name, method in WITHOUT_TRAINING.items() if method.uses_foundation_model),
+}
 """Methods whose outcome depends on the foundation model."""
 
 

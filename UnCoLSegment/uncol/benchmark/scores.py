@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from uncol.benchmark.cases import CaseReader
+from uncol.benchmark.prediction import Prediction
 from uncol.core.jobs import AnnotatedSlices, Structure
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.evaluation.evaluate import Evaluation, evaluate
@@ -17,16 +19,16 @@ _DIGITS = 5
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """What a method found in one test case, on the grid of its image.
+class PartScore:
+    """One structure in a part of the slices that nobody annotated.
 
     Attributes:
-        labels: Label map with the values 1, 2, 3, ... of the benchmark's learned structures.
-        uncertainty: Normalized entropy in [0, 1]; None from a method that has none.
+        dice: Overlap in [0, 1]; None where neither prediction nor reference show the structure there.
+        wrong_voxels: Voxels that only one of the two shows.
     """
 
-    labels: Volume
-    uncertainty: Volume | None = None
+    dice: float | None
+    wrong_voxels: int
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,9 @@ class LabelScore:
         dice_by_distance: Pairs of a distance to the nearest annotated slice, in mm, and the Dice of all slices at that
             distance, nearest first. Slices beyond the annotated ones do not count, and a distance at which the
             reference does not show the structure is left out. Empty where whole cases are labeled, and in earlier runs.
+        inside: Between the first and the last annotated slice that show the structure; None where whole cases are
+            labeled, and in earlier runs.
+        beyond: In all other slices that nobody annotated, likewise.
     """
 
     case: str
@@ -56,6 +61,8 @@ class LabelScore:
     prediction_voxels: int
     reference_voxels: int
     dice_by_distance: tuple[tuple[float, float], ...] = ()
+    inside: PartScore | None = None
+    beyond: PartScore | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,7 @@ def score_case(case_id: str, prediction: Prediction, reader: CaseReader, labeled
             _rounded(each.scores.asd_mm) if in_mm else None,
             each.scores.prediction_voxels,
             each.scores.reference_voxels,
-            _dice_by_distance(each.structure, prediction.labels, reference, annotated) if annotated else (),
+            *(_by_slices(each.structure, prediction.labels, reference, annotated) if annotated else ()),
         )
         for each in evaluation.structures
     ]
@@ -151,6 +158,29 @@ def _uncertainty_scores(case_id: str, evaluation: Evaluation) -> tuple[Uncertain
         return ()
     auroc, calibration_error = found.error_detection_auroc, found.expected_calibration_error
     return (UncertaintyScore(case_id, _rounded(auroc), _rounded(calibration_error)),)
+
+
+def _by_slices(
+    structure: Structure, labels: Volume, reference: Volume, annotated: AnnotatedSlices
+) -> tuple[tuple[tuple[float, float], ...], PartScore, PartScore]:
+    """Return the last three fields of a `LabelScore`."""
+    scored = np.ones(len(reference.voxels), dtype=np.bool_)
+    scored[list(annotated.indices)] = False
+    shown = [index for index in annotated.indices if (reference.voxels[index] == structure.value).any()]
+    inside = np.zeros_like(scored)
+    inside[shown[0] : shown[-1]] = True
+    return (
+        _dice_by_distance(structure, labels, reference, annotated),
+        _part(structure, labels, reference, scored & inside),
+        _part(structure, labels, reference, scored & ~inside),
+    )
+
+
+def _part(structure: Structure, labels: Volume, reference: Volume, slices: NDArray[np.bool_]) -> PartScore:
+    wanted = reference.voxels[slices] == structure.value
+    found = (labels.voxels[slices] == structure.value) & (reference.voxels[slices] != UNKNOWN_LABEL)
+    overlap = round(dice(found, wanted), _DIGITS) if found.any() or wanted.any() else None
+    return PartScore(overlap, int(np.count_nonzero(found != wanted)))
 
 
 def _dice_by_distance(

@@ -61,17 +61,30 @@ class Splits:
 
 
 def splits_of(benchmark: Benchmark, data: Path) -> Splits:
-    """Return the splits of a benchmark: from its file, or of its one volume, whose slices are split.
+    """Return the splits of a benchmark: from its file, or of its volumes, whose slices are split.
+
+    Of a subject with several images, as the two phases of a heart, slices are split in the first one.
 
     Raises:
         DataError: If the file is missing, unreadable or contradicts itself.
     """
-    if benchmark.supervision == "slices":
+    path = data / benchmark.folder / SPLITS_FILE
+    if benchmark.supervision == "cases":
+        return read_splits(path)
+    if benchmark.volume:
         only = (benchmark.volume,)
-        every = dict.fromkeys(benchmark.labeled_counts, only)
-        case_ids = {benchmark.volume: only}
-        return Splits(train=(), test=only, labeled=every, case_ids=case_ids, label_text=benchmark.label_text)
-    return read_splits(data / benchmark.folder / SPLITS_FILE)
+        return _splits_of_slices(benchmark, {benchmark.volume: only}, {})
+    listed = read_splits(path)
+    subjects = {"train": listed.train, "test": listed.test, "all": (*listed.train, *listed.test)}[benchmark.subjects]
+    return _splits_of_slices(benchmark, {each: listed.case_ids[each][:1] for each in subjects}, listed.same_subject)
+
+
+def _splits_of_slices(
+    benchmark: Benchmark, case_ids: Mapping[str, tuple[str, ...]], same_subject: Mapping[str, str]
+) -> Splits:
+    subjects = tuple(case_ids)
+    every = dict.fromkeys(benchmark.labeled_counts, subjects)
+    return Splits((), subjects, every, case_ids, same_subject, benchmark.label_text)
 
 
 def read_splits(path: Path) -> Splits:

@@ -1,31 +1,35 @@
 """What is compared on what, and with which settings, as data: the benchmarks and the order of the methods.
 
 Every benchmark has a folder `images` and a folder `labels` with files of the same names. Training and test cases
-come from its `splits.json`; the test cases are scored and serve nothing else. A benchmark of slices is one volume
-of which every n-th slice is annotated and all the others are scored.
+come from its `splits.json`; the test cases are scored and serve nothing else. A benchmark of slices is one volume, or
+several of which each is a task of its own: a few slices are annotated and all the others are scored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from uncol.benchmark.without_training import WITHOUT_TRAINING
 from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig, TeacherConfig
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import Structure
 from uncol.core.methods import METHODS as TRAINED_METHODS
 
+Annotation = Literal["every n-th", "n spread evenly"]
+Subjects = Literal["train", "test", "all"]
+
 SUPERVISED, UNCOL, SUPERVISED_ALL = "supervised", "uncol", "supervised-all"
-SHAPE_INTERPOLATION, FROZEN_TEACHER = "shape-interpolation", "frozen-teacher"
 UNCOL_PROPOSAL = "uncol-proposal"
 
-METHODS = (SHAPE_INTERPOLATION, *TRAINED_METHODS)
+_FILLING_ONLY = tuple(name for name in WITHOUT_TRAINING if name not in TRAINED_METHODS)
+METHODS = (*_FILLING_ONLY, *TRAINED_METHODS)
 """Every method, in the order of the tables."""
 
 _KEY_METHODS = (SUPERVISED, UNCOL, SUPERVISED_ALL)
 """What every label count is owed: the lower bound, our method, the upper bound."""
-_SLICE_METHODS = (SHAPE_INTERPOLATION, SUPERVISED, FROZEN_TEACHER, UNCOL, UNCOL_PROPOSAL)
+_SLICE_METHODS = (*WITHOUT_TRAINING, SUPERVISED, UNCOL, UNCOL_PROPOSAL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,14 +41,21 @@ class Benchmark:
         folder: Its folder below the data folder.
         modality: CT has a scale of its own (HU); MR does not, and every volume is scaled by itself.
         structures: What is segmented, with the values in the label files; the student learns 1, 2, 3, ...
-        labeled_counts: How many labeled cases (patients) there may be; with slices: every how manieth is annotated.
+        labeled_counts: How many labeled cases (patients) there may be; with slices: every how manieth is annotated, or
+            how many are.
         must_count: The count at which all methods are compared.
         steps: Training steps of a run where the user names none.
         config: One student, one budget and one set of augmentations for all methods; with slices those of the product.
         spacing_known: Whether distances in mm mean anything.
         supervision: Whether whole cases or single slices are labeled.
-        volume: With slices: the one volume.
+        volume: With slices: the one volume; empty where there are several.
+        subjects: With slices of several volumes: the lists of `splits.json` that they come from, one image a subject.
+        annotation: With slices: whether every n-th is annotated, from the first on, or n from the first to the last.
+        ends_annotated: With slices: whether the first and the last slice of every structure are annotated besides.
         drawn_by_people: Whether people drew the references; else a model made them.
+        oracle_crop: Whether the images were cropped with the help of their references, so that the crop alone tells
+            where to look; rows of tables say so.
+        credible_dice: What full supervision reaches when it has converged; None where it is not compared.
     """
 
     name: str
@@ -58,7 +69,12 @@ class Benchmark:
     spacing_known: bool = True
     supervision: Literal["cases", "slices"] = "cases"
     volume: str = ""
+    subjects: Subjects = "test"
+    annotation: Annotation = "every n-th"
+    ends_annotated: bool = False
     drawn_by_people: bool = True
+    oracle_crop: bool = False
+    credible_dice: float | None = None
 
     @property
     def learned_structures(self) -> tuple[Structure, ...]:
@@ -68,16 +84,19 @@ class Benchmark:
     @property
     def methods(self) -> tuple[str, ...]:
         """What can be compared here, in the order of the tables."""
-        unfit = (SHAPE_INTERPOLATION, UNCOL_PROPOSAL) if self.supervision == "cases" else (SUPERVISED_ALL,)
+        unfit = (*_FILLING_ONLY, UNCOL_PROPOSAL) if self.supervision == "cases" else (SUPERVISED_ALL,)
         return tuple(method for method in METHODS if method not in unfit)
 
     def label_text(self, count: int) -> str:
-        """Return a label count in words: a number of subjects, or every how manieth slice."""
-        return f"{count} labeled" if self.supervision == "cases" else f"1 slice in {count}"
+        """Return a label count in words: a number of subjects or of slices, or every how manieth slice."""
+        if self.supervision == "cases":
+            return f"{count} labeled"
+        return f"1 slice in {count}" if self.annotation == "every n-th" else f"{count} slices"
 
     def short_label_text(self, count: int) -> str:
         """Return a label count as axes and columns show it."""
-        return f"{count}" if self.supervision == "cases" else f"1 in {count}"
+        is_interval = self.supervision == "slices" and self.annotation == "every n-th"
+        return f"1 in {count}" if is_interval else f"{count}"
 
     def default_methods(self, labeled: int) -> tuple[str, ...]:
         """Return what is compared at a label count where the user names no methods."""
@@ -88,6 +107,10 @@ class Benchmark:
 
 def _numbered(names: Iterable[str]) -> tuple[Structure, ...]:
     return tuple(Structure(value, name) for value, name in enumerate(names, start=1))
+
+
+def _valued(names: Mapping[int, str]) -> tuple[Structure, ...]:
+    return tuple(Structure(*each) for each in names.items())
 
 
 _SCALED_WINDOW = (0.0, 1.0)
@@ -125,40 +148,77 @@ _LA2018 = Config(
 )
 
 _BODY = {1: "spleen", 2: "right kidney", 3: "left kidney", 5: "liver", 6: "stomach", 52: "aorta"}
+_DEVELOPMENT = {
+    21: "bladder", 63: "vena cava", 77: "left hip", 88: "left iliopsoas", 25: "sacrum", 79: "spinal cord"
+}  # fmt: skip
+"""Settings are chosen on these, and on no structure of another benchmark."""
+_BODY_B = {
+    80: "left gluteus maximus", 7: "pancreas", 20: "colon", 86: "left autochthon", 83: "right gluteus medius",
+    19: "duodenum",
+}  # fmt: skip
+_HEART = _numbered(("right ventricle", "myocardium", "left ventricle"))
+_HIPPOCAMPUS_PARTS = _numbered(("anterior", "posterior"))
 _MR: dict[str, Any] = {"modality": "MR", "steps": 1200}
 _SLICES: dict[str, Any] = {
     "modality": "CT", "supervision": "slices", "labeled_counts": (4, 8, 16), "must_count": 8, "steps": 800
 }  # fmt: skip
+_TOTALSEG: dict[str, Any] = {
+    **_SLICES, "folder": "totalseg_ct", "volume": "ts_body3mm", "drawn_by_people": False  # by TotalSegmentator
+}  # fmt: skip
+_FAR_APART: dict[str, Any] = {"labeled_counts": (8, 16)}
+_OF_MR: dict[str, Any] = {"modality": "MR"}
 
 _ALL = (
     Benchmark(
-        name="hippocampus", folder="hippocampus", structures=_numbered(("anterior", "posterior")),
-        labeled_counts=(4, 8, 16, 32), must_count=8, config=_HIPPOCAMPUS, **_MR,
+        name="hippocampus", folder="hippocampus", structures=_HIPPOCAMPUS_PARTS,
+        labeled_counts=(4, 8, 16, 32), must_count=8, config=_HIPPOCAMPUS, credible_dice=0.86, **_MR,
     ),
     Benchmark(
-        name="acdc", folder="acdc", structures=_numbered(("right ventricle", "myocardium", "left ventricle")),
-        labeled_counts=(1, 3, 6), must_count=3, config=_ACDC, **_MR,
+        name="acdc", folder="acdc", structures=_HEART,
+        labeled_counts=(1, 3, 6), must_count=3, config=_ACDC, credible_dice=0.84, **_MR,
         spacing_known=False,  # the files say 1 x 1 x 1 mm, a placeholder
     ),
     Benchmark(
         name="la2018", folder="la2018", structures=_numbered(("left atrium",)),
-        labeled_counts=(2, 4), must_count=4, config=_LA2018, **_MR,
+        labeled_counts=(2, 4), must_count=4, config=_LA2018, credible_dice=0.86, oracle_crop=True,
+        **_MR,
     ),
     Benchmark(
-        name="sparse-slices-body", folder="totalseg_ct", volume="ts_body3mm",
-        structures=tuple(Structure(*each) for each in _BODY.items()), **_SLICES,
-        drawn_by_people=False,  # by TotalSegmentator
+        name="sparse-slices-body", structures=_valued(_BODY), **_TOTALSEG,
     ),
     Benchmark(
         name="sparse-slices-liver", folder="chaos_ct", volume="chaos_ct_liver", structures=_numbered(("liver",)),
         **_SLICES,
     ),
+    Benchmark(
+        name="sparse-slices-development", structures=_valued(_DEVELOPMENT), **_TOTALSEG | _FAR_APART
+    ),
+    Benchmark(
+        name="sparse-slices-body-b", structures=_valued(_BODY_B), **_TOTALSEG | _FAR_APART
+    ),
+    Benchmark(
+        name="sparse-slices-la", folder="la2018", structures=_numbered(("left atrium",)), subjects="all",
+        oracle_crop=True, **_SLICES | _FAR_APART | _OF_MR,
+    ),
+    Benchmark(
+        name="sparse-slices-acdc", folder="acdc", structures=_HEART, subjects="train", annotation="n spread evenly",
+        spacing_known=False, **_SLICES | _OF_MR | {"labeled_counts": (3,), "must_count": 3},
+    ),
+    Benchmark(
+        name="sparse-slices-hippocampus", folder="hippocampus", structures=_HIPPOCAMPUS_PARTS, subjects="test",
+        **_SLICES | _OF_MR | {"labeled_counts": (8,)},
+    ),
 )  # fmt: skip
-BENCHMARKS = {each.name: each for each in _ALL}
+_OF_SLICES = tuple(each for each in _ALL if each.supervision == "slices")
+_WITH_ENDS = tuple(replace(each, name=f"{each.name}-ends", ends_annotated=True) for each in _OF_SLICES)
+BENCHMARKS = {each.name: each for each in (*_ALL, *_WITH_ENDS)}
 
 SUITES = {
-    **{name: (name,) for name in ("hippocampus", "acdc", "la2018")},
+    **{each.name: (each.name,) for each in _ALL if each.supervision == "cases"},
     "sparse-slices": ("sparse-slices-body", "sparse-slices-liver"),
+    "sparse-slices-all": tuple(each.name for each in _OF_SLICES),
+    "sparse-slices-all-ends": tuple(each.name for each in _WITH_ENDS),
+    **{each.name: (each.name,) for each in (*_OF_SLICES, *_WITH_ENDS)},
 }
 """What the command line knows by name, and the benchmarks that belong to it."""
 

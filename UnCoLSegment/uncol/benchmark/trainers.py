@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -15,18 +16,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uncol.benchmark.cases import Cases
+from uncol.benchmark.prediction import Prediction
 from uncol.benchmark.runs import RunSpec
-from uncol.benchmark.scores import Prediction
-from uncol.benchmark.suites import BENCHMARKS, FROZEN_TEACHER, SHAPE_INTERPOLATION
+from uncol.benchmark.suites import BENCHMARKS
+from uncol.benchmark.without_training import WITHOUT_TRAINING, SliceTask
 from uncol.core.config import Config
 from uncol.core.methods import find_method
 from uncol.core.model_card import ModelCard
 from uncol.core.model_folder import has_model
-from uncol.core.progress import Monitor
+from uncol.core.progress import Monitor, Progress
 from uncol.core.volume import Volume, plane_of_axis, view_slices
 from uncol.data.cases import LabeledCase
 from uncol.data.connected_components import largest_component
-from uncol.data.shape_interpolation import interpolate_shapes
 from uncol.foundation.boxes import can_prompt
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice, load_foundation_model
@@ -77,11 +78,12 @@ def trainer_of(spec: RunSpec, cache: Path | None, foundation: FoundationChoice) 
         cache: Folder for the foundation model's embeddings; None keeps them in memory.
         foundation: Which foundation model, and its weights.
     """
-    if spec.method == SHAPE_INTERPOLATION:
-        return interpolate
-    on_slices = BENCHMARKS[spec.benchmark].supervision == "slices"
-    chosen = prompt_with_slices if on_slices and spec.method == FROZEN_TEACHER else train
-    return partial(chosen, cache=cache, foundation=foundation)
+    chosen = partial(train, cache=cache, foundation=foundation)
+    if BENCHMARKS[spec.benchmark].supervision == "cases":
+        return chosen
+    if spec.method in WITHOUT_TRAINING:
+        return partial(fill_slices, cache=cache, foundation=foundation)
+    return partial(train_each, train_one=chosen)
 
 
 def train(
@@ -170,9 +172,10 @@ def _proposed(setup: FineTuneSetup, cases: Cases, folder: Path, monitor: Monitor
 def _framed(volume: Volume, cases: Cases, config: Config) -> Volume:
     """Return a volume; where the spacing is lost, with one that makes the longest side of a slice equally long.
 
-    Fields of view differ less than pixels do: this is the usual resizing of every slice to one size.
+    Fields of view differ less than pixels do: this is the usual resizing of every slice to one size. A volume that is
+    a task of its own need not be like others.
     """
-    if cases.benchmark.spacing_known:
+    if cases.benchmark.spacing_known or cases.benchmark.supervision == "slices":
         return volume
     _, rows, columns = volume.shape_kji
     factor = config.data.max_side_vox / max(rows * volume.spacing_mm[1], columns * volume.spacing_mm[0])
@@ -222,34 +225,53 @@ def _foreground(predictor: SlicePredictor, index: int, masks: list[NDArray[np.bo
     return probabilities
 
 
-def prompt_with_slices(
+def fill_slices(
     spec: RunSpec, cases: Cases, _folder: Path, monitor: Monitor, *, cache: Path | None, foundation: FoundationChoice
 ) -> TrainedRun:
-    """Prompt the frozen foundation model with the boxes of the annotated slices."""
-    teacher = load_foundation_model(select_device(spec.device), foundation)
-
-    def predict(case: LabeledCase) -> Prediction:
-        plane = plane_of_axis(case.image, "K")
-        found = segment_from_labels(
-            case.image, case.labels, cases.structures, teacher, EmbeddingCache(cache), plane=plane, monitor=monitor
-        )
-        return Prediction(found.labels, found.uncertainty)
-
-    return _without_training(cases, predict)
-
-
-def interpolate(_spec: RunSpec, cases: Cases, _folder: Path, _monitor: Monitor) -> TrainedRun:
-    """Interpolate the annotated contours between slices, without looking at the image."""
-
-    def predict(case: LabeledCase) -> Prediction:
-        view = view_slices(case.image, plane_of_axis(case.image, "K"))
-        return Prediction(interpolate_shapes(case.labels, cases.structures, view))
-
-    return _without_training(cases, predict)
-
-
-def _without_training(cases: Cases, predict: Callable[[LabeledCase], Prediction]) -> TrainedRun:
-    started = time.monotonic()
-    found = {case_id: predict(case) for case_id, case in cases.labeled.items()}
+    """Fill every volume with a method that trains nothing."""
+    started, fill = time.monotonic(), WITHOUT_TRAINING[spec.method].fill
+    load_teacher = lru_cache(partial(load_foundation_model, select_device(spec.device), foundation))
+    embeddings, quiet = EmbeddingCache(cache), replace(monitor, report=lambda _progress: None)
+    found: dict[str, Prediction] = {}
+    for number, (case_id, case) in enumerate(cases.labeled.items()):
+        monitor.step(f"Filling volume {number + 1} of {len(cases.labeled)}", number / len(cases.labeled))
+        found[case_id] = fill(SliceTask(case, cases.structures, load_teacher, embeddings, quiet))
     record = {"steps": 0, "seconds": round(time.monotonic() - started, 1), "curve": []}
     return TrainedRun(iter(found.items()), record)
+
+
+def train_each(spec: RunSpec, cases: Cases, folder: Path, monitor: Monitor, *, train_one: Trainer) -> TrainedRun:
+    """Train on one volume after the other, each a task of its own; the result of a single one is that of `train_one`.
+
+    Every volume has a folder of its own below the run's, from which the same call goes on.
+
+    Returns:
+        Predictions of all volumes. The record holds the means of steps and seconds over the volumes, and what the
+        trainer says of each by its name.
+    """
+    if len(cases.labeled) == 1:
+        return train_one(spec, cases, folder, monitor)
+    predictions: dict[str, Prediction] = {}
+    records: dict[str, dict[str, Any]] = {}
+    for number, (case_id, case) in enumerate(cases.labeled.items()):
+        only = replace(cases, labeled={case_id: case}, test={case_id: cases.test[case_id]})
+        told = _monitor_of_volume(monitor, number, len(cases.labeled), spec.steps)
+        trained = train_one(spec, only, folder / case_id, told)
+        predictions.update(trained.predictions)
+        records[case_id] = trained.record
+    means: dict[str, float] = {key: fmean(each[key] for each in records.values()) for key in ("steps", "seconds")}
+    return TrainedRun(iter(predictions.items()), {**means, "curve": [], "volumes": records})
+
+
+def _monitor_of_volume(monitor: Monitor, number: int, count: int, steps: int) -> Monitor:
+    """Return a monitor for one of several volumes, whose steps are those of the whole run and never go back."""
+    done = number * steps // count
+
+    def report(progress: Progress) -> None:
+        nonlocal done
+        if progress.step is not None:
+            done = (number * steps + progress.step) // count
+        phase = f"volume {number + 1} of {count}: {progress.phase}"
+        monitor.report(replace(progress, phase=phase, step=done))
+
+    return replace(monitor, report=report)

@@ -30,7 +30,7 @@ def benchmark(
     ] = None,
     labeled: Annotated[
         options.Texts,
-        typer.Option(metavar="N", help="Labeled cases, or every n-th slice; repeatable, or as N1,N2,..."),
+        typer.Option(metavar="N", help="Labeled cases; of slices every n-th, or n; repeatable, or as N1,N2,..."),
     ] = None,
     seeds: Annotated[int, typer.Option(help="How many seeds.")] = DEFAULT_SEEDS,
     steps: Annotated[int | None, typer.Option(help="Training steps of a run.")] = None,

@@ -1,0 +1,88 @@
+"""What fills a volume without training: exact on simple bodies, silent where nothing is known, and what it needs."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+
+import numpy as np
+import pytest
+from doubles import ThresholdTeacher
+
+from uncol.benchmark.without_training import WITHOUT_TRAINING, SliceTask
+from uncol.core.errors import ConfigError
+from uncol.core.jobs import Structure
+from uncol.core.progress import UNWATCHED
+from uncol.core.volume import UNKNOWN_LABEL, Volume
+from uncol.data.cases import LabeledCase
+from uncol.foundation.embeddings import EmbeddingCache
+
+GRID = np.diag([-1.0, -1.0, 3.0, 1.0])
+STRUCTURES = (Structure(1, "block"), Structure(2, "rod"))
+TRUTH = np.zeros((12, 16, 16), dtype=np.uint8)
+TRUTH[2:9, 3:9, 3:9] = 1
+TRUTH[:, 11:14, 11:14] = 2
+
+
+def filled(method: str, *annotated: int) -> np.ndarray:
+    labels = np.full_like(TRUTH, UNKNOWN_LABEL)
+    labels[list(annotated)] = TRUTH[list(annotated)]
+    case = LabeledCase(Volume((TRUTH > 0).astype(np.float32), GRID), Volume(labels, GRID))
+    task = SliceTask(case, STRUCTURES, lambda: ThresholdTeacher(16), EmbeddingCache(None), UNWATCHED)
+    found = WITHOUT_TRAINING[method].fill(task).labels
+    assert found.shares_grid_with(case.image)
+    return found.voxels
+
+
+NEEDS_ITK = pytest.mark.skipif(
+    importlib.util.find_spec("itk") is None, reason="needs requirements/benchmark.txt, 1.5 GB that nothing else needs"
+)
+INTERPOLATIONS = [
+    "shape-interpolation",
+    "shape-interpolation-ends",
+    pytest.param("morphological-interpolation", marks=NEEDS_ITK),
+]
+
+
+@pytest.mark.parametrize("method", INTERPOLATIONS)
+def test_straight_bodies_are_filled_exactly_between_slices_that_show_them(method: str) -> None:
+    assert np.array_equal(filled(method, 2, 5, 8)[2:9], TRUTH[2:9])
+
+
+@pytest.mark.parametrize(
+    ("method", "between", "outside"),
+    [
+        pytest.param("shape-interpolation", "shrinks", 0, id="shape-interpolation"),
+        pytest.param("shape-interpolation-ends", "shrinks", 9, id="shape-interpolation-ends"),
+        pytest.param("morphological-interpolation", "ends", 0, id="morphological-interpolation", marks=NEEDS_ITK),
+    ],
+)
+def test_what_is_filled_where_one_side_or_none_shows_a_structure(method: str, between: str, outside: int) -> None:
+    found = filled(method, 1, 6, 10)
+
+    # The block is in slice 6 alone of the annotated ones, the rod (9 pixels a slice) in all of them.
+    block = np.count_nonzero(found == 1, axis=(1, 2)).tolist()
+    assert block[6] == 36
+    assert [block[k] for k in (0, 1, 10, 11)] == [0] * 4
+    assert [36 > block[5] >= block[3] > 0, sum(block) == 36] == [between == "shrinks", between == "ends"]
+    assert np.count_nonzero(found == 2, axis=(1, 2)).tolist() == [outside, *[9] * 10, outside]
+
+
+@pytest.mark.parametrize("method", INTERPOLATIONS)
+def test_annotated_slices_stay_as_they_are(method: str) -> None:
+    assert np.array_equal(filled(method, 0, 3, 4, 11)[[0, 3, 4, 11]], TRUTH[[0, 3, 4, 11]])
+
+
+def test_the_frozen_teacher_is_prompted_from_slice_to_slice() -> None:
+    assert np.array_equal(filled("frozen-teacher", 2, 5, 8)[2:9], TRUTH[2:9])
+
+
+def test_a_missing_package_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "itk", None)
+    message = (
+        r'^"morphological-interpolation" needs the Python package "itk-morphologicalcontourinterpolation", which is '
+        r"not installed\. Install it with `pip install itk-morphologicalcontourinterpolation`, or leave the method out "
+    )
+
+    with pytest.raises(ConfigError, match=message):
+        filled("morphological-interpolation", 2, 5, 8)

@@ -1,0 +1,137 @@
+"""The methods that train nothing: each fills one volume whose slices are annotated in part.
+
+This is the one place where such a method is named and called: what `WITHOUT_TRAINING` holds is a method of the command
+line and a row of every table of slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from uncol.benchmark.prediction import Prediction
+from uncol.core.errors import ConfigError
+from uncol.core.jobs import Structure
+from uncol.core.progress import Monitor
+from uncol.core.volume import SliceView, plane_of_axis, view_slices
+from uncol.data.annotations import complete_slices
+from uncol.data.cases import LabeledCase
+from uncol.data.shape_interpolation import interpolate_shapes
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.promptable import PromptableModel
+from uncol.inference.prompted import segment_from_labels
+
+_MORPHOLOGICAL = "itk-morphologicalcontourinterpolation"
+
+
+@dataclass(frozen=True)
+class SliceTask:
+    """One volume to fill, and what may be used for it.
+
+    Attributes:
+        case: The image, and the label map of its annotated slices (255: unknown).
+        structures: What to segment.
+        load_teacher: Gives the foundation model, loaded once.
+        cache: Where its embeddings are kept.
+        monitor: Asked again and again whether to stop.
+    """
+
+    case: LabeledCase
+    structures: tuple[Structure, ...]
+    load_teacher: Callable[[], PromptableModel]
+    cache: EmbeddingCache
+    monitor: Monitor
+
+    @property
+    def view(self) -> SliceView:
+        """The slices of the volume, which a benchmark counts along K."""
+        return view_slices(self.case.image, plane_of_axis(self.case.image, "K"))
+
+
+FillSlices = Callable[[SliceTask], Prediction]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithoutTraining:
+    """One method that trains nothing.
+
+    Attributes:
+        fill: What it does.
+        style: Color, marker and line in pictures, unlike those of all other methods.
+        uses_foundation_model: Whether its outcome depends on the foundation model.
+    """
+
+    fill: FillSlices
+    style: tuple[str, str, str]
+    uses_foundation_model: bool = False
+
+
+def interpolate(task: SliceTask) -> Prediction:
+    """Interpolate the annotated contours between slices, without looking at the image."""
+    return Prediction(interpolate_shapes(task.case.labels, task.structures, task.view))
+
+
+def interpolate_and_repeat(task: SliceTask) -> Prediction:
+    """Interpolate, and repeat the first and the last annotated slice up to the ends of the image."""
+    filled = interpolate(task).labels.voxels.copy()
+    stack, annotated = task.view.stack_from(filled), complete_slices(task.view.stack_from(task.case.labels.voxels))
+    stack[: annotated[0]], stack[annotated[-1] :] = stack[annotated[0]], stack[annotated[-1]]
+    return Prediction(task.case.labels.with_voxels(filled))
+
+
+def interpolate_morphologically(task: SliceTask) -> Prediction:
+    """Interpolate contours with ITK's morphological contour interpolation, as *Fill between slices* of 3D Slicer.
+
+    A structure is interpolated between any two annotated slices next to each other that show it, and nowhere else.
+
+    Source:
+        Zukic et al., "ND morphological contour interpolation", Insight Journal, 2016, hdl.handle.net/10380/3563.
+
+    Raises:
+        ConfigError: If the package is missing.
+    """
+    try:
+        import itk  # large, and needed by nothing else
+
+        interpolator = itk.MorphologicalContourInterpolator
+    except (ImportError, AttributeError) as error:
+        message = (
+            f'"morphological-interpolation" needs the Python package "{_MORPHOLOGICAL}", which is not installed. '
+            f"Install it with `pip install {_MORPHOLOGICAL}`, or leave the method out with --methods."
+        )
+        raise ConfigError(message) from error
+    threads = itk.MultiThreaderBase  # with several, ITK 5.4.7 found the same and aborted the process at its end
+    threads.SetGlobalDefaultNumberOfThreads(1)
+    threads.SetGlobalMaximumNumberOfThreads(1)
+    labels, filled = task.case.labels.voxels, np.zeros(task.case.labels.shape_kji, dtype=np.uint8)
+    known, stack = task.view.stack_from(labels), task.view.stack_from(filled)
+    annotated = complete_slices(known)
+    for before, after in pairwise(annotated):
+        between = np.zeros((after - before + 1, *known.shape[1:]), dtype=np.uint8)
+        between[0], between[-1] = known[before], known[after]
+        found = interpolator.New(itk.image_from_array(between), Axis=2)
+        found.Update()
+        stack[before:after] = itk.array_view_from_image(found.GetOutput())[:-1]
+    stack[annotated] = known[annotated]
+    return Prediction(task.case.labels.with_voxels(filled))
+
+
+def prompt_with_slices(task: SliceTask) -> Prediction:
+    """Prompt the frozen foundation model with the boxes of the annotated slices."""
+    case, plane = task.case, plane_of_axis(task.case.image, "K")
+    found = segment_from_labels(
+        case.image, case.labels, task.structures, task.load_teacher(), task.cache, plane=plane, monitor=task.monitor
+    )
+    return Prediction(found.labels, found.uncertainty)
+
+
+WITHOUT_TRAINING = {
+    "shape-interpolation": WithoutTraining(fill=interpolate, style=("#8A8A8A", "X", ":")),
+    "shape-interpolation-ends": WithoutTraining(fill=interpolate_and_repeat, style=("#6B6B6B", "x", "-.")),
+    "morphological-interpolation": WithoutTraining(fill=interpolate_morphologically, style=("#A0785A", "d", "--")),
+    "frozen-teacher": WithoutTraining(fill=prompt_with_slices, style=("#56A0D3", "P", ":"), uses_foundation_model=True),
+}
+"""By name, in the order of tables. Where whole cases are labeled, the frozen teacher is prompted by a student."""
