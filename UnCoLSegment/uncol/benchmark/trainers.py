@@ -33,7 +33,6 @@ from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice, load_foundation_model
 from uncol.foundation.promptable import PromptableModel
 from uncol.foundation.prompting import SlicePredictor
-from uncol.inference.few_slices import segment_from_labels
 from uncol.inference.grey_scale import window_for
 from uncol.inference.result import with_background
 from uncol.inference.student import segment_with_model

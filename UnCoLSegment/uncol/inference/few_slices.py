@@ -34,7 +34,7 @@ from uncol.inference.result import Segmentation, SegmentationBuilder, with_backg
 from uncol.registration.carried_labels import CarriedLabels
 
 REGISTRATION, FOUNDATION, STUDENT = "registration", "foundation model", "student"
-_REGISTRATIONS_VOICES = 2.0
+_REGISTRATIONS_VOICES = 3.0
 """It answers from two sides (docs/decisions/0024)."""
 _LEAST_DICE_WITH_TRUE_BOXES = 0.8
 """A foundation model that does not find a structure even in the box of its annotated contour has no vote on it."""

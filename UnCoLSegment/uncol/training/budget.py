@@ -8,6 +8,7 @@ from typing import Any
 from uncol.core.clock import awake_s
 from uncol.core.config import BudgetConfig
 
+_EXTENSION = 0.05
 _RESERVE_PART = 0.02
 """Part of a time budget that is kept for writing the model."""
 
@@ -21,6 +22,7 @@ class TrainingBudget:
         stage1_began_s: When stage 1 began, in seconds of the run.
         stage2_began_s: When stage 2 began, in seconds of the run; None before.
         expected_teacher_s: Seconds that the generalized teacher is expected to take between the stages.
+        stage1_part: Part of the budget for stage 1, in [0, 1], where it was extended; None takes the budget's.
         clock: Gives seconds; by default those for which this process could work, so that sleep is no learning.
     """
 
@@ -31,6 +33,7 @@ class TrainingBudget:
         stage1_began_s: float = 0.0,
         stage2_began_s: float | None = None,
         expected_teacher_s: float = 0.0,
+        stage1_part: float | None = None,
         clock: Callable[[], float] = awake_s,
     ) -> None:
         self._budget, self._clock = budget, clock
@@ -39,6 +42,8 @@ class TrainingBudget:
         self.stage1_began_s = stage1_began_s
         self.stage2_began_s = stage2_began_s
         self.expected_teacher_s = expected_teacher_s
+        self.stage1_part = budget.stage1_part if stage1_part is None else stage1_part
+        """Part of the budget for stage 1, in [0, 1]."""
         self._stopped_at: float | None = None
 
     @property
@@ -48,7 +53,7 @@ class TrainingBudget:
 
     def state(self) -> dict[str, float | None]:
         """Return what was used so far, as the arguments of a budget that goes on from here."""
-        names = ("elapsed_s", "stage1_began_s", "stage2_began_s", "expected_teacher_s")
+        names = ("elapsed_s", "stage1_began_s", "stage2_began_s", "expected_teacher_s", "stage1_part")
         return {name: getattr(self, name) for name in names}
 
     def goes_on(self, elapsed_s: float, **began: Any) -> TrainingBudget:
@@ -58,11 +63,6 @@ class TrainingBudget:
     def stop(self) -> None:
         """Count no further: training is over."""
         self._stopped_at = self._clock()
-
-    @property
-    def stage1_part(self) -> float:
-        """Part of the budget for stage 1, in [0, 1]."""
-        return self._budget.stage1_part
 
     @property
     def total_s(self) -> float | None:
@@ -76,6 +76,14 @@ class TrainingBudget:
     def start_stage2(self) -> None:
         """Note that the generalized teacher has been prompted and stage 2 begins."""
         self.stage2_began_s = self.elapsed_s
+
+    def extend_stage1(self) -> bool:
+        """Give stage 1 a twentieth of the budget more, and return whether that was possible: stage 2 keeps as much."""
+        longer = self.stage1_part + _EXTENSION
+        if longer > 1 - _EXTENSION:
+            return False
+        self.stage1_part = longer
+        return True
 
     def stage1_is_over(self, step: int) -> bool:
         """Say whether stage 1 has used its part of the budget."""
@@ -92,7 +100,7 @@ class TrainingBudget:
 
     def fraction(self, step: int) -> float:
         """Return t/T of the whole training, in [0, 1]: what the learning rate follows."""
-        part = self._budget.stage1_part
+        part = self.stage1_part
         if self.stage2_began_s is None:
             return part * min(1.0, self._stage1_fraction(step))
         return part + (1 - part) * self.stage2_fraction(step)
@@ -113,7 +121,7 @@ class TrainingBudget:
         """Seconds that prompting may take after stage 1 to leave half of the share of stage 2; None for steps."""
         if self._total_s is None:
             return None
-        left, part = max(0.0, self._total_s - self.elapsed_s), self._budget.stage1_part
+        left, part = max(0.0, self._total_s - self.elapsed_s), self.stage1_part
         stage1_s = (self.elapsed_s if self.stage2_began_s is None else self.stage2_began_s) - self.stage1_began_s
         stage2_s = stage1_s * (1 - part) / part if part else left
         return max(0.0, left - stage2_s / 2)
@@ -124,13 +132,13 @@ class TrainingBudget:
 
     @property
     def _stage1_steps(self) -> int:
-        least = 1 if self._budget.stage1_part else 0
-        return max(least, round((self._budget.steps or 0) * self._budget.stage1_part))
+        least = 1 if self.stage1_part else 0
+        return max(least, round((self._budget.steps or 0) * self.stage1_part))
 
     def _stage1_fraction(self, step: int) -> float:
-        if not self._budget.stage1_part:
+        if not self.stage1_part:
             return 1.0
         if self._budget.steps is not None:
             return step / self._stage1_steps
         available = self._seconds - self.stage1_began_s - self.expected_teacher_s
-        return (self.elapsed_s - self.stage1_began_s) / max(1e-9, self._budget.stage1_part * available)
+        return (self.elapsed_s - self.stage1_began_s) / max(1e-9, self.stage1_part * available)

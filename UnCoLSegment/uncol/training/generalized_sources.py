@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uncol.core.progress import UNWATCHED, Monitor
+from uncol.data.annotations import complete_slices
 from uncol.data.cases import FramedCase, Pool, SliceIndex
 from uncol.data.transforms import resize_image
 from uncol.inference.few_slices import (
@@ -30,6 +31,7 @@ from uncol.registration.carried_labels import CarriedLabels
 from uncol.training.generalized_teacher import GeneralizedTeacher, Probabilities
 
 _STATE = ("probabilities", "share")
+_LEAST_DICE_ON_OWN_SLICES = 0.7
 _EQUAL_SHARE = 0.5
 """Part of the specialized teacher beside the foundation model alone, where nothing is annotated to weigh them by."""
 
@@ -61,6 +63,22 @@ class GeneralizedSources:
     def has_predictions(self) -> bool:
         """Whether sources have been fused, so that there is a prediction for every slice."""
         return bool(self._probabilities)
+
+    def found_by(self, specialized: Probabilities) -> NDArray[np.bool_]:
+        """Return which structures (N,) the specialized teacher finds on their own annotated slices: a Dice of 0.7.
+
+        It has learned from them; what it does not even find there it has not learned yet, and it has no vote on it.
+        """
+        overlap, sizes = np.zeros(self._structure_count), np.zeros(self._structure_count)
+        for case, framed in enumerate(self._framed):
+            rows, columns = framed.images.shape[1:]
+            for index in complete_slices(framed.native_labels):
+                found = specialized([SliceIndex(case, index)])[0, :, :rows, :columns].argmax(0)
+                for structure in range(self._structure_count):
+                    own, truth = found == structure + 1, framed.labels[index] == structure + 1
+                    overlap[structure] += 2 * int((own & truth).sum())
+                    sizes[structure] += int(own.sum() + truth.sum())
+        return np.asarray(overlap >= _LEAST_DICE_ON_OWN_SLICES * np.maximum(sizes, 1))
 
     def carries(self, case: int) -> bool:
         """Whether annotated slices of a case are carried to others."""
@@ -169,10 +187,10 @@ class GeneralizedSources:
     def _student_opinion(self, case: int, specialized: Probabilities) -> Opinion:
         rows, columns = self._framed[case].images.shape[1:]
         native = self._framed[case].native_labels.shape[1:]
-        always: NDArray[np.bool_] = np.ones(self._structure_count, dtype=np.bool_)
+        has_vote = self.found_by(specialized)
 
         def of_slice(index: int) -> tuple[Tensor, NDArray[np.bool_]]:
             learned = specialized([SliceIndex(case, index)])[0, :, :rows, :columns]
-            return in_own_pixels(learned, *native)[1:], always
+            return in_own_pixels(learned, *native)[1:], has_vote
 
         return Opinion(STUDENT, of_slice)

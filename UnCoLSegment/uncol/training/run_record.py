@@ -42,6 +42,7 @@ class RunRecord:
         stage1_began_s: When stage 1 began.
         stage2_began_s: When stage 2 began; None before.
         expected_teacher_s: What prompting between the stages was expected to take.
+        stage1_part: Part of the budget for stage 1; None in version 0.1, where it was that of the configuration.
         curve: The learning curve.
         held_out_dice: Dice on held out slices, by structure.
         notes: Sentences that the user should read.
@@ -66,6 +67,7 @@ class RunRecord:
     notes: tuple[str, ...]
     held_out_dice: dict[str, float] = field(default_factory=dict)
     windows: tuple[tuple[float, float], ...] = ()
+    stage1_part: float | None = None
     uncol: str = ""
 
     def __post_init__(self) -> None:
@@ -76,6 +78,7 @@ class RunRecord:
         for name in times:
             _require(0 <= (getattr(self, name) or 0) <= _LONGEST_S, name, getattr(self, name))
         _require(self.batch_size >= 1, "batch_size", self.batch_size)
+        _require(0 <= (self.stage1_part or 0) <= 1, "stage1_part", self.stage1_part)
         own = self.sections().get("budget", {}).get("steps")
         if own is not None:
             _require(isinstance(own, int) and self.step <= own, "step", self.step)

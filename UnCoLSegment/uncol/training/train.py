@@ -79,7 +79,7 @@ def train(setup: FineTuneSetup, folder: Path, monitor: Monitor = UNWATCHED, *, r
         begin(state, monitor)
 
     while not state.budget.is_over(state.step):
-        if state.stage == 1 and state.stage1_is_over:
+        if state.stage == 1 and state.stage1_is_over and not put_off(state):
             start_stage2(state, monitor)  # score both teachers on held-out slices, then learn from these, too
         if state.stage == 2:
             prompt_if_due(state, monitor)  # the frozen teacher, with fresh boxes
@@ -276,6 +276,17 @@ def begin(state: TrainingState, monitor: Monitor) -> None:
     state.budget.start_stage1()
     state.student.train()
     state.has_begun = True
+
+
+def put_off(state: TrainingState) -> bool:
+    """Extend stage 1 while a structure is not found on its own annotated slices: pseudo-labels would bury it.
+
+    Only where registration carries annotated slices, and as far as the budget allows (docs/decisions/0024).
+    """
+    sources = state.sources
+    if sources is None or bool(sources.found_by(state.specialized_slices).all()):
+        return False
+    return state.budget.extend_stage1()
 
 
 def start_stage2(state: TrainingState, monitor: Monitor) -> None:
