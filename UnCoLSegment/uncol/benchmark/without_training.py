@@ -22,7 +22,7 @@ from uncol.data.cases import LabeledCase
 from uncol.data.shape_interpolation import interpolate_shapes
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import PromptableModel
-from uncol.inference.prompted import segment_from_labels
+from uncol.inference.few_slices import segment_from_labels
 
 _MORPHOLOGICAL = "itk-morphologicalcontourinterpolation"
 
