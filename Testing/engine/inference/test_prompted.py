@@ -11,7 +11,8 @@ from uncol.core.jobs import Box, Structure
 from uncol.core.progress import Monitor
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.inference.prompted import acquisition_plane, segment_from_boxes, segment_from_labels
+from uncol.inference.few_slices import segment_from_labels
+from uncol.inference.prompted import acquisition_plane, segment_from_boxes
 
 
 @pytest.fixture
