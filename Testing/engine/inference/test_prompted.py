@@ -129,9 +129,9 @@ def test_an_annotated_structure_that_was_not_chosen_does_not_widen_the_window(te
     labels = with_annotated(truth, image, [7])
     wide = [Structure(1, "wide")]
 
-    result = segment_from_labels(image.with_voxels(hu), labels, wide, teacher, EmbeddingCache(None), plane="axial")
+    segment_from_labels(image.with_voxels(hu), labels, wide, teacher, EmbeddingCache(None), plane="axial")
 
-    assert dice(result.labels.voxels == 1, truth == 1) > 0.9
+    assert len(teacher.boxes) >= 8, "it found the pillar in no slice, so that it was not asked on"
 
 
 def test_without_a_complete_slice_the_user_is_told_what_to_do(teacher: ThresholdTeacher):

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from uncol.evaluation.metrics import dice
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.registration.carried_labels import CarriedLabels, Source, match
-from uncol.registration.frame import RegistrationFrame
-from uncol.registration.slice_motion import SliceMotion
 
 SIDE = 48
 Masks = NDArray[np.bool_]
@@ -25,9 +23,8 @@ def disk(row: float, column: float, radius: float) -> Masks:
 
 def carried_by(structures: list[Masks], image: NDArray[np.float32], annotated: list[int]) -> CarriedLabels:
     """Carry structures, each (S, H, W), from the annotated slices of an image (S, H, W)."""
-    frame = RegistrationFrame.around(np.ones((SIDE, SIDE), dtype=bool), (1.0, 1.0))
-    distances = {index: frame.distances(np.stack([each[index] for each in structures])) for index in annotated}
-    return CarriedLabels(SliceMotion(image.__getitem__, len(image), EmbeddingCache(None), 2), distances)
+    classes = sum((value * each for value, each in enumerate(structures, 1)), np.zeros(image.shape)).astype(np.uint8)
+    return CarriedLabels(image, classes, annotated, len(structures), (1.0, 1.0), EmbeddingCache(None), 2)
 
 
 def image_of(structures: list[Masks], greys: list[float]) -> NDArray[np.float32]:
@@ -37,11 +34,16 @@ def image_of(structures: list[Masks], greys: list[float]) -> NDArray[np.float32]
 
 
 def all_carried(labels: CarriedLabels) -> dict[int, Masks]:
-    return {each.index: each.matched > 0.5 for part in labels.intervals() for each in labels.carried(part)}
+    return {index: maps > 0.5 for index, maps in all_maps(labels).items()}
 
 
-def all_maps(labels: CarriedLabels) -> list[NDArray[np.float32]]:
-    return [each.matched for part in labels.intervals() for each in labels.carried(part)]
+def all_maps(labels: CarriedLabels) -> dict[int, NDArray[np.float32]]:
+    """Return what is carried to each slice (N, H, W), in the slice's own pixels."""
+    return {
+        index: labels.frame.to_native(maps).numpy()
+        for stretch in labels.stretches()
+        for index, maps in zip(stretch, labels.carry_to(stretch), strict=True)
+    }
 
 
 class TestMatch:
@@ -51,11 +53,10 @@ class TestMatch:
         near = Source(image + np.float32(0.1), np.full((1, 3, 3), 1.0, dtype=np.float32))
         far = Source(image + np.float32(0.2), np.full((1, 3, 3), 0.0, dtype=np.float32))
 
-        fused, best = match(image, [near, far], [0.25, 0.75])
+        fused = match(image, [near, far], [0.25, 0.75])
 
         first, second = 0.25 * np.exp(-0.01 / 0.0103), 0.75 * np.exp(-0.04 / 0.0103)
         np.testing.assert_allclose(fused, first / (first + second), rtol=1e-4)
-        np.testing.assert_allclose(best, 0.01, rtol=1e-4)
 
     def test_each_pixel_takes_the_side_that_looks_like_it(self) -> None:
         image = np.zeros((9, 24), dtype=np.float32)
@@ -63,7 +64,7 @@ class TestMatch:
         left[:, 12:], right[:, :12] = 0.5, 0.5
         ones, zeros = np.ones((1, 9, 24), dtype=np.float32), np.zeros((1, 9, 24), dtype=np.float32)
 
-        fused, _ = match(image, [Source(left, ones), Source(right, zeros)], [0.5, 0.5])
+        fused = match(image, [Source(left, ones), Source(right, zeros)], [0.5, 0.5])
 
         assert fused[0, :, :9].min() > 0.99
         assert fused[0, :, 15:].max() < 0.01
@@ -74,17 +75,18 @@ class TestMatch:
         carried = np.roll(shown, 1, axis=1)
         carried[:, 0] = 0
 
-        fused, _ = match(shown, [Source(carried, carried[None].copy())], [1.0])
+        fused = match(shown, [Source(carried, carried[None].copy())], [1.0])
 
         np.testing.assert_array_equal(fused[0] > 0.5, shown > 0.5)
 
 
 class TestCarriedLabels:
-    def test_intervals_are_what_lies_between_and_beyond(self) -> None:
-        empty = np.zeros((12, SIDE, SIDE), dtype=bool)
+    def test_stretches_are_what_lies_between_and_beyond(self) -> None:
+        empty = np.zeros((80, SIDE, SIDE), dtype=bool)
         labels = carried_by([empty], image_of([empty], [0.0]), [2, 3, 7])
 
-        assert labels.intervals() == [range(2), range(4, 7), range(8, 12)]
+        assert labels.stretches() == [range(2), range(4, 7), range(8, 40), range(40, 72), range(72, 80)]
+        assert [labels.lies_between(each) for each in labels.stretches()] == [False, True, False, False, False]
 
     def test_a_structure_that_moves_is_followed(self) -> None:
         moving = np.stack([disk(14 + 1.5 * index, 24, 7) for index in range(13)])
@@ -117,9 +119,12 @@ class TestCarriedLabels:
 
         assert sorted(found) == [0, 1, 2, 3, 4, 6, 7, 8, 9, 10]
         assert min(dice(found[index][0], moving[index]) for index in found) > 0.9
-        before, behind = (list(labels.carried(part)) for part in labels.intervals())
-        assert all(each.forward is None and each.backward is not None for each in before)
-        assert all(each.backward is None and each.forward is not None for each in behind)
+
+    def test_beyond_the_last_annotated_slice_it_ends_where_it_looks_different(self) -> None:
+        ended = np.stack([disk(24, 24, 8) & (index < 9) for index in range(14)])
+        found = all_carried(carried_by([ended], image_of([ended], [0.5]), [4]))
+
+        assert [index for index, masks in found.items() if masks.any()] == [0, 1, 2, 3, 5, 6, 7, 8]
 
     @pytest.mark.parametrize("broken", [5, 6])
     def test_a_blank_slice_costs_its_neighbors_little(self, broken: int) -> None:
@@ -135,13 +140,13 @@ class TestCarriedLabels:
         moving = np.stack([disk(18 + index, 24, 8) for index in range(7)])
         image = image_of([moving], [0.5])
         first, second = (all_maps(carried_by([moving], image, [0, 6])) for _ in range(2))
-        for one, other in zip(first, second, strict=True):
-            np.testing.assert_array_equal(one, other)
+        for index, maps in first.items():
+            np.testing.assert_array_equal(maps, second[index])
 
     def test_probabilities_stay_in_their_range(self) -> None:
         moving = np.stack([disk(18 + index, 24, 8) for index in range(7)])
         labels = carried_by([moving], image_of([moving], [0.5]), [0, 6])
 
-        maps = all_maps(labels)
+        maps = list(all_maps(labels).values())
         assert all(0 <= each.min() <= each.max() <= 1 + 1e-6 for each in maps)
         assert all(np.abs(one - other).max() > 0.1 for one, other in pairwise(maps))

@@ -34,8 +34,9 @@ from uncol.inference.result import Segmentation, SegmentationBuilder, with_backg
 from uncol.registration.carried_labels import CarriedLabels
 
 REGISTRATION, FOUNDATION, STUDENT = "registration", "foundation model", "student"
-_REGISTRATIONS_VOICES = 3.0
-"""It answers from two sides (docs/decisions/0024)."""
+_VOICES_BETWEEN, _VOICES_BEYOND = 3.0, 1.5
+"""Of registration between two annotated slices, and from one alone, where two others together can say that a structure
+has ended (docs/decisions/0024)."""
 _LEAST_DICE_WITH_TRUE_BOXES = 0.8
 """A foundation model that does not find a structure even in the box of its annotated contour has no vote on it."""
 _PHASE = "Following structures from annotated slices"
@@ -79,7 +80,8 @@ def sources_of_stretches(
     for stretch in stretches:
         monitor.step(_PHASE, done / count)
         maps = carried.carry_to(stretch)
-        sources = [Source(REGISTRATION, maps, np.ones(maps.shape[:2], dtype=np.bool_), _REGISTRATIONS_VOICES)]
+        voices = _VOICES_BETWEEN if carried.lies_between(stretch) else _VOICES_BEYOND
+        sources = [Source(REGISTRATION, maps, np.ones(maps.shape[:2], dtype=np.bool_), voices)]
         for opinion in opinions:
             said = [opinion.of_slice(index) for index in monitor.checked(stretch)]
             own = np.stack([carried.frame.from_native(probabilities) for probabilities, _ in said])

@@ -43,6 +43,10 @@ _PATCH_PIXELS = 0.8
 _SHIFTS = [*product((-1, 0, 1), (-1, 0, 1))]
 _SHIFT_PIXELS = 0.7
 """Standard deviation of the weights of shifted answers."""
+_LARGEST_GREY_STEP = 5.0
+"""Difference of mean grey values, in standard deviations, beyond which a structure that is carried on has ended."""
+_LEAST_DEVIATION = 0.02
+"""Standard deviation, as a part of the window, that even an even structure is granted."""
 _LEAST_DIFFERENCE = 3e-4
 """Squared grey value difference, of a window of 1, that noise alone makes."""
 
@@ -92,10 +96,12 @@ class CarriedLabels:
 
     def carry_to(self, stretch: range) -> Maps:
         """Return the probability of every structure in the slices of a stretch (L, N, h, w), float32 in [0, 1]."""
-        place = bisect_left(self._annotated, stretch.start)
-        before = self._annotated[place - 1] if place else None
-        behind = self._annotated[place] if place < len(self._annotated) else None
-        sides = [self._carried(before, stretch), self._carried(behind, stretch[::-1])]
+        before, behind = self._sides_of(stretch)
+        is_between = self.lies_between(stretch)
+        sides = [
+            self._carried(before, stretch, is_between=is_between),
+            self._carried(behind, stretch[::-1], is_between=is_between),
+        ]
         found = [
             match(
                 self._motion.image(index),
@@ -106,16 +112,56 @@ class CarriedLabels:
         ]
         return np.stack(found)
 
-    def _carried(self, start: int | None, indices: Sequence[int]) -> dict[int, Source]:
-        """Return an annotated slice as it is seen from others, which lie in ascending distance; nothing without one."""
+    def lies_between(self, stretch: range) -> bool:
+        """Whether a stretch lies between two annotated slices, so that it is seen from two sides."""
+        return None not in self._sides_of(stretch)
+
+    def _sides_of(self, stretch: range) -> tuple[int | None, int | None]:
+        place = bisect_left(self._annotated, stretch.start)
+        before = self._annotated[place - 1] if place else None
+        return before, self._annotated[place] if place < len(self._annotated) else None
+
+    def _carried(self, start: int | None, indices: Sequence[int], *, is_between: bool) -> dict[int, Source]:
+        """Return an annotated slice as it is seen from others, in ascending distance; nothing without one.
+
+        Beyond the annotated slices a structure has ended, once and for all, where its grey values become others.
+        """
         if start is None:
             return {}
-        image, distance = self._motion.image(start)[None], self._distances[start]
-        return {
-            index: Source(warp(image, place)[0], _inside(warp(distance, place)))
-            for index, place in self._motion.follow(start, indices[-1])
-            if index in indices
-        }
+        image, distance, found = self._motion.image(start), self._distances[start], {}
+        looks = [_Look.of(image, each > 0) for each in distance]
+        has_ended = np.zeros(len(distance), dtype=np.bool_)
+        for index, place in self._motion.follow(start, indices[-1]):
+            probabilities = _inside(warp(distance, place))
+            if not is_between:
+                masks = probabilities > 0.5  # inside
+                has_ended |= [
+                    look.is_gone(self._motion.image(index), mask) for look, mask in zip(looks, masks, strict=True)
+                ]
+                probabilities[has_ended] = 0
+            if index in indices:
+                found[index] = Source(warp(image[None], place)[0], probabilities)
+        return found
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Mean and standard deviation of a structure's grey values in an annotated slice; 0 where it is not there."""
+
+    mean: float
+    deviation: float
+
+    @classmethod
+    def of(cls, image: Maps, mask: NDArray[np.bool_]) -> _Look:
+        grey = image[mask]
+        return cls(float(grey.mean()), float(grey.std())) if grey.size else cls(0.0, 0.0)
+
+    def is_gone(self, image: Maps, mask: NDArray[np.bool_]) -> bool:
+        """Whether what a mask shows, carried from there, looks quite different."""
+        if not mask.any():
+            return False
+        step = abs(float(image[mask].mean()) - self.mean)
+        return step > _LARGEST_GREY_STEP * max(self.deviation, _LEAST_DEVIATION)
 
 
 @dataclass(frozen=True)
