@@ -78,9 +78,9 @@ class TrainingBudget:
         self.stage2_began_s = self.elapsed_s
 
     def extend_stage1(self) -> bool:
-        """Give stage 1 a twentieth of the budget more, and return whether that was possible: stage 2 keeps as much."""
+        """Give stage 1 a twentieth of the budget more, and return whether that was possible: a tenth is for stage 2."""
         longer = self.stage1_part + _EXTENSION
-        if longer > 1 - _EXTENSION:
+        if longer > 1 - 2 * _EXTENSION:
             return False
         self.stage1_part = longer
         return True
