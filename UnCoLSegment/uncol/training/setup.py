@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,6 +39,7 @@ from uncol.inference.grey_scale import window_for
 from uncol.inference.predict import memory_format
 from uncol.models.build import build_student
 from uncol.models.paper_student import PaperStudent
+from uncol.models.parts import part_of
 from uncol.models.unet import SIZE_MULTIPLE
 from uncol.training.batches import Sampler
 from uncol.training.budget import TrainingBudget
@@ -47,6 +51,7 @@ from uncol.training.prompting_rounds import PromptingRounds
 from uncol.training.specialized_teacher import make_specialized_teacher
 from uncol.training.state import FineTuneSetup, Recipe, TrainingState
 from uncol.training.teacher_features import TeacherFeatures
+from uncol.training.warm_start import carry_over
 
 RELEASED_STAGE2_RATE = 0.01
 """What the released code's AdamW effectively starts stage 2 with, falling to 0 (method, section 7, row 3)."""
@@ -83,7 +88,7 @@ def prepared(setup: FineTuneSetup) -> TrainingState:
         specialized_teacher=specialized_teacher,
         helpers=helpers,
         optimizer=torch.optim.AdamW(
-            [*student.parameters(), *helpers.parameters()],
+            parameter_groups(student, helpers),
             lr=config.optimizer.learning_rate,
             weight_decay=config.optimizer.weight_decay,
         ),
@@ -266,8 +271,16 @@ def student_for(setup: FineTuneSetup, card: ModelCard) -> nn.Module:
     """Return the student with its first weights: random ones, or those of the base model where they fit."""
     student = build_student(card)
     if setup.base is not None:
-        _copy_fitting_weights(setup.base.student, student)
+        carry_over(setup.base, student, card)
     return student
+
+
+def parameter_groups(student: nn.Module, helpers: nn.Module) -> list[dict[str, Any]]:
+    """Return the optimizer's groups, one for each stretch of weights of one part of the student; helpers are head."""
+    named = [(part_of(name), each) for name, each in student.named_parameters()]
+    named += [("head", each) for each in helpers.parameters()]
+    stretches = groupby(named, key=itemgetter(0))
+    return [{"part": part, "params": [each for _, each in stretch]} for part, stretch in stretches]
 
 
 def helpers_for(setup: FineTuneSetup, student: nn.Module, card: ModelCard) -> nn.ModuleDict:
@@ -281,9 +294,3 @@ def helpers_for(setup: FineTuneSetup, student: nn.Module, card: ModelCard) -> nn
             "aligner": SemanticAligner(setup.teacher.token_width, structure_count, size.prior_channels, size.dims),
         }
     )
-
-
-def _copy_fitting_weights(base: nn.Module, student: nn.Module) -> None:
-    own = student.state_dict()
-    fitting = {key: value for key, value in base.state_dict().items() if key in own and own[key].shape == value.shape}
-    student.load_state_dict(own | fitting)

@@ -27,6 +27,7 @@ from uncol.data.augmentation import RandomAffine
 from uncol.models.card import Model
 from uncol.models.devices import with_memory_fallback
 from uncol.models.paper_student import PaperStudent
+from uncol.models.parts import Part
 from uncol.training import baselines
 from uncol.training.distillation import annotated_distillation, unannotated_distillation
 from uncol.training.finite import finite_losses
@@ -47,6 +48,7 @@ from uncol.training.record import finish
 from uncol.training.resume import begun, save, watching
 from uncol.training.specialized_teacher import dice_on_held_out, update_specialized_teacher
 from uncol.training.state import FineTuneSetup, TrainingState
+from uncol.training.warm_start import knows_some, share_of_rate
 
 Losses = dict[str, Tensor]
 """Parts of a step's loss by name, before they are weighed."""
@@ -207,17 +209,28 @@ def total(state: TrainingState, losses: Losses) -> Tensor:
 
 
 def optimizer_step(state: TrainingState, loss: Tensor) -> None:
-    """Take one AdamW step with the polynomial learning rate `lr (1 - t/T)^p` and clipped gradients."""
+    """Take one AdamW step with the polynomial learning rate `lr (1 - t/T)^p` and clipped gradients.
+
+    A student that started from a base model thaws part by part.
+    """
     settings = state.config.optimizer
     rate, progress = settings.learning_rate, state.fraction
     if state.stage == 2 and state.recipe.stage2_rate is not None:
         rate, progress = state.recipe.stage2_rate, state.stage2_fraction
     for group in state.optimizer.param_groups:
-        group["lr"] = rate * (1 - progress) ** settings.poly_power
+        group["lr"] = rate * (1 - progress) ** settings.poly_power * share_of(group["part"], state)
     state.optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(state.parameters, settings.gradient_clip)
     state.optimizer.step()
+
+
+def share_of(part: Part, state: TrainingState) -> float:
+    """Return the share of the learning rate that a part of the student gets now: less than 1 after a warm start."""
+    setup = state.setup
+    if setup.base is None:
+        return 1.0
+    return share_of_rate(part, state.stage1_fraction, keeps=knows_some(setup.base, setup.structures))
 
 
 STAGE2_LOSSES: dict[Stage2Loss, Callable[[TrainingState], Losses]] = {
