@@ -13,11 +13,14 @@ from uncol import __version__
 from uncol.core.config import FEW_STEPS
 from uncol.core.model_card import ModelCard
 from uncol.core.progress import UNWATCHED, Monitor, Progress
+from uncol.core.records import to_document
+from uncol.core.verdict import not_compared
 from uncol.data.annotations import complete_slices
 from uncol.data.cases import FramedCase
 from uncol.data.connected_components import is_connected
 from uncol.models.card import Model
 from uncol.models.checkpoints import remove_checkpoint, save_model
+from uncol.training.learned_slices import record_learned
 from uncol.training.state import TrainingState
 
 
@@ -57,8 +60,12 @@ def model_of(state: TrainingState) -> Model:
         "curve": state.curve.points,
         "notes": [*state.notes, *_says_few_steps(state)],
     }
+    if state.setup.earlier is not None:
+        training["verdict"] = to_document(state.verdict or not_compared("nothing was held out to compare them on"))
     connected = _which_are_connected(state.framed, card.class_count)
-    return Model(replace(card, is_connected=connected, training=training), state.result.eval().requires_grad_(False))
+    learned = record_learned(state.setup, state.framed)
+    card = replace(card, is_connected=connected, training=training, learned_slices=learned)
+    return Model(card, state.result.eval().requires_grad_(False))
 
 
 def _says_few_steps(state: TrainingState) -> list[str]:

@@ -46,6 +46,7 @@ from uncol.training.budget import TrainingBudget
 from uncol.training.distillation import Projector, SemanticAligner
 from uncol.training.generalized_sources import GeneralizedSources
 from uncol.training.generalized_teacher import GeneralizedTeacher
+from uncol.training.learned_slices import seen_slices
 from uncol.training.losses import class_weights
 from uncol.training.prompting_rounds import PromptingRounds
 from uncol.training.specialized_teacher import make_specialized_teacher
@@ -259,12 +260,14 @@ def frame_cases(setup: FineTuneSetup, card: ModelCard) -> tuple[list[FramedCase]
             frame_volume(each, setup.structures, setup.plane, voxel_mm, window_for(card, each.image.voxels))
             for each in setup.all_cases()
         ]
-        return volumes, PatchDataset(volumes, card.class_count, card.config.data.patch_vox)
+        seen = seen_slices(setup, volumes)
+        return volumes, PatchDataset(volumes, card.class_count, card.config.data.patch_vox, seen)
     framed = [
         frame_case(each, setup.structures, setup.plane, card.pixel_mm, window_for(card, each.image.voxels))
         for each in setup.all_cases()
     ]
-    return framed, SliceDataset(framed, card.class_count, card.config.data.neighbor_count, SIZE_MULTIPLE, card.slice_mm)
+    neighbor_count, seen = card.config.data.neighbor_count, seen_slices(setup, framed)
+    return framed, SliceDataset(framed, card.class_count, neighbor_count, SIZE_MULTIPLE, card.slice_mm, seen)
 
 
 def student_for(setup: FineTuneSetup, card: ModelCard) -> nn.Module:

@@ -19,6 +19,7 @@ from uncol.core.config import Config
 from uncol.core.jobs import Structure
 from uncol.core.methods import Method
 from uncol.core.model_card import ModelCard
+from uncol.core.verdict import Verdict
 from uncol.core.volume import UNKNOWN_LABEL, Plane, Volume
 from uncol.data.cases import FramedCase, LabeledCase, Pool
 from uncol.foundation.embeddings import EmbeddingCache
@@ -49,6 +50,7 @@ class FineTuneSetup:
         teacher: The frozen foundation model, or None.
         cache: Where its embeddings are kept.
         base: A model whose weights the student starts from, or None.
+        earlier: The model that the new one is compared with, or None.
     """
 
     cases: Sequence[LabeledCase]
@@ -60,6 +62,7 @@ class FineTuneSetup:
     teacher: PromptableModel | None
     cache: EmbeddingCache
     base: Model | None = None
+    earlier: Model | None = None
 
     def all_cases(self) -> list[LabeledCase]:
         """Return the annotated cases, then the others with every voxel unknown."""
@@ -148,6 +151,7 @@ class TrainingState:
         batch_size: Slices in a step; changes likewise.
         specialized_reliability: Dice (C,) by which the specialized teacher's certainty is discounted.
         held_out_dice: Its Dice on slices held out of stage 1, by structure.
+        verdict: Whether it is better than the earlier model; None before the end of stage 1, and without one.
         step: Steps done.
         stage: 1 or 2.
         has_begun: Whether preparation has ended, so that there are steps or can be.
@@ -176,6 +180,7 @@ class TrainingState:
     sources: GeneralizedSources | None = None
     features: TeacherFeatures | None = None
     held_out_dice: dict[str, float] = field(default_factory=dict)
+    verdict: Verdict | None = None
     step: int = 0
     stage: int = 1
     has_begun: bool = False

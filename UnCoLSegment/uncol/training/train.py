@@ -29,6 +29,7 @@ from uncol.models.devices import with_memory_fallback
 from uncol.models.paper_student import PaperStudent
 from uncol.models.parts import Part
 from uncol.training import baselines
+from uncol.training.comparison import compare
 from uncol.training.distillation import annotated_distillation, unannotated_distillation
 from uncol.training.finite import finite_losses
 from uncol.training.losses import annotated_loss, loss_where, student_logits
@@ -305,6 +306,8 @@ def put_off(state: TrainingState) -> bool:
 def start_stage2(state: TrainingState, monitor: Monitor) -> None:
     """Leave stage 1: both teachers are scored on what it did not see, which is learned from, too, from now on.
 
+    There the moving average is compared with the earlier model, if one is named.
+
     Where no slice was held out, the specialized teacher is taken to be as good as the generalized one; a class in none
     of them is taken to be as good as the others are on average.
     """
@@ -312,6 +315,7 @@ def start_stage2(state: TrainingState, monitor: Monitor) -> None:
     class_count = state.card.class_count
     measured = dice_on_held_out(state.specialized_teacher, state.pool, class_count, state.device)
     state.held_out_dice = {state.card.structures[label - 1].name: round(each, 3) for label, each in measured.items()}
+    state.verdict = compare(state, measured)
     if measured:
         mean = sum(measured.values()) / len(measured)
         state.specialized_reliability = torch.tensor([measured.get(label, mean) for label in range(class_count)])
