@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from given import BALL, CPU, a_ball, a_setup, annotated_in
 
-from uncol.core.config import DataConfig
+from uncol.core.config import DataConfig, TeacherConfig
 from uncol.core.errors import CancelledError, CheckpointError
 from uncol.core.jobs import Structure
 from uncol.core.model_card import verdict_in
@@ -29,11 +29,15 @@ CASE = a_ball(shape_kji=(24, 32, 40), center_kji=(12, 16, 20), radius_mm=11, sli
 OLD, NEW = tuple(range(0, 24, 4)), tuple(range(0, 24, 2))
 """Two of the ten inner ones of NEW are held out: of 2, 6, 10, 14 and 18, which are not in OLD, 6 and 18."""
 CUBE = Structure(9, "cube")
+SHORT = {"teachers": TeacherConfig(registration=False)}
+"""Stage 2 begins after its share of the steps, whatever was learned."""
 
 
 def setup_of(slices: tuple[int, ...] = NEW, case: LabeledCase = CASE, **choices: Any) -> FineTuneSetup:
     earlier = choices.pop("earlier", None)
-    return replace(a_setup([annotated_in(case, slices)], **{"steps": 4, "channels": 8, **choices}), earlier=earlier)
+    return replace(
+        a_setup([annotated_in(case, slices)], **{"steps": 4, "channels": 8, **SHORT, **choices}), earlier=earlier
+    )
 
 
 class StopAfter:
@@ -147,6 +151,12 @@ def test_a_base_that_does_not_say_what_it_learned_from_leaves_nothing_to_compare
     assert verdict_of(setup_of(earlier=poor, base=base), tmp_path).outcome == "not compared"
 
 
+def test_a_training_that_ends_before_its_first_pass_is_over_compares_nothing(poor: Model, tmp_path: Path) -> None:
+    verdict = verdict_of(setup_of(earlier=poor, steps=1), tmp_path)
+
+    assert verdict.reason == "training ended before a first pass was over; give more minutes or steps"
+
+
 def test_without_an_earlier_model_there_is_no_verdict(tmp_path: Path) -> None:
     assert "verdict" not in fine_tune(setup_of(), tmp_path).card.training
 
@@ -164,17 +174,40 @@ def test_a_3d_student_is_compared_on_whole_new_cases(tmp_path: Path) -> None:
     assert [*verdict.old] == [*verdict.new] == [BALL.name]
 
 
-def test_a_verdict_survives_an_interruption_but_not_another_earlier_model(
-    good: Model, poor: Model, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("questions", [3, 6], ids=["stage 1", "stage 2"])
+def test_a_verdict_survives_an_interruption(good: Model, tmp_path: Path, questions: int) -> None:
     setup = setup_of(earlier=good, steps=8)
     whole = verdict_of(setup, tmp_path / "whole")
     with pytest.raises(CancelledError):
-        fine_tune(setup, tmp_path / "model", Monitor(should_stop=StopAfter(6)))
+        fine_tune(setup, tmp_path / "model", Monitor(should_stop=StopAfter(questions)))
 
-    for other in (poor, None):
-        with pytest.raises(CheckpointError, match="was written with another base or earlier model, or with none"):
-            fine_tune(replace(setup, earlier=other), tmp_path / "model", resume=True)
     resumed = fine_tune(setup, tmp_path / "model", resume=True)
 
     assert verdict_in(resumed.card.training) == whole
+    assert whole.slices == 2
+
+
+@pytest.mark.parametrize("questions", [3, 6], ids=["stage 1", "stage 2"])
+@pytest.mark.parametrize("before", [True, False])
+def test_an_earlier_model_that_is_named_only_when_a_run_is_resumed_is_not_compared(
+    good: Model, poor: Model, tmp_path: Path, questions: int, before: bool
+) -> None:
+    """Slices that would be held out for it may have been learned from."""
+    setup = setup_of(earlier=poor if before else None, steps=8)
+    with pytest.raises(CancelledError):
+        fine_tune(setup, tmp_path, Monitor(should_stop=StopAfter(questions)))
+
+    resumed = fine_tune(replace(setup, earlier=good), tmp_path, resume=True)
+
+    verdict = verdict_in(resumed.card.training)
+    assert verdict == Verdict("not compared", reason="it was not the one named when this training began")
+    assert ("ball" in resumed.card.training["held_out_dice"]) == (questions == 6)  # was scored before
+
+
+def test_a_run_is_not_resumed_with_another_base_of_the_same_frame(good: Model, poor: Model, tmp_path: Path) -> None:
+    setup = setup_of(base=good, steps=8)
+    with pytest.raises(CancelledError):
+        fine_tune(setup, tmp_path, Monitor(should_stop=StopAfter(3)))
+
+    with pytest.raises(CheckpointError, match="was written with another base model, or with none"):
+        fine_tune(replace(setup, base=poor), tmp_path, resume=True)

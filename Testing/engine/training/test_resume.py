@@ -145,7 +145,7 @@ def test_resuming_without_the_base_model_is_refused(make_setup, tmp_path: Path):
 
     with pytest.raises(
         CheckpointError,
-        match=r"was written with another base or earlier model, or with none\. Resume with the same",
+        match=r"was written with another base model, or with none\. Resume with the same",
     ):
         fine_tune(make_setup(), tmp_path / "model", resume=True)
 

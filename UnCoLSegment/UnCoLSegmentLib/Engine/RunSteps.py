@@ -214,7 +214,10 @@ class RunSteps:
             if entry is not None and isItsScore:
                 old = replace(old, dice=entry.dice)  # by the names of now already
             new = Rounds.Candidate(training.name, self._knownTo(training.name), heldOut)
-            verdict = Rounds.judge(*self._comparedByEngine(new, old))
+            said = verdict_in(self._training(training.name))
+            if said is not None and said.slices:  # on the same slices, new to both
+                new, old = replace(new, dice=said.new), replace(old, dice=said.old)
+            verdict = Rounds.judge(new, old)
         if verdict.isBetter:
             self._store.activate(training.name)
         if entry is not None:
@@ -223,17 +226,10 @@ class RunSteps:
         self._modelsChanged.emit()
         return verdict
 
-    def _comparedByEngine(self, new: Rounds.Candidate, old: Rounds.Candidate) -> tuple[Rounds.Candidate, ...]:
-        """Return the models with their Dice on the same new slices, if the engine could compare them."""
-        said = verdict_in(self._training(new.name))
-        if said is None or said.outcome == "not compared":
-            return new, old
-        return replace(new, dice=said.new), replace(old, dice=said.old)
-
     def _inUse(self) -> Path | None:
         """Return the folder of the model in use, if there is one that can be read."""
         active = self._store.active
-        return self._store.path_of(active) if active is not None and self._knownTo(active) else None
+        return self._store.path_of(active) if active and self._knownTo(active) else None
 
     def _withNameGiven(self, training: Training, name: str) -> Training:
         """Return the training with the name under which the engine saved the model, as the round has it then, too."""

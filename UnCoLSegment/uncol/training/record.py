@@ -23,6 +23,12 @@ from uncol.models.checkpoints import remove_checkpoint, save_model
 from uncol.training.learned_slices import record_learned
 from uncol.training.state import TrainingState
 
+_WHY_NOT = {
+    False: "nothing was held out to compare them on",
+    True: "training ended before a first pass was over; give more minutes or steps",
+}
+"""By whether something was held out."""
+
 
 def finish(state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED) -> Model:
     """Save the result of a training whose budget is spent, and remove its checkpoint."""
@@ -61,7 +67,7 @@ def model_of(state: TrainingState) -> Model:
         "notes": [*state.notes, *_says_few_steps(state)],
     }
     if state.setup.earlier is not None:
-        training["verdict"] = to_document(state.verdict or not_compared("nothing was held out to compare them on"))
+        training["verdict"] = to_document(state.verdict or not_compared(_WHY_NOT[bool(state.pool.held_out)]))
     connected = _which_are_connected(state.framed, card.class_count)
     learned = record_learned(state.setup, state.framed)
     card = replace(card, is_connected=connected, training=training, learned_slices=learned)

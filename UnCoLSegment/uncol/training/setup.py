@@ -49,6 +49,7 @@ from uncol.training.generalized_teacher import GeneralizedTeacher
 from uncol.training.learned_slices import seen_slices
 from uncol.training.losses import class_weights
 from uncol.training.prompting_rounds import PromptingRounds
+from uncol.training.remembering import memory_of
 from uncol.training.specialized_teacher import make_specialized_teacher
 from uncol.training.state import FineTuneSetup, Recipe, TrainingState
 from uncol.training.teacher_features import TeacherFeatures
@@ -97,6 +98,7 @@ def prepared(setup: FineTuneSetup) -> TrainingState:
         device=device,
         batch_size=config.optimizer.batch_size,
         specialized_reliability=torch.ones(card.class_count),
+        memory=memory_of(setup.base, card, pool, device),
         notes=_says_other_base(setup, card),
     )
     if setup.teacher is not None and config.teachers.generalized and recipe.method.generalized and pool.unlabeled:

@@ -26,14 +26,17 @@ from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import PromptableModel
 from uncol.inference.predict import predict
 from uncol.models.card import Model
+from uncol.models.parts import Part
 from uncol.training.batches import Sampler
 from uncol.training.budget import TrainingBudget
 from uncol.training.generalized_sources import GeneralizedSources
 from uncol.training.generalized_teacher import GeneralizedTeacher
 from uncol.training.prompting_rounds import PromptingRounds
 from uncol.training.pseudo_labels import trust_threshold
+from uncol.training.remembering import BaseMemory
 from uncol.training.specialized_teacher import SpecializedSlices
 from uncol.training.teacher_features import TeacherFeatures
+from uncol.training.warm_start import knows_some, share_of_rate
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,7 @@ class TrainingState:
         batch_size: Slices in a step; changes likewise.
         specialized_reliability: Dice (C,) by which the specialized teacher's certainty is discounted.
         held_out_dice: Its Dice on slices held out of stage 1, by structure.
+        memory: What the base knows and is not to be forgotten, or None.
         verdict: Whether it is better than the earlier model; None before the end of stage 1, and without one.
         step: Steps done.
         stage: 1 or 2.
@@ -180,6 +184,7 @@ class TrainingState:
     sources: GeneralizedSources | None = None
     features: TeacherFeatures | None = None
     held_out_dice: dict[str, float] = field(default_factory=dict)
+    memory: BaseMemory | None = None
     verdict: Verdict | None = None
     step: int = 0
     stage: int = 1
@@ -229,6 +234,13 @@ class TrainingState:
     def stage2_fraction(self) -> float:
         """t/T of stage 2, in [0, 1]."""
         return self.budget.stage2_fraction(self.step)
+
+    def share_of_rate(self, part: Part) -> float:
+        """Return the share of the learning rate that a part of the student gets now: less than 1 after a warm start."""
+        base = self.setup.base
+        if base is None:
+            return 1.0
+        return share_of_rate(part, self.stage1_fraction, keeps=knows_some(base, self.setup.structures))
 
     @property
     def class_weights(self) -> Tensor:
