@@ -34,6 +34,7 @@ from uncol.core.protocol import (
 from uncol.core.records import from_document, to_document
 from uncol.core.round_scores import ComparedSlices, ScoreJob, SliceStack, score_round
 from uncol.core.slice_suggestion import score_all_slices
+from uncol.core.verdict import Verdict
 from uncol.core.volume import Volume
 from uncol.core.volume_files import VolumeFile
 from UnCoLSegmentLib.Engine.Signal import Signal
@@ -123,6 +124,7 @@ class ScriptedEngine:
         *notes: str,
         ofProposal: Sequence[str] = (),
         alone: bool = False,
+        verdict: Verdict | None = None,
     ) -> None:
         """Answer the latest request to learn with a model that scored like this on held-out slices, and its proposal.
 
@@ -133,10 +135,11 @@ class ScriptedEngine:
             notes: What is noted about the training.
             ofProposal: What is noted about the proposal.
             alone: Whether the model made the proposal without the foundation model.
+            verdict: What is said of it beside the model that it was to be compared with.
         """
         fields = self.asked("fine_tune")
         names = [each["name"] for each in fields["structures"]]
-        writeModel(Path(fields["out"]), names, heldOut, *notes)
+        writeModel(Path(fields["out"]), names, heldOut, *notes, verdict=verdict)
         report = {**_report(voxels, names, ofProposal), "by_both_teachers": not alone}
         image = fields["cases"][0]["image"]
         proposal = _writeResult(Path(fields["proposal"]), image, voxels, uncertainty, report)
@@ -190,7 +193,12 @@ def _report(voxels: np.ndarray, names: Sequence[str], notes: Sequence[str]) -> d
 
 
 def writeModel(
-    folder: Path, names: Sequence[str], heldOut: dict[str, float], *notes: str, greyValues: GreyValues = "hounsfield"
+    folder: Path,
+    names: Sequence[str],
+    heldOut: dict[str, float],
+    *notes: str,
+    greyValues: GreyValues = "hounsfield",
+    verdict: Verdict | None = None,
 ) -> None:
     """Write the three files of a model whose student has no weights: the store asks for a whole card."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -201,6 +209,7 @@ def writeModel(
         "held_out_dice": heldOut,
         "curve": [],
         "notes": list(notes),
+        "verdict": to_document(verdict),
     }
     structures = tuple(Structure(value, name) for value, name in enumerate(names, 1))
     window = (-160.0, 240.0)

@@ -61,7 +61,7 @@ class User:
         uncertainty = np.where(self.truth, 0.3, 0.05)
         self.engine.finishSegment(self.truth if found is None else found, uncertainty, ["liver"])
 
-    def fineTune(self, heldOut: float | None, found: np.ndarray | None = None, *, alone: bool = False) -> Any:
+    def fineTune(self, heldOut: float | None, found: np.ndarray | None = None, **more: Any) -> Any:
         """Let the engine learn a model that scores so on held-out slices, None if there were none, and propose.
 
         Where the model is not better, the one in use is asked to segment and finds the truth.
@@ -69,7 +69,7 @@ class User:
         learned, segmented = (sum(name == op for name, _ in self.engine.requests) for op in ("fine_tune", "segment"))
         self.logic.fineTune(self.parameters)
         self.untilAsked("fine_tune", learned + 1)
-        self.finishFineTune({} if heldOut is None else {"liver": heldOut}, found, alone=alone)
+        self.finishFineTune({} if heldOut is None else {"liver": heldOut}, found, **more)
         self.until(lambda: self.told or sum(name == "segment" for name, _ in self.engine.requests) > segmented)
         if not self.told:
             self.propose()

@@ -11,6 +11,8 @@ from parameters import SegmentFrom
 from scripted_engine import writeCheckpoint, writeModel
 from scripted_user import User
 
+from uncol.core.verdict import Verdict, not_compared
+
 
 def test_the_first_model_is_used_and_nothing_is_scored_without_a_proposal(user: User) -> None:
     user.driver.annotate([5, 8, 11])
@@ -89,6 +91,29 @@ def test_the_score_of_what_both_teachers_proposed_is_not_taken_for_the_models(us
     assert result.message == "Better than before: Dice 0.95 on held-out slices, before 0.90."
     second = user.logic.rounds(user.parameters)[1]
     assert (second.against, second.dice) == ("", {"liver": 1.0})
+
+
+def test_what_the_engine_says_of_both_on_the_same_new_slices_decides(user: User) -> None:
+    user.driver.annotate([5, 8])
+    user.fineTune(heldOut=0.8)
+    assert user.engine.asked("fine_tune")["compare_with"] is None
+    user.driver.annotate([11])
+
+    result = user.fineTune(heldOut=0.9, verdict=Verdict("not better", {"liver": 0.93}, {"liver": 0.9}, 2))
+
+    assert Path(user.engine.asked("fine_tune")["compare_with"]).name == "liver"
+    assert (result.activated, user.logic.store.active) == (False, "liver")
+    assert result.message.startswith("Not better than before - kept the old model (Dice 0.90, before 0.93).")
+
+
+def test_models_that_the_engine_could_not_compare_are_judged_by_their_own_scores(user: User) -> None:
+    user.driver.annotate([5, 8])
+    user.fineTune(heldOut=0.8)
+    user.driver.annotate([11])
+
+    result = user.fineTune(heldOut=0.9, verdict=not_compared("there is nothing new"))
+
+    assert result.message == "Better than before: Dice 0.90 on held-out slices, before 0.80."
 
 
 def test_what_both_teachers_propose_is_shown_also_if_the_model_is_not_better(user: User) -> None:

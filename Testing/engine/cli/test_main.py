@@ -163,6 +163,26 @@ def test_fine_tuning_writes_what_it_proposes_for_the_image(
         assert report["structures"][0]["voxels"] > (labels.voxels[annotated] == 3).sum()
 
 
+def test_a_model_is_compared_with_its_base_or_with_another_one_and_both_stay(
+    uncol: Callable[..., Any], model: Path, tmp_path: Path
+):
+    slices = "K:1,2,3,4,5,6,7,8,9,10,11"  # the model has learned from K:0,6,11
+    choice = ["--annotated-slices", slices, "--method", "uncol-without-generalized", "--steps", "4"]
+    before = {each.name: each.read_bytes() for each in model.iterdir()}
+
+    code, _, err = uncol(*FINE_TUNE, *choice, "--base", model, "--config", "small.json", "--out", tmp_path / "a")
+
+    assert code == 0, err
+    assert re.search(r"etter than the earlier model: Dice 0\.\d{3}, before 0\.\d{3}, on 1 slice annotated since\.", err)
+    compared = ["--compare-with", tmp_path / "a", "--config", "small.json", "--json"]
+    code, out, err = uncol(*FINE_TUNE, *choice, *compared, "--out", tmp_path / "b")
+    assert code == 0, err
+    verdict = json.loads(out.splitlines()[-1])["verdict"]
+    assert (verdict["outcome"], verdict["slices"]) == ("not compared", 0)  # the first has learned from all of them
+    assert verdict["reason"].startswith("none of the slices annotated since")
+    assert before == {each.name: each.read_bytes() for each in model.iterdir()}
+
+
 def test_a_folder_for_the_proposal_below_a_file_is_refused_before_the_work(
     uncol: Callable[..., Any], folder: Path, tmp_path: Path
 ):

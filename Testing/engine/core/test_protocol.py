@@ -79,6 +79,7 @@ MESSAGES: list[Any] = [
         steps=20,
         seed=2**63 - 1,
         base=Path("liver"),
+        compare_with=Path("liver-2"),
         method="uncol",
         student="3d",
         resume=True,

@@ -75,3 +75,25 @@ def test_the_slice_pool_draws_no_structure_of_a_held_out_case_until_it_is_releas
     assert set(pool.draw_labeled(100, seeded())) == {*at(0, 0, 1), *at(1, 0), *at(2, 0, 1)}
     pool.release_held_out()
     assert set(pool.draw_labeled(100, seeded())) == {*at(0, 0, 1), *at(1, 0, 1), *at(2, 0, 1)}
+
+
+def test_what_a_model_before_has_seen_is_not_held_out_and_as_many_others_are() -> None:
+    stack = [stack_of(*[1] * 18, U)]
+    assert held_out_slices(stack) == at(0, 2, 10)  # inner slices: 1 to 16
+
+    # New ones are 5, 9, 12 and 15: the second, and the last one of those that follow as far apart as they allow.
+    assert held_out_slices(stack, {*at(0, 0, 1, 2, 3, 4, 6, 7, 8, 10, 11, 13, 14, 16, 17)}) == at(0, 9, 15)
+    assert held_out_slices(stack, {*at(0, *range(15), 16, 17)}) == at(0, 15)
+    assert held_out_slices(stack, {*at(0, *range(18))}) == []
+
+
+def test_new_slices_are_spared_only_where_there_are_enough_slices_at_all() -> None:
+    assert held_out_slices([stack_of(*[1] * 9, U)], {*at(0, 0, 1, 2)}) == []
+    assert held_out_slices([stack_of(*[1] * 10, U)], {*at(0, 0, 1, 2)}) == at(0, 4)
+
+
+def test_a_case_of_which_a_model_before_has_seen_a_slice_is_not_held_out() -> None:
+    stacks = [stack_of(0, 1, 1, 0)] * 4 + [stack_of(U, U)]
+
+    assert held_out_cases(stacks, {*at(1, 2)}) == [2]
+    assert held_out_cases(stacks, {*at(0, 0), *at(1, 0), *at(2, 0), *at(3, 3)}) == []

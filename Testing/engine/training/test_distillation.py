@@ -22,13 +22,14 @@ from uncol.models.paper_student import PaperStudent, StudentOutput
 from uncol.training.distillation import (
     Projector,
     SemanticAligner,
+    distillation_loss,
     distillation_weight,
     semantic_loss,
     visual_loss,
 )
 from uncol.training.state import FineTuneSetup, TrainingState
 from uncol.training.teacher_features import pool_to_grid
-from uncol.training.train import distillation_loss, fine_tune, start_stage2
+from uncol.training.train import fine_tune, start_stage2
 
 GRID = (1, 2)
 

@@ -144,7 +144,8 @@ def test_resuming_without_the_base_model_is_refused(make_setup, tmp_path: Path):
         fine_tune(replace(make_setup(), base=other), tmp_path / "model", monitor=Monitor(should_stop=StopAfter(3)))
 
     with pytest.raises(
-        CheckpointError, match=r"was written with another base model, or with none\. Resume with the same"
+        CheckpointError,
+        match=r"was written with another base model, or with none\. Resume with the same",
     ):
         fine_tune(make_setup(), tmp_path / "model", resume=True)
 

@@ -29,11 +29,12 @@ from uncol.data.windows import own_window
 from uncol.inference.student import SliceInputs
 from uncol.models.build import build_student
 from uncol.models.card import Model
+from uncol.training.distillation import distillation_loss
 from uncol.training.losses import annotated_loss
 from uncol.training.record import model_of
 from uncol.training.setup import card_for, frame_cases
 from uncol.training.state import FineTuneSetup, TrainingState
-from uncol.training.train import distillation_loss, fused_pseudo_labels, learn, start_stage2
+from uncol.training.train import fused_pseudo_labels, learn, start_stage2
 
 BALL = Structure(1, "ball")
 

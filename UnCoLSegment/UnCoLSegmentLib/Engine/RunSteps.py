@@ -20,6 +20,7 @@ from slicer.i18n import tr as _
 from uncol.core.config import FEW_STEPS
 from uncol.core.errors import CancelledError, CheckpointError, DataError
 from uncol.core.jobs import Case, FineTuneJob, SegmentJob, SegmentResult, Structure
+from uncol.core.model_card import verdict_in
 from uncol.core.model_store import Store
 from uncol.core.round_scores import ComparedSlices, ScoreJob, SliceStack
 from uncol.core.volume_files import VolumeFile
@@ -112,6 +113,7 @@ class RunSteps:
                 steps=training.steps,
                 seed=0,
                 base=self._store.path_of(training.base) if training.base else None,
+                compare_with=self._inUse(),
                 resume=training.resume,
                 proposal=folder,
                 preview_s=training.previewEvery_s,
@@ -211,7 +213,11 @@ class RunSteps:
             old = old.renamed(Rounds.namesSince(self._scene.roundOf(active), entry))
             if entry is not None and isItsScore:
                 old = replace(old, dice=entry.dice)  # by the names of now already
-            verdict = Rounds.judge(Rounds.Candidate(training.name, self._knownTo(training.name), heldOut), old)
+            new = Rounds.Candidate(training.name, self._knownTo(training.name), heldOut)
+            said = verdict_in(self._training(training.name))
+            if said is not None and said.slices:  # on the same slices, new to both
+                new, old = replace(new, dice=said.new), replace(old, dice=said.old)
+            verdict = Rounds.judge(new, old)
         if verdict.isBetter:
             self._store.activate(training.name)
         if entry is not None:
@@ -219,6 +225,11 @@ class RunSteps:
         self._scene.takeModel(str(self._store.active))
         self._modelsChanged.emit()
         return verdict
+
+    def _inUse(self) -> Path | None:
+        """Return the folder of the model in use, if there is one that can be read."""
+        active = self._store.active
+        return self._store.path_of(active) if active and self._knownTo(active) else None
 
     def _withNameGiven(self, training: Training, name: str) -> Training:
         """Return the training with the name under which the engine saved the model, as the round has it then, too."""

@@ -26,6 +26,7 @@ from uncol.core import jobs
 from uncol.core.config import Config, read_config
 from uncol.core.errors import EXIT_BUG, MEMORY_IS_FULL, CancelledError, UncolError, says_memory_is_full
 from uncol.core.methods import MODEL_METHODS
+from uncol.core.model_card import verdict_in
 from uncol.core.model_store import find_model
 from uncol.demo.run import DemoJob, run_demo
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
@@ -113,6 +114,9 @@ def fine_tune(
     student: Annotated[str | None, typer.Option(help="2d, 3d, or auto: 3d where whole volumes are annotated.")] = None,
     method: Annotated[str | None, typer.Option(help=f"{', '.join(MODEL_METHODS)}; uncol is the default.")] = None,
     base: Annotated[str | None, typer.Option(help="Model to start from: its folder or name.")] = None,
+    compare_with: Annotated[
+        str | None, typer.Option(help="Model that the new one is compared with: its folder or name; else the base.")
+    ] = None,
     models: ModelsFolder = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")] = False,
     proposal: Annotated[
@@ -142,6 +146,7 @@ def fine_tune(
         steps=steps,
         seed=seed,
         base=None if base is None else find_model(base, store_in(models)),
+        compare_with=None if compare_with is None else find_model(compare_with, store_in(models)),
         method=method,
         student=None if student is None else jobs.parse_student(student),
         resume=resume,
@@ -264,6 +269,9 @@ def _carry_out(
     proposal = document.get("proposal", {})
     for note in (*document.get("notes", []), *proposal.get("notes", [])):
         say(note)
+    verdict = verdict_in(document)
+    if verdict is not None:
+        say(verdict.sentence)
     say(f"Done. Results are in {document['out']}")
     if proposal:
         say(f"What is proposed for the first image is in {proposal['out']}")

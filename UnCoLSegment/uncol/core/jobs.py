@@ -271,6 +271,7 @@ class FineTuneJob:
         steps: Number of steps.
         seed: Seed of all randomness.
         base: Model to start from: its folder; for a worker also its name.
+        compare_with: Model that the new one is compared with; None compares with the base. For a worker also a name.
         method: Name of the method.
         student: Kind of network.
         resume: Whether to go on with the unfinished run in `out`.
@@ -292,6 +293,7 @@ class FineTuneJob:
     steps: int | None = None
     seed: int | None = None
     base: Path | None = None
+    compare_with: Path | None = None
     method: str | None = None
     student: StudentChoice | None = None
     resume: bool = False

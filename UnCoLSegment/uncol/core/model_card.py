@@ -12,6 +12,7 @@ from uncol.core.config import FORMER_FIELDS, Config, check_window
 from uncol.core.errors import CheckpointError, ConfigError, UncolError
 from uncol.core.grey_values import GreyValues, Window, grey_values_in
 from uncol.core.jobs import Structure
+from uncol.core.learned_slices import read_hashes
 from uncol.core.model_folder import (
     DISCLAIMER,
     FORMAT,
@@ -23,6 +24,7 @@ from uncol.core.model_folder import (
     verify_sums,
 )
 from uncol.core.records import from_document, to_document
+from uncol.core.verdict import Verdict
 from uncol.core.volume import Plane
 from uncol.core.weights_file import first_not_finite
 
@@ -48,6 +50,8 @@ class ModelCard:
         training: Record of the training: slices, hashes, steps, seconds, device, losses, versions.
         is_connected: For each structure whether its annotated slices show it in one piece; then small components go.
         grey_values: Whether the images learned from are CT, or have no Hounsfield units.
+        learned_slices: Hashes of the annotated slices learned from, as `core.learned_slices` writes them; "" where
+            that is not known.
     """
 
     structures: tuple[Structure, ...]
@@ -59,6 +63,7 @@ class ModelCard:
     training: dict[str, Any] = field(default_factory=dict)
     is_connected: tuple[bool, ...] = ()
     grey_values: GreyValues = "hounsfield"
+    learned_slices: str = ""
 
     def __post_init__(self) -> None:
         check_structures(self.structures)
@@ -72,6 +77,7 @@ class ModelCard:
             message = f"is_connected must say yes or no for each structure, got {len(self.is_connected)} values."
             raise ConfigError(message)
         check_training(self.training)
+        read_hashes(self.learned_slices)
 
     @property
     def class_count(self) -> int:
@@ -122,6 +128,17 @@ def check_training(training: Mapping[str, Any]) -> None:
         if name in training and type(training[name]) is not kind:
             message = f'The card, field "training.{name}" is no {kind.__name__}.'
             raise ConfigError(message)
+    verdict_in(training)
+
+
+def verdict_in(training: Mapping[str, Any]) -> Verdict | None:
+    """Return the verdict in a record of a training; None where nothing was to be compared.
+
+    Raises:
+        ConfigError: If it is none.
+    """
+    found = training.get("verdict")
+    return None if found is None else from_document(Verdict, found, "The verdict")
 
 
 def card_of(folder: Path) -> ModelCard:

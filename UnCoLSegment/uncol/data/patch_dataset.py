@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -99,9 +99,16 @@ class PatchDataset(Pool):
         framed: The cases in the student's frame; smaller ones are padded to a patch.
         class_count: Classes with background.
         patch: Slices, rows and columns of a patch.
+        seen: Annotated slices that a model before has learned from; their cases are not held out.
     """
 
-    def __init__(self, framed: Sequence[FramedCase], class_count: int, patch: tuple[int, int, int]) -> None:
+    def __init__(
+        self,
+        framed: Sequence[FramedCase],
+        class_count: int,
+        patch: tuple[int, int, int],
+        seen: Collection[SliceIndex] = (),
+    ) -> None:
         super().__init__(framed, class_count, patch)
         self._native_depths = [len(each.native_labels) for each in framed]
         self._places: list[dict[int, Tensor]] = [{} for _ in range(class_count)]
@@ -116,7 +123,7 @@ class PatchDataset(Pool):
             PatchIndex(case, first) for case, each in enumerate(framed) if (each.labels == UNKNOWN_LABEL).any()
         ]
         self.unlabeled_slices = slices_with_unknown([each.native_labels for each in framed])
-        self.held_out = [each for case in held_out_cases(framed) for each in self._tiles(case)]
+        self.held_out = [each for case in held_out_cases(framed, seen) for each in self._tiles(case)]
 
     def draw_labeled(self, count: int, generator: torch.Generator) -> list[PatchIndex]:
         """Draw patches round annotated voxels: a class first, so that rare structures come as often as large ones."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ class SliceDataset(Pool):
         neighbor_count: Slices in one input, the slice itself in the middle.
         multiple: Rows and columns are padded to a multiple of this (`data.transforms.padded_size`).
         slice_mm: Distance between neighbors; that of each case's own slices if None.
+        seen: Annotated slices that a model before has learned from; they are not held out.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class SliceDataset(Pool):
         neighbor_count: int,
         multiple: int,
         slice_mm: float | None = None,
+        seen: Collection[SliceIndex] = (),
     ) -> None:
         largest = [max(each.images.shape[axis] for each in framed) for axis in (1, 2)]
         super().__init__(framed, class_count, padded_size(largest, multiple))
@@ -41,7 +43,7 @@ class SliceDataset(Pool):
             for index, each in enumerate(labels):
                 for present in set(each.unique().tolist()) - {UNKNOWN_LABEL}:
                     self._by_class[present].append(SliceIndex(case, index))
-        self.held_out = held_out_slices(framed)
+        self.held_out = held_out_slices(framed, seen)
         self.unlabeled = self.unlabeled_slices = slices_with_unknown([each.labels for each in framed])
 
     def draw_labeled(self, count: int, generator: torch.Generator) -> list[SliceIndex]:

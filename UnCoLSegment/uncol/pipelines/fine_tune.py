@@ -134,6 +134,7 @@ def _trained(job: FineTuneJob, config: Config, device: torch.device, context: Co
         for number, case in enumerate(job.cases, start=1)
     ]
     config = with_job_choices(config, job, cases)
+    base = context.load_model(job.base) if job.base else None
     setup = FineTuneSetup(
         cases=cases,
         unlabeled=[read_image(path, job.dicom) for path in job.unlabeled],
@@ -143,7 +144,8 @@ def _trained(job: FineTuneJob, config: Config, device: torch.device, context: Co
         device=device,
         teacher=_teacher_if_any(config, device, context),
         cache=EmbeddingCache(context.cache),
-        base=context.load_model(job.base) if job.base else None,
+        base=base,
+        earlier=context.load_model(job.compare_with) if job.compare_with else base,
     )
     order = context.preview
     preview = None if order is None else Preview(order, setup, job.out, context.monitor)

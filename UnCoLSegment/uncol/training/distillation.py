@@ -20,6 +20,7 @@ from torch.nn import functional
 from uncol.models.devices import autocast
 from uncol.models.paper_student import PaperStudent, StudentOutput
 from uncol.training.losses import four_head_loss, known_region
+from uncol.training.state import TrainingState
 from uncol.training.teacher_features import pool_to_grid
 
 _STAGE2_WEIGHT = 0.1
@@ -198,3 +199,33 @@ def _pointwise(before: int, after: int, dims: int) -> nn.Module:
 
 def _channels(maps: Sequence[Tensor]) -> tuple[int, ...]:
     return tuple(each.shape[1] for each in maps)
+
+
+def distillation_loss(state: TrainingState) -> dict[str, Tensor]:
+    """Let the paper's student see as the generalized teacher does, on one slice or patch of its own."""
+    features, student, sampler = state.features, state.student, state.sampler
+    if features is None or not isinstance(student, PaperStudent):
+        return {}
+    draw = state.pool.draw_labeled if state.stage == 1 else state.pool.draw_unlabeled
+    (address,) = draw(1, sampler.generator)
+    if not features.has(address):
+        return {"distillation": torch.zeros(())}
+    affine = sampler.affine(1)
+    image, label = sampler.augment(affine, state.pool.inputs([address]), state.pool.targets([address]))
+    maps = [affine.warp_images(each).to(state.device) for each in features.maps([address])]
+    if state.stage == 2:
+        return {"distillation": unannotated_distillation(student, state.helpers, image, maps)}
+    tokens = features.tokens([address])
+    moved = affine.warp_images(tokens.flatten(1, 2)).to(state.device).unflatten(1, tokens.shape[1:3])
+    loss = annotated_distillation(
+        student,
+        state.helpers,
+        image,
+        label,
+        maps,
+        moved,
+        progress=state.stage1_fraction,
+        double_softmax_dice=state.recipe.double_softmax_dice,
+        attached_target=state.recipe.attached_semantic_target,
+    )
+    return {"distillation": loss}

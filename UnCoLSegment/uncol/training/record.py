@@ -13,12 +13,21 @@ from uncol import __version__
 from uncol.core.config import FEW_STEPS
 from uncol.core.model_card import ModelCard
 from uncol.core.progress import UNWATCHED, Monitor, Progress
+from uncol.core.records import to_document
+from uncol.core.verdict import not_compared
 from uncol.data.annotations import complete_slices
 from uncol.data.cases import FramedCase
 from uncol.data.connected_components import is_connected
 from uncol.models.card import Model
 from uncol.models.checkpoints import remove_checkpoint, save_model
+from uncol.training.learned_slices import record_learned
 from uncol.training.state import TrainingState
+
+_WHY_NOT = {
+    False: "nothing was held out to compare them on",
+    True: "training ended before a first pass was over; give more minutes or steps",
+}
+"""By whether something was held out."""
 
 
 def finish(state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED) -> Model:
@@ -57,8 +66,12 @@ def model_of(state: TrainingState) -> Model:
         "curve": state.curve.points,
         "notes": [*state.notes, *_says_few_steps(state)],
     }
+    if state.setup.earlier is not None:
+        training["verdict"] = to_document(state.verdict or not_compared(_WHY_NOT[bool(state.pool.held_out)]))
     connected = _which_are_connected(state.framed, card.class_count)
-    return Model(replace(card, is_connected=connected, training=training), state.result.eval().requires_grad_(False))
+    learned = record_learned(state.setup, state.framed)
+    card = replace(card, is_connected=connected, training=training, learned_slices=learned)
+    return Model(card, state.result.eval().requires_grad_(False))
 
 
 def _says_few_steps(state: TrainingState) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,6 +17,8 @@ from uncol import __version__
 from uncol.core.errors import CheckpointError, ConfigError, NotFiniteError
 from uncol.core.printable import printable, printable_document
 from uncol.core.progress import Monitor, Progress
+from uncol.core.records import to_document
+from uncol.core.verdict import not_compared
 from uncol.models.checkpoints import check_finite, has_checkpoint, load_checkpoint, save_checkpoint
 from uncol.training.finite import went_wrong
 from uncol.training.run_record import RunRecord, read_record
@@ -79,6 +83,8 @@ def save(state: TrainingState, folder: Path) -> None:
         **state.budget.state(),
         "curve": {"points": state.curve.points, "sums": state.curve.sums, "count": state.curve.count},
         "held_out_dice": state.held_out_dice,
+        "verdict": to_document(state.verdict),
+        "models_before": models_before(state.setup),
         "notes": state.notes,
     }
     save_checkpoint(folder, tensors, record)
@@ -118,7 +124,11 @@ def _take_over(state: TrainingState, tensors: dict[str, Tensor], record: RunReco
         message = "specialized_reliability is not the Dice of each class"
         raise ValueError(message)
     state.specialized_reliability = reliability
-    state.held_out_dice = dict(record.held_out_dice)
+    state.held_out_dice, state.verdict = dict(record.held_out_dice), record.verdict
+    if ([*record.models_before] or [None, None])[1] != models_before(state.setup)[1]:
+        # What is held out depends on it: some of what would be now may have been learned from already.
+        state.pool.release_held_out()
+        state.verdict = not_compared("it was not the one named when this training began")
     if state.stage > 1:
         state.pool.release_held_out()
     state.notes[:] = record.notes
@@ -185,7 +195,8 @@ def _differences(state: TrainingState, record: RunRecord) -> list[str]:
     if teacher != state.teacher_name:
         wrong.append(f"with foundation model {teacher or 'none'}, not {state.teacher_name or 'none'}")
     frame, windows = frame_of(state), windows_of(state)
-    if {**record.frame, "window": None} != {**frame, "window": None}:
+    has_other_base = bool(record.models_before) and record.models_before[0] != models_before(state.setup)[0]
+    if has_other_base or {**record.frame, "window": None} != {**frame, "window": None}:
         wrong.append("with another base model, or with none")
     wrong += [
         f"with {section}.{name} {value}, not {now[section][name]}"
@@ -202,6 +213,14 @@ def _differences(state: TrainingState, record: RunRecord) -> list[str]:
 
 def _windows_before(record: RunRecord, case_count: int) -> list[Any]:
     return [list(each) for each in record.windows] or [record.frame.get("window")] * case_count
+
+
+def models_before(setup: FineTuneSetup) -> list[str | None]:
+    """Return what the base and the earlier model are recognized by, hashes of the records of their trainings."""
+    records = [
+        None if each is None else json.dumps(each.card.training, sort_keys=True) for each in (setup.base, setup.earlier)
+    ]
+    return [each and hashlib.sha256(each.encode()).hexdigest() for each in records]
 
 
 def frame_of(state: TrainingState) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from uncol.core.errors import ConfigError
 from uncol.core.records import from_document
+from uncol.core.verdict import Verdict
 
 _MOST_STEPS = 10**9
 _LONGEST_S = 1e9
@@ -46,6 +47,8 @@ class RunRecord:
         curve: The learning curve.
         held_out_dice: Dice on held out slices, by structure.
         notes: Sentences that the user should read.
+        verdict: Whether the new model is better than the earlier one; None before that is known, or without one.
+        models_before: Hashes of the records of the base and of the earlier model, None for none; empty in version 0.1.
         uncol: Version that wrote it.
     """
 
@@ -68,6 +71,8 @@ class RunRecord:
     held_out_dice: dict[str, float] = field(default_factory=dict)
     windows: tuple[tuple[float, float], ...] = ()
     stage1_part: float | None = None
+    verdict: Verdict | None = None
+    models_before: tuple[str | None, ...] = ()
     uncol: str = ""
 
     def __post_init__(self) -> None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
 
 import torch
 from torch import nn
@@ -36,17 +39,21 @@ from uncol.inference.grey_scale import window_for
 from uncol.inference.predict import memory_format
 from uncol.models.build import build_student
 from uncol.models.paper_student import PaperStudent
+from uncol.models.parts import part_of
 from uncol.models.unet import SIZE_MULTIPLE
 from uncol.training.batches import Sampler
 from uncol.training.budget import TrainingBudget
 from uncol.training.distillation import Projector, SemanticAligner
 from uncol.training.generalized_sources import GeneralizedSources
 from uncol.training.generalized_teacher import GeneralizedTeacher
+from uncol.training.learned_slices import seen_slices
 from uncol.training.losses import class_weights
 from uncol.training.prompting_rounds import PromptingRounds
+from uncol.training.remembering import memory_of
 from uncol.training.specialized_teacher import make_specialized_teacher
 from uncol.training.state import FineTuneSetup, Recipe, TrainingState
 from uncol.training.teacher_features import TeacherFeatures
+from uncol.training.warm_start import carry_over
 
 RELEASED_STAGE2_RATE = 0.01
 """What the released code's AdamW effectively starts stage 2 with, falling to 0 (method, section 7, row 3)."""
@@ -83,7 +90,7 @@ def prepared(setup: FineTuneSetup) -> TrainingState:
         specialized_teacher=specialized_teacher,
         helpers=helpers,
         optimizer=torch.optim.AdamW(
-            [*student.parameters(), *helpers.parameters()],
+            parameter_groups(student, helpers),
             lr=config.optimizer.learning_rate,
             weight_decay=config.optimizer.weight_decay,
         ),
@@ -91,6 +98,7 @@ def prepared(setup: FineTuneSetup) -> TrainingState:
         device=device,
         batch_size=config.optimizer.batch_size,
         specialized_reliability=torch.ones(card.class_count),
+        memory=memory_of(setup.base, card, pool, device),
         notes=_says_other_base(setup, card),
     )
     if setup.teacher is not None and config.teachers.generalized and recipe.method.generalized and pool.unlabeled:
@@ -254,20 +262,30 @@ def frame_cases(setup: FineTuneSetup, card: ModelCard) -> tuple[list[FramedCase]
             frame_volume(each, setup.structures, setup.plane, voxel_mm, window_for(card, each.image.voxels))
             for each in setup.all_cases()
         ]
-        return volumes, PatchDataset(volumes, card.class_count, card.config.data.patch_vox)
+        seen = seen_slices(setup, volumes)
+        return volumes, PatchDataset(volumes, card.class_count, card.config.data.patch_vox, seen)
     framed = [
         frame_case(each, setup.structures, setup.plane, card.pixel_mm, window_for(card, each.image.voxels))
         for each in setup.all_cases()
     ]
-    return framed, SliceDataset(framed, card.class_count, card.config.data.neighbor_count, SIZE_MULTIPLE, card.slice_mm)
+    neighbor_count, seen = card.config.data.neighbor_count, seen_slices(setup, framed)
+    return framed, SliceDataset(framed, card.class_count, neighbor_count, SIZE_MULTIPLE, card.slice_mm, seen)
 
 
 def student_for(setup: FineTuneSetup, card: ModelCard) -> nn.Module:
     """Return the student with its first weights: random ones, or those of the base model where they fit."""
     student = build_student(card)
     if setup.base is not None:
-        _copy_fitting_weights(setup.base.student, student)
+        carry_over(setup.base, student, card)
     return student
+
+
+def parameter_groups(student: nn.Module, helpers: nn.Module) -> list[dict[str, Any]]:
+    """Return the optimizer's groups, one for each stretch of weights of one part of the student; helpers are head."""
+    named = [(part_of(name), each) for name, each in student.named_parameters()]
+    named += [("head", each) for each in helpers.parameters()]
+    stretches = groupby(named, key=itemgetter(0))
+    return [{"part": part, "params": [each for _, each in stretch]} for part, stretch in stretches]
 
 
 def helpers_for(setup: FineTuneSetup, student: nn.Module, card: ModelCard) -> nn.ModuleDict:
@@ -281,9 +299,3 @@ def helpers_for(setup: FineTuneSetup, student: nn.Module, card: ModelCard) -> nn
             "aligner": SemanticAligner(setup.teacher.token_width, structure_count, size.prior_channels, size.dims),
         }
     )
-
-
-def _copy_fitting_weights(base: nn.Module, student: nn.Module) -> None:
-    own = student.state_dict()
-    fitting = {key: value for key, value in base.state_dict().items() if key in own and own[key].shape == value.shape}
-    student.load_state_dict(own | fitting)

@@ -41,12 +41,23 @@ def update_specialized_teacher(teacher: nn.Module, student: nn.Module, step: int
         old_buffer.copy_(new_buffer)
 
 
-def dice_on_held_out(teacher: nn.Module, pool: Pool, class_count: int, device: torch.device) -> dict[int, float]:
-    """Return the teacher's mean Dice on what stage 1 did not see, by class; classes in none of it are left out."""
+def dice_on_held_out(
+    teacher: nn.Module, pool: Pool, class_count: int, device: torch.device, classes: Tensor | None = None
+) -> dict[int, float]:
+    """Return a network's mean Dice on what stage 1 did not see, by class; classes in none of it are left out.
+
+    Args:
+        teacher: The network.
+        pool: What it is scored on.
+        class_count: Classes with background.
+        device: Where to compute.
+        classes: For each class of the network (N,) that of the pool; None where they are the same.
+    """
     scores: dict[int, list[float]] = {}
     for address in pool.held_out:
         truth = pool.targets([address])
         found = predict(teacher, pool.inputs([address]), device).argmax(1)
+        found = found if classes is None else classes[found]
         found[truth == UNKNOWN_LABEL] = 0  # also where the image is padded and the structure seems to go on
         for label in range(1, class_count):
             if (truth == label).any():

@@ -19,20 +19,24 @@ from uncol.core.config import Config
 from uncol.core.jobs import Structure
 from uncol.core.methods import Method
 from uncol.core.model_card import ModelCard
+from uncol.core.verdict import Verdict
 from uncol.core.volume import UNKNOWN_LABEL, Plane, Volume
 from uncol.data.cases import FramedCase, LabeledCase, Pool
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import PromptableModel
 from uncol.inference.predict import predict
 from uncol.models.card import Model
+from uncol.models.parts import Part
 from uncol.training.batches import Sampler
 from uncol.training.budget import TrainingBudget
 from uncol.training.generalized_sources import GeneralizedSources
 from uncol.training.generalized_teacher import GeneralizedTeacher
 from uncol.training.prompting_rounds import PromptingRounds
 from uncol.training.pseudo_labels import trust_threshold
+from uncol.training.remembering import BaseMemory
 from uncol.training.specialized_teacher import SpecializedSlices
 from uncol.training.teacher_features import TeacherFeatures
+from uncol.training.warm_start import knows_some, share_of_rate
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ class FineTuneSetup:
         teacher: The frozen foundation model, or None.
         cache: Where its embeddings are kept.
         base: A model whose weights the student starts from, or None.
+        earlier: The model that the new one is compared with, or None.
     """
 
     cases: Sequence[LabeledCase]
@@ -60,6 +65,7 @@ class FineTuneSetup:
     teacher: PromptableModel | None
     cache: EmbeddingCache
     base: Model | None = None
+    earlier: Model | None = None
 
     def all_cases(self) -> list[LabeledCase]:
         """Return the annotated cases, then the others with every voxel unknown."""
@@ -148,6 +154,8 @@ class TrainingState:
         batch_size: Slices in a step; changes likewise.
         specialized_reliability: Dice (C,) by which the specialized teacher's certainty is discounted.
         held_out_dice: Its Dice on slices held out of stage 1, by structure.
+        memory: What the base knows and is not to be forgotten, or None.
+        verdict: Whether it is better than the earlier model; None before the end of stage 1, and without one.
         step: Steps done.
         stage: 1 or 2.
         has_begun: Whether preparation has ended, so that there are steps or can be.
@@ -176,6 +184,8 @@ class TrainingState:
     sources: GeneralizedSources | None = None
     features: TeacherFeatures | None = None
     held_out_dice: dict[str, float] = field(default_factory=dict)
+    memory: BaseMemory | None = None
+    verdict: Verdict | None = None
     step: int = 0
     stage: int = 1
     has_begun: bool = False
@@ -224,6 +234,13 @@ class TrainingState:
     def stage2_fraction(self) -> float:
         """t/T of stage 2, in [0, 1]."""
         return self.budget.stage2_fraction(self.step)
+
+    def share_of_rate(self, part: Part) -> float:
+        """Return the share of the learning rate that a part of the student gets now: less than 1 after a warm start."""
+        base = self.setup.base
+        if base is None:
+            return 1.0
+        return share_of_rate(part, self.stage1_fraction, keeps=knows_some(base, self.setup.structures))
 
     @property
     def class_weights(self) -> Tensor:

@@ -26,9 +26,9 @@ from uncol.core.volume import UNKNOWN_LABEL
 from uncol.data.augmentation import RandomAffine
 from uncol.models.card import Model
 from uncol.models.devices import with_memory_fallback
-from uncol.models.paper_student import PaperStudent
 from uncol.training import baselines
-from uncol.training.distillation import annotated_distillation, unannotated_distillation
+from uncol.training.comparison import compare
+from uncol.training.distillation import distillation_loss
 from uncol.training.finite import finite_losses
 from uncol.training.losses import annotated_loss, loss_where, student_logits
 from uncol.training.pseudo_labels import (
@@ -103,7 +103,7 @@ def learn(state: TrainingState) -> None:
         NotFiniteError: If a loss is not finite; the weights are not moved.
     """
     losses = stage1_loss(state) if state.stage == 1 else STAGE2_LOSSES[state.recipe.method.stage2_loss](state)
-    losses |= distillation_loss(state)
+    losses |= distillation_loss(state) | remembered_loss(state)
     state.losses = finite_losses(losses, state.step)
     optimizer_step(state, total(state, losses))
 
@@ -118,6 +118,20 @@ def stage1_loss(state: TrainingState) -> Losses:
         image, label = torch.where(keep, image, image_b), torch.where(keep, label, label_b)
     twice = state.recipe.double_softmax_dice
     return {"supervised": annotated_loss(state.student, image, label, state.class_weights, double_softmax_dice=twice)}
+
+
+def remembered_loss(state: TrainingState) -> Losses:
+    """Keep what the base finds on an unannotated slice (B = 1), in stage 1, while a structure is added to it."""
+    if state.memory is None or state.stage == 2:
+        return {}
+    affine = state.sampler.affine(1)
+    addresses, image = state.sampler.unlabeled(affine)
+    labels = state.memory.labels(state.pool.inputs(addresses), state.device)
+    is_free = (state.pool.targets(addresses) == UNKNOWN_LABEL) & state.pool.inside(addresses)
+    labels = affine.warp_labels(torch.where(is_free, labels, UNKNOWN_LABEL)).to(state.device)
+    logits = state.memory.logits(student_logits(state.student, image))
+    everywhere, alike = torch.ones_like(labels, dtype=torch.bool), logits.new_ones(logits.shape[1])
+    return {"remembered": loss_where(logits, labels, everywhere, alike)}
 
 
 def stage2_loss(state: TrainingState) -> Losses:
@@ -207,13 +221,16 @@ def total(state: TrainingState, losses: Losses) -> Tensor:
 
 
 def optimizer_step(state: TrainingState, loss: Tensor) -> None:
-    """Take one AdamW step with the polynomial learning rate `lr (1 - t/T)^p` and clipped gradients."""
+    """Take one AdamW step with the polynomial learning rate `lr (1 - t/T)^p` and clipped gradients.
+
+    A student that started from a base model thaws part by part.
+    """
     settings = state.config.optimizer
     rate, progress = settings.learning_rate, state.fraction
     if state.stage == 2 and state.recipe.stage2_rate is not None:
         rate, progress = state.recipe.stage2_rate, state.stage2_fraction
     for group in state.optimizer.param_groups:
-        group["lr"] = rate * (1 - progress) ** settings.poly_power
+        group["lr"] = rate * (1 - progress) ** settings.poly_power * state.share_of_rate(group["part"])
     state.optimizer.zero_grad()
     loss.backward()
     torch.nn.utils.clip_grad_norm_(state.parameters, settings.gradient_clip)
@@ -230,36 +247,6 @@ PSEUDO_LABELS: dict[PseudoLabels, Callable[[TrainingState, Sequence[Any]], Tenso
     PseudoLabels.LARGEST_COMPONENT: baselines.bcp_pseudo_labels,
 }
 """Who writes pseudo-labels."""
-
-
-def distillation_loss(state: TrainingState) -> Losses:
-    """Let the paper's student see as the generalized teacher does, on one slice or patch of its own."""
-    features, student, sampler = state.features, state.student, state.sampler
-    if features is None or not isinstance(student, PaperStudent):
-        return {}
-    draw = state.pool.draw_labeled if state.stage == 1 else state.pool.draw_unlabeled
-    (address,) = draw(1, sampler.generator)
-    if not features.has(address):
-        return {"distillation": torch.zeros(())}
-    affine = sampler.affine(1)
-    image, label = sampler.augment(affine, state.pool.inputs([address]), state.pool.targets([address]))
-    maps = [affine.warp_images(each).to(state.device) for each in features.maps([address])]
-    if state.stage == 2:
-        return {"distillation": unannotated_distillation(student, state.helpers, image, maps)}
-    tokens = features.tokens([address])
-    moved = affine.warp_images(tokens.flatten(1, 2)).to(state.device).unflatten(1, tokens.shape[1:3])
-    loss = annotated_distillation(
-        student,
-        state.helpers,
-        image,
-        label,
-        maps,
-        moved,
-        progress=state.stage1_fraction,
-        double_softmax_dice=state.recipe.double_softmax_dice,
-        attached_target=state.recipe.attached_semantic_target,
-    )
-    return {"distillation": loss}
 
 
 def copy_paste_mask(state: TrainingState) -> Tensor:
@@ -292,13 +279,15 @@ def put_off(state: TrainingState) -> bool:
 def start_stage2(state: TrainingState, monitor: Monitor) -> None:
     """Leave stage 1: both teachers are scored on what it did not see, which is learned from, too, from now on.
 
-    Where no slice was held out, the specialized teacher is taken to be as good as the generalized one; a class in none
-    of them is taken to be as good as the others are on average.
+    There the moving average is compared with the earlier model, if one is named. Where no slice was held out, the
+    specialized teacher is taken to be as good as the generalized one; a class in none of them is taken to be as good as
+    the others are on average.
     """
     state.curve.close_point(state.step, state.budget.elapsed_s, state.stage)
     class_count = state.card.class_count
     measured = dice_on_held_out(state.specialized_teacher, state.pool, class_count, state.device)
     state.held_out_dice = {state.card.structures[label - 1].name: round(each, 3) for label, each in measured.items()}
+    state.verdict = state.verdict or compare(state, measured)
     if measured:
         mean = sum(measured.values()) / len(measured)
         state.specialized_reliability = torch.tensor([measured.get(label, mean) for label in range(class_count)])

@@ -93,6 +93,7 @@ class JobRunner:
             unlabeled=tuple(_inside(folder, each, "unlabeled") for each in job.unlabeled),
             out=self._new_model(job.out),
             base=job.base and self._model(job.base, "base"),
+            compare_with=job.compare_with and self._model(job.compare_with, "compare_with"),
             proposal=folder,
         )
         running.can_be_resumed = lambda: has_checkpoint(job.out)
