@@ -8,7 +8,7 @@ from typing import Any
 from uncol.core.clock import awake_s
 from uncol.core.config import BudgetConfig
 
-_EXTENSION = 0.05
+_EXTENSION, _LATEST_STAGE2 = 0.05, 0.9
 _RESERVE_PART = 0.02
 """Part of a time budget that is kept for writing the model."""
 
@@ -79,10 +79,9 @@ class TrainingBudget:
 
     def extend_stage1(self) -> bool:
         """Give stage 1 a twentieth of the budget more, and return whether that was possible: a tenth is for stage 2."""
-        longer = self.stage1_part + _EXTENSION
-        if longer > 1 - 2 * _EXTENSION:
+        if self.stage1_part >= _LATEST_STAGE2:
             return False
-        self.stage1_part = longer
+        self.stage1_part = min(_LATEST_STAGE2, self.stage1_part + _EXTENSION)
         return True
 
     def stage1_is_over(self, step: int) -> bool:

@@ -1,0 +1,87 @@
+"""Fusion by agreement: weights computed by hand, abstention, and who is outvoted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from uncol.inference.fusion import Source, agreement_between, average, fuse, shares, weigh
+
+
+def source(rows: list[list[float]], *, votes: list[bool] | None = None, voices: float = 1.0) -> Source:
+    """One structure in as many slices as there are rows, each of them one row of pixels."""
+    maps = np.array(rows, dtype=np.float32)[:, None, None, :]
+    return Source("any", maps, np.array(votes or [True] * len(rows))[:, None], voices)
+
+
+class TestAgreement:
+    def test_is_the_mean_dice_with_the_others(self) -> None:
+        """Masks 1100, 1000, 0001: Dice 2/3 between the first two, 0 with the third."""
+        sources = [source([[0.9, 0.8, 0.2, 0.0]]), source([[0.7, 0.5, 0.1, 0.3]]), source([[0.0, 0.0, 0.0, 0.6]])]
+
+        np.testing.assert_allclose(agreement_between(sources)[:, 0], [1 / 3, 1 / 3, 0.0])
+
+    def test_counts_slices_where_both_have_a_say(self) -> None:
+        """In the first slice both say 10, in the second the other one abstains."""
+        first, second = source([[1, 0], [1, 1]]), source([[1, 0], [0, 0]], votes=[True, False])
+
+        np.testing.assert_allclose(agreement_between([first, second])[:, 0], [1.0, 1.0])
+
+    def test_two_that_never_speak_together_have_none(self) -> None:
+        first, second = source([[1, 0], [1, 1]], votes=[True, False]), source([[1, 0], [0, 0]], votes=[False, True])
+
+        assert np.isnan(agreement_between([first, second])).all()
+
+    def test_nothing_is_agreed_with_nothing(self) -> None:
+        assert agreement_between([source([[0, 0]]), source([[0.4, 0]])])[0, 0] == 1.0
+
+
+class TestFuse:
+    def test_weights_by_hand(self) -> None:
+        """Agreement 1/3, 1/3 and 0, which counts as 0.05; three voices for the first: 3/81, 1/81, 0.05^4."""
+        first = source([[0.9, 0.8, 0.2, 0.0]], voices=3)
+        others = [source([[0.7, 0.5, 0.1, 0.3]]), source([[0.0, 0.0, 0.0, 0.6]])]
+        weights = np.array([3 / 81, 1 / 81, 0.05**4])
+
+        np.testing.assert_allclose(weigh([first, *others])[:, 0], weights, rtol=1e-6)
+        expected = weights @ [[0.9, 0.8, 0.2, 0.0], [0.7, 0.5, 0.1, 0.3], [0.0, 0.0, 0.0, 0.6]] / weights.sum()
+        np.testing.assert_allclose(fuse([first, *others])[0, 0, 0], expected, rtol=1e-5)
+
+    def test_one_that_is_alone_with_its_errors_is_outvoted(self) -> None:
+        right, wrong = [[1, 1, 1, 0, 0, 0]], [[0, 0, 0, 1, 1, 1]]
+
+        found = fuse([source(wrong, voices=1.5), source(right), source(right)])
+
+        np.testing.assert_array_equal(found[0, 0, 0] > 0.5, np.array(right[0]) > 0)
+
+    def test_one_alone_is_believed(self) -> None:
+        np.testing.assert_allclose(fuse([source([[0.3, 0.9]])])[0, 0, 0], [0.3, 0.9])
+
+    def test_where_one_abstains_the_others_decide_and_nobody_says_nothing(self) -> None:
+        sources = [source([[1, 0], [1, 0]], votes=[True, False]), source([[0, 0], [0.4, 0]], votes=[False, False])]
+
+        np.testing.assert_allclose(fuse(sources)[:, 0, 0], [[1, 0], [0, 0]])
+
+    @pytest.mark.parametrize("count", [1, 2, 5])
+    def test_probabilities_stay_probabilities(self, count: int) -> None:
+        random = np.random.default_rng(count)
+        sources = [
+            Source("any", random.random((3, 2, 4, 4), dtype=np.float32), random.random((3, 2)) > 0.3)
+            for _ in range(count)
+        ]
+        weights = weigh(sources)
+
+        found, parts = average(sources, weights), shares(sources, weights)
+
+        assert 0 <= found.min() <= found.max() <= 1 + 1e-6
+        spoken = np.any([each.has_vote for each in sources], axis=0)
+        np.testing.assert_allclose(parts.sum(0), spoken.astype(float))
+
+
+def test_shares_by_hand() -> None:
+    """Weights 3 and 1; the second abstains in the second slice."""
+    sources = [source([[1, 0], [1, 0]]), source([[1, 0], [1, 0]], votes=[True, False])]
+
+    parts = shares(sources, np.array([[3.0], [1.0]]))
+
+    np.testing.assert_allclose(parts[:, :, 0], [[0.75, 1.0], [0.25, 0.0]])
