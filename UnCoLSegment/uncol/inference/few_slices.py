@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from uncol.core.errors import DataError
 from uncol.core.grey_values import Window
 from uncol.core.jobs import Structure
 from uncol.core.progress import UNWATCHED, Monitor
-from uncol.core.volume import Plane, SliceView, Volume, view_slices
+from uncol.core.volume import PLANES, Plane, SliceView, Volume, view_slices
 from uncol.data.annotations import complete_slices
 from uncol.data.cases import class_indices
 from uncol.data.windows import choose_window
@@ -57,10 +58,12 @@ class Opinion:
         name: What it is called in reports.
         of_slice: Given a slice, returns the probability (N, H, W) of each structure in the image's own pixels, and for
             which structures it has a say (N,), bool.
+        voices: As how many it counts.
     """
 
     name: str
     of_slice: Callable[[int], tuple[Tensor, NDArray[np.bool_]]]
+    voices: float = 1.0
 
 
 def sources_of_stretches(
@@ -85,7 +88,7 @@ def sources_of_stretches(
         for opinion in opinions:
             said = [opinion.of_slice(index) for index in monitor.checked(stretch)]
             own = np.stack([carried.frame.from_native(probabilities) for probabilities, _ in said])
-            sources.append(Source(opinion.name, own, np.stack([has_vote for _, has_vote in said])))
+            sources.append(Source(opinion.name, own, np.stack([has_vote for _, has_vote in said]), opinion.voices))
         yield stretch, sources
         done += len(stretch)
 
@@ -131,6 +134,7 @@ def segment_from_labels(
     known, view = class_indices(labels.voxels, structures), view_slices(image, plane)
     classes = view.stack_from(known)
     carried = carry_annotated(image, view, classes, len(structures), cache)
+    others = opinions_from_other_planes(image, known, len(structures), plane, cache)
 
     def segmented(fused: Iterable[tuple[int, Tensor]], show: Show) -> Segmentation:
         builder = SegmentationBuilder(image, view, tuple(structures))
@@ -145,7 +149,7 @@ def segment_from_labels(
                 first_s = None
         return builder.finish()
 
-    registered = segmented(fused_slices(carried, (), monitor.part(0.0, 0.1 if teacher else 1.0)), show)
+    registered = segmented(fused_slices(carried, others, monitor.part(0.0, 0.1 if teacher else 1.0)), show)
     if teacher is None:
         return registered
     show(registered.labels)
@@ -154,7 +158,7 @@ def segment_from_labels(
     phase = monitor.part(0.1, 0.7).phase("Propagating annotated slices", 3 * len(structures) * len(classes))
     reliability = propagated.propagate_and_validate(phase).reliability(len(structures))
     opinion = foundation_opinion(propagated, reliability)
-    return segmented(fused_slices(carried, [opinion], monitor.part(0.7, 1.0)), lambda _labels: None)
+    return segmented(fused_slices(carried, [*others, opinion], monitor.part(0.7, 1.0)), lambda _labels: None)
 
 
 def carry_annotated(
@@ -178,6 +182,44 @@ def carry_annotated(
         raise DataError(message)
     stack, spacing_mm = view.stack_from(image.voxels), view.spacing_mm[1:]
     return CarriedLabels(stack, classes, annotated, structure_count, spacing_mm, cache, torch.get_num_threads())
+
+
+def opinions_from_other_planes(
+    image: Volume, known: NDArray[np.uint8], structure_count: int, plane: Plane, cache: EmbeddingCache
+) -> list[Opinion]:
+    """Return what is carried from completely annotated slices of other planes, each along its own axis.
+
+    Nothing is carried before the first slice is asked for.
+
+    Args:
+        image: The image.
+        known: Class indices (K, J, I), 255 unknown.
+        structure_count: Structures, N.
+        plane: The plane that is fused in.
+        cache: Where displacements are kept.
+    """
+    main = view_slices(image, plane)
+    always: NDArray[np.bool_] = np.ones(structure_count, dtype=np.bool_)
+
+    def carried_along(view: SliceView) -> Opinion:
+        @lru_cache(1)
+        def maps() -> NDArray[np.uint8]:
+            found = np.zeros((structure_count, *image.shape_kji), dtype=np.uint8)
+            stacks, classes = [view.stack_from(each) for each in found], view.stack_from(known)
+            for value, stack in enumerate(stacks, start=1):
+                stack[classes == value] = 255
+            for index, probabilities in fused_slices(carry_annotated(image, view, classes, structure_count, cache)):
+                for stack, each in zip(stacks, probabilities.numpy(), strict=True):
+                    stack[index] = np.round(each * 255)
+            return np.stack([main.stack_from(each) for each in found])
+
+        def of_slice(index: int) -> tuple[Tensor, NDArray[np.bool_]]:
+            return torch.from_numpy(maps()[:, index].astype(np.float32)) / 255, always
+
+        return Opinion(f"{REGISTRATION}, {view.plane}", of_slice, _VOICES_BEYOND)
+
+    views = [view_slices(image, other) for other in PLANES if other != plane]
+    return [carried_along(view) for view in views if complete_slices(view.stack_from(known))]
 
 
 def foundation_opinion(propagated: PropagatedLabels, reliability: SourceReliability) -> Opinion:

@@ -44,6 +44,7 @@ class GeneralizedSources:
         framed: The same cases in their own pixels.
         carried: For each case its annotated slices, carried to the others; None for a case without any, or without
             others.
+        others: For each case what is carried from annotated slices of other planes.
         foundation: The foundation model's part, or None.
     """
 
@@ -52,9 +53,11 @@ class GeneralizedSources:
         pool: Pool,
         framed: Sequence[FramedCase],
         carried: Sequence[CarriedLabels | None],
+        others: Sequence[Sequence[Opinion]],
         foundation: GeneralizedTeacher | None,
     ) -> None:
-        self._pool, self._framed, self._carried, self._foundation = pool, framed, carried, foundation
+        self._pool, self._framed, self._carried = pool, framed, carried
+        self._others, self._foundation = others, foundation
         self._structure_count = len(pool.voxel_counts) - 1
         self._probabilities: list[Tensor] = []
         self._share: list[Tensor] = []
@@ -181,8 +184,9 @@ class GeneralizedSources:
     def _opinions_on(self, case: int, specialized: Probabilities) -> list[Opinion]:
         foundation, student = self._foundation, self._student_opinion(case, specialized)
         if foundation is None:
-            return [student]
-        return [foundation_opinion(foundation.cases[case], foundation.source_reliability), student]
+            return [*self._others[case], student]
+        prompted = foundation_opinion(foundation.cases[case], foundation.source_reliability)
+        return [*self._others[case], prompted, student]
 
     def _student_opinion(self, case: int, specialized: Probabilities) -> Opinion:
         rows, columns = self._framed[case].images.shape[1:]

@@ -34,7 +34,7 @@ from uncol.data.slice_dataset import SliceDataset
 from uncol.data.windows import grey_values_of, hounsfield_window, may_be_hounsfield, own_window
 from uncol.foundation.promptable import FeatureModel, PromptableModel
 from uncol.foundation.prompting import SlicePredictor
-from uncol.inference.few_slices import carry_annotated
+from uncol.inference.few_slices import carry_annotated, opinions_from_other_planes
 from uncol.inference.grey_scale import window_for
 from uncol.inference.predict import memory_format
 from uncol.models.build import build_student
@@ -169,14 +169,25 @@ def _add_generalized_teacher(state: TrainingState, teacher: PromptableModel) -> 
 
 def _add_registration(state: TrainingState) -> None:
     """Carry annotated slices to the others of their case, in cases that have both."""
+    cases, count = state.setup.all_cases(), state.card.class_count - 1
     carried = [
-        carry_annotated(case.image, each.view, each.native_labels, state.card.class_count - 1, state.setup.cache)
+        carry_annotated(case.image, each.view, each.native_labels, count, state.setup.cache)
         if 0 < len(complete_slices(each.native_labels)) < len(each.native_labels)
         else None
-        for case, each in zip(state.setup.all_cases(), state.framed, strict=True)
+        for case, each in zip(cases, state.framed, strict=True)
     ]
     if any(each is not None for each in carried):
-        state.sources = GeneralizedSources(state.pool, state.framed, carried, state.generalized_teacher)
+        others = [
+            opinions_from_other_planes(
+                case.image,
+                class_indices(case.labels.voxels, state.setup.structures),
+                count,
+                state.card.plane,
+                state.setup.cache,
+            )
+            for case in cases
+        ]
+        state.sources = GeneralizedSources(state.pool, state.framed, carried, others, state.generalized_teacher)
 
 
 def card_for(setup: FineTuneSetup) -> ModelCard:
