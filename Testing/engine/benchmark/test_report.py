@@ -68,6 +68,36 @@ def test_what_uncertainty_is_worth_stands_in_a_table_of_its_own_once_for_each_me
     ]
 
 
+def test_our_proposal_stands_beside_that_of_a_supervised_student_and_its_best_source() -> None:
+    dice = {"registration": 0.5, "frozen-teacher": 0.625, "uncol": 0.25, "supervised-proposal": 0.75}
+    of_each = {(method, 8): value for method, value in (dice | {"uncol-proposal": 0.875}).items()}
+    of_each |= {("registration", 16): 0.75, ("uncol-proposal", 16): 0.5, ("uncol-proposal", 4): 0.5}
+    results = [
+        make_result(method, {"a": (value,)}, labeled=count, seed=seed, benchmark="sparse-slices-liver")
+        for (method, count), value in of_each.items()
+        for seed in (0, 1)
+    ]
+
+    lines = section_of(results, "sparse-slices-liver")
+
+    start = next(place for place, line in enumerate(lines) if line.startswith("| annotated | ours |"))
+    assert lines[start].split(" | ")[2:] == [
+        "ours with a supervised student",
+        "difference [95 %]",
+        "stage 2 is",
+        "best source",
+        "ours minus best source",
+        "never worse than its best source - 0.003 |",
+    ]
+    assert lines[start + 2 : start + 5] == [
+        "| 1 in 4 | 0.500 [0.500, 0.500] | not run | - | - | - | - | unknown without registration, frozen-teacher, "
+        "uncol |",
+        "| 1 in 8 | 0.875 [0.875, 0.875] | 0.750 [0.750, 0.750] | +0.125 [+0.125, +0.125] | better | "
+        "frozen-teacher 0.625 | +0.250 | yes |",
+        "| 1 in 16 | 0.500 [0.500, 0.500] | not run | - | - | registration 0.750 | -0.250 | **no** |",
+    ]
+
+
 def test_where_errors_lie_stands_in_a_table_of_its_own() -> None:
     result = make_result("uncol", {"a": (0.5,)}, benchmark="sparse-slices-liver")
     (score,) = result.scores  # of 10 voxels

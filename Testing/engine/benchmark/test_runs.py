@@ -48,6 +48,27 @@ def test_settings_that_came_later_leave_the_names_of_finished_runs_as_they_are()
     assert turned.key != spec.key
 
 
+@pytest.mark.parametrize(
+    ("benchmark", "method", "hash_of_before"),
+    [
+        pytest.param("hippocampus", "uncol", "8c44aea2", id="whole cases"),
+        pytest.param("sparse-slices-body", "supervised", "a0ef184e", id="no registration"),
+        pytest.param("sparse-slices-body", "frozen-teacher", "552bf0fc", id="no training"),
+        pytest.param("sparse-slices-body", "uncol-paper", "01242912", id="UnCoL of before"),
+    ],
+)
+def test_registration_names_the_runs_anew_in_which_slices_are_carried(
+    benchmark: str, method: str, hash_of_before: str
+) -> None:
+    chosen = BENCHMARKS[benchmark]
+    spec = RunSpec(benchmark, method, 8, 0, chosen.steps, config_document(chosen, method, 0, chosen.steps))
+    without = spec.config | {"teachers": spec.config["teachers"] | {"registration": False}}
+    carrying = replace(spec, benchmark="sparse-slices-body", method="uncol-proposal")
+
+    assert spec.settings_hash == hash_of_before  # as in benchmarks/results
+    assert replace(carrying, config=without).settings_hash != carrying.settings_hash != hash_of_before
+
+
 def test_seeds_of_one_configuration_share_their_settings() -> None:
     assert make_spec(seed=0).settings_hash == make_spec(seed=1).settings_hash
     assert make_spec().settings_hash != make_spec(learning_rate=0.1).settings_hash
@@ -206,6 +227,14 @@ def test_results_of_earlier_versions_are_read_and_keep_their_names(folder: Path)
 
     assert [result.spec.key for result in results] == [path.stem for path in sorted(folder.glob("*.json"))]
     assert len(results) > 5
+    assert {each.spec.method for each in results} <= {
+        name for each in results for name in BENCHMARKS[each.spec.benchmark].methods
+    }
+    assert all(  # UnCoL on annotated slices registers; what was called so before is the paper's
+        "registration" in each.spec.config["teachers"]
+        for each in results
+        if each.spec.method in ("uncol", "uncol-proposal") and each.spec.benchmark.startswith("sparse-slices")
+    )
 
 
 def test_what_was_filled_without_training_before_is_not_filled_again() -> None:

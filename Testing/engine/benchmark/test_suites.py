@@ -66,13 +66,8 @@ def test_structures_have_the_values_of_the_list_beside_the_labels(shared_data: P
 def test_where_all_are_compared_each_method_is_run_and_elsewhere_the_bounds_and_ours() -> None:
     acdc = BENCHMARKS["acdc"]
 
-    unfit = (  # they need annotated slices
-        "shape-interpolation",
-        "shape-interpolation-ends",
-        "morphological-interpolation",
-        "uncol-proposal",
-    )
-    assert acdc.default_methods(3) == tuple(method for method in METHODS if method not in unfit)
+    of_slices = {"uncol-paper", "supervised-proposal", "uncol-proposal"}
+    assert acdc.default_methods(3) == tuple(method for method in TRAINED_METHODS if method not in of_slices)
     assert acdc.default_methods(1) == ("supervised", "uncol", "supervised-all")
 
 
@@ -83,12 +78,17 @@ def test_a_volume_with_annotated_slices_is_compared_with_interpolation_and_has_n
         "shape-interpolation",
         "shape-interpolation-ends",
         "morphological-interpolation",
+        "registration",
         "frozen-teacher",
+        "untrained",
         "supervised",
+        "uncol-paper",
         "uncol",
+        "supervised-proposal",
         "uncol-proposal",
     )
-    assert "supervised-all" not in liver.methods
+    assert tuple(method for method in liver.methods if method in liver.default_methods(8)) == liver.default_methods(8)
+    assert sorted(liver.methods) == sorted(set(METHODS) - {"supervised-all"})
 
 
 def test_an_unknown_benchmark_is_named_with_those_that_exist() -> None:
@@ -103,6 +103,8 @@ def test_an_unknown_benchmark_is_named_with_those_that_exist() -> None:
     [
         pytest.param("u-net", 'Method "u-net" is unknown. Choose from supervised, mean-teacher', id="unknown"),
         pytest.param("shape-interpolation", 'Method "shape-interpolation" means nothing on "acdc"', id="of slices"),
+        pytest.param("supervised-proposal", 'Method "supervised-proposal" means nothing on "acdc"', id="no proposal"),
+        pytest.param("uncol-paper", 'Method "uncol-paper" means nothing on "acdc"', id="the same as uncol"),
     ],
 )
 def test_a_method_that_cannot_be_compared_is_named(method: str, message: str) -> None:

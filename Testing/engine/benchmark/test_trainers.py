@@ -164,7 +164,7 @@ def train_slices(method: str, cases: Cases, folder: Path, monitor: Monitor = UNW
     return train_each(spec_of(method, 2), cases, folder, monitor, train_one=train_one)
 
 
-@pytest.mark.parametrize("method", ["supervised", "uncol-proposal"])
+@pytest.mark.parametrize("method", ["supervised", "supervised-proposal", "uncol-proposal"])
 def test_every_volume_is_learned_by_itself_as_if_there_were_no_other(tmp_path: Path, method: str):
     cases, told = slice_cases(2), []
     alone = replace(cases, labeled={"volume 1": cases.labeled["volume 1"]}, test={"volume 1": cases.test["volume 1"]})
@@ -201,6 +201,7 @@ def test_a_run_over_volumes_goes_on_with_the_volume_at_which_it_was_stopped(tmp_
     [
         ("sparse-slices-liver", "shape-interpolation", fill_slices),
         ("sparse-slices-liver", "frozen-teacher", fill_slices),
+        ("sparse-slices-liver", "registration", fill_slices),
         ("sparse-slices-liver", "uncol", train_each),
         ("acdc", "frozen-teacher", train),  # its prompts come from a supervised student
     ],

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+import torch
 from doubles import ThresholdTeacher
+from torch import Tensor
 
+from uncol.benchmark.prediction import Prediction
 from uncol.benchmark.without_training import WITHOUT_TRAINING, SliceTask
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import Structure
 from uncol.core.progress import UNWATCHED
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.cases import LabeledCase
+from uncol.data.transforms import SliceFrame
 from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.promptable import BoxPrediction
 
+LoadTeacher = Callable[[], ThresholdTeacher]
 GRID = np.diag([-1.0, -1.0, 3.0, 1.0])
 STRUCTURES = (Structure(1, "block"), Structure(2, "rod"))
 TRUTH = np.zeros((12, 16, 16), dtype=np.uint8)
@@ -24,14 +31,33 @@ TRUTH[2:9, 3:9, 3:9] = 1
 TRUTH[:, 11:14, 11:14] = 2
 
 
-def filled(method: str, *annotated: int) -> np.ndarray:
+class BlindTeacher(ThresholdTeacher):
+    """It finds nothing in any box."""
+
+    def decode(self, embedding: Tensor, boxes: Tensor, frame: SliceFrame) -> BoxPrediction:
+        return super().decode(torch.zeros_like(embedding), boxes, frame)
+
+
+def seeing() -> ThresholdTeacher:
+    return ThresholdTeacher(16)
+
+
+def blind_one() -> ThresholdTeacher:
+    return BlindTeacher(16)
+
+
+def predicted(method: str, *annotated: int, load_teacher: LoadTeacher = seeing) -> Prediction:
     labels = np.full_like(TRUTH, UNKNOWN_LABEL)
     labels[list(annotated)] = TRUTH[list(annotated)]
     case = LabeledCase(Volume((TRUTH > 0).astype(np.float32), GRID), Volume(labels, GRID))
-    task = SliceTask(case, STRUCTURES, lambda: ThresholdTeacher(16), EmbeddingCache(None), UNWATCHED)
-    found = WITHOUT_TRAINING[method].fill(task).labels
-    assert found.shares_grid_with(case.image)
-    return found.voxels
+    task = SliceTask(case, STRUCTURES, load_teacher, EmbeddingCache(None), UNWATCHED)
+    found = WITHOUT_TRAINING[method].fill(task)
+    assert found.labels.shares_grid_with(case.image)
+    return found
+
+
+def filled(method: str, *annotated: int, load_teacher: LoadTeacher = seeing) -> np.ndarray:
+    return predicted(method, *annotated, load_teacher=load_teacher).labels.voxels
 
 
 NEEDS_ITK = pytest.mark.skipif(
@@ -75,6 +101,33 @@ def test_annotated_slices_stay_as_they_are(method: str) -> None:
 
 def test_the_frozen_teacher_is_prompted_from_slice_to_slice() -> None:
     assert np.array_equal(filled("frozen-teacher", 2, 5, 8)[2:9], TRUTH[2:9])
+
+
+def test_the_frozen_teacher_does_not_hear_registration_even_where_it_is_blind() -> None:
+    found, registered = (filled(each, 1, 6, 10, load_teacher=blind_one) for each in ("frozen-teacher", "registration"))
+
+    # Registration sees where the block ends; contours that are interpolated to nothing do not.
+    assert np.array_equal(registered, TRUTH)
+    assert not np.array_equal(found, TRUTH)
+
+
+def test_registration_carries_slices_without_a_foundation_model() -> None:
+    def refuse() -> ThresholdTeacher:
+        message = "nobody asks the foundation model"
+        raise AssertionError(message)
+
+    assert np.array_equal(filled("registration", 2, 5, 8, load_teacher=refuse)[2:9], TRUTH[2:9])
+
+
+def test_untrained_fuses_registration_and_foundation_model() -> None:
+    alone = predicted("registration", 1, 6, 10).uncertainty.voxels
+    unsure, blind = (
+        predicted("untrained", 1, 6, 10, load_teacher=each).uncertainty.voxels
+        for each in (lambda: ThresholdTeacher(16, probability=0.75), blind_one)
+    )
+
+    assert np.array_equal(blind, alone)  # what finds nothing in the boxes of annotated contours has no vote
+    assert unsure[4, 5, 5] > alone[4, 5, 5]
 
 
 def test_a_missing_package_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

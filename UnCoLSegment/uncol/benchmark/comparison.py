@@ -82,6 +82,7 @@ class Row:
         labeled: Labeled subjects; with slices: every how manieth is annotated.
         seeds: Seeds of its runs.
         dice: Mean over structures, images and seeds, with its interval.
+        subjects: Mean Dice of each subject under each seed, by which rows are paired.
         dice_by_structure: Mean over cases and seeds by name of the structure.
         hd95_mm: Mean over structures, cases and seeds where it is defined; None where it never is.
         undefined_distances: In how many it is not, because one mask was empty.
@@ -103,6 +104,7 @@ class Row:
     labeled: int
     seeds: tuple[int, ...]
     dice: Interval
+    subjects: SubjectDice
     dice_by_structure: Mapping[str, float]
     hd95_mm: float | None
     undefined_distances: int
@@ -193,6 +195,7 @@ def _row(results: Sequence[RunResult], ours: SubjectDice | None) -> Row:
         labeled=spec.labeled,
         seeds=dice.seeds,
         dice=bootstrap(dice.values, dice.image_counts),
+        subjects=dice,
         dice_by_structure=_means((score.structure, score.dice) for score in scores),
         hd95_mm=_mean_of_defined(distances),
         undefined_distances=distances.count(None),

@@ -16,7 +16,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from uncol.benchmark.comparison import Comparison, Row
-from uncol.benchmark.suites import METHODS, SUPERVISED_ALL, UNCOL, UNCOL_PROPOSAL
+from uncol.benchmark.suites import METHODS, SUPERVISED_ALL, SUPERVISED_PROPOSAL, UNCOL, UNCOL_PAPER, UNCOL_PROPOSAL
 from uncol.benchmark.without_training import WITHOUT_TRAINING
 from uncol.report.canvas import FONT_PT, INK, dress, make_figure, png_of, running_mean
 
@@ -31,7 +31,9 @@ _TRAINED_STYLES = {
     "uncol-without-generalized": ("#CC79A7", "<", "--"),
     "uncol-without-specialized": ("#A65E8C", ">", "-."),
     "uncol-without-gating": ("#7B3F6B", "h", ":"),
+    UNCOL_PAPER: ("#7A6FD0", "+", "--"),
     UNCOL: ("#0072B2", "o", "-"),
+    SUPERVISED_PROPOSAL: ("#2F8F83", "1", ":"),
     UNCOL_PROPOSAL: ("#003F66", "p", "-."),
     SUPERVISED_ALL: ("#000000", "*", ":"),
 }

@@ -9,8 +9,9 @@ from pathlib import Path
 from uncol.benchmark.comparison import Comparison, Interval, PartMeans, Row, compare, mean_part
 from uncol.benchmark.convergence import Convergence, convergence_of
 from uncol.benchmark.plots import dice_png, distance_png, fullest_count, learning_png
+from uncol.benchmark.proposals import TOLERANCE, Proposal, proposal_of
 from uncol.benchmark.runs import RunStore
-from uncol.benchmark.suites import BENCHMARKS, SUPERVISED_ALL, UNCOL, Benchmark
+from uncol.benchmark.suites import BENCHMARKS, SUPERVISED_ALL, SUPERVISED_PROPOSAL, UNCOL, UNCOL_PROPOSAL, Benchmark
 from uncol.core.error_detection import BAND_MM
 from uncol.data.io import write_results
 
@@ -57,7 +58,7 @@ def _pictures(comparison: Comparison) -> dict[str, bytes]:
 
 
 def verdict(advantage: Interval) -> str:
-    """Say whether UnCoL is better or worse than a method; where the interval holds 0, they cannot be told apart.
+    """Say whether what comes first in a difference is better or worse; an interval that holds 0 tells nothing apart.
 
     A single value has no interval, and nothing follows from it.
     """
@@ -76,7 +77,7 @@ def markdown(comparison: Comparison) -> str:
     ties_count = convergence is None or convergence.is_reached
     table = _table([_cells(row, benchmark, ties_count=ties_count) for row in rows])
     heading = f"## {benchmark.name}, {comparison.steps} steps"
-    more = (*_parts_table(rows, benchmark), *_uncertainty_table(rows, benchmark))
+    more = (*_proposal_table(comparison), *_parts_table(rows, benchmark), *_uncertainty_table(rows, benchmark))
     return "\n".join([heading, "", *table, "", *_notes(comparison), *more, ""])
 
 
@@ -116,6 +117,34 @@ def _cells(row: Row, benchmark: Benchmark, *, ties_count: bool) -> dict[str, str
         "seeds": str(len(row.seeds)),
         "steps": str(row.training_steps),
         "seconds": f"{row.seconds:.0f}",
+    }
+
+
+def _proposal_table(comparison: Comparison) -> list[str]:
+    """Return our proposal beside that of a supervised student and beside its best source; nothing without any."""
+    found = [each for rows in comparison.groups.values() if (each := proposal_of(rows)) is not None]
+    if not found:
+        return []
+    meaning = (
+        f"What is proposed for the annotated volume: *ours* ({UNCOL_PROPOSAL}) and *ours with a supervised student* "
+        f"({SUPERVISED_PROPOSAL}: no stage 2); and whether ours is never worse than its best source - {TOLERANCE} "
+        "(mean Dice over seeds)."
+    )
+    return ["", meaning, "", *_table([_proposal_cells(each, comparison.benchmark) for each in found])]
+
+
+def _proposal_cells(proposal: Proposal, benchmark: Benchmark) -> dict[str, str]:
+    ours, supervised, difference, best = proposal.ours, proposal.supervised, proposal.difference, proposal.best
+    outcome = {True: "yes", False: "**no**", None: f"unknown without {', '.join(proposal.missing)}"}
+    return {
+        "annotated": benchmark.short_label_text(proposal.labeled),
+        "ours": _interval(ours.dice),
+        "ours with a supervised student": "not run" if supervised is None else _interval(supervised.dice),
+        "difference [95 %]": "-" if difference is None else _interval(difference, sign="+"),
+        "stage 2 is": "-" if difference is None else verdict(difference),
+        "best source": "-" if best is None else f"{best.method} {best.dice.mean:.3f}",
+        "ours minus best source": "-" if best is None else f"{ours.dice.mean - best.dice.mean:+.3f}",
+        f"never worse than its best source - {TOLERANCE}": outcome[proposal.is_never_worse],
     }
 
 

@@ -95,7 +95,9 @@ class RunSpec:
         settings = {name: value for name, value in self.config.items() if name != "seed"}
         # The names of earlier runs stay as they are.
         if settings.get("data", {}).get("rotation_deg") == _FORMER_ROTATION_DEG:
-            settings["data"] = {name: value for name, value in settings["data"].items() if name != "rotation_deg"}
+            settings["data"] = _without(settings["data"], "rotation_deg")
+        if "teachers" in settings and not self._registers:
+            settings["teachers"] = _without(settings["teachers"], "registration")
         if self.foundation != LITE_MEDSAM.family:
             settings["foundation"] = self.foundation
         if self.weights_sha256:
@@ -109,10 +111,19 @@ class RunSpec:
         return "-".join((*parts, self.settings_hash))
 
     @property
+    def _registers(self) -> bool:
+        """Whether annotated slices are carried to others in this run."""
+        return METHODS[self.method].registration and BENCHMARKS[self.benchmark].supervision == "slices"
+
+    @property
     def title(self) -> str:
         """The run in words."""
         labels = BENCHMARKS[self.benchmark].label_text(self.labeled)
         return f"{self.benchmark}: {self.method}, {labels}, seed {self.seed}"
+
+
+def _without(settings: dict[str, Any], left_out: str) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name != left_out}
 
 
 def plan_runs(benchmark: Benchmark, splits: Splits, choice: Choice) -> list[RunSpec]:

@@ -21,15 +21,16 @@ Annotation = Literal["every n-th", "n spread evenly"]
 Subjects = Literal["train", "test", "all"]
 
 SUPERVISED, UNCOL, SUPERVISED_ALL = "supervised", "uncol", "supervised-all"
-UNCOL_PROPOSAL = "uncol-proposal"
+UNCOL_PAPER, SUPERVISED_PROPOSAL, UNCOL_PROPOSAL = "uncol-paper", "supervised-proposal", "uncol-proposal"
 
-_FILLING_ONLY = tuple(name for name in WITHOUT_TRAINING if name not in TRAINED_METHODS)
-METHODS = (*_FILLING_ONLY, *TRAINED_METHODS)
-"""Every method, in the order of the tables."""
+METHODS = (*(name for name in WITHOUT_TRAINING if name not in TRAINED_METHODS), *TRAINED_METHODS)
+"""Every method."""
 
 _KEY_METHODS = (SUPERVISED, UNCOL, SUPERVISED_ALL)
 """What every label count is owed: the lower bound, our method, the upper bound."""
-_SLICE_METHODS = (*WITHOUT_TRAINING, SUPERVISED, UNCOL, UNCOL_PROPOSAL)
+_SLICE_METHODS = (*WITHOUT_TRAINING, SUPERVISED, UNCOL_PAPER, UNCOL, SUPERVISED_PROPOSAL, UNCOL_PROPOSAL)
+_OF_SLICES_ONLY = (UNCOL_PAPER, SUPERVISED_PROPOSAL, UNCOL_PROPOSAL)
+"""Where whole cases are labeled, nothing is carried: the paper's UnCoL is ours, and nothing is proposed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +85,10 @@ class Benchmark:
     @property
     def methods(self) -> tuple[str, ...]:
         """What can be compared here, in the order of the tables."""
-        unfit = (*_FILLING_ONLY, UNCOL_PROPOSAL) if self.supervision == "cases" else (SUPERVISED_ALL,)
-        return tuple(method for method in METHODS if method not in unfit)
+        if self.supervision == "cases":
+            return tuple(method for method in TRAINED_METHODS if method not in _OF_SLICES_ONLY)
+        unfit = (*WITHOUT_TRAINING, SUPERVISED_ALL)
+        return (*WITHOUT_TRAINING, *(method for method in TRAINED_METHODS if method not in unfit))
 
     def label_text(self, count: int) -> str:
         """Return a label count in words: a number of subjects or of slices, or every how manieth slice."""

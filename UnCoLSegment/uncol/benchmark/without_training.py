@@ -18,13 +18,20 @@ from uncol.core.jobs import Structure
 from uncol.core.progress import Monitor
 from uncol.core.volume import SliceView, plane_of_axis, view_slices
 from uncol.data.annotations import complete_slices
-from uncol.data.cases import LabeledCase
+from uncol.data.cases import LabeledCase, class_indices
 from uncol.data.shape_interpolation import interpolate_shapes
+from uncol.data.windows import choose_window
 from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.label_propagation import PropagatedLabels
 from uncol.foundation.promptable import PromptableModel
+from uncol.foundation.prompting import SlicePredictor
 from uncol.inference.few_slices import segment_from_labels
+from uncol.inference.result import SegmentationBuilder, with_background
 
+REGISTRATION, FROZEN_TEACHER = "registration", "frozen-teacher"
 _MORPHOLOGICAL = "itk-morphologicalcontourinterpolation"
+_CONTOUR_MARGIN_PIXELS = 1.0
+"""How far the box of an interpolated contour reaches beyond it, in a frame of 256 pixels."""
 
 
 @dataclass(frozen=True)
@@ -120,10 +127,46 @@ def interpolate_morphologically(task: SliceTask) -> Prediction:
 
 
 def prompt_with_slices(task: SliceTask) -> Prediction:
-    """Prompt the frozen foundation model with the boxes of the annotated slices."""
+    """Ask the frozen foundation model alone, prompted from slice to slice and with interpolated contours between them.
+
+    Both count as they do on annotated slices (`foundation.label_propagation`), whatever their Dice.
+    """
+    image, view, structures = task.case.image, task.view, range(len(task.structures))
+    known = class_indices(task.case.labels.voxels, task.structures)
+    window, classes = choose_window(image.voxels, known), view.stack_from(known)
+    predictor = SlicePredictor.of_volume(image, view, window, task.load_teacher(), task.cache)
+    propagated = PropagatedLabels(predictor, classes, view.spacing_mm, len(structures), _CONTOUR_MARGIN_PIXELS)
+    phase = task.monitor.phase("Propagating annotated slices", 3 * len(structures) * len(classes))
+    reliability = propagated.propagate_and_validate(phase).reliability(len(structures))
+    builder = SegmentationBuilder(image, view, task.structures)
+    for index in task.monitor.each(range(len(classes)), "Prompting between annotated slices"):
+        if index in propagated.annotated:
+            builder.put_known(index, classes[index])
+            continue
+        for structure in structures:
+            contour = propagated.contour(index, structure)
+            if contour is not None:
+                propagated.prompt_with_mask(index, structure, contour)
+        probabilities, _ = propagated.fuse(index, reliability)
+        builder.put(index, with_background(predictor.to_native(probabilities)))
+    found = builder.finish()
+    return Prediction(found.labels, found.uncertainty)
+
+
+def register(task: SliceTask) -> Prediction:
+    """Carry the annotated slices to all others by registration alone."""
+    return _from_labels(task, None)
+
+
+def register_and_prompt(task: SliceTask) -> Prediction:
+    """Fuse registration and the frozen foundation model by their agreement, as the product does before any training."""
+    return _from_labels(task, task.load_teacher())
+
+
+def _from_labels(task: SliceTask, teacher: PromptableModel | None) -> Prediction:
     case, plane = task.case, plane_of_axis(task.case.image, "K")
     found = segment_from_labels(
-        case.image, case.labels, task.structures, task.load_teacher(), task.cache, plane=plane, monitor=task.monitor
+        case.image, case.labels, task.structures, teacher, task.cache, plane=plane, monitor=task.monitor
     )
     return Prediction(found.labels, found.uncertainty)
 
@@ -132,6 +175,8 @@ WITHOUT_TRAINING = {
     "shape-interpolation": WithoutTraining(fill=interpolate, style=("#8A8A8A", "X", ":")),
     "shape-interpolation-ends": WithoutTraining(fill=interpolate_and_repeat, style=("#6B6B6B", "x", "-.")),
     "morphological-interpolation": WithoutTraining(fill=interpolate_morphologically, style=("#A0785A", "d", "--")),
-    "frozen-teacher": WithoutTraining(fill=prompt_with_slices, style=("#56A0D3", "P", ":"), uses_foundation_model=True),
+    REGISTRATION: WithoutTraining(fill=register, style=("#E69F00", "H", "--")),
+    FROZEN_TEACHER: WithoutTraining(fill=prompt_with_slices, style=("#56A0D3", "P", ":"), uses_foundation_model=True),
+    "untrained": WithoutTraining(fill=register_and_prompt, style=("#A33B00", "8", "-."), uses_foundation_model=True),
 }
 """By name, in the order of tables. Where whole cases are labeled, the frozen teacher is prompted by a student."""
