@@ -26,6 +26,7 @@ from uncol.core.protocol import (
     GraphicsCard,
     Greeting,
     Hello,
+    Preview,
     Request,
     read_event,
     read_request,
@@ -145,6 +146,18 @@ class ScriptedEngine:
         proposal = _writeResult(Path(fields["proposal"]), image, voxels, uncertainty, report)
         structures = tuple(Structure(each["value"], each["name"]) for each in fields["structures"])
         self.answer("fine_tune", FineTuneResult(Path(fields["out"]), structures, {}, proposal))
+
+    def sayPreview(self, op: str, voxels: np.ndarray, uncertainty: np.ndarray) -> None:
+        """Say what is found so far about the latest request of a kind, in labels (K, J, I) that may stand."""
+        fields = self.asked(op)
+        folder = Path(fields["out"] if op == "segment" else fields["proposal"])
+        image = readVolume(fields["image"] if op == "segment" else fields["cases"][0]["image"])
+        labels, doubts = image.with_voxels(voxels.astype(np.uint8)), image.with_voxels(uncertainty.astype(np.float32))
+        files = [
+            VolumeFile.write(folder / f"{each}.npy", volume)
+            for each, volume in (("so-far", labels), ("doubts", doubts))
+        ]
+        self.answer(op, Preview(*files))
 
     def writePreview(self, voxels: np.ndarray, name: str = "preview-1.npy") -> dict[str, Any]:
         """Write labels (K, J, I) for the latest request to learn; return what an event says of them."""

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
+from parameters import SegmentFrom
 from scene_parts import maskOf
 from scripted_engine import writeCheckpoint
 from scripted_user import User
@@ -60,6 +61,20 @@ def fail(user: User) -> None:
 
 def die(user: User) -> None:
     user.engine.die(-9)
+
+
+def sayPreview(user: User, op: str, found: np.ndarray, step: int = 0) -> None:
+    """Let the engine say what may stand as the proposal, and wait until it is seen."""
+    if step:
+        user.engine.say(op, "progress", phase="Learning", fraction=0.5, step=step)
+    user.engine.sayPreview(op, found, np.where(found, 0.4, 0.1))
+    user.until(
+        lambda: previews() and np.array_equal(maskOf(previews()[0], "liver", user.parameters.inputVolume), found)
+    )
+
+
+def mapNow(user: User) -> np.ndarray:
+    return slicer.util.arrayFromVolume(user.parameters.uncertaintyVolume)
 
 
 def test_a_preview_is_a_node_of_its_own_beside_the_proposal(learning: User) -> None:
@@ -186,3 +201,102 @@ def test_the_proposal_can_be_accepted_while_something_is_learned(learning: User)
 
     accepted = maskOf(learning.parameters.segmentation, "liver", learning.parameters.inputVolume)
     assert np.array_equal(accepted, learning.truth)
+
+
+@pytest.fixture
+def following(user: User) -> User:
+    """A user without a proposal, who lets two annotated slices be followed."""
+    user.driver.annotate([5, 8])
+    user.parameters.segmentFrom = SegmentFrom.SLICES
+    user.logic.segment(user.parameters)
+    user.untilAsked("segment")
+    return user
+
+
+def test_what_annotated_slices_say_at_first_is_a_preview_too_which_gives_way_to_the_result(following: User) -> None:
+    sayPreview(following, "segment", ~following.truth)
+
+    assert previews()[0].GetName() == "Phantom preview"
+    assert following.parameters.proposal is None
+    following.propose()
+    assert following.end()[0] == "finished"
+    assert previews() == []
+    assert following.driver.dice() == 1.0
+
+
+@pytest.mark.parametrize("op", ["segment", "fine_tune"])
+def test_what_was_found_when_the_user_cancels_is_the_proposal_with_its_map(user: User, op: str) -> None:
+    user.driver.annotate([5, 8])
+    user.parameters.segmentFrom = SegmentFrom.SLICES
+    (user.logic.segment if op == "segment" else user.logic.fineTune)(user.parameters)
+    user.untilAsked(op)
+    sayPreview(user, op, ~user.truth)
+    sayPreview(user, op, user.truth)
+
+    user.logic.cancel()
+    user.engine.say(op, "cancelled", resumable=False)
+
+    assert user.end() == ("cancelled", "Cancelled. The proposal is the best that was found so far.")
+    assert previews() == []
+    assert user.driver.dice() == 1.0
+    assert np.array_equal(mapNow(user), np.where(user.truth, 0.4, 0.1).astype(np.float32))
+
+
+def test_what_was_found_before_an_error_is_not_the_proposal(following: User) -> None:
+    sayPreview(following, "segment", following.truth)
+
+    following.engine.say("segment", "error", kind="user", message="The memory is full.")
+
+    assert following.end() == ("failed", "The memory is full.")
+    assert following.parameters.proposal is None
+
+
+def test_a_preview_that_the_user_removed_does_not_become_the_proposal(following: User) -> None:
+    sayPreview(following, "segment", following.truth)
+    slicer.mrmlScene.RemoveNode(previews()[0])
+
+    following.logic.cancel()
+    following.engine.say("segment", "cancelled", resumable=False)
+
+    assert following.end() == ("cancelled", "Cancelled.")
+    assert following.parameters.proposal is None
+
+
+@pytest.mark.parametrize(
+    ("annotated", "step", "isKept"),
+    [
+        pytest.param([], 0, False, id="registration alone against all sources"),
+        pytest.param([], 82, True, id="all sources and a model on the way"),
+        pytest.param([11], 0, True, id="one more annotated slice"),
+    ],
+)
+def test_only_a_preview_that_more_is_behind_takes_the_place_of_a_proposal(
+    following: User, annotated: list[int], step: int, isKept: bool
+) -> None:
+    following.propose()
+    assert following.end()[0] == "finished"
+    if annotated:
+        following.driver.annotate(annotated)
+    following.logic.fineTune(following.parameters)
+    following.untilAsked("fine_tune")
+    sayPreview(following, "fine_tune", ~following.truth, step)
+
+    cancel(following)
+
+    told = "is the best that was found so far" if isKept else "is as it was before"
+    assert following.end()[1] == f"Cancelled. The proposal {told}."
+    assert following.driver.dice() == (0.0 if isKept else 1.0)
+    assert np.isclose(mapNow(following).max(), 0.4 if isKept else 0.3)
+
+
+def test_the_proposal_of_a_model_that_knows_all_slices_is_not_replaced_by_one_on_the_way(user: User) -> None:
+    user.driver.annotate([5, 8])
+    user.fineTune(heldOut=0.9)
+    user.logic.fineTune(user.parameters)
+    user.untilAsked("fine_tune", 2)
+    sayPreview(user, "fine_tune", ~user.truth, 82)
+
+    cancel(user)
+
+    assert user.end()[1] == "Cancelled. The proposal is as it was before."
+    assert user.driver.dice() == 1.0

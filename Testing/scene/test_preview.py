@@ -60,6 +60,12 @@ def test_the_next_preview_takes_the_place_of_the_first_and_stays_hidden_if_the_u
     assert np.array_equal(maskOf(node, "liver", volume), labels.voxels == 0)
 
 
+def test_what_is_found_without_learning_names_no_step(scene, labels: Volume) -> None:
+    Preview.Preview(addVolume(labels)).show(labels, LIVER, 0, None)
+
+    assert segmentations()[0].GetName() == "CT preview"
+
+
 def test_at_the_end_no_node_is_left_and_what_comes_too_late_is_not_shown(scene, labels: Volume) -> None:
     volume = addVolume(labels)
     before = scene.GetNumberOfNodes()

@@ -25,14 +25,8 @@ from UnCoLSegmentLib.Engine.RunSteps import RunSteps, Training
 from UnCoLSegmentLib.Engine.Signal import Signal
 from UnCoLSegmentLib.Engine.SliceComparison import SliceComparison
 from UnCoLSegmentLib.Scene import Bridge, Rounds
-from UnCoLSegmentLib.Scene.RunScene import (
-    RunInputs,
-    RunScene,
-    SegmentationResult,
-    annotatedSlices,
-    resultInScene,
-    roundsOf,
-)
+from UnCoLSegmentLib.Scene.RunData import RunInputs, SegmentationResult
+from UnCoLSegmentLib.Scene.RunScene import RunScene, annotatedSlices, resultInScene, roundsOf
 from UnCoLSegmentLib.Scene.SliceSuggestion import Suggestion, suggest
 
 PREVIEW_EVERY_S = 30.0
@@ -85,7 +79,7 @@ class Logic:
         self._steps: RunSteps | None = None
         self._training: Training | None = None
         self._inputs: RunInputs | None = None
-        self._preview: tuple[int, Future[Volume]] | None = None
+        self._preview: tuple[int, Future[tuple[Volume, Volume | None]]] | None = None
         self._lastStep = 0
         self._warnings: list[str] = []
         self._comparison, self._isSuggestionAwaited = SliceComparison(), False
@@ -136,6 +130,7 @@ class Logic:
                 inputs = scene.forModel(parameters.modelName)
             else:
                 inputs = scene.forBox() if source == "box" else scene.forSlices()
+            self._inputs = inputs
             return steps.segment(inputs)
 
         self._begin("segment", parameters, self.whyNotSegment(parameters), prepare)
@@ -257,6 +252,9 @@ class Logic:
             self._setState(RunState.CANCELLING)
 
     def _finish(self, run: Run) -> None:
+        assert self._steps is not None  # set together with the run
+        if isinstance(run.error, CancelledError):
+            self._steps.proposePreview()
         left = self._leftText(run)
         self._putAway()
         self._setState(RunState.IDLE)
@@ -310,7 +308,8 @@ class Logic:
 
     def _onHappened(self, event: Progress | Preview | Log) -> None:
         if isinstance(event, Preview):
-            self._preview = self._lastStep, inThread(event.segmentation.read)
+            uncertainty = event.uncertainty.read if event.uncertainty is not None else lambda: None
+            self._preview = self._lastStep, inThread(lambda: (event.segmentation.read(), uncertainty()))
         elif isinstance(event, Progress):
             self._lastStep = event.step or self._lastStep
             if event.losses:
@@ -325,7 +324,8 @@ class Logic:
             return
         (step, preview), self._preview = self._preview, None
         if self._state is RunState.RUNNING and preview.exception() is None and self._scene and self._inputs:
-            self._scene.showPreview(preview.result(), self._inputs, step)
+            labels, uncertainty = preview.result()
+            self._scene.showPreview(labels, self._inputs, step, uncertainty)
 
     def _onResultShown(self, parameters: Any, shown: SegmentationResult) -> None:
         """Keep what the engine found out about the slices until the user asks for the next one to annotate."""

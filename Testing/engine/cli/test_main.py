@@ -137,6 +137,9 @@ def test_an_output_folder_below_a_file_is_refused_before_the_work(uncol: Callabl
 def test_one_annotated_slice_is_enough_to_segment_and_to_learn(uncol: Callable[..., Any], tmp_path: Path):
     code, _, err = uncol(*SEGMENT, "--labels", "labels.nii.gz", "--annotated-slices", "K:6", "--out", tmp_path / "a")
     assert code == 0, err
+    assert (
+        len(re.findall(r"^A first result stands after \d+ s, by registration alone; .* refines it\.$", err, re.M)) == 1
+    )
     tune = [*FINE_TUNE, "--annotated-slices", "K:6", "--config", "small.json", "--steps", "3", "--out", tmp_path / "b"]
     code, _, err = uncol(*tune)
     assert code == 0, err

@@ -93,7 +93,7 @@ MESSAGES: list[Any] = [
     Shutdown(),
     Progress("Reading the image", 0.0),
     Progress("Learning", 0.5, seconds_left=12.5, step=7, losses={"supervised": 0.25}),
-    Preview(LABELS),
+    Preview(LABELS, IMAGE),
     Log("warning", "Something is odd."),
     ScoreJob(Path("/jobs/a"), (SliceStack(LABELS, LABELS, IMAGE), SliceStack(LABELS, LABELS)), (SPLEEN,)),
     ScoreResult({"spleen": 0.5}, 0.75),

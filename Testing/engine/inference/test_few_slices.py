@@ -12,7 +12,7 @@ from uncol.core.progress import Monitor, Progress
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.evaluation.metrics import dice
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.inference.few_slices import segment_from_labels
+from uncol.inference.few_slices import FewSlices, segment_from_labels
 
 STRUCTURE = [Structure(1, "cone")]
 SHAPE = (24, 48, 64)
@@ -37,18 +37,17 @@ def annotated(image: Volume, truth: np.ndarray, indices: list[int]) -> Volume:
     return image.with_voxels(labels)
 
 
-def test_registration_is_shown_before_the_foundation_model_is_asked() -> None:
-    truth, teacher, seen = cone(), ThresholdTeacher(64), []
+def test_registration_answers_first_and_the_foundation_model_refines_that() -> None:
+    truth, teacher = cone(), ThresholdTeacher(64)
     image = image_of(truth)
-
-    def show(labels: Volume) -> None:
-        seen.append((teacher.encoded, labels.voxels.copy()))
-
     labels = annotated(image, truth, [0, 12, 23])
-    segment_from_labels(image, labels, STRUCTURE, teacher, EmbeddingCache(None), plane="axial", show=show)
+    slices = FewSlices(image, labels, STRUCTURE, EmbeddingCache(None), plane="axial")
 
-    assert [encoded for encoded, _ in seen] == [0] * len(seen)
-    assert dice(seen[-1][1] == 1, truth) > 0.95
+    first = slices.by_registration()
+    refined = slices.with_foundation_model(teacher)
+
+    assert dice(first.labels.voxels == 1, truth) > 0.95
+    assert dice(refined.labels.voxels == 1, truth) > 0.95
     assert teacher.encoded > 0
 
 

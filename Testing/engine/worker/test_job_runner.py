@@ -72,6 +72,26 @@ class TestSegment:
         found = read_voxels(job / "segmentation.npy")
         assert (found == annotated)[annotated != 255].all()
 
+    def test_annotated_slices_give_a_whole_preview_before_the_foundation_model_is_asked(self, shared: Child) -> None:
+        job = shared.new_job()
+        files = {"image": file_fields("image"), "labels": file_fields("labels")}
+
+        number = shared.request("segment", out=job, **files, structures=[{"value": 1, "name": "b"}])
+        preview = shared.until(lambda event: event["event"] == "preview" and event["uncertainty"] is not None)
+        next_phase = shared.until(lambda event: event["event"] == "progress")
+        labels, doubt = read(preview["segmentation"]), read(preview["uncertainty"])
+        result = shared.end_of(number)
+
+        image, annotated = ball()
+        assert preview["id"] == number
+        assert next_phase["phase"] == "Propagating annotated slices"
+        assert (labels.voxels.dtype, doubt.voxels.dtype) == (np.uint8, np.float32)
+        assert labels.shares_grid_with(image)
+        assert dice(labels.voxels == 1, image.voxels > 70) > 0.8
+        assert (labels.voxels == annotated.voxels)[annotated.voxels != 255].all()
+        assert not doubt.voxels[annotated.voxels != 255].any()
+        assert result["event"] == "segment_result", result
+
     @pytest.mark.parametrize("by", ["name", "path"])
     def test_a_model_segments_by_its_name_or_its_folder(self, shared: Child, model: str, by: str) -> None:
         job = shared.new_job()

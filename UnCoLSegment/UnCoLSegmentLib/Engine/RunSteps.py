@@ -35,8 +35,9 @@ from UnCoLSegmentLib.Engine.Run import (
     inThread,
 )
 from UnCoLSegmentLib.Engine.Signal import Signal
-from UnCoLSegmentLib.Scene import Grids, Rounds
-from UnCoLSegmentLib.Scene.RunScene import RunInputs, RunScene, SegmentationResult
+from UnCoLSegmentLib.Scene import Rounds
+from UnCoLSegmentLib.Scene.RunData import RunInputs, SegmentationResult
+from UnCoLSegmentLib.Scene.RunScene import RunScene
 
 IMAGE_FILE, LABELS_FILE = "image.npy", "labels.npy"
 _MOST_WRITES = 5
@@ -138,6 +139,12 @@ class RunSteps:
             activated=verdict.isBetter,
         )
 
+    def proposePreview(self) -> None:
+        """Let what a cancelled run has found so far be the proposal."""
+        shown = self._scene.proposePreview()
+        if shown is not None:
+            self._resultShown.emit(shown)
+
     def closeFolder(self) -> None:
         """Remove the run's files, in a thread, once it is over: one that is still being written goes on the second try.
 
@@ -165,13 +172,14 @@ class RunSteps:
                 device=inputs.device,
             )
         )
+        self._scene.endPreview()
         known = inputs.annotated if inputs.labels is not None else self._scene.knownTo(inputs.model)
         yield from self._show(result, inputs, known)
         return result.report
 
     def _show(self, result: SegmentResult, inputs: RunInputs, known: tuple[str, ...]) -> Generator[Waiting, Any, None]:
         """Put a result of the engine into the scene; `known` are the annotated slices that its maker has seen."""
-        shown = yield InThread(partial(_readResult, result, inputs, known))
+        shown = yield InThread(partial(SegmentationResult.read, result, inputs, known))
         self._scene.showProposal(shown)
         try:
             yield NextTick()
@@ -296,21 +304,6 @@ def _writeStacks(folder: Path, stacks: Sequence[ComparedSlices]) -> tuple[SliceS
         files = {name: VolumeFile.write(folder / f"{name}-{number}.npy", each) for name, each in named.items()}
         written.append(SliceStack(**files))
     return tuple(written)
-
-
-def _readResult(result: SegmentResult, inputs: RunInputs, known: tuple[str, ...]) -> SegmentationResult:
-    labels = result.segmentation.read()
-    return SegmentationResult(
-        labels,
-        result.uncertainty.read(),
-        tuple(Structure(each["value"], each["name"]) for each in result.report["structures"]),
-        inputs.model,
-        known,
-        Grids.nonzeroRegion(labels.voxels),
-        byBothTeachers=bool(result.report.get("by_both_teachers")),
-        joins=bool(inputs.boxes),
-        slices=result.slices,
-    )
 
 
 def _notesIn(document: dict[str, Any]) -> tuple[str, ...]:

@@ -1,7 +1,6 @@
-"""What a model that is still learning says: a segmentation of its own, thinly outlined, that goes when the run ends.
+"""What is found so far: a segmentation of its own, thinly outlined, that goes when the run ends.
 
-It never is the proposal and never is accepted; it is not saved either, so that nobody finds it later and takes it for a
-result.
+It is never accepted, and not saved either, so that nobody finds it later and takes it for a result.
 """
 
 from __future__ import annotations
@@ -31,14 +30,19 @@ class Preview:
     def __init__(self, volumeNode: Any) -> None:
         self._volume, self._node, self._isOver = volumeNode, None, False
 
+    @property
+    def isShown(self) -> bool:
+        """Whether it is in the scene."""
+        return self._node is not None and self._node.GetScene() is not None
+
     def show(self, labels: Volume, structures: Sequence[Structure], step: int, like: Any) -> None:
-        """Show labels (values on the volume's grid), found after so many steps, in the colors of `like`."""
-        if self._isOver or (self._node is not None and self._node.GetScene() is None):
+        """Show labels (values on the volume's grid), found after so many steps of learning, in the colors of `like`."""
+        if self._isOver or (self._node is not None and not self.isShown):
             return
         if self._node is None:
             self._node = _newNode(self._volume)
-        name = _("{volume} preview, step {step}").format(volume=self._volume.GetName(), step=step)
-        self._node.SetName(name)
+        name = _("{volume} preview, step {step}") if step else _("{volume} preview")
+        self._node.SetName(name.format(volume=self._volume.GetName(), step=step))
         Proposal.putSegments(self._node, labels, structures, self._volume, like)
 
     def end(self) -> None:

@@ -5,8 +5,7 @@ Everything here runs on the main thread.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import slicer.util
@@ -14,7 +13,7 @@ import vtk
 from slicer.i18n import tr as _
 
 from uncol.core.errors import DataError
-from uncol.core.jobs import Box, SliceScore, Structure
+from uncol.core.jobs import Structure
 from uncol.core.volume import Volume
 from UnCoLSegmentLib.Scene import (
     Bridge,
@@ -32,65 +31,11 @@ from UnCoLSegmentLib.Scene.AnnotatedSlices import (
     noStructureText,
     readTable,
 )
-from UnCoLSegmentLib.Scene.Grids import Region
 from UnCoLSegmentLib.Scene.Maker import MODEL_ATTRIBUTE, Maker
 from UnCoLSegmentLib.Scene.Preview import Preview
+from UnCoLSegmentLib.Scene.RunData import RunInputs, SegmentationResult
 from UnCoLSegmentLib.Scene.SegmentNames import SegmentNames, proposedAsNow
 from UnCoLSegmentLib.Scene.UncertaintyParts import VOLUME_ROLE
-
-
-@dataclass(frozen=True)
-class RunInputs:
-    """What a run takes out of the scene before it starts.
-
-    Attributes:
-        image: The volume, as a view on the scene's memory, which the user may change meanwhile.
-        imageTime: Tells another number after each such change.
-        device: "auto", "cpu", "cuda" or "mps".
-        labels: Annotated slices; None where the run needs none.
-        structures: What the labels mean.
-        boxes: Boxes round structures.
-        model: Name of the model to segment with; "" for none.
-        annotated: The annotated slices, as "K:12".
-        notes: What the user should know about the snapshot, such as overlapping segments.
-    """
-
-    image: Volume
-    device: str
-    labels: Bridge.SlicesOfLabels | None = None
-    structures: tuple[Structure, ...] = ()
-    boxes: tuple[Box, ...] = ()
-    model: str = ""
-    annotated: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-    imageTime: Callable[[], int] = lambda: 0
-
-
-@dataclass(frozen=True)
-class SegmentationResult:
-    """A result on its way into the scene.
-
-    Attributes:
-        labels: Proposed labels.
-        uncertainty: Normalized entropy in [0, 1].
-        structures: What the labels mean.
-        model: Name of the model that made it, "" for the foundation model.
-        known: Annotated slices that its maker has seen, as "K:12".
-        filled: The region that holds all labels; None where it is not known, or there are none.
-        byBothTeachers: Whether the foundation model had a say beside the model.
-        joins: Whether other structures that were proposed before stay.
-        slices: By voxel index (I, J, K), how unsure the slices are in which something was found.
-    """
-
-    labels: Volume
-    uncertainty: Volume
-    structures: tuple[Structure, ...]
-    model: str = ""
-    known: tuple[str, ...] = ()
-    filled: Region | None = None
-    byBothTeachers: bool = False
-    joins: bool = False
-    slices: Mapping[str, tuple[SliceScore, ...]] = field(default_factory=dict)
 
 
 class RunScene:
@@ -105,10 +50,10 @@ class RunScene:
         self._volume = parameters.inputVolume
         self._scene = self._volume.GetScene()
         self._observations: list[int] = []
-        self._preview = Preview(self._volume)
+        self._preview, self._soFar = Preview(self._volume), (None, 0)
         self._names = SegmentNames(parameters.segmentation)
         self._kept, self._new, self._maker = [], [], Maker()
-        self.hasResult = False
+        self.hasResult = self._hasPreview = False
         """Whether proposal and map are those of this run."""
         RoundStore.adopt(parameters)
 
@@ -122,6 +67,8 @@ class RunScene:
         """What became of proposal and map, in a sentence for a run that did not reach its end; "" if there are none."""
         if not self._isInScene(self._volume):
             return ""
+        if self._hasPreview:
+            return _("The proposal is the best that was found so far.")
         if self.hasResult:
             return _("Proposal and uncertainty map are new: the result was there already.")
         return _("The proposal is as it was before.") if self._proposal() is not None else ""
@@ -200,11 +147,34 @@ class RunScene:
         parameters.proposal = node
         self.hasResult = True
 
-    def showPreview(self, labels: Volume, inputs: RunInputs, step: int) -> None:
-        """Show what an unfinished model says after so many steps, beside the proposal."""
+    def showPreview(self, labels: Volume, inputs: RunInputs, step: int, uncertainty: Volume | None) -> None:
+        """Show what is found so far, after so many steps of learning, beside the proposal.
+
+        With uncertainty it may stand as the proposal later.
+        """
         own = self._parameters.segmentation
         structures = self._asNamedNow(inputs.structures, "")
         self._preview.show(labels, structures, step, own if self._isInScene(own) else None)
+        if uncertainty is not None:
+            found = SegmentationResult(labels, uncertainty, inputs.structures, known=inputs.annotated)
+            self._soFar = found, step
+
+    def proposePreview(self) -> SegmentationResult | None:
+        """Let what was found so far be the proposal of a run that ends early, and return it.
+
+        None where nothing is shown that may stand, or where the proposal there knows all its annotated slices, too, and
+        a model is behind that one, or none behind this.
+        """
+        (found, step), before = self._soFar, self._proposal()
+        if found is None or self.hasResult or not self._preview.isShown:
+            return None
+        maker = Maker.of(before)
+        if before is not None and set(found.known) <= set(maker.known) and (maker.model or not step):
+            return None
+        self.showProposal(found)
+        self.showUncertainty(found)
+        self._hasPreview = True
+        return found
 
     def endPreview(self) -> None:
         """Remove the preview; the run has nothing more to say before its result."""

@@ -263,7 +263,8 @@ def _carry_out(
     work: Callable[[Context], dict[str, Any]], cache: Path | None, foundation: FoundationChoice, *, as_json: bool
 ) -> None:
     with monitored(as_json=as_json) as monitor:
-        document = work(Context(monitor, options.cache_folder(cache), foundation))
+        tell = (lambda _: None) if as_json else say
+        document = work(Context(monitor, options.cache_folder(cache), foundation, say=tell))
     if print_result(document, as_json=as_json):
         return
     proposal = document.get("proposal", {})

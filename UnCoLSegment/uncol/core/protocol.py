@@ -145,9 +145,15 @@ class Failed:
 
 @dataclass(frozen=True)
 class Preview:
-    """Labels (uint8) of the first case, by a model that is still being trained."""
+    """What is found so far, while something is still learned or asked.
+
+    Attributes:
+        segmentation: Labels (uint8) of the image, or of the first case.
+        uncertainty: Normalized entropy, float32 in [0, 1]; None where the labels cannot stand as a result.
+    """
 
     segmentation: VolumeFile
+    uncertainty: VolumeFile | None = None
 
 
 @dataclass(frozen=True)

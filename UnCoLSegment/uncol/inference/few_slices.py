@@ -31,7 +31,7 @@ from uncol.foundation.prompting import SlicePredictor
 from uncol.foundation.source_reliability import Source as Prompt
 from uncol.foundation.source_reliability import SourceReliability
 from uncol.inference.fusion import Source, fuse
-from uncol.inference.result import Segmentation, SegmentationBuilder, with_background
+from uncol.inference.result import Segmentation, SegmentationBuilder, Show, with_background
 from uncol.registration.carried_labels import CarriedLabels
 
 REGISTRATION, FOUNDATION, STUDENT = "registration", "foundation model", "student"
@@ -45,9 +45,6 @@ _FIRST_SLICES_S = 1.5
 """After this time the slices that are ready are shown."""
 _CONTOUR_MARGIN_PIXELS = 1.0
 """How far the box of an interpolated contour reaches beyond it, in a frame of 256 pixels."""
-
-Show = Callable[[Volume], None]
-"""Told labels (uint8) on the image's grid that are better than those before."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +99,78 @@ def fused_slices(
             yield index, carried.frame.to_native(probabilities)
 
 
+class FewSlices:
+    """A volume of which a few slices are annotated; these stay as they are.
+
+    Args:
+        image: The image.
+        labels: Its annotated slices, 255 where unknown.
+        structures: What to segment.
+        cache: Where embeddings and displacements are kept.
+        plane: Plane of the slices.
+
+    Raises:
+        DataError: If no slice is completely annotated.
+    """
+
+    def __init__(
+        self, image: Volume, labels: Volume, structures: Sequence[Structure], cache: EmbeddingCache, *, plane: Plane
+    ) -> None:
+        self._image, self._structures, self._cache = image, tuple(structures), cache
+        self._known, self._view = class_indices(labels.voxels, structures), view_slices(image, plane)
+        self._classes = self._view.stack_from(self._known)
+        self._carried = carry_annotated(image, self._view, self._classes, len(structures), cache)
+        self._others = opinions_from_other_planes(image, self._known, len(structures), plane, cache)
+
+    def by_registration(self, show: Show = lambda *_: None, monitor: Monitor = UNWATCHED) -> Segmentation:
+        """Segment by motion alone.
+
+        Args:
+            show: Told the slices that are ready after the first seconds.
+            monitor: Told about the progress, and asked at every slice.
+
+        Raises:
+            CancelledError: If the monitor says so.
+        """
+        return self._segmented(fused_slices(self._carried, self._others, monitor), show)
+
+    def with_foundation_model(
+        self, teacher: PromptableModel, window: Window | None = None, monitor: Monitor = UNWATCHED
+    ) -> Segmentation:
+        """Segment by motion and by what the foundation model says.
+
+        Args:
+            teacher: The foundation model.
+            window: Grey values for it; None chooses them.
+            monitor: Told about the progress, and asked at every slice.
+
+        Raises:
+            CancelledError: If the monitor says so.
+        """
+        window = window or choose_window(self._image.voxels, self._known)
+        predictor = SlicePredictor.of_volume(self._image, self._view, window, teacher, self._cache)
+        count = len(self._structures)
+        propagated = PropagatedLabels(predictor, self._classes, self._view.spacing_mm, count, _CONTOUR_MARGIN_PIXELS)
+        prompts = 3 * count * len(self._classes)
+        phase = monitor.part(0.0, 0.7).phase("Propagating annotated slices", prompts)
+        reliability = propagated.propagate_and_validate(phase).reliability(count)
+        opinion = foundation_opinion(propagated, reliability)
+        return self._segmented(fused_slices(self._carried, [*self._others, opinion], monitor.part(0.7, 1.0)))
+
+    def _segmented(self, fused: Iterable[tuple[int, Tensor]], show: Show | None = None) -> Segmentation:
+        builder = SegmentationBuilder(self._image, self._view, self._structures)
+        show_after_s = time.monotonic() + _FIRST_SLICES_S
+        for index, each in enumerate(self._classes):
+            builder.put_known(index, each)
+        for index, probabilities in fused:
+            builder.put(index, with_background(probabilities))
+            builder.put_known(index, self._classes[index])
+            if show is not None and time.monotonic() > show_after_s:
+                show(builder.labels, None)
+                show = None
+        return builder.finish()
+
+
 def segment_from_labels(
     image: Volume,
     labels: Volume,
@@ -111,10 +180,9 @@ def segment_from_labels(
     *,
     plane: Plane,
     window: Window | None = None,
-    show: Show = lambda _labels: None,
     monitor: Monitor = UNWATCHED,
 ) -> Segmentation:
-    """Segment between and beyond a few annotated slices, which stay as they are.
+    """Segment between and beyond a few annotated slices with a foundation model that is loaded, or without one.
 
     Args:
         image: The image.
@@ -124,41 +192,16 @@ def segment_from_labels(
         cache: Where embeddings and displacements are kept.
         plane: Plane of the slices.
         window: Grey values for the foundation model; None chooses them.
-        show: Told what registration alone says: the first slices, then all.
         monitor: Told about the progress, and asked at every slice.
 
     Raises:
         DataError: If no slice is completely annotated.
         CancelledError: If the monitor says so.
     """
-    known, view = class_indices(labels.voxels, structures), view_slices(image, plane)
-    classes = view.stack_from(known)
-    carried = carry_annotated(image, view, classes, len(structures), cache)
-    others = opinions_from_other_planes(image, known, len(structures), plane, cache)
-
-    def segmented(fused: Iterable[tuple[int, Tensor]], show: Show) -> Segmentation:
-        builder = SegmentationBuilder(image, view, tuple(structures))
-        first_s: float | None = time.monotonic() + _FIRST_SLICES_S
-        for index, each in enumerate(classes):
-            builder.put_known(index, each)
-        for index, probabilities in fused:
-            builder.put(index, with_background(probabilities))
-            builder.put_known(index, classes[index])
-            if first_s is not None and time.monotonic() > first_s:
-                show(builder.labels)
-                first_s = None
-        return builder.finish()
-
-    registered = segmented(fused_slices(carried, others, monitor.part(0.0, 0.1 if teacher else 1.0)), show)
+    slices = FewSlices(image, labels, structures, cache, plane=plane)
     if teacher is None:
-        return registered
-    show(registered.labels)
-    predictor = SlicePredictor.of_volume(image, view, window or choose_window(image.voxels, known), teacher, cache)
-    propagated = PropagatedLabels(predictor, classes, view.spacing_mm, len(structures), _CONTOUR_MARGIN_PIXELS)
-    phase = monitor.part(0.1, 0.7).phase("Propagating annotated slices", 3 * len(structures) * len(classes))
-    reliability = propagated.propagate_and_validate(phase).reliability(len(structures))
-    opinion = foundation_opinion(propagated, reliability)
-    return segmented(fused_slices(carried, [*others, opinion], monitor.part(0.7, 1.0)), lambda _labels: None)
+        return slices.by_registration(monitor=monitor)
+    return slices.with_foundation_model(teacher, window, monitor)
 
 
 def carry_annotated(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,11 @@ NOTHING_FOUND = (
     "Warning: nothing was found anywhere in this image. That is no finding: the uncertainty is given as 1 (unknown) "
     "everywhere. Check that image and model belong together."
 )
+
+
+Show = Callable[[Volume, Volume | None], None]
+"""Told labels (uint8) on the image's grid before the end, better each time than those before, and with labels that may
+stand as the result their uncertainty (float32)."""
 
 
 @dataclass(frozen=True)

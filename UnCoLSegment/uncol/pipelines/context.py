@@ -11,6 +11,7 @@ import torch
 from uncol.core.progress import Monitor
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice, load_foundation_model
 from uncol.foundation.promptable import PromptableModel
+from uncol.inference.result import Show
 from uncol.models.card import Model
 from uncol.models.checkpoints import load_model
 from uncol.training.preview import PreviewOrder
@@ -27,6 +28,8 @@ class Context:
         load_model: Gives the model of a folder; a long-lived process keeps the last one.
         load_teacher: Gives the foundation model for a device and a choice; a long-lived process keeps it.
         preview: What to show while a model is being trained, or None.
+        show: Told what annotated slices say at first, while more is asked.
+        say: Told a sentence on the way that the user may want to read.
     """
 
     monitor: Monitor
@@ -35,3 +38,5 @@ class Context:
     load_model: Callable[[Path], Model] = field(default=load_model)
     load_teacher: Callable[[torch.device, FoundationChoice], PromptableModel] = field(default=load_foundation_model)
     preview: PreviewOrder | None = None
+    show: Show = lambda *_: None
+    say: Callable[[str], None] = lambda _: None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
+
+import torch
 
 from uncol.core.jobs import AnnotatedSlices, DicomChoice, SegmentJob, VolumeSource
-from uncol.core.progress import Monitor, Progress
+from uncol.core.progress import Progress
 from uncol.core.volume import Volume
 from uncol.data.annotations import annotated_structures, annotation_plane, keep_annotated
 from uncol.data.cases import LabeledCase
@@ -18,14 +20,17 @@ from uncol.data.io import (
     read_labels,
 )
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.promptable import PromptableModel
-from uncol.inference.few_slices import segment_from_labels
+from uncol.inference.few_slices import FewSlices
 from uncol.inference.prompted import segment_from_boxes
 from uncol.inference.result import Segmentation
 from uncol.inference.student import segment_with_model
 from uncol.models.devices import select_device
 from uncol.pipelines.context import Context
 from uncol.pipelines.results import Document, Segmented, reported, summary
+
+_NOT_INSTALLED = (
+    "The foundation model is not installed; structures were followed from the annotated slices by registration alone."
+)
 
 
 def run_segment(job: SegmentJob, context: Context) -> Document:
@@ -56,33 +61,42 @@ def segment(job: SegmentJob, context: Context) -> Segmented:
         model = context.load_model(job.model)
         result = segment_with_model(image, model, device, monitor)
         source: Document = {"model": job.model.name, "training": summary(model)}
+    elif job.labels is not None:
+        result, source = _segment_from_slices(job, job.labels, image, device, replace(context, monitor=monitor))
     else:
         teacher = context.load_teacher(device, context.foundation)
-        result = _segment_without_model(job, image, teacher, context.cache, monitor)
-        source = {"foundation_model": {"name": teacher.name, "license": context.foundation.license}}
+        cache = EmbeddingCache(context.cache)
+        result = segment_from_boxes(image, job.boxes, teacher, cache, monitor=monitor)
+        cache.trim()
+        source = _made_by(context, teacher.name)
     return reported(image, result, source, device, time.monotonic() - started)
 
 
-def _segment_without_model(
-    job: SegmentJob, image: Volume, teacher: PromptableModel, cache_folder: Path | None, monitor: Monitor
-) -> Segmentation:
-    cache = EmbeddingCache(cache_folder)
-    if job.labels is None:
-        result = segment_from_boxes(image, job.boxes, teacher, cache, monitor=monitor)
-    else:
-        case = read_case(job.image, job.labels, job.annotated_slices, job.dicom, image)
-        structures = annotated_structures([case.labels], job.structures)
-        result = segment_from_labels(
-            image,
-            case.labels,
-            structures,
-            teacher,
-            cache,
-            plane=annotation_plane([case], job.annotated_slices),
-            monitor=monitor,
-        )
+def _segment_from_slices(
+    job: SegmentJob, labels: VolumeSource, image: Volume, device: torch.device, context: Context
+) -> tuple[Segmentation, Document]:
+    """Follow structures by registration, show that, and only then load and ask the foundation model, if it is there."""
+    started, monitor = time.monotonic(), context.monitor
+    cache = EmbeddingCache(context.cache)
+    case = read_case(job.image, labels, job.annotated_slices, job.dicom, image)
+    structures = annotated_structures([case.labels], job.structures)
+    slices = FewSlices(image, case.labels, structures, cache, plane=annotation_plane([case], job.annotated_slices))
+    has_model = context.foundation.is_installed
+    result = slices.by_registration(context.show, monitor.part(0.0, 0.1 if has_model else 1.0))
+    if not has_model:
+        cache.trim()
+        return replace(result, notes=(_NOT_INSTALLED, *result.notes)), {"foundation_model": None}
+    context.show(result.labels, result.uncertainty)
+    seconds = max(1, round(time.monotonic() - started))
+    context.say(f"A first result stands after {seconds} s, by registration alone; the foundation model refines it.")
+    teacher = context.load_teacher(device, context.foundation)
+    result = slices.with_foundation_model(teacher, monitor=monitor.part(0.1, 1.0))
     cache.trim()
-    return result
+    return result, _made_by(context, teacher.name)
+
+
+def _made_by(context: Context, name: str) -> Document:
+    return {"foundation_model": {"name": name, "license": context.foundation.license}}
 
 
 def read_case(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import torch
 from uncol.core.errors import CancelledError, UncolError
 from uncol.core.model_folder import CHECKPOINT_FILE
 from uncol.core.progress import Monitor, Progress
-from uncol.core.volume import Volume
+from uncol.inference.result import Show
 from uncol.inference.student import segment_with_model
 from uncol.models.build import build_student
 from uncol.models.card import Model
@@ -39,11 +38,11 @@ class PreviewOrder:
 
     Attributes:
         every_s: Least time between two previews, in s.
-        show: Given the labels (uint8) of the first case's image.
+        show: Told the labels of the first case's image; with their uncertainty where all sources made them.
     """
 
     every_s: float
-    show: Callable[[Volume], None]
+    show: Show
 
 
 class Preview:
@@ -88,7 +87,7 @@ class Preview:
         try:
             monitor = Monitor(should_stop=is_too_late)
             result = segment_with_model(self._setup.cases[0].image, self._model(), self._setup.device, monitor)
-            self._order.show(result.labels)
+            self._order.show(result.labels, None)
         except CancelledError:
             self._has_given_up = True
             if not self._monitor.should_stop():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from uncol.core.slice_suggestion import score_all_slices
 from uncol.core.volume import Volume
 from uncol.core.volume_files import VolumeFile
 from uncol.foundation.loading import FoundationChoice
+from uncol.inference.result import Show
 from uncol.models.checkpoints import has_checkpoint
 from uncol.pipelines.context import Context
 from uncol.pipelines.fine_tune import fine_tune
@@ -37,7 +37,8 @@ from uncol.worker.running_job import RunningJob
 
 _log = logging.getLogger(__name__)
 
-SEGMENTATION_FILE, UNCERTAINTY_FILE, PREVIEW_FILE = "segmentation.npy", "uncertainty.npy", "preview-{}.npy"
+SEGMENTATION_FILE, UNCERTAINTY_FILE = "segmentation.npy", "uncertainty.npy"
+PREVIEW_FILE, PREVIEW_UNCERTAINTY_FILE = "preview-{}.npy", "preview-uncertainty-{}.npy"
 
 
 class JobRunner:
@@ -76,7 +77,7 @@ class JobRunner:
             model=job.model and self._model(job.model, "model"),
             labels=job.labels and _inside(folder, job.labels, "labels"),
         )
-        segmented = segment(job, self._context(running))
+        segmented = segment(job, replace(self._context(running), show=_preview_teller(folder, running)))
         running.should_stop()  # leaves if the job was cancelled since the last slice
         return _write_result(folder, segmented)
 
@@ -162,15 +163,18 @@ def _write_result(folder: Path, result: Segmented) -> SegmentResult:
     )
 
 
-def _preview_teller(folder: Path, running: RunningJob) -> Callable[[Volume], None]:
+def _preview_teller(folder: Path, running: RunningJob) -> Show:
     count = 0
 
-    def tell(labels: Volume) -> None:
+    def tell(labels: Volume, uncertainty: Volume | None) -> None:
         nonlocal count
-        count += 1  # a new file each time: the last one may be being read
-        written = VolumeFile.write(folder / PREVIEW_FILE.format(count), labels)
-        (folder / PREVIEW_FILE.format(count - 2)).unlink(missing_ok=True)
-        running.tell(Preview(written))
+        count += 1  # new files each time: the last ones may be being read
+        written, doubts = VolumeFile.write(folder / PREVIEW_FILE.format(count), labels), None
+        if uncertainty is not None:
+            doubts = VolumeFile.write(folder / PREVIEW_UNCERTAINTY_FILE.format(count), uncertainty)
+        for name in (PREVIEW_FILE, PREVIEW_UNCERTAINTY_FILE):
+            (folder / name.format(count - 2)).unlink(missing_ok=True)
+        running.tell(Preview(written, doubts))
 
     return tell
 
