@@ -60,7 +60,7 @@ def test_methods_that_make_no_model_are_for_the_benchmark(method: str):
 
     assert str(told.value) == (
         f'Method "{method}" is for `uncol benchmark` only. Choose one of supervised, mean-teacher, ua-mt, bcp, '
-        "uncol-without-generalized, uncol-without-specialized, uncol-without-gating, uncol."
+        "uncol-without-generalized, uncol-without-specialized, uncol-without-gating, uncol-paper, uncol."
     )
 
 

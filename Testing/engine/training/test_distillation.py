@@ -161,6 +161,7 @@ def setup_of(*, dims: int = 2, kind: str = "paper-small", ablations: tuple[str, 
         dims=dims,
         kind=kind,
         steps=8,
+        method="uncol-paper",
         data=DataConfig(neighbor_count=1, patch_vox=(16, 32, 32)),
         ablations=ablations,
     )

@@ -130,7 +130,7 @@ def test_a_model_whose_worth_is_known_is_believed_as_far_as_that(
 ):
     # Slices 2 to 10 hold the ball; all but 5 are annotated, which are eight, so that one of them is held out.
     slices = (AnnotatedSlices("K", (0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11)),)
-    run = in_stage_2(make_setup(slices=slices))
+    run = in_stage_2(make_setup("uncol-paper", slices=slices))
     assert run.held_out_dice
     run.specialized_reliability[:] = earned
     last = [each for each in run.specialized_teacher.modules() if isinstance(each, torch.nn.Conv2d)][-1]
@@ -143,7 +143,7 @@ def test_a_model_whose_worth_is_known_is_believed_as_far_as_that(
 
 
 def test_a_sure_model_has_its_way_where_the_generalized_teacher_was_not_asked(make_setup, tmp_path: Path):
-    run = in_stage_2(make_setup())
+    run = in_stage_2(make_setup("uncol-paper"))
     index = 5
     run.generalized_teacher._reliability[0][index] = 0  # no vote there
     last = [each for each in run.specialized_teacher.modules() if isinstance(each, torch.nn.Conv2d)][-1]
@@ -161,7 +161,7 @@ def test_a_sure_model_has_its_way_where_the_generalized_teacher_was_not_asked(ma
     [
         pytest.param("uncol-without-generalized", 0.5, id="no generalized teacher"),
         pytest.param("uncol-without-specialized", 0.5, id="the model has no vote"),
-        pytest.param("uncol", 1.0, id="no stage 2"),
+        pytest.param("uncol-paper", 1.0, id="no stage 2"),
     ],
 )
 def test_without_both_votes_the_model_segments_alone(make_setup, tmp_path: Path, method: str, stage1_part: float):
@@ -212,12 +212,12 @@ def test_the_golden_run_of_a_proposal_is_the_same_bit_for_bit(make_setup, tmp_pa
 
 
 def test_a_run_that_is_resumed_with_a_budget_that_is_used_up_has_a_proposal(make_setup, tmp_path: Path):
-    run = begun_state(make_setup(steps=20))
+    run = begun_state(make_setup("uncol-paper", steps=20))
     run.step = 12
     start_stage2(run, UNWATCHED)
     save(run, tmp_path)  # before the generalized teacher has voted
 
-    proposal = propose(train(make_setup(steps=8), tmp_path, resume=True), tmp_path)
+    proposal = propose(train(make_setup("uncol-paper", steps=8), tmp_path, resume=True), tmp_path)
 
     assert not proposal.by_both_teachers
 

@@ -35,14 +35,16 @@ from uncol.training.state import FineTuneSetup, TrainingState
 from uncol.training.train import fine_tune
 
 LONGEST_S = 10.0
-STOPPED_AT = 28
-"""How often it is asked before: then it is in stage 2, and the foundation model has been prompted."""
+STOPPED_AT = 60
+"""How often it is asked before: then it is in stage 2, one step has been taken, and the sources have been fused."""
 NAN = float("nan")
 Contents = tuple[dict[str, Tensor], dict[str, Any]]
 
 
 def the_setup(**choices: Any) -> FineTuneSetup:
-    return a_setup([annotated_in(a_ball())], teacher=ThresholdTeacher(16), channels=2, steps=6, **choices)
+    return a_setup(
+        [annotated_in(a_ball())], teacher=ThresholdTeacher(16), channels=2, steps=20, stage1_part=0.9, **choices
+    )
 
 
 class StopAfter:
@@ -214,7 +216,7 @@ class TestCheckpoints:
     def test_the_checkpoint_that_was_changed_is_good(self, good: Contents, tmp_path: Path) -> None:
         write(tmp_path, *good)
 
-        assert fine_tune(the_setup(), tmp_path, resume=True).card.training["steps"] == 6
+        assert fine_tune(the_setup(), tmp_path, resume=True).card.training["steps"] == 20
 
     @pytest.mark.skipif(os.name != "posix", reason="Windows knows no modes")
     def test_only_its_user_may_read_it(self, tmp_path: Path) -> None:
@@ -238,7 +240,7 @@ class TestCheckpoints:
             except CheckpointError as error:
                 assert "\n" not in str(error)  # noqa: PT017  # either way is right
             else:
-                assert 0 <= state.step <= 6
+                assert 0 <= state.step <= 20
 
         given = hypothesis.given(strategies.sampled_from(sorted(record)), value)
         settings = hypothesis.settings(
@@ -270,7 +272,7 @@ class TestNotFinite:
             fine_tune(self.wild(the_setup()), tmp_path, resume=True)
 
         assert tree(tmp_path) == before
-        assert fine_tune(the_setup(), tmp_path, resume=True).card.training["steps"] == 6
+        assert fine_tune(the_setup(), tmp_path, resume=True).card.training["steps"] == 20
 
     def test_a_base_that_is_not_finite_is_no_start(self, tmp_path: Path) -> None:
         base = fine_tune(the_setup(), tmp_path / "base")

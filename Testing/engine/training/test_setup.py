@@ -292,6 +292,7 @@ def begin(*ablations: str) -> TrainingState:
         teacher=SeeingTeacher(COLUMNS, probability=0.8),
         kind="paper-small",
         steps=8,
+        method="uncol-paper",
         data=DataConfig(window=(0.0, 1.0), neighbor_count=1),
         ablations=ablations,
     )

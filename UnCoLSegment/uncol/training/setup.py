@@ -103,8 +103,8 @@ def prepared(setup: FineTuneSetup) -> TrainingState:
     )
     if setup.teacher is not None and config.teachers.generalized and recipe.method.generalized and pool.unlabeled:
         _add_generalized_teacher(state, setup.teacher)
-    if recipe.method.registration and config.teachers.registration:
-        _add_registration(state)
+    if recipe.method.registration and config.teachers.registration and not config.ablations:
+        _add_registration(state)  # an ablation is a step away from the paper's method, which knows no registration
     return state
 
 
