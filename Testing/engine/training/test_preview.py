@@ -9,19 +9,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from doubles import ThresholdTeacher
 
 from uncol.core.config import BudgetConfig, Config, OptimizerConfig, StudentConfig, TeacherConfig
 from uncol.core.errors import CancelledError
-from uncol.core.jobs import Case, FineTuneJob
-from uncol.core.progress import UNWATCHED, Monitor
+from uncol.core.jobs import Case, FineTuneJob, Structure
+from uncol.core.progress import UNWATCHED, Monitor, Progress
 from uncol.core.volume import Volume
 from uncol.core.volume_files import VolumeFile
+from uncol.evaluation.metrics import dice
+from uncol.foundation.embeddings import EmbeddingCache
+from uncol.foundation.loading import FoundationChoice
+from uncol.foundation.promptable import PromptableModel
+from uncol.inference.few_slices import segment_from_labels
 from uncol.models.card import Model
 from uncol.pipelines.context import Context
 from uncol.pipelines.fine_tune import fine_tune
+from uncol.pipelines.results import Segmented
 from uncol.training.preview import PreviewOrder
 
 SHAPE = (6, 40, 48)
+TRUTH = np.zeros(SHAPE, bool)
+TRUTH[1:5, 10:30, 10:30] = True
+Shown = list[tuple[Volume, Volume | None]]
 CONFIG = Config(
     student=StudentConfig(channels=(8, 8, 8, 8, 8)),
     teachers=TeacherConfig(generalized=False),
@@ -29,6 +39,15 @@ CONFIG = Config(
     budget=BudgetConfig(minutes=None, steps=200, checkpoint_s=0.4),
 )
 CONTEXT = Context(UNWATCHED, None)
+
+
+def taught(*, generalized: bool) -> Config:
+    return replace(CONFIG, teachers=replace(CONFIG.teachers, generalized=generalized))
+
+
+def load_teacher(_device: torch.device, _choice: FoundationChoice) -> PromptableModel:
+    """Give a foundation model that finds what is bright."""
+    return ThresholdTeacher(SHAPE[2])
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +60,7 @@ def one_thread(seeded: None) -> None:
 def case(tmp_path: Path) -> Case:
     """A bright block of which two slices are annotated."""
     grey = np.random.default_rng(0).normal(0, 15, SHAPE).astype(np.float32)
-    grey[1:5, 10:30, 10:30] += 100
+    grey[TRUTH] += 100
     labels = np.full(SHAPE, 255, np.uint8)
     labels[[0, 3]] = 0
     labels[3, 10:30, 10:30] = 4
@@ -52,70 +71,114 @@ def case(tmp_path: Path) -> Case:
     )
 
 
+def to(shown: Shown, every_s: float) -> PreviewOrder:
+    return PreviewOrder(every_s, lambda labels, uncertainty: shown.append((labels, uncertainty)))
+
+
 def weights_of(model: Model) -> dict[str, torch.Tensor]:
     return model.student.state_dict()
 
 
 @pytest.mark.slow
-def test_previews_lie_on_the_grid_and_hold_the_structures(case: Case, tmp_path: Path) -> None:
-    shown: list[Volume] = []
-    order = PreviewOrder(0.6, shown.append)
+def test_registration_answers_before_anything_is_learned_and_no_preview_is_worse(case: Case, tmp_path: Path) -> None:
+    shown: Shown = []
+    before: list[str] = []
 
-    fine_tune(FineTuneJob((case,), tmp_path / "model"), CONFIG, replace(CONTEXT, preview=order))
+    def note(progress: Progress) -> None:
+        if not shown:
+            before.append(progress.phase)
 
-    assert shown
-    assert shown[-1].shape_kji == SHAPE
-    assert set(np.unique(shown[-1].voxels)) == {0, 4}
-    assert np.array_equal(shown[-1].ijk_to_ras, np.diag([-1.0, -1.0, 3.0, 1.0]))
+    context = replace(CONTEXT, monitor=Monitor(note), preview=to(shown, 1.0), load_teacher=load_teacher)
+    fine_tune(FineTuneJob((case,), tmp_path / "model"), taught(generalized=True), context)
+
+    image, labels = case.image, case.labels
+    assert isinstance(image, VolumeFile)
+    assert isinstance(labels, VolumeFile)
+    structures, cache = (Structure(4, "block"),), EmbeddingCache(None)
+    alone = segment_from_labels(image.read(), labels.read(), structures, None, cache, plane="axial")
+    assert set(before) == {"Reading the images", "Preparing slices"}
+    assert np.array_equal(shown[0][0].voxels, alone.labels.voxels)
+    assert len(shown) > 1
+    scores = [dice(found.voxels == 4, TRUTH) for found, _ in shown]
+    assert min(scores) > scores[0] - 0.01
+    assert scores[0] > 0.8
+    for found, uncertainty in shown:
+        assert uncertainty is not None
+        assert found.shape_kji == uncertainty.shape_kji == SHAPE
+        assert set(np.unique(found.voxels)) == {0, 4}
+        assert np.array_equal(found.ijk_to_ras, np.diag([-1.0, -1.0, 3.0, 1.0]))
+        assert np.array_equal(found.voxels[[0, 3]] == 4, TRUTH[[0, 3]])
 
 
 @pytest.mark.slow
-def test_a_run_is_the_same_bit_for_bit_with_and_without_previews(case: Case, tmp_path: Path) -> None:
-    shown: list[Volume] = []
-    order = PreviewOrder(1.0, shown.append)  # a preview may take a part of that; busy machines need some
+@pytest.mark.parametrize("generalized", [False, True], ids=["alone", "with a foundation model"])
+def test_a_run_is_the_same_bit_for_bit_with_and_without_previews(
+    case: Case, tmp_path: Path, *, generalized: bool
+) -> None:
+    shown: Shown = []
+    proposals: list[Segmented] = []
+    config, context = taught(generalized=generalized), replace(CONTEXT, load_teacher=load_teacher)
+    observed = replace(context, preview=to(shown, 1.0))  # one may take a part of that; busy machines need some
 
-    seen = fine_tune(FineTuneJob((case,), tmp_path / "seen"), CONFIG, replace(CONTEXT, preview=order)).model
-    unseen = fine_tune(FineTuneJob((case,), tmp_path / "unseen"), CONFIG, CONTEXT).model
+    seen, unseen = (
+        fine_tune(FineTuneJob((case,), tmp_path / name, proposal=tmp_path), config, each, proposals.append).model
+        for name, each in (("seen", observed), ("unseen", context))
+    )
+
+    assert len(shown) > 1
+    assert all(torch.equal(weights_of(seen)[key], value) for key, value in weights_of(unseen).items())
+    with_previews, without = (each.segmentation for each in proposals)
+    assert np.array_equal(with_previews.labels.voxels, without.labels.voxels)
+    assert np.array_equal(with_previews.uncertainty.voxels, without.uncertainty.voxels)
+
+
+@pytest.mark.slow
+def test_a_case_that_is_annotated_as_a_whole_shows_what_the_young_model_finds(case: Case, tmp_path: Path) -> None:
+    shown: Shown = []
+    image = case.image
+    assert isinstance(image, VolumeFile)
+    whole = VolumeFile.write(tmp_path / "whole.npy", image.read().with_voxels((TRUTH * 4).astype(np.uint8)))
+    job = FineTuneJob((Case(image, whole),), tmp_path / "model", unlabeled=(image,))
+
+    fine_tune(job, CONFIG, replace(CONTEXT, preview=to(shown, 1.0)))
 
     assert shown
-    assert all(torch.equal(weights_of(seen)[key], value) for key, value in weights_of(unseen).items())
+    assert [uncertainty for _, uncertainty in shown] == [None] * len(shown)
 
 
 @pytest.mark.slow
 def test_a_preview_that_takes_too_long_is_given_up_with_a_word(
     case: Case, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    shown: list[Volume] = []
+    shown: Shown = []
 
     with caplog.at_level(logging.WARNING, "uncol"):
         fine_tune(
             FineTuneJob((case,), tmp_path / "model"),
             CONFIG,
-            replace(CONTEXT, preview=PreviewOrder(1e-6, shown.append)),
+            replace(CONTEXT, preview=to(shown, 1e-6)),
         )
 
-    assert shown == []
+    assert len(shown) == 1  # that before learning, whose work is needed later anyway
     assert [each.message for each in caplog.records] == [
         "Previews would take too much of the training's time here; it goes on without them."
     ]
 
 
 def test_a_cancel_during_a_preview_still_leaves_a_checkpoint(case: Case, tmp_path: Path) -> None:
-    shown: list[Volume] = []
+    shown: Shown = []
     asked = 0
 
-    def stop_after_the_first() -> bool:
+    def stop_after_the_second() -> bool:
         nonlocal asked
         asked += 1
-        return bool(shown)
+        return len(shown) > 1
 
     config = replace(CONFIG, budget=replace(CONFIG.budget, steps=100_000))
-    context = replace(
-        CONTEXT, monitor=Monitor(should_stop=stop_after_the_first), preview=PreviewOrder(0.5, shown.append)
-    )
+    context = replace(CONTEXT, monitor=Monitor(should_stop=stop_after_the_second), preview=to(shown, 0.5))
 
     with pytest.raises(CancelledError):
         fine_tune(FineTuneJob((case,), tmp_path / "model"), config, context)
 
-    assert asked > len(shown) == 1
+    assert asked > len(shown) == 2
     assert [each.name for each in (tmp_path / "model").iterdir()] == ["checkpoint.safetensors"]

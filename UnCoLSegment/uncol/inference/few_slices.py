@@ -265,14 +265,22 @@ def opinions_from_other_planes(
     return [carried_along(view) for view in views if complete_slices(view.stack_from(known))]
 
 
-def foundation_opinion(propagated: PropagatedLabels, reliability: SourceReliability) -> Opinion:
+def foundation_opinion(propagated: PropagatedLabels, reliability: SourceReliability, *, asks: bool = True) -> Opinion:
     """Return what the foundation model says, prompted from annotated slices and between them.
 
     Args:
         propagated: What was propagated from annotated slices.
         reliability: Of its sources; without a Dice of 0.8 in the boxes of annotated contours there is no vote.
+        asks: Whether it is prompted between annotated slices now; else only what it said before counts.
     """
     is_good = reliability.near[:, Prompt.PROMPTED] >= _LEAST_DICE_WITH_TRUE_BOXES
+
+    def as_asked_before(index: int) -> tuple[Tensor, NDArray[np.bool_]]:
+        has_vote = is_good & propagated.has_candidate[index].any(-1)
+        if not has_vote.any():
+            return torch.zeros(len(has_vote), propagated.predictor.rows, propagated.predictor.columns), has_vote
+        probabilities, _ = propagated.fuse(index, reliability)
+        return propagated.predictor.to_native(probabilities), has_vote
 
     def of_slice(index: int) -> tuple[Tensor, NDArray[np.bool_]]:
         for structure in np.flatnonzero(is_good).tolist():
@@ -282,4 +290,4 @@ def foundation_opinion(propagated: PropagatedLabels, reliability: SourceReliabil
         probabilities, found = propagated.fuse(index, reliability)
         return propagated.predictor.to_native(probabilities), is_good & (found.numpy() > 0)
 
-    return Opinion(FOUNDATION, of_slice)
+    return Opinion(FOUNDATION, of_slice if asks else as_asked_before)

@@ -36,9 +36,9 @@ from uncol.pipelines.segment import read_case
 from uncol.training.preview import Preview
 from uncol.training.proposal import Proposal, propose
 from uncol.training.record import save_learned
-from uncol.training.resume import save
+from uncol.training.resume import begun, save
 from uncol.training.state import FineTuneSetup, TrainingState
-from uncol.training.train import train
+from uncol.training.train import go_on
 
 _log = logging.getLogger(__name__)
 
@@ -148,11 +148,12 @@ def _trained(job: FineTuneJob, config: Config, device: torch.device, context: Co
         earlier=context.load_model(job.compare_with) if job.compare_with else base,
     )
     order = context.preview
-    preview = None if order is None else Preview(order, setup, job.out, context.monitor)
-    monitor = context.monitor if preview is None else replace(context.monitor, report=preview)
-    state = train(setup, job.out, monitor, resume=job.resume)
-    if preview is not None:
-        preview.end()
+    state = begun(setup, job.out, context.monitor, resume=job.resume)
+    if order is None:
+        go_on(state, job.out, context.monitor)
+    else:
+        with Preview(order, state, context.monitor) as preview:
+            go_on(state, job.out, replace(context.monitor, report=preview))
     setup.cache.trim()
     return state
 

@@ -88,7 +88,7 @@ class GeneralizedSources:
         return self._carried[case] is not None
 
     def fused_slices(
-        self, case: int, specialized: Probabilities, monitor: Monitor = UNWATCHED
+        self, case: int, specialized: Probabilities, monitor: Monitor = UNWATCHED, *, asks: bool = True
     ) -> Iterator[tuple[int, Tensor]]:
         """Yield each slice of a case that nobody annotated, and what all sources say together (N, H, W), in own pixels.
 
@@ -96,10 +96,12 @@ class GeneralizedSources:
             case: One whose annotated slices are carried.
             specialized: The specialized teacher's class probabilities of slices.
             monitor: Told about the progress, and asked at every slice.
+            asks: Whether the foundation model is prompted now; else only what it said before counts, and nothing here
+                changes.
         """
         carried = self._carried[case]
         if carried is not None:
-            yield from fused_slices(carried, self._opinions_on(case, specialized), monitor)
+            yield from fused_slices(carried, self._opinions_on(case, specialized, asks=asks), monitor)
 
     def fuse(self, specialized: Probabilities, monitor: Monitor = UNWATCHED) -> None:
         """Fuse all sources but the specialized teacher, and note how much that one counts beside them.
@@ -181,11 +183,11 @@ class GeneralizedSources:
             probabilities[index] = (found.probabilities[0, 1:, :rows, :columns] * 255).round().to(torch.uint8)
             share[index] = torch.where(found.prompted[0], _EQUAL_SHARE, 1.0)
 
-    def _opinions_on(self, case: int, specialized: Probabilities) -> list[Opinion]:
+    def _opinions_on(self, case: int, specialized: Probabilities, *, asks: bool = True) -> list[Opinion]:
         foundation, student = self._foundation, self._student_opinion(case, specialized)
         if foundation is None:
             return [*self._others[case], student]
-        prompted = foundation_opinion(foundation.cases[case], foundation.source_reliability)
+        prompted = foundation_opinion(foundation.cases[case], foundation.source_reliability, asks=asks)
         return [*self._others[case], prompted, student]
 
     def _student_opinion(self, case: int, specialized: Probabilities) -> Opinion:
@@ -194,6 +196,8 @@ class GeneralizedSources:
         has_vote = self.found_by(specialized)
 
         def of_slice(index: int) -> tuple[Tensor, NDArray[np.bool_]]:
+            if not has_vote.any():
+                return torch.zeros(len(has_vote), *native), has_vote
             learned = specialized([SliceIndex(case, index)])[0, :, :rows, :columns]
             return in_own_pixels(learned, *native)[1:], has_vote
 

@@ -1,33 +1,30 @@
-"""A look at what a model can do while it is still being trained.
+"""A look at what is found while a model is still being trained.
 
-Training knows nothing of it: the weights come from the checkpoint that the run writes anyway, and the run's
-reports of progress tell when to look. The run is the same, bit for bit, with and without previews.
+Where annotated slices are carried by registration, a preview is what all sources say together up to then, and the first
+one comes before anything is learned; elsewhere it is what the moving average finds. The run's reports of progress tell
+when to look. The run is the same, bit for bit, with and without previews.
 """
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-
-import torch
+from typing import Self
 
 from uncol.core.errors import CancelledError, UncolError
-from uncol.core.model_folder import CHECKPOINT_FILE
 from uncol.core.progress import Monitor, Progress
 from uncol.inference.result import Show
 from uncol.inference.student import segment_with_model
-from uncol.models.build import build_student
 from uncol.models.card import Model
-from uncol.models.checkpoints import load_checkpoint
-from uncol.training.setup import card_for
-from uncol.training.state import FineTuneSetup
+from uncol.training.generalized_sources import GeneralizedSources
+from uncol.training.proposal import found_so_far
+from uncol.training.specialized_teacher import make_specialized_teacher
+from uncol.training.state import TrainingState
 
 _log = logging.getLogger(__name__)
 
-_TEACHER = "specialized."
-"""Under this prefix a checkpoint holds the moving average, which becomes the model."""
 _LARGEST_PART = 0.5
 """Part of the time between two previews that one may take; if it needs more, training goes on without."""
 
@@ -48,46 +45,49 @@ class PreviewOrder:
 class Preview:
     """Takes a run's reports of progress, hands them on, and shows a preview when it is time.
 
+    Entered, it shows what is known before anything is learned; left, it shows no more: what comes then is the result.
+
     Args:
         order: What is wanted.
-        setup: What the run starts from.
-        out: Where the run writes its checkpoints.
+        state: The training.
         monitor: Told about the progress, and asked at every slice.
     """
 
-    def __init__(self, order: PreviewOrder, setup: FineTuneSetup, out: Path, monitor: Monitor) -> None:
-        self._order, self._setup, self._out, self._monitor = order, setup, out, monitor
-        self._shown_checkpoint: float | None = None
+    def __init__(self, order: PreviewOrder, state: TrainingState, monitor: Monitor) -> None:
+        self._order, self._state, self._monitor = order, state, monitor
+        self._shown_step = 0
         self._last_look = time.monotonic()
         self._has_given_up = False
+
+    def __enter__(self) -> Self:
+        if self._sources is not None:
+            self._look(self._monitor.should_stop)  # displacements that it finds are needed later anyway
+        self._last_look = time.monotonic()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._has_given_up = True
 
     def __call__(self, progress: Progress) -> None:
         """Hand on the progress, then look if it is time and there is something new."""
         self._monitor.report(progress)
-        if self._has_given_up or not progress.step or time.monotonic() - self._last_look < self._order.every_s:
+        if self._has_given_up or time.monotonic() - self._last_look < self._order.every_s:
             return
-        checkpoint = self._out / CHECKPOINT_FILE
-        written = checkpoint.stat().st_mtime if checkpoint.is_file() else None
-        if written is None or written == self._shown_checkpoint:
+        if self._state.step == self._shown_step:
             return
-        self._shown_checkpoint = written
-        self._look()
+        self._shown_step = self._state.step
+        deadline = time.monotonic() + _LARGEST_PART * self._order.every_s
+        self._look(lambda: self._monitor.should_stop() or time.monotonic() > deadline)
         self._last_look = time.monotonic()
 
-    def end(self) -> None:
-        """Show no more: what will be shown next is the result."""
-        self._has_given_up = True
+    @property
+    def _sources(self) -> GeneralizedSources | None:
+        sources = self._state.sources
+        return sources if sources is not None and sources.carries(0) else None
 
-    def _look(self) -> None:
-        deadline = time.monotonic() + _LARGEST_PART * self._order.every_s
-
-        def is_too_late() -> bool:
-            return self._monitor.should_stop() or time.monotonic() > deadline
-
+    def _look(self, should_stop: Callable[[], bool]) -> None:
         try:
-            monitor = Monitor(should_stop=is_too_late)
-            result = segment_with_model(self._setup.cases[0].image, self._model(), self._setup.device, monitor)
-            self._order.show(result.labels, None)
+            self._show(Monitor(should_stop=should_stop))
         except CancelledError:
             self._has_given_up = True
             if not self._monitor.should_stop():
@@ -96,11 +96,12 @@ class Preview:
             self._has_given_up = True
             _log.warning("There will be no preview: %s", error)
 
-    def _model(self) -> Model:
-        card = card_for(self._setup)
-        with torch.random.fork_rng(devices=[]):  # building draws random weights; the run's numbers stay as they are
-            student = build_student(card)
-        tensors, _ = load_checkpoint(self._out)
-        weights = {key.removeprefix(_TEACHER): value for key, value in tensors.items() if key.startswith(_TEACHER)}
-        student.load_state_dict(weights)
-        return Model(card, student.eval().requires_grad_(False))
+    def _show(self, monitor: Monitor) -> None:
+        state = self._state
+        if self._sources is not None:
+            found = found_so_far(state, self._sources, monitor)
+            self._order.show(found.labels, found.uncertainty)
+            return
+        model = Model(state.card, make_specialized_teacher(state.result))
+        found = segment_with_model(state.setup.cases[0].image, model, state.device, monitor)
+        self._order.show(found.labels, None)

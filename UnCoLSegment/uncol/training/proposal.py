@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from uncol.core.progress import UNWATCHED, Monitor
 from uncol.data.cases import SliceIndex
@@ -20,9 +20,9 @@ from uncol.inference.predict import predict
 from uncol.inference.result import Segmentation, SegmentationBuilder, with_background
 from uncol.inference.student import in_own_pixels, segment_with_model
 from uncol.training.generalized_sources import GeneralizedSources
-from uncol.training.record import model_of
+from uncol.training.record import model_of, which_are_connected
 from uncol.training.resume import save, watching
-from uncol.training.specialized_teacher import SpecializedSlices
+from uncol.training.specialized_teacher import SpecializedSlices, make_specialized_teacher
 from uncol.training.state import TrainingState
 from uncol.training.train import fuse_votes
 
@@ -51,7 +51,8 @@ def propose(state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED) ->
     save(state, folder)
     monitor = watching(state, folder, monitor)
     if state.sources is not None and state.sources.carries(0):
-        return Proposal(_by_all_sources(state, state.sources, monitor), by_both_teachers=True)
+        found = _by_all_sources(state, state.sources, state.result.eval(), monitor)
+        return Proposal(found, by_both_teachers=True)
     if _both_vote(state) and state.config.student.dims == 2:
         return Proposal(_by_both_teachers(state, monitor), by_both_teachers=True)
     model = model_of(state)
@@ -59,11 +60,24 @@ def propose(state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED) ->
     return Proposal(result, by_both_teachers=False)
 
 
-def _by_all_sources(state: TrainingState, sources: GeneralizedSources, monitor: Monitor) -> Segmentation:
+def found_so_far(state: TrainingState, sources: GeneralizedSources, monitor: Monitor = UNWATCHED) -> Segmentation:
+    """Segment the first case, whose annotated slices are carried, by what all sources say up to now.
+
+    The training stays as it is: nobody is asked anything, and the model is a copy.
+
+    Raises:
+        CancelledError: If the monitor says so.
+    """
+    return _by_all_sources(state, sources, make_specialized_teacher(state.result), monitor, asks=False)
+
+
+def _by_all_sources(
+    state: TrainingState, sources: GeneralizedSources, network: nn.Module, monitor: Monitor, *, asks: bool = True
+) -> Segmentation:
     """Segment the first case by registration, foundation model and model, each as far as the others agree with it."""
     proposed = _Proposed(state)
-    model = SpecializedSlices(state.result, state.pool, state.framed, state.device)
-    for index, probabilities in sources.fused_slices(0, model, monitor):
+    model = SpecializedSlices(network, state.pool, state.framed, state.device)
+    for index, probabilities in sources.fused_slices(0, model, monitor, asks=asks):
         proposed.put(index, with_background(probabilities))
     return proposed.finish()
 
@@ -93,9 +107,10 @@ class _Proposed:
     """The segmentation of the first case, in which annotated voxels stay as they are."""
 
     def __init__(self, state: TrainingState) -> None:
-        self._labels, self._card = state.framed[0].native_labels, model_of(state).card
+        self._labels = state.framed[0].native_labels
+        self._is_connected = which_are_connected(state.framed, state.card.class_count)
         image, view = state.setup.cases[0].image, state.framed[0].view
-        self._builder = SegmentationBuilder(image, view, self._card.structures)
+        self._builder = SegmentationBuilder(image, view, state.card.structures)
 
     def put(self, index: int, probabilities: Tensor) -> None:
         """Enter class probabilities (C, H, W) of a slice."""
@@ -104,7 +119,7 @@ class _Proposed:
     def finish(self) -> Segmentation:
         """Remove small components, but none that was annotated."""
         self._keep_annotated()
-        self._builder.remove_small_components(self._card.is_connected)
+        self._builder.remove_small_components(self._is_connected)
         self._keep_annotated()
         return self._builder.finish()
 

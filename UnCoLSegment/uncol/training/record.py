@@ -68,7 +68,7 @@ def model_of(state: TrainingState) -> Model:
     }
     if state.setup.earlier is not None:
         training["verdict"] = to_document(state.verdict or not_compared(_WHY_NOT[bool(state.pool.held_out)]))
-    connected = _which_are_connected(state.framed, card.class_count)
+    connected = which_are_connected(state.framed, card.class_count)
     learned = record_learned(state.setup, state.framed)
     card = replace(card, is_connected=connected, training=training, learned_slices=learned)
     return Model(card, state.result.eval().requires_grad_(False))
@@ -85,7 +85,8 @@ def _by_name(card: ModelCard, values: Tensor) -> dict[str, float]:
     return {each.name: round(value, 3) for each, value in zip(card.structures, values[1:].tolist(), strict=True)}
 
 
-def _which_are_connected(framed: Sequence[FramedCase], class_count: int) -> tuple[bool, ...]:
+def which_are_connected(framed: Sequence[FramedCase], class_count: int) -> tuple[bool, ...]:
+    """Return whether annotated slices show each structure in one piece."""
     annotated = [(stack.native_labels, complete_slices(stack.native_labels)) for stack in framed]
     return tuple(
         is_connected(labels[index] == structure for labels, indices in annotated for index in indices)

@@ -61,19 +61,22 @@ def fine_tune(setup: FineTuneSetup, folder: Path, monitor: Monitor = UNWATCHED, 
 
 
 def train(setup: FineTuneSetup, folder: Path, monitor: Monitor = UNWATCHED, *, resume: bool = False) -> TrainingState:
+    """Begin a training, or go on with the unfinished one in the folder, until the budget is spent; see `go_on`."""
+    return go_on(begun(setup, folder, monitor, resume=resume), folder, monitor)
+
+
+def go_on(state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED) -> TrainingState:
     """Learn from annotated slices (stage 1), then from all slices (stage 2), until the budget is spent.
 
     Args:
-        setup: Cases, structures, configuration, device and teacher.
+        state: Where to go on from.
         folder: Model folder; it holds the checkpoint while the training is unfinished.
         monitor: Told about progress and losses, and asked at every step whether to stop.
-        resume: Go on from the checkpoint there.
 
     Raises:
         CancelledError: If the monitor says so; the checkpoint allows `resume`.
         UncolError: If the data, the folder or the checkpoint cannot be used, or a loss is not finite any more.
     """
-    state = begun(setup, folder, monitor, resume=resume)
     monitor = watching(state, folder, monitor)
     if not state.has_begun:
         begin(state, monitor)
