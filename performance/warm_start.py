@@ -54,7 +54,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--base", type=Path, help="folder in which the base model is kept for further trials")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--cache", type=Path, help="embeddings of the foundation model, which takes part if given")
+    parser.add_argument(
+        "--cache", type=Path, help="embeddings of the foundation model; it and registration take part then"
+    )
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     image = read_image(chosen.data / FILE.format("images"))
@@ -97,7 +99,7 @@ def learn(
     cpu = torch.device("cpu")
     settings = Config(seed=chosen.seed, budget=BudgetConfig(minutes=None, steps=chosen.steps))
     if chosen.cache is None:
-        settings = replace(settings, teachers=TeacherConfig(generalized=False))
+        settings = replace(settings, teachers=TeacherConfig(generalized=False, registration=False))
     case = LabeledCase(image, keep_annotated(labels, [AnnotatedSlices("K", tuple(slices))], "the labels"))
     teacher = load_lite_medsam(cpu) if chosen.cache else None
     setup = FineTuneSetup([case], (), structures, "axial", settings, cpu, teacher, EmbeddingCache(chosen.cache), base)
