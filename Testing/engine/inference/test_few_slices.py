@@ -49,6 +49,10 @@ def test_registration_answers_first_and_the_foundation_model_refines_that() -> N
     assert dice(first.labels.voxels == 1, truth) > 0.95
     assert dice(refined.labels.voxels == 1, truth) > 0.95
     assert teacher.encoded > 0
+    assert first.sources == {}
+    assert set(refined.sources["cone"]) == {"registration", "foundation model"}
+    assert sum(refined.sources["cone"].values()) == pytest.approx(1, abs=0.002)
+    assert refined.sources["cone"]["registration"] > 0.5
 
 
 def test_without_a_foundation_model_registration_is_the_result() -> None:

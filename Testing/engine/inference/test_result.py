@@ -109,6 +109,56 @@ class TestBuilder:
         assert segmentation.labels.shares_grid_with(nasty_volume)
         assert segmentation.uncertainty.shares_grid_with(nasty_volume)
 
+    def test_sources_are_told_as_their_mean_part_over_the_slices_that_show_a_structure(
+        self, builder: SegmentationBuilder
+    ) -> None:
+        builder.put(0, certain([[0, 1, 1, 0]] * 3))
+        builder.count_sources(0, {"registration": np.array([0.75, 0.5]), "student": np.array([0.25, 0.5])})
+        builder.put(1, certain([[0, 1, 2, 0]] * 3))
+        builder.count_sources(1, {"registration": np.array([0.25, 0.875]), "student": np.array([0.75, 0.125])})
+
+        assert builder.finish().sources == {
+            "liver": {"registration": 0.5, "student": 0.5},
+            "spleen": {"registration": 0.875, "student": 0.125},
+        }
+
+    def test_one_source_alone_and_structures_that_are_nowhere_are_not_told(self, builder: SegmentationBuilder) -> None:
+        builder.put(0, certain([[0, 1, 1, 0]] * 3))
+        builder.count_sources(0, {"registration": np.ones(2)})
+        alone = builder.finish().sources
+        builder.count_sources(0, {"student": np.ones(2)})
+
+        assert alone == {}
+        assert set(builder.finish().sources) == {"liver"}
+
+    @pytest.mark.parametrize(
+        ("annotated", "found", "note"),
+        [
+            pytest.param([2, 6], range(2, 12), "the last annotated slice; annotate the slice", id="to the last slice"),
+            pytest.param([6, 9], range(7), "the first annotated slice; annotate the slice", id="to the first slice"),
+            pytest.param([4, 6], range(2, 9), "", id="not farther than annotated slices lie apart"),
+            pytest.param([4, 5], range(2, 10), "the first and the last annotated slice; annotate the slices", id="far"),
+            pytest.param([4], range(2, 7), "the only annotated slice; annotate the slices", id="from one slice"),
+            pytest.param([4], range(4, 6), "", id="to the next slice"),
+            pytest.param([1, 4, 10], range(1, 10), "", id="one more annotated slice that does not show it"),
+            pytest.param([4, 10], range(4, 12), "", id="one more slice to the edge"),
+            pytest.param([], range(12), "", id="nothing annotated"),
+        ],
+    )
+    def test_structures_that_go_on_beyond_annotated_slices_are_named_and_their_ends_asked_for(
+        self, annotated: list[int], found: range, note: str
+    ) -> None:
+        image = Volume(np.zeros((12, 3, 4), dtype=np.int16), np.diag([-1.0, -1.0, 2.0, 1.0]))
+        builder = SegmentationBuilder(image, view_slices(image, "axial"), STRUCTURES[:1])
+        for index in range(12):
+            classes = np.full((3, 4), index in found, dtype=np.int64)
+            builder.put(index, torch.nn.functional.one_hot(torch.from_numpy(classes), 2).movedim(-1, 0).float())
+            builder.put_known(index, classes.astype(np.uint8) if index in annotated else np.full((3, 4), 255, np.uint8))
+
+        builder.note_open_ends()
+
+        assert builder.finish().notes == ((f'"liver" goes on beyond {note} where it ends.',) if note else ())
+
     def test_the_notes_name_the_structures_that_were_not_found(self, builder: SegmentationBuilder) -> None:
         builder.put(0, certain([[0, 1, 1, 0]] * 3))
 

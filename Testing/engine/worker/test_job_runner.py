@@ -91,6 +91,7 @@ class TestSegment:
         assert (labels.voxels == annotated.voxels)[annotated.voxels != 255].all()
         assert not doubt.voxels[annotated.voxels != 255].any()
         assert result["event"] == "segment_result", result
+        assert set(result["report"]["sources"]["b"]) == {"registration", "foundation model"}
 
     @pytest.mark.parametrize("by", ["name", "path"])
     def test_a_model_segments_by_its_name_or_its_folder(self, shared: Child, model: str, by: str) -> None:
@@ -301,6 +302,7 @@ class TestFineTune:
         known = annotated.voxels != 255
         assert (labels.voxels == annotated.voxels)[known].all()
         assert result["proposal"]["report"]["by_both_teachers"] is True
+        assert set(result["proposal"]["report"]["sources"]["ball"]) == {"registration", "foundation model", "student"}
         assert [each["name"] for each in result["proposal"]["report"]["structures"]] == ["ball"]
 
     def test_progress_holds_steps_losses_and_time_left(self, shared: Child) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,7 +31,7 @@ from uncol.foundation.promptable import PromptableModel
 from uncol.foundation.prompting import SlicePredictor
 from uncol.foundation.source_reliability import Source as Prompt
 from uncol.foundation.source_reliability import SourceReliability
-from uncol.inference.fusion import Source, fuse
+from uncol.inference.fusion import Source, average, shares, weigh
 from uncol.inference.result import Segmentation, SegmentationBuilder, Show, with_background
 from uncol.registration.carried_labels import CarriedLabels
 
@@ -90,13 +91,29 @@ def sources_of_stretches(
         done += len(stretch)
 
 
+class FusedSlice(NamedTuple):
+    """What all sources say together about a slice.
+
+    Attributes:
+        number: Which one.
+        probabilities: Of every structure (N, H, W), in its own pixels.
+        shares: By source, its part in each structure (N,), in [0, 1].
+    """
+
+    number: int
+    probabilities: Tensor
+    shares: dict[str, NDArray[np.float64]]
+
+
 def fused_slices(
     carried: CarriedLabels, opinions: Sequence[Opinion] = (), monitor: Monitor = UNWATCHED
-) -> Iterator[tuple[int, Tensor]]:
-    """Yield each slice that nobody annotated, and every structure's probability there (N, H, W) in its own pixels."""
+) -> Iterator[FusedSlice]:
+    """Yield each slice that nobody annotated."""
     for stretch, sources in sources_of_stretches(carried, opinions, monitor):
-        for index, probabilities in zip(stretch, fuse(sources), strict=True):
-            yield index, carried.frame.to_native(probabilities)
+        names, weights = [each.name for each in sources], weigh(sources)
+        parts = shares(sources, weights).swapaxes(0, 1)
+        for index, probabilities, each in zip(stretch, average(sources, weights), parts, strict=True):
+            yield FusedSlice(index, carried.frame.to_native(probabilities), dict(zip(names, each, strict=True)))
 
 
 class FewSlices:
@@ -157,17 +174,19 @@ class FewSlices:
         opinion = foundation_opinion(propagated, reliability)
         return self._segmented(fused_slices(self._carried, [*self._others, opinion], monitor.part(0.7, 1.0)))
 
-    def _segmented(self, fused: Iterable[tuple[int, Tensor]], show: Show | None = None) -> Segmentation:
+    def _segmented(self, fused: Iterable[FusedSlice], show: Show | None = None) -> Segmentation:
         builder = SegmentationBuilder(self._image, self._view, self._structures)
         show_after_s = time.monotonic() + _FIRST_SLICES_S
         for index, each in enumerate(self._classes):
             builder.put_known(index, each)
-        for index, probabilities in fused:
+        for index, probabilities, parts in fused:
             builder.put(index, with_background(probabilities))
+            builder.count_sources(index, parts)
             builder.put_known(index, self._classes[index])
             if show is not None and time.monotonic() > show_after_s:
                 show(builder.labels, None)
                 show = None
+        builder.note_open_ends()
         return builder.finish()
 
 
@@ -251,7 +270,7 @@ def opinions_from_other_planes(
             stacks, classes = [view.stack_from(each) for each in found], view.stack_from(known)
             for value, stack in enumerate(stacks, start=1):
                 stack[classes == value] = 255
-            for index, probabilities in fused_slices(carry_annotated(image, view, classes, structure_count, cache)):
+            for index, probabilities, _ in fused_slices(carry_annotated(image, view, classes, structure_count, cache)):
                 for stack, each in zip(stacks, probabilities.numpy(), strict=True):
                     stack[index] = np.round(each * 255)
             return np.stack([main.stack_from(each) for each in found])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -26,6 +27,9 @@ Show = Callable[[Volume, Volume | None], None]
 """Told labels (uint8) on the image's grid before the end, better each time than those before, and with labels that may
 stand as the result their uncertainty (float32)."""
 
+Shares = Mapping[str, NDArray[np.float64]]
+"""By source, its part in each structure of a slice (N,), in [0, 1]."""
+
 
 @dataclass(frozen=True)
 class Segmentation:
@@ -36,12 +40,15 @@ class Segmentation:
         uncertainty: Normalized entropy, float32 in [0, 1], on the same grid.
         structures: The label values with their names.
         notes: Sentences that the user should read: fallbacks, structures that were not found.
+        sources: By structure and source, how much that counted, as a part of 1, on average over the slices that show
+            the structure; empty where there is one source only.
     """
 
     labels: Volume
     uncertainty: Volume
     structures: tuple[Structure, ...]
     notes: tuple[str, ...] = ()
+    sources: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 class SegmentationBuilder:
@@ -60,6 +67,8 @@ class SegmentationBuilder:
         self._uncertainty = np.zeros(image.shape_kji, dtype=np.float32)
         self._known: dict[int, NDArray[np.bool_]] = {}
         self._notes: list[str] = []
+        self._shares: dict[str, NDArray[np.float64]] = {}
+        self._slices_with = np.zeros(len(structures))
         self._label_stack = view.stack_from(self._labels)
         self._uncertainty_stack = view.stack_from(self._uncertainty)
 
@@ -77,6 +86,13 @@ class SegmentationBuilder:
             raise NotFiniteError(message)
         self._label_stack[index] = self._values[probabilities.argmax(0).numpy()]
         self._uncertainty_stack[index] = normalized_entropy(probabilities[None])[0].numpy()
+
+    def count_sources(self, index: int, shares: Shares) -> None:
+        """Note how much each source counted in a slice that was entered, for the structures that it shows."""
+        is_there = np.isin(self._values[1:], self._label_stack[index])
+        self._slices_with += is_there
+        for name, parts in shares.items():
+            self._shares[name] = self._shares.get(name, np.zeros_like(parts)) + parts * is_there
 
     def put_known(self, index: int, classes: NDArray[np.uint8]) -> None:
         """Enter the annotated pixels of a slice as they are, without uncertainty: class indices (H, W), 255 unknown."""
@@ -101,6 +117,25 @@ class SegmentationBuilder:
                 where = f"apart from the largest piece {'was' if count == 1 else 'were'} removed"
                 self._notes.append(f'"{structure.name}": {voxels} {where}.')
 
+    def note_open_ends(self) -> None:
+        """Note the structures that go on beyond the outermost annotated slices, with nothing that says where they end.
+
+        That is to the edge of the image, or farther than annotated slices lie apart. One annotated slice says nothing
+        of ends.
+        """
+        annotated = sorted(index for index, known in self._known.items() if known.all())
+        if not annotated:
+            return
+        distance = float(np.median([b - a for a, b in pairwise(annotated)] or [0]))
+        sides = {"first": self._label_stack[: annotated[0] + 1][::-1], "last": self._label_stack[annotated[-1] :]}
+        for structure in self._structures:
+            ends = [name for name, side in sides.items() if _goes_on(side, structure.value, distance)]
+            if ends:
+                where = " and the ".join(ends) if len(annotated) > 1 else "only"
+                wanted = "slices" if len(ends) > 1 else "slice"
+                note = f'"{structure.name}" goes on beyond the {where} annotated slice; '
+                self._notes.append(f"{note}annotate the {wanted} where it ends.")
+
     def finish(self, notes: tuple[str, ...] = ()) -> Segmentation:
         """Return the whole segmentation; notes name the structures that were not found.
 
@@ -120,7 +155,25 @@ class SegmentationBuilder:
             for index, known in self._known.items():
                 self._uncertainty_stack[index][known] = 0
         labels, uncertainty = self._image.with_voxels(self._labels), self._image.with_voxels(self._uncertainty)
-        return Segmentation(labels, uncertainty, self._structures, (*warning, *notes, *self._notes, *missing))
+        notes = (*warning, *notes, *self._notes, *missing)
+        return Segmentation(labels, uncertainty, self._structures, notes, self._mean_shares())
+
+    def _mean_shares(self) -> dict[str, dict[str, float]]:
+        if len(self._shares) < 2:
+            return {}
+        return {
+            structure.name: {name: round(float(sums[place] / count), 3) for name, sums in self._shares.items()}
+            for place, (structure, count) in enumerate(zip(self._structures, self._slices_with, strict=True))
+            if count
+        }
+
+
+def _goes_on(side: NDArray[np.uint8], value: int, distance: float) -> bool:
+    """Whether a structure goes on through slices (S, H, W), beyond the annotated first one, to the end or far away."""
+    is_there = np.array([bool((each == value).any()) for each in side])
+    length = len(is_there) if is_there.all() else int(is_there.argmin())
+    beyond = length - 1
+    return beyond > 1 and (length == len(is_there) or beyond > distance)
 
 
 def label_statistics(segmentation: Segmentation) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -66,7 +66,7 @@ def run_fine_tune(job: FineTuneJob, config: Config, context: Context) -> Documen
     if tuned.proposal is None:
         return told
     report = tuned.proposal.report
-    kept = {name: report[name] for name in ("by_both_teachers", "structures", "notes")}
+    kept = {name: report[name] for name in ("by_both_teachers", "structures", "sources", "notes") if name in report}
     return {**told, "proposal": {"out": str(job.proposal), **kept}}
 
 

@@ -46,7 +46,7 @@ class Segmented:
 
 
 def reported(image: Volume, result: Segmentation, source: Document, device: torch.device, seconds: float) -> Segmented:
-    """Return a segmentation with its report: size, volumes, uncertainty, and `source`, who made it."""
+    """Return a segmentation with its report: size, volumes, uncertainty, sources, and `source`, who made it."""
     voxel_ml = float(np.prod(image.spacing_mm)) / 1000
     counts, mean_uncertainties = label_statistics(result)
     structures = [
@@ -68,6 +68,7 @@ def reported(image: Volume, result: Segmentation, source: Document, device: torc
         },
         **source,
         "structures": structures,
+        **({"sources": {name: dict(each) for name, each in result.sources.items()}} if result.sources else {}),
         "device": device.type,
         "seconds": round(seconds, 2),
         "notes": list(result.notes),

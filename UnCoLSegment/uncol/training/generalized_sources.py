@@ -20,6 +20,7 @@ from uncol.data.cases import FramedCase, Pool, SliceIndex
 from uncol.data.transforms import resize_image
 from uncol.inference.few_slices import (
     STUDENT,
+    FusedSlice,
     Opinion,
     foundation_opinion,
     fused_slices,
@@ -89,8 +90,8 @@ class GeneralizedSources:
 
     def fused_slices(
         self, case: int, specialized: Probabilities, monitor: Monitor = UNWATCHED, *, asks: bool = True
-    ) -> Iterator[tuple[int, Tensor]]:
-        """Yield each slice of a case that nobody annotated, and what all sources say together (N, H, W), in own pixels.
+    ) -> Iterator[FusedSlice]:
+        """Yield each slice of a case that nobody annotated, and what all sources say together.
 
         Args:
             case: One whose annotated slices are carried.

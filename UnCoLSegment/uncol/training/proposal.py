@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from uncol.core.progress import UNWATCHED, Monitor
 from uncol.data.cases import SliceIndex
 from uncol.inference.predict import predict
-from uncol.inference.result import Segmentation, SegmentationBuilder, with_background
+from uncol.inference.result import Segmentation, SegmentationBuilder, Shares, with_background
 from uncol.inference.student import in_own_pixels, segment_with_model
 from uncol.training.generalized_sources import GeneralizedSources
 from uncol.training.record import model_of, which_are_connected
@@ -77,8 +77,8 @@ def _by_all_sources(
     """Segment the first case by registration, foundation model and model, each as far as the others agree with it."""
     proposed = _Proposed(state)
     model = SpecializedSlices(network, state.pool, state.framed, state.device)
-    for index, probabilities in sources.fused_slices(0, model, monitor, asks=asks):
-        proposed.put(index, with_background(probabilities))
+    for index, probabilities, shares in sources.fused_slices(0, model, monitor, asks=asks):
+        proposed.put(index, with_background(probabilities), shares)
     return proposed.finish()
 
 
@@ -112,15 +112,17 @@ class _Proposed:
         image, view = state.setup.cases[0].image, state.framed[0].view
         self._builder = SegmentationBuilder(image, view, state.card.structures)
 
-    def put(self, index: int, probabilities: Tensor) -> None:
-        """Enter class probabilities (C, H, W) of a slice."""
+    def put(self, index: int, probabilities: Tensor, shares: Shares | None = None) -> None:
+        """Enter class probabilities (C, H, W) of a slice, and by source its part in each structure (N,)."""
         self._builder.put(index, probabilities)
+        self._builder.count_sources(index, shares or {})
 
     def finish(self) -> Segmentation:
         """Remove small components, but none that was annotated."""
         self._keep_annotated()
         self._builder.remove_small_components(self._is_connected)
         self._keep_annotated()
+        self._builder.note_open_ends()
         return self._builder.finish()
 
     def _keep_annotated(self) -> None:
