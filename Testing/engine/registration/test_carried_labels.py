@@ -48,14 +48,14 @@ def all_maps(labels: CarriedLabels) -> dict[int, NDArray[np.float32]]:
 
 class TestMatch:
     def test_weights_by_hand(self) -> None:
-        """Even images: shifts do not matter. d = 0.01 and 0.04, best 0.01, e = 0.0003."""
+        """Even images: shifts do not matter. d = 0.01 and 0.04, best 0.01, e = 10 * 0.01 + 0.00001."""
         image = np.full((3, 3), 0.5, dtype=np.float32)
         near = Source(image + np.float32(0.1), np.full((1, 3, 3), 1.0, dtype=np.float32))
         far = Source(image + np.float32(0.2), np.full((1, 3, 3), 0.0, dtype=np.float32))
 
         fused = match(image, [near, far], [0.25, 0.75])
 
-        first, second = 0.25 * np.exp(-0.01 / 0.0103), 0.75 * np.exp(-0.04 / 0.0103)
+        first, second = 0.25 * np.exp(-0.01 / 0.11001), 0.75 * np.exp(-0.04 / 0.11001)
         np.testing.assert_allclose(fused, first / (first + second), rtol=1e-4)
 
     def test_each_pixel_takes_the_side_that_looks_like_it(self) -> None:
@@ -135,6 +135,15 @@ class TestCarriedLabels:
         found = all_carried(carried_by([moving], image, [0, 12]))
 
         assert min(dice(found[index][0], moving[index]) for index in found if index != broken) > 0.75
+
+    @pytest.mark.parametrize(("step", "is_coarse_there"), [(6.0, True), (0.7, False)])
+    def test_large_steps_are_found_coarsely_first(self, step: float, is_coarse_there: bool) -> None:
+        moving = np.stack([disk(10 + step * index, 24, 6) for index in range(5)])
+        labels = carried_by([moving], image_of([moving], [0.5]), [0, 2, 4])
+        found = all_carried(labels)
+
+        assert (len(labels._motions) == 2) == is_coarse_there
+        assert min(dice(found[index][0], moving[index]) for index in found) > 0.85
 
     def test_it_is_repeatable(self) -> None:
         moving = np.stack([disk(18 + index, 24, 8) for index in range(7)])

@@ -81,7 +81,7 @@ class TestFollow:
         kept = store.kept
         second = dict(motion(slices, store).follow(0, 19))
 
-        assert kept == store.kept == 2  # 16 pairs and 3
+        assert kept == store.kept == 3  # 8 pairs, 8 and 3
         for index, place in first.items():
             np.testing.assert_array_equal(place, second[index])
 

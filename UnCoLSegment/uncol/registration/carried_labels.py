@@ -16,7 +16,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise, product
 from typing import Any
 
@@ -27,6 +27,7 @@ from scipy.ndimage import gaussian_filter
 from uncol.core.grey_values import Window
 from uncol.core.volume import UNKNOWN_LABEL
 from uncol.data.windows import grey_values_of, own_window
+from uncol.evaluation.metrics import dice
 from uncol.registration.frame import RegistrationFrame
 from uncol.registration.slice_motion import FieldStore, SliceMotion, warp
 
@@ -47,8 +48,11 @@ _LARGEST_GREY_STEP = 5.0
 """Difference of mean grey values, in standard deviations, beyond which a structure that is carried on has ended."""
 _LEAST_DEVIATION = 0.02
 """Standard deviation, as a part of the window, that even an even structure is granted."""
-_LEAST_DIFFERENCE = 3e-4
-"""Squared grey value difference, of a window of 1, that noise alone makes."""
+_EVEN_HANDED = 10.0
+"""How many times the median difference of a slice's best answers two answers may differ and still count alike."""
+_LEAST_DIFFERENCE = 1e-5
+_TRIED_GAPS, _LEAST_ADVANTAGE = 2, 0.02
+"""On how many gaps between annotated slices two ways to register are compared, and what the slower one has to gain."""
 
 
 class CarriedLabels:
@@ -84,6 +88,7 @@ class CarriedLabels:
         }
         image = lru_cache(_IMAGES_IN_MEMORY)(lambda index: self.frame.image(stack[index], window))
         self._motion = SliceMotion(image, len(stack), store, threads)
+        self._coarse = SliceMotion(image, len(stack), store, threads, is_coarse_first=True)
 
     def stretches(self) -> list[range]:
         """Return all slices that are not annotated, in stretches without an annotated one, short enough to be held."""
@@ -99,18 +104,39 @@ class CarriedLabels:
         before, behind = self._sides_of(stretch)
         is_between = self.lies_between(stretch)
         sides = [
-            self._carried(before, stretch, is_between=is_between),
-            self._carried(behind, stretch[::-1], is_between=is_between),
+            (self._carried(start, indices, motion, is_between=is_between), nearness_of)
+            for motion in self._motions
+            for start, indices, nearness_of in ((before, stretch, 0), (behind, stretch[::-1], -1))
+            if start is not None
         ]
-        found = [
-            match(
-                self._motion.image(index),
-                [side[index] for side in sides if side],
-                _nearness(index, before, behind),
-            )
-            for index in stretch
-        ]
+        found = []
+        for index in stretch:
+            nearness = _nearness(index, before, behind)
+            sources, weights = [side[index] for side, _ in sides], [nearness[which] for _, which in sides]
+            found.append(match(self._motion.image(index), sources, weights))
         return np.stack(found)
+
+    @cached_property
+    def _motions(self) -> list[SliceMotion]:
+        """The motion, and beside it the one that is found coarsely first, where that one carries contours better.
+
+        It does where slices lie far apart. Contours are carried over the gaps in the middle to the annotated slice on
+        the other side, and compared with that.
+        """
+        gaps = list(pairwise(self._annotated))
+        middle = gaps[max(0, (len(gaps) - _TRIED_GAPS) // 2) :][:_TRIED_GAPS]
+        fine, coarse = ([self._dice_over(gap, motion) for gap in middle] for motion in (self._motion, self._coarse))
+        is_better = bool(middle) and np.nanmean([*coarse, 0]) > np.nanmean([*fine, 0]) + _LEAST_ADVANTAGE
+        return [self._motion, self._coarse] if is_better else [self._motion]
+
+    def _dice_over(self, gap: tuple[int, int], motion: SliceMotion) -> float:
+        """Return the mean Dice of contours carried over a gap, both ways, with the annotated ones; 1 for none."""
+        scores = []
+        for start, stop in (gap, gap[::-1]):
+            *_, (_, place) = motion.follow(start, stop)
+            pairs = zip(warp(self._distances[start], place) > 0, self._distances[stop] > 0, strict=True)
+            scores += [dice(found, truth) for found, truth in pairs if found.any() or truth.any()]
+        return float(np.mean(scores)) if scores else 1.0
 
     def lies_between(self, stretch: range) -> bool:
         """Whether a stretch lies between two annotated slices, so that it is seen from two sides."""
@@ -121,17 +147,17 @@ class CarriedLabels:
         before = self._annotated[place - 1] if place else None
         return before, self._annotated[place] if place < len(self._annotated) else None
 
-    def _carried(self, start: int | None, indices: Sequence[int], *, is_between: bool) -> dict[int, Source]:
-        """Return an annotated slice as it is seen from others, in ascending distance; nothing without one.
+    def _carried(
+        self, start: int, indices: Sequence[int], motion: SliceMotion, *, is_between: bool
+    ) -> dict[int, Source]:
+        """Return an annotated slice as it is seen from others, in ascending distance.
 
         Beyond the annotated slices a structure has ended, once and for all, where its grey values become others.
         """
-        if start is None:
-            return {}
         image, distance, found = self._motion.image(start), self._distances[start], {}
         looks = [_Look.of(image, each > 0) for each in distance]
         has_ended = np.zeros(len(distance), dtype=np.bool_)
-        for index, place in self._motion.follow(start, indices[-1]):
+        for index, place in motion.follow(start, indices[-1]):
             probabilities = _inside(warp(distance, place))
             if not is_between:
                 masks = probabilities > 0.5  # inside
@@ -182,7 +208,8 @@ def match(image: Maps, sources: Sequence[Source], nearness: Sequence[float]) -> 
 
     Each source answers for every pixel as it is and shifted by one pixel each way; an answer weighs
     `n g exp(-d / (d_min + e))` with its source's nearness n, a Gaussian g of the shift, and the squared difference d of
-    the images, averaged over the pixel's neighbors (`d_min`: of the best answer there; e: noise).
+    the images, averaged over the pixel's neighbors (`d_min`: of the best answer there; e: ten times the median of d_min
+    in the slice, so that noise decides nothing).
 
     Args:
         image: The slice (h, w) in [0, 1].
@@ -201,7 +228,8 @@ def match(image: Maps, sources: Sequence[Source], nearness: Sequence[float]) -> 
     )
     best = differences.min(0)
     prior = [near * _gaussian(shift) for near in nearness for shift in _SHIFTS]
-    weights = np.exp(-differences / (best + _LEAST_DIFFERENCE)) * np.array(prior, dtype=np.float32)[:, None, None]
+    evenness = _EVEN_HANDED * np.median(best) + _LEAST_DIFFERENCE
+    weights = np.exp(-differences / (best + evenness)) * np.array(prior, dtype=np.float32)[:, None, None]
     weights /= weights.sum(0)
     fused = np.zeros_like(sources[0].probabilities)
     answers = ((source.probabilities, shift) for source in sources for shift in _SHIFTS)

@@ -29,10 +29,12 @@ _ITERATIONS = 20
 _SMOOTHING_PIXELS = 1.0
 _GREY_LEVELS = 255.0
 """Demons weigh grey value differences against displacements in pixels: images are scaled to this range."""
-_BLOCK = 16
+_BLOCK = 8
 """Pairs of slices whose displacements are found, and kept, together."""
-_BLOCKS_IN_MEMORY = 64
+_BLOCKS_IN_MEMORY = 128
 _IDENTITY = "symmetric demons, 20 iterations, smoothed by 1 pixel, float16"
+_LEAST_HALVED = 16
+"""Slices of fewer pixels are not halved."""
 
 
 class FieldStore(Protocol):
@@ -53,12 +55,20 @@ class SliceMotion:
         count: Number of slices, S.
         store: Where displacements are kept.
         threads: How many pairs are registered at once.
+        is_coarse_first: Whether half the resolution is registered first: larger steps are found, fine ones less well.
     """
 
     def __init__(
-        self, image: Callable[[int], NDArray[np.float32]], count: int, store: FieldStore, threads: int
+        self,
+        image: Callable[[int], Image],
+        count: int,
+        store: FieldStore,
+        threads: int,
+        *,
+        is_coarse_first: bool = False,
     ) -> None:
         self.image, self._count, self._store, self._threads = image, count, store, threads
+        self._is_coarse_first = is_coarse_first
         self._blocks: OrderedDict[int, Tensor] = OrderedDict()
 
     def __len__(self) -> int:
@@ -90,7 +100,7 @@ class SliceMotion:
             return self._blocks[number]
         first = number * _BLOCK
         slices = [self.image(index) for index in range(first, min(first + _BLOCK + 1, self._count))]
-        key = hashlib.sha256(repr((_IDENTITY, len(slices), slices[0].shape)).encode())
+        key = hashlib.sha256(repr((_IDENTITY, self._is_coarse_first, len(slices), slices[0].shape)).encode())
         for each in slices:
             key.update(np.ascontiguousarray(each).tobytes())
         found = self._store.find(key.hexdigest())
@@ -103,23 +113,57 @@ class SliceMotion:
         return found
 
     def _registered(self, slices: list[NDArray[np.float32]]) -> Tensor:
-        pairs = [(b, a) for a, b in pairwise(slices)]
+        def both_ways(pair: tuple[Image, Image]) -> tuple[Field, Field]:
+            lower, upper = pair
+            return tuple(  # type: ignore[return-value]  # two
+                register(*each, is_coarse_first=self._is_coarse_first) for each in ((upper, lower), (lower, upper))
+            )
+
         with ThreadPoolExecutor(self._threads) as pool:
-            both = list(pool.map(lambda pair: (register(*pair), register(*pair[::-1])), pairs))
-        return torch.from_numpy(np.array(both, dtype=np.float16))
+            return torch.from_numpy(np.array(list(pool.map(both_ways, pairwise(slices))), dtype=np.float16))
 
 
-def register(fixed: NDArray[np.float32], moving: NDArray[np.float32]) -> Field:
-    """Return how far away in `moving` each pixel of `fixed` lies (2, h, w); both (h, w) in [0, 1]."""
+def register(fixed: Image, moving: Image, *, is_coarse_first: bool = False) -> Field:
+    """Return how far away in `moving` each pixel of `fixed` lies (2, h, w); both (h, w) in [0, 1].
+
+    Args:
+        fixed: One slice.
+        moving: Its neighbor.
+        is_coarse_first: Whether to start from what is found at half the resolution.
+    """
+    start = None
+    if is_coarse_first and min(fixed.shape) >= _LEAST_HALVED:
+        start = _doubled(_demons(*(_halved(each) for each in (fixed, moving))), fixed.shape)
+    return _demons(fixed, moving, start)
+
+
+def _demons(fixed: Image, moving: Image, start: Field | None = None) -> Field:
     demons = sitk.FastSymmetricForcesDemonsRegistrationFilter()
     demons.SetNumberOfIterations(_ITERATIONS)
     demons.SetSmoothDisplacementField(True)
     demons.SetStandardDeviations(_SMOOTHING_PIXELS)
     demons.SetNumberOfThreads(1)
-    images = (sitk.GetImageFromArray(each * _GREY_LEVELS) for each in (fixed, moving))
-    columns_rows = sitk.GetArrayFromImage(demons.Execute(*images))
-    field: Field = np.moveaxis(columns_rows, -1, 0)[::-1].astype(np.float32)
-    return field
+    inputs = [sitk.GetImageFromArray(each * _GREY_LEVELS) for each in (fixed, moving)]
+    if start is not None:
+        columns_rows = np.moveaxis(start[::-1], 0, -1).astype(np.float64)
+        inputs.append(sitk.GetImageFromArray(columns_rows, isVector=True))
+    found: Field = np.moveaxis(sitk.GetArrayFromImage(demons.Execute(*inputs)), -1, 0)[::-1].astype(np.float32)
+    return found
+
+
+def _halved(image: Image) -> Image:
+    """Return the means of 2 x 2 pixels; an odd row or column at the end is left out."""
+    halved: Image = functional.avg_pool2d(torch.from_numpy(image)[None], 2)[0].numpy()
+    return halved
+
+
+def _doubled(field: Field, shape: tuple[int, ...]) -> Field:
+    """Return displacements between halved slices as those between slices of a shape."""
+    rows, columns = (
+        np.minimum(np.arange(size) // 2, half - 1) for size, half in zip(shape, field.shape[1:], strict=True)
+    )
+    doubled: Field = 2 * field[:, rows[:, None], columns]
+    return doubled
 
 
 def warp(maps: NDArray[np.float32], place: Field) -> NDArray[np.float32]:
