@@ -72,7 +72,8 @@ def test_a_user_gets_from_a_box_to_a_model_of_their_own_without_leaving_the_pane
     panel.wait(lambda: len(panel.logic.curve) >= 2, PATIENCE_S)
     panel.click("cancelFineTuneButton")
     panel.wait(lambda: panel.shown("fineTune"), 5)
-    told = "Cancelled. The proposal is the best that was found so far. What was learned is saved; Resume goes on from there."
+    saved = "What was learned is saved; Resume goes on from there."
+    told = f"Cancelled. The proposal is the best that was found so far. {saved}"
     assert panel.shown("fineTune") == told
     panel.click("resumeButton")
     panel.wait(lambda: panel.logic.state.value == "idle" and panel.shown("fineTune"), PATIENCE_S)

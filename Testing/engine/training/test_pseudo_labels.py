@@ -11,6 +11,7 @@ from uncol.training.pseudo_labels import (
     Reliability,
     discount_by_reliability,
     equally_reliable,
+    fuse_by_share,
     fuse_pseudo_labels,
     gate_generalized,
     gate_specialized,
@@ -328,3 +329,22 @@ def test_equally_reliable_teachers_deserve_all_of_their_certainty_but_no_vote_th
 
     assert equal.generalized.tolist() == [[1, 1, 0]]
     assert equal.specialized.tolist() == [[1, 1, 1]]
+
+
+def test_sources_and_moving_average_are_mixed_by_its_share():
+    """Share 0.25 of the moving average for the first structure, 1 for the second; background is what is left.
+
+    First voxel: 0.75 * 0.8 + 0.25 * 0.4 = 0.7 and 0.1, background 0.2: H = 0.8018 nats, 1.157 bits, more than one bit.
+    Second voxel: 0.75 * 1 + 0.25 * 0.96 = 0.99 and 0.01, background 0: 0.0808 bits.
+    """
+    generalized = torch.tensor([[[0.8, 1.0], [0.9, 0.9]]])
+    specialized = torch.tensor([[[0.5, 0.03], [0.4, 0.96], [0.1, 0.01]]])
+    share = torch.tensor([[0.25, 1.0]])
+
+    found = fuse_by_share(generalized, specialized, share, 0.75)
+
+    expected = torch.tensor([[[0.2, 0.0], [0.7, 0.99], [0.1, 0.01]]])
+    torch.testing.assert_close(found.probabilities, expected, atol=1e-6, rtol=0)
+    assert found.label.tolist() == [[1, 1]]
+    assert found.trust_mask.tolist() == [[False, True]]
+    assert fuse_by_share(generalized, specialized, share, 1.0).trust_mask.all()
