@@ -1,1 +1,1 @@
-"""Correspondence between neighboring slices: contours follow the motion of what the image shows."""
+"""Motion between neighboring slices, and contours that follow it. Inference, training and above may enter."""
