@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from uncol.pipelines.results import Segmented
 from uncol.training.preview import PreviewOrder
 
 SHAPE = (6, 40, 48)
+PATIENCE_S = 120.0
 TRUTH = np.zeros(SHAPE, bool)
 TRUTH[1:5, 10:30, 10:30] = True
 Shown = list[tuple[Volume, Volume | None]]
@@ -167,15 +169,15 @@ def test_a_preview_that_takes_too_long_is_given_up_with_a_word(
 
 def test_a_cancel_during_a_preview_still_leaves_a_checkpoint(case: Case, tmp_path: Path) -> None:
     shown: Shown = []
-    asked = 0
+    asked, patience_ends = 0, time.monotonic() + PATIENCE_S
 
     def stop_after_the_second() -> bool:
         nonlocal asked
         asked += 1
-        return len(shown) > 1
+        return len(shown) > 1 or time.monotonic() > patience_ends
 
     config = replace(CONFIG, budget=replace(CONFIG.budget, steps=100_000))
-    context = replace(CONTEXT, monitor=Monitor(should_stop=stop_after_the_second), preview=to(shown, 0.5))
+    context = replace(CONTEXT, monitor=Monitor(should_stop=stop_after_the_second), preview=to(shown, 4.0))
 
     with pytest.raises(CancelledError):
         fine_tune(FineTuneJob((case,), tmp_path / "model"), config, context)
