@@ -66,6 +66,18 @@ def test_without_a_foundation_model_registration_is_the_result() -> None:
     assert not found.uncertainty.voxels[[0, 12, 23]].any()
 
 
+def test_what_the_foundation_model_does_not_find_in_true_boxes_it_is_not_asked_about_again() -> None:
+    """It finds what is bright; this structure is darker than what lies round it."""
+    truth, teacher = cone(), ThresholdTeacher(64)
+    image = image_of(~truth)
+
+    labels = annotated(image, truth, [0, 12, 23])
+    found = segment_from_labels(image, labels, STRUCTURE, teacher, EmbeddingCache(None), plane="axial")
+
+    assert 0 < len(teacher.boxes) <= 6  # the contour of each annotated slice, and what the others say is there
+    assert dice(found.labels.voxels == 1, truth) > 0.95
+
+
 @pytest.mark.parametrize("grid", [np.diag([1.0, -1.0, 3.0, 1.0]), np.diag([-1.0, -1.0, -3.0, 1.0])])
 def test_it_is_the_same_in_any_orientation(grid: np.ndarray) -> None:
     truth = cone()

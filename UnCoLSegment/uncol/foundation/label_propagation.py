@@ -78,21 +78,31 @@ class PropagatedLabels:
         self.has_candidate = np.zeros((len(labels), structure_count, len(Source)), dtype=np.bool_)
         """Where a source has a say; without a mask it says that the structure is not there."""
 
+        self.is_propagated = np.ones(structure_count, dtype=np.bool_)
+        """Which structures (N,) the teacher finds well enough in the boxes of annotated contours."""
+
     @property
     def is_whole(self) -> bool:
         """Whether every slice is annotated."""
         return len(self.annotated) == len(self._labels)
 
-    def propagate_and_validate(self, phase: Phase) -> ValidationScores:
+    def propagate_and_validate(self, phase: Phase, least_dice: float = 0.0) -> ValidationScores:
         """Propagate annotated structures, and predict annotated slices as if nobody had annotated them.
 
         Prompts with a box are scored first: their reliability decides how much every later candidate counts.
+
+        Args:
+            phase: Told before every slice; ends early when its time is up.
+            least_dice: Mean Dice in the boxes of annotated contours below which a structure is not propagated.
         """
         scores = ValidationScores(self.is_whole)
         for index in self.annotated[:: _WHOLE_STEP if self.is_whole else 1]:
             if phase.time_is_up:
                 break
             self._validate_prompts(index, scores, phase)
+        for structure in self._structures:
+            found = scores.near[structure, Source.PROMPTED]
+            self.is_propagated[structure] = not found or float(np.mean(found)) >= least_dice
         self._propagate_all(phase)
         for structure in self._structures:
             for index in self.annotated:
@@ -173,7 +183,7 @@ class PropagatedLabels:
             self._propagate(start, structure, source, indices, phase)
             for start in self.annotated
             for structure in self._structures
-            if can_prompt(self._annotation(start, structure))
+            if self.is_propagated[structure] and can_prompt(self._annotation(start, structure))
             for source, indices in self._directions_from(start)
         ]
         while chains:

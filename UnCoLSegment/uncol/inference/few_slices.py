@@ -39,7 +39,7 @@ REGISTRATION, FOUNDATION, STUDENT = "registration", "foundation model", "student
 _VOICES_BETWEEN, _VOICES_BEYOND = 3.0, 1.5
 """Of registration between two annotated slices, and from one alone, where two others together can say that a structure
 has ended (docs/decisions/0024)."""
-_LEAST_DICE_WITH_TRUE_BOXES = 0.8
+LEAST_DICE_WITH_TRUE_BOXES = 0.8
 """A foundation model that does not find a structure even in the box of its annotated contour has no vote on it."""
 _PHASE = "Following structures from annotated slices"
 _FIRST_SLICES_S = 1.5
@@ -170,7 +170,7 @@ class FewSlices:
         propagated = PropagatedLabels(predictor, self._classes, self._view.spacing_mm, count, _CONTOUR_MARGIN_PIXELS)
         prompts = 3 * count * len(self._classes)
         phase = monitor.part(0.0, 0.7).phase("Propagating annotated slices", prompts)
-        reliability = propagated.propagate_and_validate(phase).reliability(count)
+        reliability = propagated.propagate_and_validate(phase, LEAST_DICE_WITH_TRUE_BOXES).reliability(count)
         opinion = foundation_opinion(propagated, reliability)
         return self._segmented(fused_slices(self._carried, [*self._others, opinion], monitor.part(0.7, 1.0)))
 
@@ -292,7 +292,7 @@ def foundation_opinion(propagated: PropagatedLabels, reliability: SourceReliabil
         reliability: Of its sources; without a Dice of 0.8 in the boxes of annotated contours there is no vote.
         asks: Whether it is prompted between annotated slices now; else only what it said before counts.
     """
-    is_good = reliability.near[:, Prompt.PROMPTED] >= _LEAST_DICE_WITH_TRUE_BOXES
+    is_good = (reliability.near[:, Prompt.PROMPTED] >= LEAST_DICE_WITH_TRUE_BOXES) & propagated.is_propagated
 
     def as_asked_before(index: int) -> tuple[Tensor, NDArray[np.bool_]]:
         has_vote = is_good & propagated.has_candidate[index].any(-1)

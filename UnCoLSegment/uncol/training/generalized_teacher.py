@@ -63,6 +63,7 @@ class GeneralizedTeacher:
         most_slices: For how many unannotated slices it is prompted, drawn at random; None prompts for all.
         every_vote: Let every prediction count, however low its Dice.
         whole_slices: Prompt for a structure that no mask shows with a box round the whole slice.
+        least_dice: Mean Dice in the boxes of annotated contours below which a structure is not propagated.
     """
 
     def __init__(
@@ -75,12 +76,13 @@ class GeneralizedTeacher:
         most_slices: int | None = None,
         every_vote: bool = False,
         whole_slices: bool = False,
+        least_dice: float = 0.0,
     ) -> None:
         self._pool, self._stacks = pool, framed
         self.structure_count = len(pool.voxel_counts) - 1
         """Structures, N: all classes but the background."""
         self._least_reliability = 1e-6 if every_vote else _LEAST_RELIABILITY
-        self._whole_slices = whole_slices
+        self._whole_slices, self._least_dice = whole_slices, least_dice
         self.slices = _some_of(pool.unlabeled_slices, most_slices)
         self.cases = [
             PropagatedLabels(slices, each.native_labels, each.view.spacing_mm, self.structure_count, margin_pixels)
@@ -92,7 +94,7 @@ class GeneralizedTeacher:
 
     def propagate_and_validate(self, phase: Phase) -> None:
         """Propagate annotated slices, and score every source of labels on annotated slices."""
-        scores = [case.propagate_and_validate(phase) for case in self.cases]
+        scores = [case.propagate_and_validate(phase, self._least_dice) for case in self.cases]
         self.source_reliability = ValidationScores.pooled(scores).reliability(self.structure_count)
 
     @property
@@ -249,7 +251,7 @@ class GeneralizedTeacher:
     ) -> None:
         case = self.cases[address.case]
         learned = specialized([address])[0] if specialized else None
-        for structure in range(self.structure_count):
+        for structure in np.flatnonzero(case.is_propagated).tolist():
             mask = case.contour(address.index, structure)
             if learned is not None:
                 own, certainty = self._mask_of(learned, structure, address.case)

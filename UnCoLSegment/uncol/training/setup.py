@@ -34,7 +34,11 @@ from uncol.data.slice_dataset import SliceDataset
 from uncol.data.windows import grey_values_of, hounsfield_window, may_be_hounsfield, own_window
 from uncol.foundation.promptable import FeatureModel, PromptableModel
 from uncol.foundation.prompting import SlicePredictor
-from uncol.inference.few_slices import carry_annotated, opinions_from_other_planes
+from uncol.inference.few_slices import (
+    LEAST_DICE_WITH_TRUE_BOXES,
+    carry_annotated,
+    opinions_from_other_planes,
+)
 from uncol.inference.grey_scale import window_for
 from uncol.inference.predict import memory_format
 from uncol.models.build import build_student
@@ -103,8 +107,8 @@ def prepared(setup: FineTuneSetup) -> TrainingState:
     )
     if setup.teacher is not None and config.teachers.generalized and recipe.method.generalized and pool.unlabeled:
         _add_generalized_teacher(state, setup.teacher)
-    if recipe.method.registration and config.teachers.registration and not config.ablations:
-        _add_registration(state)  # an ablation is a step away from the paper's method, which knows no registration
+    if _carries(state):
+        _add_registration(state)
     return state
 
 
@@ -151,6 +155,7 @@ def _add_generalized_teacher(state: TrainingState, teacher: PromptableModel) -> 
         most_slices=settings.most_slices_asked,
         every_vote=not state.recipe.method.gating,
         whole_slices=WHOLE_IMAGE_BOX in state.config.ablations,
+        least_dice=LEAST_DICE_WITH_TRUE_BOXES if _carries(state) else 0.0,
     )
     state.prompting = PromptingRounds(
         state.generalized_teacher, settings.prompt_rounds, state.budget.total_s, state.notes
@@ -167,27 +172,37 @@ def _add_generalized_teacher(state: TrainingState, teacher: PromptableModel) -> 
         )
 
 
+def _carries(state: TrainingState) -> bool:
+    """Whether annotated slices are carried; an ablation is a step away from the paper's method, which does not."""
+    config = state.config
+    wanted = state.recipe.method.registration and config.teachers.registration and not config.ablations
+    return wanted and any(_is_annotated_in_part(each) for each in state.framed)
+
+
+def _is_annotated_in_part(case: FramedCase) -> bool:
+    return 0 < len(complete_slices(case.native_labels)) < len(case.native_labels)
+
+
 def _add_registration(state: TrainingState) -> None:
     """Carry annotated slices to the others of their case, in cases that have both."""
     cases, count = state.setup.all_cases(), state.card.class_count - 1
     carried = [
         carry_annotated(case.image, each.view, each.native_labels, count, state.setup.cache)
-        if 0 < len(complete_slices(each.native_labels)) < len(each.native_labels)
+        if _is_annotated_in_part(each)
         else None
         for case, each in zip(cases, state.framed, strict=True)
     ]
-    if any(each is not None for each in carried):
-        others = [
-            opinions_from_other_planes(
-                case.image,
-                class_indices(case.labels.voxels, state.setup.structures),
-                count,
-                state.card.plane,
-                state.setup.cache,
-            )
-            for case in cases
-        ]
-        state.sources = GeneralizedSources(state.pool, state.framed, carried, others, state.generalized_teacher)
+    others = [
+        opinions_from_other_planes(
+            case.image,
+            class_indices(case.labels.voxels, state.setup.structures),
+            count,
+            state.card.plane,
+            state.setup.cache,
+        )
+        for case in cases
+    ]
+    state.sources = GeneralizedSources(state.pool, state.framed, carried, others, state.generalized_teacher)
 
 
 def card_for(setup: FineTuneSetup) -> ModelCard:
