@@ -35,6 +35,7 @@ from uncol.training.train import (
     fine_tune,
     fused_pseudo_labels,
     learn,
+    prompt_if_due,
     start_stage2,
 )
 
@@ -85,7 +86,9 @@ def test_the_methods_stand_in_the_order_of_the_tables():
         "uncol-without-generalized",
         "uncol-without-specialized",
         "uncol-without-gating",
+        "uncol-paper",
         "uncol",
+        "supervised-proposal",
         "uncol-proposal",
         "supervised-all",
     ]
@@ -218,10 +221,11 @@ def test_methods_that_score_no_teacher_hold_nothing_out(method: str):
     assert begun_state(replace(setup_of("uncol"), cases=cases)).pool.held_out != []
 
 
-def test_the_labels_of_every_method_keep_annotated_voxels():
-    run = begun_state(setup_of("uncol"))
+@pytest.mark.parametrize("method", ["uncol-paper", "uncol"])
+def test_the_labels_of_every_method_keep_annotated_voxels(method: str):
+    run = begun_state(setup_of(method))
     start_stage2(run, UNWATCHED)
-    prompt_now(run)
+    prompt_if_due(run, UNWATCHED)
     addresses = run.pool.draw_labeled(4, run.sampler.generator)
 
     labels = fused_pseudo_labels(run, addresses)

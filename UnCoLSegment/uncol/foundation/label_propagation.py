@@ -101,7 +101,7 @@ class PropagatedLabels:
                 break
             self._validate_prompts(index, scores, phase)
         for structure in self._structures:
-            found = scores.near[structure, Source.PROMPTED]
+            found = scores.near.get((structure, Source.PROMPTED))
             self.is_propagated[structure] = not found or float(np.mean(found)) >= least_dice
         self._propagate_all(phase)
         for structure in self._structures:
