@@ -224,6 +224,7 @@ def test_methods_that_score_no_teacher_hold_nothing_out(method: str):
 @pytest.mark.parametrize("method", ["uncol-paper", "uncol"])
 def test_the_labels_of_every_method_keep_annotated_voxels(method: str):
     run = begun_state(setup_of(method))
+    run.step = 10  # half of the budget is stage 1
     start_stage2(run, UNWATCHED)
     prompt_if_due(run, UNWATCHED)
     addresses = run.pool.draw_labeled(4, run.sampler.generator)
