@@ -100,6 +100,17 @@ def prompt_now(state: TrainingState) -> None:
         state.prompting.prompt(slices, reliability, state.budget.spare_s, UNWATCHED)
 
 
+class StopAfter:
+    """Says stop at the n-th question."""
+
+    def __init__(self, questions: int) -> None:
+        self.left = questions
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
 def assert_bit_equal(first: Model, second: Model) -> None:
     """Two models have the same weights, bit for bit."""
     weights = second.student.state_dict()

@@ -5,13 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from uncol.inference.fusion import Source, agreement_between, average, fuse, shares, weigh
+from uncol.inference.fusion import Source, agreement_between, average, shares, weigh
 
 
 def source(rows: list[list[float]], *, votes: list[bool] | None = None, voices: float = 1.0) -> Source:
     """One structure in as many slices as there are rows, each of them one row of pixels."""
     maps = np.array(rows, dtype=np.float32)[:, None, None, :]
     return Source("any", maps, np.array(votes or [True] * len(rows))[:, None], voices)
+
+
+def fuse(sources: list[Source]) -> np.ndarray:
+    return average(sources, weigh(sources))
 
 
 class TestAgreement:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from given import BALL, CPU, a_ball, a_setup, annotated_in
+from given import BALL, CPU, StopAfter, a_ball, a_setup, annotated_in
 
 from uncol.core.config import DataConfig, TeacherConfig
 from uncol.core.errors import CancelledError, CheckpointError
@@ -38,17 +38,6 @@ def setup_of(slices: tuple[int, ...] = NEW, case: LabeledCase = CASE, **choices:
     return replace(
         a_setup([annotated_in(case, slices)], **{"steps": 4, "channels": 8, **SHORT, **choices}), earlier=earlier
     )
-
-
-class StopAfter:
-    """Says stop at the n-th question."""
-
-    def __init__(self, questions: int) -> None:
-        self.left = questions
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 from doubles import ThresholdTeacher
-from given import BALL, a_ball, a_setup, annotated_in, begun_state
+from given import BALL, StopAfter, a_ball, a_setup, annotated_in, begun_state
 from torch import Tensor
 
 from uncol.core.config import TeacherConfig
+from uncol.core.errors import CancelledError
 from uncol.core.jobs import Structure
-from uncol.core.progress import UNWATCHED
+from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import UNKNOWN_LABEL
 from uncol.data.cases import LabeledCase, SliceIndex
 from uncol.evaluation.metrics import dice
@@ -116,6 +117,19 @@ def test_a_case_without_annotations_beside_one_with_some() -> None:
     maps, share = run.sources.predictions_for([SliceIndex(1, 5)])
     assert maps.shape[:2] == share.shape == (1, 1)
     assert 0 <= share.item() <= 1
+
+
+def test_a_cancel_while_cases_are_fused_leaves_nothing_half_fused() -> None:
+    """With the second case cancelled, a checkpoint would hold one case of two, and could not be resumed."""
+    run = begun_state(replace(setup_with(), cases=[annotated_in(a_ball()), annotated_in(a_ball(1))]))
+    assert run.sources is not None
+    stops = Monitor(should_stop=StopAfter(20))
+
+    with pytest.raises(CancelledError):
+        run.sources.fuse(run.specialized_slices, stops)
+
+    assert not run.sources.has_predictions
+    assert run.sources.state() == {}
 
 
 def test_the_proposal_is_not_worse_than_registration_whatever_the_student_says(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from given import assert_bit_equal
+from given import StopAfter, assert_bit_equal
 from torch import nn
 
 from uncol.core.errors import CancelledError, CheckpointError
@@ -93,17 +93,6 @@ def test_a_run_that_was_stopped_and_resumed_equals_one_that_was_not(make_setup, 
     assert resumed.card.training["steps"] == 20
     assert_bit_equal(straight, resumed)
     assert not has_checkpoint(tmp_path / "stopped")
-
-
-class StopAfter:
-    """Says stop at the n-th question."""
-
-    def __init__(self, questions: int) -> None:
-        self.left = questions
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
 
 
 def test_resuming_with_other_labels_is_refused(make_setup, tmp_path: Path):

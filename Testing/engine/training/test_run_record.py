@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 import torch
 from doubles import ThresholdTeacher
-from given import a_ball, a_setup, annotated_in
+from given import StopAfter, a_ball, a_setup, annotated_in
 from hostile_files import DEEP, STRANGE_FILES
 from hypothesis import strategies
 from safetensors.torch import save_file
@@ -45,17 +45,6 @@ def the_setup(**choices: Any) -> FineTuneSetup:
     return a_setup(
         [annotated_in(a_ball())], teacher=ThresholdTeacher(16), channels=2, steps=20, stage1_part=0.9, **choices
     )
-
-
-class StopAfter:
-    """Says stop at the n-th question."""
-
-    def __init__(self, questions: int) -> None:
-        self.left = questions
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
 
 
 @pytest.fixture(scope="module")

@@ -38,11 +38,6 @@ class Source:
     voices: float = 1.0
 
 
-def fuse(sources: Sequence[Source]) -> NDArray[np.float32]:
-    """Return what the sources say together (L, N, h, w): their average, weighed by `weigh`."""
-    return average(sources, weigh(sources))
-
-
 def weigh(sources: Sequence[Source]) -> NDArray[np.float64]:
     """Return the weight of each source for every structure (sources, N): `voices * max(agreement, 0.05)^4`.
 

@@ -51,7 +51,7 @@ _LEAST_DEVIATION = 0.02
 _EVEN_HANDED = 10.0
 """How many times the median difference of a slice's best answers two answers may differ and still count alike."""
 _LEAST_DIFFERENCE = 1e-5
-_TRIED_GAPS, _LEAST_ADVANTAGE = 2, 0.02
+_TRIED_GAPS, _LEAST_ADVANTAGE = 2, 0.03
 """On how many gaps between annotated slices two ways to register are compared, and what the slower one has to gain."""
 
 
@@ -126,7 +126,7 @@ class CarriedLabels:
         gaps = list(pairwise(self._annotated))
         middle = gaps[max(0, (len(gaps) - _TRIED_GAPS) // 2) :][:_TRIED_GAPS]
         fine, coarse = ([self._dice_over(gap, motion) for gap in middle] for motion in (self._motion, self._coarse))
-        is_better = bool(middle) and np.nanmean([*coarse, 0]) > np.nanmean([*fine, 0]) + _LEAST_ADVANTAGE
+        is_better = bool(middle) and np.mean(coarse) > np.mean(fine) + _LEAST_ADVANTAGE
         return [self._motion, self._coarse] if is_better else [self._motion]
 
     def _dice_over(self, gap: tuple[int, int], motion: SliceMotion) -> float:

@@ -102,16 +102,20 @@ class GeneralizedSources:
         """
         carried = self._carried[case]
         if carried is not None:
-            yield from fused_slices(carried, self._opinions_on(case, specialized, asks=asks), monitor)
+            student = self._student_opinion(case, specialized, self.found_by(specialized))
+            yield from fused_slices(carried, self._opinions_on(case, student, asks=asks), monitor)
 
     def fuse(self, specialized: Probabilities, monitor: Monitor = UNWATCHED) -> None:
         """Fuse all sources but the specialized teacher, and note how much that one counts beside them.
+
+        What was fused before stays until all cases are done.
 
         Args:
             specialized: The specialized teacher's class probabilities of slices.
             monitor: Told about the progress, and asked at every slice.
         """
-        self._probabilities, self._share = [], []
+        fused_cases: list[tuple[Tensor, Tensor]] = []
+        has_vote = self.found_by(specialized)
         for case, carried in enumerate(self._carried):
             rows, columns = self._framed[case].images.shape[1:]
             count = len(self._framed[case].native_labels)
@@ -120,15 +124,16 @@ class GeneralizedSources:
             if carried is None:
                 self._take_foundation(case, probabilities, share)
             else:
-                for stretch, sources in sources_of_stretches(carried, self._opinions_on(case, specialized), monitor):
+                opinions = self._opinions_on(case, self._student_opinion(case, specialized, has_vote))
+                for stretch, sources in sources_of_stretches(carried, opinions, monitor):
                     weights = weigh(sources)
                     share[stretch.start : stretch.stop] = torch.from_numpy(shares(sources, weights)[-1])
                     fused = average(sources[:-1], weights[:-1])
                     for index, maps in zip(stretch, fused, strict=True):
                         resized = resize_image(carried.frame.to_native(maps)[None], rows, columns)[0].clamp(0, 1)
                         probabilities[index] = (resized * 255).round().to(torch.uint8)
-            self._probabilities.append(probabilities)
-            self._share.append(share)
+            fused_cases.append((probabilities, share))
+        self._probabilities, self._share = ([each[part] for each in fused_cases] for part in (0, 1))
 
     def predictions_for(self, addresses: Sequence[Any]) -> tuple[Tensor, Tensor]:
         """Return what the sources say about some slices, or all slices of some patches, one after the other.
@@ -184,17 +189,16 @@ class GeneralizedSources:
             probabilities[index] = (found.probabilities[0, 1:, :rows, :columns] * 255).round().to(torch.uint8)
             share[index] = torch.where(found.prompted[0], _EQUAL_SHARE, 1.0)
 
-    def _opinions_on(self, case: int, specialized: Probabilities, *, asks: bool = True) -> list[Opinion]:
-        foundation, student = self._foundation, self._student_opinion(case, specialized)
+    def _opinions_on(self, case: int, student: Opinion, *, asks: bool = True) -> list[Opinion]:
+        foundation = self._foundation
         if foundation is None:
             return [*self._others[case], student]
         prompted = foundation_opinion(foundation.cases[case], foundation.source_reliability, asks=asks)
         return [*self._others[case], prompted, student]
 
-    def _student_opinion(self, case: int, specialized: Probabilities) -> Opinion:
+    def _student_opinion(self, case: int, specialized: Probabilities, has_vote: NDArray[np.bool_]) -> Opinion:
         rows, columns = self._framed[case].images.shape[1:]
         native = self._framed[case].native_labels.shape[1:]
-        has_vote = self.found_by(specialized)
 
         def of_slice(index: int) -> tuple[Tensor, NDArray[np.bool_]]:
             if not has_vote.any():
