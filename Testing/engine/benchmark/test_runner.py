@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small_benchmark import TEST, make_result, make_spec, train_thresholds, write_splits
+from small_benchmark import TEST, make_result, make_spec, phantom_case, train_thresholds, write_case, write_splits
 
-from uncol.benchmark.cases import CaseReader
+from uncol.benchmark.cases import CaseReader, Cases
 from uncol.benchmark.processes import hold
 from uncol.benchmark.runner import BenchmarkJob, Overview, carry_out, machine, run_benchmark, versions
-from uncol.benchmark.runs import Choice, RunSpec, RunStore
+from uncol.benchmark.runs import Choice, RunSpec, RunStore, plan_runs
+from uncol.benchmark.suites import BENCHMARKS
 from uncol.benchmark.trainers import TrainedRun, Trainer
 from uncol.core.errors import CancelledError, ConfigError, DataError
 from uncol.core.progress import UNWATCHED, Monitor, Progress
@@ -192,6 +193,34 @@ def test_finished_runs_are_skipped(sitting: Callable[..., Any]) -> None:
     carried_out = [each.phase for each in told if "runs done" in each.phase]
     assert carried_out
     assert all("hippocampus: uncol" in phase for phase in carried_out)
+
+
+def test_what_the_model_of_a_proposal_is_worth_comes_with_it(tmp_path: Path) -> None:
+    data, trained = tmp_path / "data", list[str]()
+    image, labels = (np.repeat(voxels, 3, axis=0) for voxels in phantom_case(0))
+    write_case(data / "hippocampus", TEST[0], image, labels)
+    write_splits(data / "hippocampus", train=["another"], test=TEST[:1], labeled_1=["another"])
+
+    def train(spec: RunSpec, cases: Cases, folder: Path, monitor: Monitor) -> TrainedRun:
+        trained.append(spec.method)
+        return train_thresholds(spec, cases, folder, monitor)
+
+    for methods in (("uncol",), ("uncol", "uncol-proposal", "supervised-proposal", "supervised")):
+        choice = Choice(methods, (8,), 1, 3)
+        job = BenchmarkJob("sparse-slices-hippocampus", data, tmp_path / "out", choice)
+        run_benchmark(job, lambda _spec: train, UNWATCHED)
+
+    results = {result.spec.method: result for result in RunStore(tmp_path / "out").results()}
+    assert trained == ["uncol", "supervised-proposal", "uncol-proposal"]
+    assert sorted(results) == ["supervised", "supervised-proposal", "uncol", "uncol-proposal"]
+    assert results["supervised"].spec == plan_of("supervised", data)
+    assert results["supervised"].scores == results["supervised-proposal"].scores
+
+
+def plan_of(method: str, data: Path) -> RunSpec:
+    benchmark = BENCHMARKS["sparse-slices-hippocampus"]
+    (spec,) = plan_runs(benchmark, CaseReader(benchmark, data).splits, Choice((method,), (8,), 1, 3))
+    return spec
 
 
 def test_a_second_sitting_in_the_same_folder_is_refused(sitting: Callable[..., Any], tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from uncol.benchmark.trainers import (
 from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig, TeacherConfig
 from uncol.core.errors import CancelledError
 from uncol.core.jobs import Structure
+from uncol.core.methods import METHODS
 from uncol.core.model_card import ModelCard
 from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import UNKNOWN_LABEL, Volume
@@ -181,6 +182,21 @@ def test_every_volume_is_learned_by_itself_as_if_there_were_no_other(tmp_path: P
     steps = [each.step for each in told]
     assert steps == sorted(steps)
     assert steps[0] == 0 < STEPS / 2 <= steps[-1] <= STEPS
+
+
+@pytest.mark.parametrize("method", ["supervised-proposal", "uncol-proposal"])
+def test_the_training_of_a_proposal_is_that_of_its_method_bit_for_bit(tmp_path: Path, method: str):
+    cases = slice_cases(2)
+
+    proposing = train_slices(method, cases, tmp_path / "proposing")
+    alone = train_slices(METHODS[method].proposal_of, cases, tmp_path / "alone")
+
+    assert proposing.of_model is not None
+    assert alone.of_model is None
+    for (name, found), (same_name, same) in zip(proposing.of_model, alone.predictions, strict=True):
+        assert name == same_name
+        assert np.array_equal(found.labels.voxels, same.labels.voxels)
+        assert np.array_equal(found.uncertainty.voxels, same.uncertainty.voxels)
 
 
 def test_a_run_over_volumes_goes_on_with_the_volume_at_which_it_was_stopped(tmp_path: Path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -18,6 +18,7 @@ import torch
 
 from uncol import __version__
 from uncol.benchmark.cases import CaseReader
+from uncol.benchmark.prediction import Prediction
 from uncol.benchmark.processes import hold, work_side_by_side
 from uncol.benchmark.report import publish
 from uncol.benchmark.runs import Choice, RunResult, RunSpec, RunStore, plan_runs
@@ -122,6 +123,9 @@ def _carry_out_missing(
 ) -> None:
     tell = Overview(plan, store, monitor.report).tell
     missing = {spec.key: spec for spec in plan if not store.is_finished(spec)}
+    for proposing in list(missing.values()):
+        if proposing.of_model is not None:  # comes with it
+            missing.pop(proposing.of_model.key, None)
     if job.jobs > 1:
         readers.clear()  # the processes read their cases themselves
         tasks = {key: partial(_carry_out_beside, spec, job, trainer_of) for key, spec in missing.items()}
@@ -143,7 +147,7 @@ def _reader_of(benchmark: str, data: Path) -> CaseReader:
 
 
 def carry_out(spec: RunSpec, reader: CaseReader, store: RunStore, trainer: Trainer, monitor: Monitor) -> None:
-    """Carry out a run, or go on with it, and keep its result.
+    """Carry out a run, or go on with it, and keep its result; that of a proposal also tells what its model is worth.
 
     Args:
         spec: What to run.
@@ -161,17 +165,22 @@ def carry_out(spec: RunSpec, reader: CaseReader, store: RunStore, trainer: Train
         done = _TRAINING_PART * min(1.0, (progress.step or 0) / spec.steps)
         monitor.report(replace(progress, fraction=done, seconds_left=None))
 
-    scoring = monitor.part(_TRAINING_PART, 1.0).each(reader.test_case_ids, "Scoring the test cases")
+    def keep(spec: RunSpec, predictions: Iterator[tuple[str, Prediction]], record: dict[str, Any]) -> None:
+        scoring = monitor.part(_TRAINING_PART, 1.0).each(reader.test_case_ids, "Scoring the test cases")
+        scored = (prediction for _, prediction in zip(scoring, predictions, strict=True))
+        scores = score_predictions(scored, reader, spec.labeled)
+        finished = datetime.now(UTC).isoformat("T", "seconds")
+        store.save(RunResult(spec, finished, versions(), machine(), record, scores.labels, scores.uncertainty))
+
     try:
         monitor.step("Reading the cases", 0.0)
         cases, folder = reader.cases(spec.labeled), store.working_folder(spec)
         trained = trainer(spec, cases, folder, replace(monitor, report=report))
-        predictions = (prediction for _, prediction in zip(scoring, trained.predictions, strict=True))
-        scores = score_predictions(predictions, reader, spec.labeled)
+        if spec.of_model is not None and trained.of_model is not None and not store.is_finished(spec.of_model):
+            keep(spec.of_model, trained.of_model, {**trained.record, "method": spec.of_model.method})
+        keep(spec, trained.predictions, trained.record)
     except CancelledError as error:
         raise CancelledError(CANCELLED) from error
-    finished = datetime.now(UTC).isoformat("T", "seconds")
-    store.save(RunResult(spec, finished, versions(), machine(), trained.record, scores.labels, scores.uncertainty))
 
 
 class Overview:

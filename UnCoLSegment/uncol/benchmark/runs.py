@@ -116,6 +116,16 @@ class RunSpec:
         return METHODS[self.method].registration and BENCHMARKS[self.benchmark].supervision == "slices"
 
     @property
+    def of_model(self) -> RunSpec | None:
+        """The run of the same training whose result is the model's own; None unless this one proposes."""
+        method = METHODS[self.method].proposal_of
+        if not method:
+            return None
+        config = config_document(BENCHMARKS[self.benchmark], method, self.seed, self.steps)
+        asked = (self.foundation, self.weights_sha256) if method in _ASKING else ()
+        return RunSpec(self.benchmark, method, self.labeled, self.seed, self.steps, config, self.device, *asked)
+
+    @property
     def title(self) -> str:
         """The run in words."""
         labels = BENCHMARKS[self.benchmark].label_text(self.labeled)

@@ -54,10 +54,12 @@ class TrainedRun:
         predictions: Name of each test case and what was found in it, made one by one as they are asked for.
         record: A JSON object: `steps` and `seconds` of the training over all sittings, `curve` (points with `step`,
             `seconds` and losses by name), and whatever else explains the run.
+        of_model: What the model itself finds in each test case, where `predictions` are proposals; None otherwise.
     """
 
     predictions: Iterator[tuple[str, Prediction]]
     record: dict[str, Any]
+    of_model: Iterator[tuple[str, Prediction]] | None = None
 
 
 Trainer = Callable[[RunSpec, Cases, Path, Monitor], TrainedRun]
@@ -115,21 +117,29 @@ def train(
     is_prompted = config.teachers.generalized and method.uses_foundation_model
     teacher = load_teacher(device, foundation) if is_prompted else None
     setup = _setup_of(cases, config, device, teacher, EmbeddingCache(cache))
-    if method.proposes:
-        return _proposed(setup, cases, folder, monitor)
-    model = _trained(setup, folder, monitor)
-    setup.cache.trim()
+    quiet = replace(monitor, report=lambda _progress: None)
 
-    def predict(image: Volume) -> Prediction:
+    def predict(image: Volume, model: Model) -> Prediction:
         framed = _framed(image, cases, config)
-        quiet = replace(monitor, report=lambda _progress: None)
         found = segment_with_model(framed, model, device, quiet)
         if teacher is None or not method.prompts_at_inference:
             return Prediction(*(image.with_voxels(each.voxels) for each in (found.labels, found.uncertainty)))
         labels = segment_prompted(framed, found.labels, model.card, teacher, setup.cache, quiet)
         return Prediction(image.with_voxels(labels.voxels))
 
-    return TrainedRun(((case_id, predict(image)) for case_id, image in cases.test.items()), model.card.training)
+    def predict_all(model: Model) -> Iterator[tuple[str, Prediction]]:
+        return ((case_id, predict(image, model)) for case_id, image in cases.test.items())
+
+    if method.proposal_of:
+        state = train_run(setup, folder, monitor, resume=has_checkpoint(folder))
+        (case_id,), proposed, model = cases.test, propose(state, folder, monitor).segmentation, model_of(state)
+        proposal = Prediction(proposed.labels, proposed.uncertainty)
+        trained = TrainedRun(iter([(case_id, proposal)]), model.card.training, predict_all(model))
+    else:
+        model = _trained(setup, folder, monitor)
+        trained = TrainedRun(predict_all(model), model.card.training)
+    setup.cache.trim()
+    return trained
 
 
 def _setup_of(
@@ -158,14 +168,6 @@ def _trained(setup: FineTuneSetup, folder: Path, monitor: Monitor) -> Model:
     method = find_method(setup.config.method)
     learner = setup if method.generalized else replace(setup, teacher=None)
     return fine_tune(learner, folder, monitor, resume=has_checkpoint(folder))
-
-
-def _proposed(setup: FineTuneSetup, cases: Cases, folder: Path, monitor: Monitor) -> TrainedRun:
-    """Train to the end and take what is proposed for the one image; the model itself is not needed."""
-    state = train_run(setup, folder, monitor, resume=has_checkpoint(folder))
-    (case_id,), found = cases.test, propose(state, folder, monitor).segmentation
-    setup.cache.trim()
-    return TrainedRun(iter([(case_id, Prediction(found.labels, found.uncertainty))]), model_of(state).card.training)
 
 
 def _framed(volume: Volume, cases: Cases, config: Config) -> Volume:
@@ -251,15 +253,18 @@ def train_each(spec: RunSpec, cases: Cases, folder: Path, monitor: Monitor, *, t
     if len(cases.labeled) == 1:
         return train_one(spec, cases, folder, monitor)
     predictions: dict[str, Prediction] = {}
+    of_model: dict[str, Prediction] = {}
     records: dict[str, dict[str, Any]] = {}
     for number, (case_id, case) in enumerate(cases.labeled.items()):
         only = replace(cases, labeled={case_id: case}, test={case_id: cases.test[case_id]})
         told = _monitor_of_volume(monitor, number, len(cases.labeled), spec.steps)
         trained = train_one(spec, only, folder / case_id, told)
         predictions.update(trained.predictions)
+        of_model.update(trained.of_model or ())
         records[case_id] = trained.record
     means: dict[str, float] = {key: fmean(each[key] for each in records.values()) for key in ("steps", "seconds")}
-    return TrainedRun(iter(predictions.items()), {**means, "curve": [], "volumes": records})
+    record = {**means, "curve": [], "volumes": records}
+    return TrainedRun(iter(predictions.items()), record, iter(of_model.items()) if of_model else None)
 
 
 def _monitor_of_volume(monitor: Monitor, number: int, count: int, steps: int) -> Monitor:

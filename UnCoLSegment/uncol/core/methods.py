@@ -42,7 +42,8 @@ class Method:
         filters_by_uncertainty: Whether consistency counts only where noisy passes of the moving average agree (UA-MT).
         always_mixes: Whether every step of both stages mixes images by copy-paste.
         prompts_at_inference: Whether the foundation model, prompted with the student's masks, gives the result.
-        proposes: Whether the result is the proposal for the annotated image (`training.proposal`), not the model's own.
+        proposal_of: Name of the method whose training this is, where the result is the proposal for the annotated image
+            (`training.proposal`) instead of the model's own; empty for others.
         needs_all_labels: Whether a benchmark gives it the labels of the unlabeled cases, too.
     """
 
@@ -57,7 +58,7 @@ class Method:
     filters_by_uncertainty: bool = False
     always_mixes: bool = False
     prompts_at_inference: bool = False
-    proposes: bool = False
+    proposal_of: str = ""
     needs_all_labels: bool = False
 
     @property
@@ -73,7 +74,7 @@ class Method:
     @property
     def is_for_benchmarks(self) -> bool:
         """Whether it makes sense beside a benchmark's data only: as a model it would be another method's."""
-        return self.prompts_at_inference or self.proposes or self.needs_all_labels
+        return self.prompts_at_inference or bool(self.proposal_of) or self.needs_all_labels
 
 
 METHODS: dict[str, Method] = {
@@ -90,10 +91,14 @@ METHODS: dict[str, Method] = {
     "uncol-paper": Method(title="UnCoL as in the paper", generalized=True),
     "uncol": Method(title="UnCoL", generalized=True, registration=True),
     "supervised-proposal": Method(
-        title="proposal with a supervised student", stage1_part=1.0, generalized=True, registration=True, proposes=True
+        title="proposal with a supervised student",
+        stage1_part=1.0,
+        generalized=True,
+        registration=True,
+        proposal_of="supervised",
     ),
     "uncol-proposal": Method(
-        title="UnCoL, proposal for the annotated image", generalized=True, registration=True, proposes=True
+        title="UnCoL, proposal for the annotated image", generalized=True, registration=True, proposal_of="uncol"
     ),
     "supervised-all": Method(title="supervised, all labels", stage1_part=1.0, needs_all_labels=True),
 }
