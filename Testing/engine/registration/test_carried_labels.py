@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from uncol.evaluation.metrics import dice
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.registration.carried_labels import CarriedLabels, Source, match
+from uncol.registration.carried_labels import CarriedLabels, Source, match, mix_alike
 
 SIDE = 48
 Masks = NDArray[np.bool_]
@@ -78,6 +78,25 @@ class TestMatch:
         fused = match(shown, [Source(carried, carried[None].copy())], [1.0])
 
         np.testing.assert_array_equal(fused[0] > 0.5, shown > 0.5)
+
+
+class TestMixAlike:
+    def test_shares_by_hand(self) -> None:
+        """Dice 2 * 3 / (4 + 4) = 0.75 of the first structure, so 0.75^12 = 0.03168 and a share of 0.03070; 1 and 0.5
+        of the second; 0 of the third.
+        """
+        first = np.zeros((2, 3, 1, 4), dtype=np.float32)
+        second = first.copy()
+        first[0, 0], second[0, 0, 0, 1:], second[1, 0, 0, 0] = 1, 1, 1
+        first[:, 1, 0, 0], second[:, 1, 0, 0] = 0.9, 0.7
+        first[1, 2, 0, :2], second[1, 2, 0, 2:] = 1, 1
+
+        mixed = mix_alike(first, second)
+
+        np.testing.assert_allclose(mixed[0, 0, 0], [1 - 0.03070, 1, 1, 1], atol=1e-5)
+        np.testing.assert_allclose(mixed[1, 0, 0], [0.03070, 0, 0, 0], atol=1e-5)
+        np.testing.assert_allclose(mixed[:, 1, 0, 0], 0.8, rtol=1e-6)
+        np.testing.assert_array_equal(mixed[:, 2], first[:, 2])
 
 
 class TestCarriedLabels:

@@ -51,6 +51,8 @@ _LEAST_DEVIATION = 0.02
 _EVEN_HANDED = 10.0
 """How many times the median difference of a slice's best answers two answers may differ and still count alike."""
 _LEAST_DIFFERENCE = 1e-5
+_ALIKE = 12
+"""Power of the Dice by which interpolated contours count beside carried ones."""
 _TRIED_GAPS, _LEAST_ADVANTAGE = 2, 0.03
 """On how many gaps between annotated slices two ways to register are compared, and what the slower one has to gain."""
 
@@ -114,7 +116,14 @@ class CarriedLabels:
             nearness = _nearness(index, before, behind)
             sources, weights = [side[index] for side, _ in sides], [nearness[which] for _, which in sides]
             found.append(match(self._motion.image(index), sources, weights))
-        return np.stack(found)
+        carried = np.stack(found)
+        return mix_alike(carried, self._interpolated(stretch)) if is_between else carried
+
+    def _interpolated(self, stretch: range) -> Maps:
+        """Return what two annotated slices say of those between them if only shapes change (L, N, h, w)."""
+        before, behind = (self._distances[side] for side in self._sides_of(stretch) if side is not None)
+        parts = [_nearness(index, *self._sides_of(stretch)) for index in stretch]
+        return np.stack([_inside(part * before + other * behind) for part, other in parts])
 
     @cached_property
     def _motions(self) -> list[SliceMotion]:
@@ -236,6 +245,23 @@ def match(image: Maps, sources: Sequence[Source], nearness: Sequence[float]) -> 
     for weight, (probabilities, shift) in zip(weights, answers, strict=True):
         fused += weight * _shifted(probabilities, shift)
     return fused
+
+
+def mix_alike(carried: Maps, interpolated: Maps) -> Maps:
+    """Return carried structures, mixed with interpolated ones as far as both agree.
+
+    The interpolated one has a share of `w / (1 + w)`, `w = A^12`, with their Dice A over all slices of the stretch:
+    where shapes change little their errors differ and cancel, where they change much motion alone knows.
+
+    Args:
+        carried: Probabilities (L, N, h, w).
+        interpolated: Likewise.
+    """
+    pairs = zip(carried.swapaxes(0, 1) > 0.5, interpolated.swapaxes(0, 1) > 0.5, strict=True)  # inside
+    weights = np.array([dice(first, second) for first, second in pairs], dtype=np.float32) ** _ALIKE
+    shares = (weights / (1 + weights))[:, None, None]
+    mixed: Maps = (1 - shares) * carried + shares * interpolated
+    return mixed
 
 
 def motion_window(stack: NDArray[Any]) -> Window:
