@@ -14,7 +14,6 @@ from uncol.benchmark.runs import RunResult, RunSpec
 from uncol.benchmark.scores import LabelScore, UncertaintyScore
 from uncol.benchmark.suites import BENCHMARKS
 from uncol.benchmark.trainers import TrainedRun
-from uncol.core.methods import METHODS
 from uncol.core.progress import Monitor, Progress
 from uncol.core.volume import Volume
 from uncol.data.io import write_results
@@ -80,7 +79,7 @@ def train_thresholds(spec: RunSpec, cases: Cases, folder: Path, monitor: Monitor
             yield case_id, Prediction(image.with_voxels(nearest.astype(np.uint8)))
 
     curve = [{"step": step + 1, "stage": 1, "supervised": 1 / (step + 1)} for step in range(spec.steps)]
-    of_model = predictions() if METHODS[spec.method].proposal_of else None
+    of_model = predictions() if spec.of_model else None
     return TrainedRun(predictions(), {"steps": spec.steps, "seconds": 1.0, "curve": curve}, of_model)
 
 

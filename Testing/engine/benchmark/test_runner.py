@@ -205,14 +205,15 @@ def test_what_the_model_of_a_proposal_is_worth_comes_with_it(tmp_path: Path) -> 
         trained.append(spec.method)
         return train_thresholds(spec, cases, folder, monitor)
 
-    for methods in (("uncol",), ("uncol", "uncol-proposal", "supervised-proposal", "supervised")):
+    beside = ("uncol", "uncol-proposal", "supervised-proposal", "supervised", "shape-interpolation")
+    for methods in (("uncol",), beside):
         choice = Choice(methods, (8,), 1, 3)
         job = BenchmarkJob("sparse-slices-hippocampus", data, tmp_path / "out", choice)
         run_benchmark(job, lambda _spec: train, UNWATCHED)
 
     results = {result.spec.method: result for result in RunStore(tmp_path / "out").results()}
-    assert trained == ["uncol", "supervised-proposal", "uncol-proposal"]
-    assert sorted(results) == ["supervised", "supervised-proposal", "uncol", "uncol-proposal"]
+    assert sorted(trained) == ["shape-interpolation", "supervised-proposal", "uncol", "uncol-proposal"]
+    assert sorted(results) == sorted(beside)
     assert results["supervised"].spec == plan_of("supervised", data)
     assert results["supervised"].scores == results["supervised-proposal"].scores
 

@@ -118,9 +118,9 @@ class RunSpec:
     @property
     def of_model(self) -> RunSpec | None:
         """The run of the same training whose result is the model's own; None unless this one proposes."""
-        method = METHODS[self.method].proposal_of
-        if not method:
+        if self.method in WITHOUT_TRAINING or not METHODS[self.method].proposal_of:
             return None
+        method = METHODS[self.method].proposal_of
         config = config_document(BENCHMARKS[self.benchmark], method, self.seed, self.steps)
         asked = (self.foundation, self.weights_sha256) if method in _ASKING else ()
         return RunSpec(self.benchmark, method, self.labeled, self.seed, self.steps, config, self.device, *asked)

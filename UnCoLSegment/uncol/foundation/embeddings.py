@@ -62,8 +62,8 @@ class EmbeddingCache:
         """
         if not bool(embedding.isfinite().all()):
             message = (
-                "The foundation model gave numbers that are not finite: its weights are broken, or the image is. "
-                "Choose other weights with --foundation-weights, or look at the image."
+                "What was computed from the image is not finite: the image is broken, or the weights of the foundation "
+                "model are. Look at the image, or choose other weights with --foundation-weights."
             )
             raise NotFiniteError(message)
         self._remember(key, embedding)
