@@ -290,9 +290,7 @@ class TestPoisoned:
         assert EmbeddingCache(tmp_path).find(KEYS["a"]) is None
 
     def test_what_the_foundation_model_gives_must_be_finite(self, tmp_path: Path) -> None:
-        with pytest.raises(
-            NotFiniteError, match=r"What was computed from the image is not finite: "
-        ):
+        with pytest.raises(NotFiniteError, match=r"What was computed from the image is not finite: "):
             EmbeddingCache(tmp_path).keep(KEYS["a"], torch.tensor([1.0, torch.inf]))
 
         assert files_in(tmp_path) == []

@@ -31,7 +31,7 @@ _GREY_LEVELS = 255.0
 """Demons weigh grey value differences against displacements in pixels: images are scaled to this range."""
 _BLOCK = 8
 """Pairs of slices whose displacements are found, and kept, together."""
-_BLOCKS_IN_MEMORY = 128
+_BLOCKS_IN_MEMORY = 16
 _IDENTITY = "symmetric demons, 20 iterations, smoothed by 1 pixel, float16"
 _LEAST_HALVED = 16
 """Slices of fewer pixels are not halved."""
