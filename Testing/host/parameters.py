@@ -42,4 +42,4 @@ class Parameters:
     plane: Plane = Plane.AXIAL
     rounds: str = ""
     uncertaintyOpacity: float = 0.5
-    uncertaintyThreshold: float = 0.2
+    uncertaintyThreshold: float = 0.5

@@ -186,6 +186,6 @@ def test_a_model_of_a_handful_of_steps_is_not_used_without_a_word(annotated: Use
     result = annotated.fineTune(heldOut=0.8)
 
     assert result.message == (
-        "This is your first model; it is used from now on. But there was time for 400 steps only: give more minutes "
-        "and fine-tune again."
+        "First model, in use now. Annotate new slices to measure it. But there was time for 400 steps only: give more "
+        "minutes and fine-tune again."
     )

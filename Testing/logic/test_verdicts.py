@@ -22,7 +22,7 @@ def test_the_first_model_is_used_and_nothing_is_scored_without_a_proposal(user: 
     [entry] = user.logic.rounds(user.parameters)
     assert (entry.hadProposal, entry.scored, entry.dice) == (False, (), {})
     assert (result.activated, user.logic.store.active, user.parameters.modelName) == (True, "liver", "liver")
-    assert result.message == "This is your first model; it is used from now on."
+    assert result.message == "First model, in use now. Annotate new slices to measure it."
 
 
 def test_new_slices_are_scored_against_what_stood_there_before_the_engine_learns(user: User) -> None:

@@ -77,7 +77,7 @@ def test_a_user_gets_from_a_box_to_a_model_of_their_own_without_leaving_the_pane
     assert panel.shown("fineTune") == told
     panel.click("resumeButton")
     panel.wait(lambda: panel.logic.state.value == "idle" and panel.shown("fineTune"), PATIENCE_S)
-    assert panel.shown("fineTune").startswith("This is your first model"), panel.shown("fineTune")
+    assert panel.shown("fineTune").startswith("First model, in use now."), panel.shown("fineTune")
     [entry] = panel.cells("roundsTable")
     assert entry[2].startswith("liver 0.")
     assert entry[2] != "liver 0.00"
@@ -88,7 +88,7 @@ def test_a_user_gets_from_a_box_to_a_model_of_their_own_without_leaving_the_pane
     assert diceOf(panel, liver) > 0.5
     panel.click("suggestSliceButton")
     panel.click("jumpToWorstButton")
-    assert panel.shown("uncertainty").startswith("Least sure here: ")
+    assert panel.shown("uncertainty").startswith("Most uncertain place: ")
     panel.unfold("inputs", "fineTune", "uncertainty")
     picture = panel.photograph("17-after-a-round")
     saveWorkplace(picture, views, picture.with_name("overview.png"))

@@ -84,7 +84,7 @@ def reportSteps(engine: Any, *, until: int) -> None:
 def test_annotated_slices_enable_fine_tuning(annotated: Any) -> None:
     assert annotated.ui.fineTuneButton.enabled
     assert annotated.ui.resumeButton.toolTip == "There is no unfinished fine-tuning of this volume to resume."
-    assert annotated.ui.cancelFineTuneButton.toolTip == "Nothing is being learned."
+    assert annotated.ui.cancelFineTuneButton.toolTip == "Nothing to cancel."
 
 
 def test_the_time_of_the_slider_is_the_budget(annotated: Any, engine: Any) -> None:
@@ -206,7 +206,7 @@ def test_the_first_model_is_used_and_segments_the_volume(learning: Any, engine: 
     learning.unfold("inputs", "fineTune")
     learning.photograph("13-fine-tuned")
 
-    assert learning.shown("fineTune").startswith("This is your first model; it is used from now on.")
+    assert learning.shown("fineTune").startswith("First model, in use now. Annotate new slices to measure it.")
     assert learning.logic.store.active == "liver"
     assert learning.parameters.modelName == "liver"
     assert learning.ui.modelComboBox.currentText == "liver (in use)"
@@ -227,7 +227,7 @@ def test_a_new_round_is_first_scored_against_the_proposal(learning: Any, engine:
     learning.wait(lambda: [op for op, _ in engine.requests].count("fine_tune") == 2)
 
     # Slice 8 is new; the proposal holds nothing there, so its Dice is 0.
-    assert learning.cells("roundsTable")[1] == ["2", "4", "liver 0.00", "not finished"]
+    assert learning.cells("roundsTable")[1] == ["2", "4", "liver 0.00", "unfinished"]
 
 
 def test_a_round_without_new_slices_says_so(learning: Any, engine: Any, phantom: Any) -> None:
@@ -236,7 +236,7 @@ def test_a_round_without_new_slices_says_so(learning: Any, engine: Any, phantom:
     learning.click("fineTuneButton")
     learning.wait(lambda: [op for op, _ in engine.requests].count("fine_tune") == 2)
 
-    assert learning.cells("roundsTable")[1] == ["2", "3", "no new slices", "not finished"]
+    assert learning.cells("roundsTable")[1] == ["2", "3", "no new slices", "unfinished"]
 
 
 def test_a_round_whose_new_slices_are_empty_says_so(learning: Any, engine: Any, phantom: Any) -> None:
@@ -249,7 +249,7 @@ def test_a_round_whose_new_slices_are_empty_says_so(learning: Any, engine: Any, 
     learning.click("fineTuneButton")
     learning.wait(lambda: [op for op, _ in engine.requests].count("fine_tune") == 2)
 
-    assert learning.cells("roundsTable")[1] == ["2", "4", "new slices are empty", "not finished"]
+    assert learning.cells("roundsTable")[1] == ["2", "4", "new slices are empty", "unfinished"]
 
 
 def test_rounds_of_before_that_do_not_say_whether_there_was_a_proposal_are_shown(annotated: Any) -> None:
@@ -297,9 +297,9 @@ def test_a_model_that_is_not_better_is_kept_but_not_used(learning: Any, engine: 
     # Slice 9 is new: the proposal lies two voxels beside the liver there.
     liver, proposed = phantom.liver[9], phantom.proposed[9]
     dice = 2 * (liver & proposed).sum() / (liver.sum() + proposed.sum())
-    assert learning.cells("roundsTable")[1] == ["2", "4", f"liver {dice:.2f}", "kept the old one"]
+    assert learning.cells("roundsTable")[1] == ["2", "4", f"liver {dice:.2f}", "old model kept"]
     # The phantom's map is unsure along the true contour, where the proposal errs.
-    assert "The map from before round 2 was measured" in learning.ui.trustLabel.text
+    assert "annotated for round 2 the map before it found errors" in learning.ui.trustLabel.text
     assert learning.ui.trustLabel.text.endswith("The map shown now is newer.")
     assert [row[:2] for row in learning.cells("modelsTable")] == [["liver", "yes"], ["liver-2", ""]]
 

@@ -62,7 +62,7 @@ def test_the_columns_are_called_as_everywhere_else(stocked: Any) -> None:
 
     titles = [table.horizontalHeaderItem(column).text() for column in range(table.columnCount)]
 
-    assert titles == ["Name", "Active", "Structures", "Images", "Made"]
+    assert titles == ["Name", "In use", "Structures", "Images", "Created"]
 
 
 def test_models_are_listed_with_what_they_segment_and_which_is_in_use(stocked: Any) -> None:

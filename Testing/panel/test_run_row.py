@@ -77,7 +77,7 @@ def test_who_works_in_another_module_reads_of_the_run_in_the_status_bar(
     engine.finishFineTune({"liver": 0.9}, phantom.liver, phantom.uncertainty)
     learning.wait(lambda: learning.logic.state.value == "idle")
 
-    assert statusBar.currentMessage() == "UnCoL: This is your first model; it is used from now on."
+    assert statusBar.currentMessage() == "UnCoL: First model, in use now. Annotate new slices to measure it."
 
 
 def test_sentences_about_an_older_map_go_when_a_run_begins_and_when_its_result_comes(
@@ -87,7 +87,7 @@ def test_sentences_about_an_older_map_go_when_a_run_begins_and_when_its_result_c
     learning.wait(lambda: learning.shown("fineTune"))
     learning.click("jumpToWorstButton")
     learning.click("acceptAllButton")
-    assert learning.shown("uncertainty").startswith("Least sure here")
+    assert learning.shown("uncertainty").startswith("Most uncertain place: ")
     assert learning.shown("annotate").startswith("Accepted")
     learning.waitForDetection()
 
@@ -96,7 +96,7 @@ def test_sentences_about_an_older_map_go_when_a_run_begins_and_when_its_result_c
     learning.wait(lambda: sum(op == "fine_tune" for op, _ in engine.requests) == 2)
 
     learning.click("jumpToWorstButton")
-    assert learning.shown("uncertainty").startswith("Least sure here")
+    assert learning.shown("uncertainty").startswith("Most uncertain place: ")
     engine.finishFineTune({"liver": 0.95}, phantom.proposed, phantom.uncertainty)
     learning.wait(lambda: learning.shown("fineTune"))
     assert learning.shown("uncertainty") == ""

@@ -50,7 +50,7 @@ def test_in_an_empty_scene_every_button_that_cannot_be_clicked_says_what_is_miss
     assert panel.ui.drawBoxButton.toolTip == "Choose the volume to segment."
     assert panel.ui.acceptAllButton.toolTip == "There is no proposal yet. Segment the volume first."
     assert panel.ui.fineTuneButton.toolTip == "Choose the volume to segment."
-    assert panel.ui.cancelSegmentButton.toolTip == "Nothing is being segmented."
+    assert panel.ui.cancelSegmentButton.toolTip == "Nothing to cancel."
 
 
 def test_opening_the_panel_starts_no_engine(panel: Any, engine: Any) -> None:

@@ -129,7 +129,7 @@ def test_jump_to_worst_region_centers_the_views_there_and_says_how_unsure_it_is(
     for view in mapped.views:  # in the middle, even if the user had zoomed elsewhere
         place = slicer.util.arrayFromVTKMatrix(view.node.GetSliceToRAS())[:3, 3]
         assert np.allclose(place, crosshair.GetCrosshairRAS())
-    assert mapped.shown("uncertainty").startswith("Least sure here: 0.")
+    assert mapped.shown("uncertainty").startswith("Most uncertain place: 0.")
 
 
 def test_a_map_that_is_sure_of_everything_has_no_worst_region_and_says_so(mapped: Any) -> None:

@@ -90,4 +90,4 @@ class ParameterNode:
     uncertaintyShown: bool = True
     legendShown: bool = True
     uncertaintyOpacity: Annotated[float, WithinRange(0, 1)] = 0.5
-    uncertaintyThreshold: Annotated[float, WithinRange(0, 1)] = 0.2
+    uncertaintyThreshold: Annotated[float, WithinRange(0, 1)] = 0.5

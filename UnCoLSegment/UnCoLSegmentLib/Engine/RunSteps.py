@@ -214,7 +214,7 @@ class RunSteps:
         active, entry = self._store.active, self._scene.roundOf(training.name)
         heldOut = self._heldOut(training.name)
         if active is None:
-            verdict = Rounds.Verdict(True, _("This is your first model; it is used from now on."))
+            verdict = Rounds.Verdict(True, _("First model, in use now. Annotate new slices to measure it."))
         else:
             isItsScore = entry is not None and entry.dice and entry.against == active
             old = Rounds.Candidate(active, self._knownTo(active), self._heldOut(active))

@@ -46,7 +46,7 @@ class FineTuneSection(RunSection):
         self._unfinished = self._logic.store.unfinished()
         fill(self.ui.unfinishedTable, [_unfinishedTexts(each) for each in self._unfinished])
         self._updateUnfinished()
-        obstacle = self._whyNotCancel(_("Nothing is being learned."))
+        obstacle = self._whyNotCancel(_("Nothing to cancel."))
         enable(obstacle, (self.ui.cancelFineTuneButton, _("Stop; what was learned is saved and can be resumed")))
         rounds = self._logic.rounds(parameters) if parameters else []
         fill(self.ui.roundsTable, [_roundTexts(each) for each in rounds])
@@ -92,7 +92,7 @@ def _unfinishedTexts(run: UnfinishedRun) -> list[str]:
 
 
 def _roundTexts(entry: Round) -> list[str]:
-    kept = {True: _("in use"), False: _("kept the old one")}.get(entry.activated, _("not finished"))
+    kept = {True: _("in use"), False: _("old model kept")}.get(entry.activated, _("unfinished"))
     return [str(entry.number), str(len(entry.annotated)), _scoresText(entry), kept]
 
 

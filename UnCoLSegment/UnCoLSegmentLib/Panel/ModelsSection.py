@@ -26,7 +26,7 @@ class ModelsSection(Section):
     def __init__(self, ui: Any, logic: Logic) -> None:
         super().__init__(ui, logic, "models")
         self._entries: list[ModelEntry] = []
-        setColumns(ui.modelsTable, _("Name"), _("Active"), _("Structures"), _("Images"), _("Made"))
+        setColumns(ui.modelsTable, _("Name"), _("In use"), _("Structures"), _("Images"), _("Created"))
         ui.modelsTable.connect("itemSelectionChanged()", self._updateButtons)
         ui.modelsTable.connect("itemChanged(QTableWidgetItem*)", self._onRenamed)
         ui.modelsTable.connect("itemActivated(QTableWidgetItem*)", self._onItemActivated)

@@ -38,7 +38,7 @@ class SegmentSection(RunSection):
         self._proposalControls.update(parameters.proposal if parameters else None)
         obstacle = self._logic.whyNotSegment(parameters) if parameters else self._whyNoVolume()
         enable(obstacle, (self.ui.segmentButton, _("Propose a segmentation of the whole volume")))
-        obstacle = self._whyNotCancel(_("Nothing is being segmented."))
+        obstacle = self._whyNotCancel(_("Nothing to cancel."))
         enable(obstacle, (self.ui.cancelSegmentButton, _("Stop; nothing in the scene is changed")))
 
     def leave(self) -> None:

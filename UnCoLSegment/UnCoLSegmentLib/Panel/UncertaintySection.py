@@ -81,7 +81,7 @@ class UncertaintySection(Section):
     def _jumpToWorst(self) -> None:
         ras, value = UncertaintyDisplay.worstPoint(self._given.uncertaintyVolume)
         SliceViews.centerOn(ras)
-        text = _("Least sure here: {value:.2f} on average, where 0 is sure and 1 is a coin toss.")
+        text = _("Most uncertain place: {value:.2f} on average (0 is certain, 1 is as uncertain as possible).")
         self._message.showInformation(text.format(value=value))
 
 
@@ -124,8 +124,8 @@ def _mapTrust(rounds: Sequence[Round]) -> str:
     if last is None:
         return ""
     text = _(
-        "The map from before round {number} was measured on slices newly annotated for it: a wrong voxel near a "
-        "contour was less sure than a right one in {percent:.0f} of 100 cases (50 is chance)."
+        "On the slices that were annotated for round {number} the map before it found errors near contours with an "
+        "AUROC of {auroc:.2f} (1 is perfect, 0.5 is chance)."
     )
-    measured = text.format(number=last.number, percent=100 * last.errorAuroc)
+    measured = text.format(number=last.number, auroc=last.errorAuroc)
     return measured if last.activated is None else _("{measured} The map shown now is newer.").format(measured=measured)

@@ -17,11 +17,10 @@ from slicer.i18n import tr as _
 from uncol.core.errors import DataError
 from UnCoLSegmentLib.Scene import Bridge, Grids
 
-COLORS = ((0.99, 0.93, 0.16), (0.99, 0.72, 0.05), (0.94, 0.51, 0.00), (0.86, 0.28, 0.16), (0.71, 0.08, 0.29))
-"""Colors at 0, 1/4, 1/2, 3/4 and 1: from yellow to crimson.
+COLORS = ((0.31, 0.07, 0.21), (0.52, 0.11, 0.35), (0.74, 0.15, 0.50), (0.94, 0.26, 0.65), (1.00, 0.53, 0.78))
+"""Colors at 0, 1/4, 1/2, 3/4 and 1: one hue, from dark to bright, so that the worst place is the brightest.
 
-Equally strong throughout, so that all of it stands out from gray, and darker in equal steps (OKLCH lightness 0.93 to
-0.50), so that equal differences of the map look equal.
+Lighter in equal steps (OKLCH lightness 0.30 to 0.78 at hue 350), so that equal differences of the map look equal.
 """
 
 REGION_MM = 10.0
