@@ -228,3 +228,30 @@ def test_without_a_common_seed_there_is_no_difference() -> None:
     ours, theirs = make_result("uncol", {"a": 0.5}, seed=0), make_result("bcp", {"a": 0.5}, seed=1)
 
     assert paired_difference(subject_dice([ours]), subject_dice([theirs])) is None
+
+
+def in_folds(method: str, *dice: dict[str, float], seed: int = 0) -> list[RunResult]:
+    """Return a run for each fold with the Dice of its subjects."""
+    return [
+        make_result(method, each, labeled=4, seed=seed, benchmark=f"la2018-fold{number}")
+        for number, each in enumerate(dice, start=1)
+    ]
+
+
+def test_the_subjects_of_all_folds_stand_in_one_row_and_are_paired() -> None:
+    results = [*in_folds("uncol", {"a": 0.75}, {"b": 0.25}), *in_folds("bcp", {"a": 0.5}, {"b": 0.0})]
+
+    (comparison,) = compare(results, BENCHMARKS["la2018-fold3"])
+
+    theirs, ours = comparison.groups[4]
+    assert (ours.dice.mean, ours.subjects.subjects, ours.seeds) == (0.5, ("a", "b"), (0,))
+    assert theirs.advantage == Interval(0.25, 0.25, 0.25)
+    assert (comparison.subject_count, comparison.left_out, len(ours.curves)) == (2, 0, 2)
+    assert compare(results, BENCHMARKS["la2018"]) == []
+
+
+def test_a_seed_with_a_fold_less_waits_for_it() -> None:
+    whole, begun = in_folds("uncol", {"a": 0.75}, {"b": 0.25}), in_folds("uncol", {"a": 0.0}, seed=1)
+
+    assert subject_dice([*begun, *whole]).seeds == (0,)
+    assert subject_dice(begun).seeds == (1,)

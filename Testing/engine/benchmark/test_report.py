@@ -268,3 +268,37 @@ def test_runs_tables_and_pictures_of_all_benchmarks_are_written(tmp_path: Path) 
     assert tables.index("## hippocampus, 1500 steps") < tables.index("## la2018, 1500 steps")
     assert "![la2018-1500-steps-dice](la2018-1500-steps-dice.png)" in tables
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize(("last", "outcome"), [(1.0, "tie"), (0.5, "tie, not counted")])
+def test_folds_stand_in_one_table_that_says_so_and_ties_count_when_all_of_them_have_converged(
+    last: float, outcome: str
+) -> None:
+    def of_fold(number: int, method: str, dice: float, loss: float = 1.0) -> RunResult:
+        labeled = 12 if method == "supervised-all" else 4
+        result = make_result(method, {f"p{number}": dice}, labeled=labeled, benchmark=f"la2018-fold{number}")
+        points = [{"step": step, "supervised": loss if step > 90 else 1.0} for step in range(1, 101)]
+        return replace(result, record={**result.record, "curve": points})
+
+    folds = [
+        *(of_fold(1, each, dice) for each, dice in (("uncol", 0.75), ("bcp", 0.5), ("supervised-all", 0.875))),
+        *(of_fold(2, each, dice, last) for each, dice in (("uncol", 0.5), ("bcp", 0.75), ("supervised-all", 0.875))),
+    ]
+
+    lines = section_of(folds, "la2018-fold1")
+
+    assert lines[0] == "## la2018-folds, 1500 steps"
+    assert [line.split(" | ")[6] for line in lines if line.startswith("| bcp (*oracle crop*) | 4 |")] == [outcome]
+    assert "- Every subject is tested once, by the training of its fold, which has not seen it." in lines
+    assert any("has converged: ties count" in line for line in lines) == (outcome == "tie")
+
+
+def test_runs_of_folds_are_published_in_one_table(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    for number in (1, 2):
+        store.save(make_result("uncol", {f"p{number}": 0.5}, labeled=4, benchmark=f"la2018-fold{number}"))
+
+    publish(store, tmp_path)
+
+    text = (tmp_path / "results.md").read_text()
+    assert text.count("## la2018-folds, 1500 steps") == text.count("## ") == 1

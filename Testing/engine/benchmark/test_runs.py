@@ -14,7 +14,7 @@ from uncol.benchmark.cases import CaseReader
 from uncol.benchmark.runs import Choice, RunResult, RunSpec, RunStore, plan_runs
 from uncol.benchmark.scores import UncertaintyScore
 from uncol.benchmark.splits import Splits, splits_of
-from uncol.benchmark.suites import BENCHMARKS, config_document
+from uncol.benchmark.suites import BENCHMARKS, Benchmark, config_document
 from uncol.core.errors import ConfigError, DataError
 
 
@@ -61,7 +61,8 @@ def test_registration_names_the_runs_anew_in_which_slices_are_carried(
     benchmark: str, method: str, hash_of_before: str
 ) -> None:
     chosen = BENCHMARKS[benchmark]
-    spec = RunSpec(benchmark, method, 8, 0, chosen.steps, config_document(chosen, method, 0, chosen.steps))
+    steps = 1200 if benchmark == "hippocampus" else 800
+    spec = RunSpec(benchmark, method, 8, 0, steps, config_document(chosen, method, 0, steps))
     without = spec.config | {"teachers": spec.config["teachers"] | {"registration": False}}
     carrying = replace(spec, benchmark="sparse-slices-body", method="uncol-proposal")
 
@@ -131,7 +132,7 @@ def test_a_damaged_result_is_named_with_what_to_do(tmp_path: Path, text: str) ->
         RunStore(tmp_path).results()
 
 
-ACDC = BENCHMARKS["acdc"]
+ACDC, LA = BENCHMARKS["acdc"], BENCHMARKS["la2018"]
 SPLITS = Splits(
     train=tuple(f"p{number}" for number in range(30)),
     test=("t",),
@@ -140,16 +141,27 @@ SPLITS = Splits(
 )
 
 
-def planned(**choice: Any) -> list[tuple[str, int, int]]:
-    return [(each.method, each.labeled, each.seed) for each in plan_runs(ACDC, SPLITS, Choice(**choice))]
+LA_SPLITS = replace(SPLITS, train=SPLITS.train[:12], labeled={count: SPLITS.train[:count] for count in (2, 4)})
+
+
+def planned(benchmark: Benchmark = ACDC, splits: Splits = SPLITS, **choice: Any) -> list[tuple[str, int, int]]:
+    return [(each.method, each.labeled, each.seed) for each in plan_runs(benchmark, splits, Choice(**choice))]
 
 
 def test_all_methods_come_first_at_the_count_where_all_are_compared_then_the_bounds_at_the_others() -> None:
-    runs = planned(seeds=1)
+    runs = planned(LA, LA_SPLITS, seeds=1)
 
-    assert [labeled for _, labeled, _ in runs] == [3] * 9 + [30] + [1, 1] + [6, 6]
-    assert [method for method, _, _ in runs[-4:]] == ["supervised", "uncol"] * 2
-    assert runs[9] == ("supervised-all", 30, 0)
+    assert [labeled for _, labeled, _ in runs] == [4] * 9 + [12] + [2, 2]
+    assert [method for method, _, _ in runs[-2:]] == ["supervised", "uncol"]
+    assert runs[9] == ("supervised-all", 12, 0)
+
+
+def test_seeds_are_those_of_the_benchmark_unless_the_user_says_how_many() -> None:
+    fold = BENCHMARKS["la2018-fold2"]
+
+    assert {seed for _, _, seed in planned(fold, LA_SPLITS)} == {0}
+    assert {seed for _, _, seed in planned(fold, LA_SPLITS, seeds=2)} == {0, 1}
+    assert {seed for _, _, seed in planned(LA, LA_SPLITS)} == {0, 1, 2}
 
 
 def test_each_seed_completes_the_table_before_the_next_begins() -> None:
@@ -186,7 +198,7 @@ def test_a_choice_that_cannot_be_run_is_refused(choice: dict[str, Any], message:
 
 
 def test_another_foundation_model_makes_other_runs_of_the_methods_that_ask_it() -> None:
-    usual, other = (plan_runs(ACDC, SPLITS, Choice(seeds=1, foundation=each)) for each in ("LiteMedSAM", "SAM"))
+    usual, other = (plan_runs(LA, LA_SPLITS, Choice(seeds=1, foundation=each)) for each in ("LiteMedSAM", "SAM"))
 
     different = {one.method for one, two in zip(usual, other, strict=True) if one.key != two.key}
     assert different == {
@@ -198,7 +210,8 @@ def test_another_foundation_model_makes_other_runs_of_the_methods_that_ask_it() 
 
 
 def test_other_weights_make_other_runs_of_the_methods_that_ask_them() -> None:
-    one, other = (plan_runs(ACDC, SPLITS, Choice(seeds=1, foundation="SAM", weights_sha256=each)) for each in "ab")
+    choices = [Choice(seeds=1, foundation="SAM", weights_sha256=each) for each in "ab"]
+    one, other = (plan_runs(LA, LA_SPLITS, each) for each in choices)
 
     same = [former.method for former, latter in zip(one, other, strict=True) if former.key == latter.key]
     assert {former.weights_sha256 for former in one if former.method not in same} == {"a"}

@@ -162,3 +162,36 @@ def test_the_shared_sets_have_the_sizes_of_their_descriptions(
     assert (len(splits.train), len(splits.test)) == (train, test)
     assert sum(len(ids) for ids in splits.case_ids.values()) == images
     assert set(splits.labeled) >= set(BENCHMARKS[name].labeled_counts)
+
+
+FOLDED = replace(BENCHMARKS["la2018-fold1"], folder="la")
+SIX = {"train": ["c", "a", "d", "b"], "test": ["t", "u"], "labeled_1": ["b"], "labeled_2": ["a", "b"]}
+
+
+def test_folds_test_every_subject_once_and_label_those_that_are_tested_next(tmp_path: Path) -> None:
+    write_splits(tmp_path / "la", **SIX)
+
+    folds = [splits_of(replace(FOLDED, fold=number), tmp_path) for number in (1, 2, 3)]
+
+    assert [each.test for each in folds] == [("t", "u"), ("b", "a"), ("c", "d")]
+    assert [each.labeled[2] for each in folds] == [("b", "a"), ("c", "d"), ("t", "u")]
+    assert [each.labeled[1] for each in folds] == [("b",), ("c",), ("t",)]
+    assert all(sorted((*each.test, *each.train)) == ["a", "b", "c", "d", "t", "u"] for each in folds)
+    listed = read_splits(tmp_path / "la" / "splits.json")
+    assert (folds[0].test, set(folds[0].labeled[1])) == (listed.test, set(listed.labeled[1]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({"train": ["c", "a", "b"]}, "5 subjects, which are not tested in folds of 2", id="left over"),
+        pytest.param({"same_subject_pairs": [["c", "a"]]}, '"c" and "a" of one subject on both sides', id="split pair"),
+    ],
+)
+def test_folds_that_would_leave_subjects_out_or_tear_them_apart_are_refused(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    write_splits(tmp_path / "la", **(SIX | change))
+
+    with pytest.raises(DataError, match=re.escape(message)):
+        splits_of(replace(FOLDED, fold=2), tmp_path)

@@ -14,7 +14,7 @@ from uncol.core.config import Config
 from uncol.core.errors import ConfigError
 from uncol.core.methods import METHODS as TRAINED_METHODS
 
-VOLUMES = ("hippocampus", "la2018")
+VOLUMES, LA = ("hippocampus", "la2018"), BENCHMARKS["la2018"]
 
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS.values(), ids=BENCHMARKS)
@@ -64,11 +64,38 @@ def test_structures_have_the_values_of_the_list_beside_the_labels(shared_data: P
 
 
 def test_where_all_are_compared_each_method_is_run_and_elsewhere_the_bounds_and_ours() -> None:
-    acdc = BENCHMARKS["acdc"]
-
     of_slices = {"uncol-paper", "supervised-proposal", "uncol-proposal"}
-    assert acdc.default_methods(3) == tuple(method for method in TRAINED_METHODS if method not in of_slices)
-    assert acdc.default_methods(1) == ("supervised", "uncol", "supervised-all")
+    assert LA.default_methods(4) == tuple(method for method in TRAINED_METHODS if method not in of_slices)
+    assert LA.default_methods(2) == ("supervised", "uncol", "supervised-all")
+
+
+def test_until_full_supervision_has_converged_is_worth_it_for_some_methods_on_three_sets() -> None:
+    ablations = ("uncol-without-generalized", "uncol-without-specialized")
+    long = ("supervised", "mean-teacher", "bcp", *ablations, "uncol", "supervised-all")
+    bounds = ("supervised", "uncol", "supervised-all")
+    converged = find_benchmarks("converged")
+
+    assert [(each.name, each.steps, each.seeds, each.credible_dice) for each in converged] == [
+        ("acdc", 12000, 3, 0.84),
+        *((f"la2018-fold{number}", 6000, 1, 0.86) for number in (1, 2, 3, 4)),
+        ("hippocampus", 6000, 3, 0.86),
+    ]
+    methods = {each.table: [each.default_methods(count) for count in each.labeled_counts] for each in converged}
+    assert methods == {"acdc": [long, long], "la2018-folds": [bounds, long], "hippocampus": [long, bounds, bounds]}
+    assert {each.table: each.labeled_counts for each in converged} == {
+        "acdc": (1, 3),
+        "la2018-folds": (2, 4),
+        "hippocampus": (1, 2, 4),
+    }
+
+
+def test_folds_differ_from_the_set_in_who_is_tested_and_for_how_long_is_trained() -> None:
+    as_the_set = {"name": "la2018", "fold": 0, "folds_of": "", "steps": 1200, "seeds": 3, "compared": {}}
+
+    folds = find_benchmarks("la2018-folds")
+
+    assert [each.fold for each in folds] == [1, 2, 3, 4]
+    assert [replace(each, **as_the_set) for each in folds] == [LA] * 4
 
 
 def test_a_volume_with_annotated_slices_is_compared_with_interpolation_and_has_no_upper_bound() -> None:
@@ -92,7 +119,7 @@ def test_a_volume_with_annotated_slices_is_compared_with_interpolation_and_has_n
 
 
 def test_an_unknown_benchmark_is_named_with_those_that_exist() -> None:
-    message = 'Benchmark "liver" is unknown. Choose one of hippocampus, acdc, la2018, sparse-slices, sparse-'
+    message = 'Benchmark "liver" is unknown. Choose one of hippocampus, acdc, la2018, la2018-folds, converged, sparse-'
 
     with pytest.raises(ConfigError, match=re.escape(message)):
         find_benchmarks("liver")

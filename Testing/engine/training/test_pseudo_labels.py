@@ -348,3 +348,10 @@ def test_sources_and_moving_average_are_mixed_by_its_share():
     assert found.label.tolist() == [[1, 1]]
     assert found.trust_mask.tolist() == [[False, True]]
     assert fuse_by_share(generalized, specialized, share, 1.0).trust_mask.all()
+
+
+def test_among_equal_probabilities_the_first_class_is_taken_whatever_the_layout() -> None:
+    coarse = torch.randint(0, 3, (2, 4, 16, 24), generator=torch.Generator().manual_seed(0)) / 3  # many equal ones
+
+    for probabilities in (coarse, coarse.to(memory_format=torch.channels_last)):
+        assert torch.equal(gate_specialized(probabilities, 1.0).label, coarse.argmax(1))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from uncol.benchmark.runs import RunResult
 from uncol.benchmark.scores import LabelScore, PartScore
-from uncol.benchmark.suites import SUPERVISED_ALL, UNCOL, Benchmark
+from uncol.benchmark.suites import BENCHMARKS, SUPERVISED_ALL, UNCOL, Benchmark
 
 _REPLICATES = 10_000
 _SEED = 0
@@ -145,8 +145,8 @@ class Comparison:
 
 
 def compare(results: Iterable[RunResult], benchmark: Benchmark) -> list[Comparison]:
-    """Return the comparisons on a benchmark, one for each number of steps."""
-    own = [result for result in results if result.spec.benchmark == benchmark.name]
+    """Return the comparisons on a benchmark, of folds on all of them, one for each number of steps."""
+    own = [result for result in results if BENCHMARKS[result.spec.benchmark].table == benchmark.table]
     return [
         _compare([result for result in own if result.spec.steps == steps], benchmark, steps)
         for steps in sorted({result.spec.steps for result in own})
@@ -256,13 +256,19 @@ def describe_machine(machine: Mapping[str, Any]) -> str:
 def subject_dice(results: Sequence[RunResult]) -> SubjectDice:
     """Return the mean Dice of each subject under each seed.
 
-    Several images of one subject (two phases of a heart, two sides of a brain) are no independent cases.
+    Several images of one subject (two phases of a heart, two sides of a brain) are no independent cases. A seed counts
+    when it has as many folds as any other.
 
     Args:
-        results: Runs of one method that differ in their seed alone.
+        results: Runs of one method that differ in their seed or fold alone.
     """
-    by_seed = {result.spec.seed: _means((score.subject, score.dice) for score in result.scores) for result in results}
-    images = sorted({(score.subject, score.case) for result in results for score in result.scores})
+    scores: dict[int, list[LabelScore]] = defaultdict(list)
+    for result in results:
+        scores[result.spec.seed] += result.scores
+    found = {seed: _means((score.subject, score.dice) for score in each) for seed, each in scores.items()}
+    fullest = max(found, key=lambda seed: len(found[seed]))
+    by_seed = {seed: means for seed, means in found.items() if means.keys() == found[fullest].keys()}
+    images = sorted({(score.subject, score.case) for score in scores[fullest]})
     subjects = [subject for subject, _ in images]
     names, seeds = tuple(dict.fromkeys(subjects)), tuple(sorted(by_seed))
     values = np.array([[by_seed[seed][subject] for subject in names] for seed in seeds])

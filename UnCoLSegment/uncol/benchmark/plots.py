@@ -77,7 +77,7 @@ def dice_png(comparison: Comparison) -> bytes:
         axes.set_xticks(range(len(counts)), [benchmark.short_label_text(each) for each in counts])
         axes.set_xlim(-0.25, len(counts) - 0.75)
         x_label = "Annotated slices" if benchmark.supervision == "slices" else "Labeled training subjects"
-        dress(axes, f"{benchmark.name}: Dice against labels", x_label, "Dice")
+        dress(axes, f"{benchmark.table}: Dice against labels", x_label, "Dice")
         figure.draw_without_rendering()
         _name_ends(axes)
     return png_of(figure)
@@ -95,7 +95,7 @@ def fullest_count(comparison: Comparison) -> int:
 
 
 def _title_of_rows(comparison: Comparison, count: int, *, named: bool) -> str:
-    name = f"{comparison.benchmark.name}, " if named else ""
+    name = f"{comparison.benchmark.table}, " if named else ""
     intervals = ", 95 % intervals" if any(row.dice.is_bounded for row in comparison.groups[count]) else ""
     return f"{name}{comparison.benchmark.label_text(count)}: mean Dice{intervals}"
 
@@ -193,7 +193,7 @@ def distance_png(comparison: Comparison) -> bytes | None:
         dress(axes, comparison.benchmark.label_text(count), "Distance to an annotated slice (mm)", "")
         axes.set_xlim(left=0)
     panels[0].set_ylabel("Dice", fontsize=FONT_PT, color=INK)
-    figure.suptitle(f"{comparison.benchmark.name}: Dice where nobody annotated", fontsize=FONT_PT + 1, color=INK)
+    figure.suptitle(f"{comparison.benchmark.table}: Dice where nobody annotated", fontsize=FONT_PT + 1, color=INK)
     columns = min(len(drawn), _NAMES_PER_PLOT * len(counts))
     figure.legend(drawn.values(), drawn.keys(), loc="outside lower center", ncols=columns, frameon=False)
     return png_of(figure)
@@ -225,7 +225,7 @@ def learning_png(comparison: Comparison, count: int) -> bytes | None:
     panels[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     panels[0].yaxis.set_minor_formatter(NullFormatter())
     text = comparison.benchmark.label_text(count)
-    figure.suptitle(f"{comparison.benchmark.name}, {text}: losses (log) against steps; gray: the other methods")
+    figure.suptitle(f"{comparison.benchmark.table}, {text}: losses (log) against steps; gray: the other methods")
     return png_of(figure)
 
 

@@ -20,6 +20,7 @@ _OF_A_MODEL = "A model made the references, not people: scores say how far a met
 _SPREAD_EVENLY = "Annotated slices are spread evenly from the first to the last of the image, whatever they show."
 _ENDS = "The first and the last slice of every structure are annotated besides."
 _ORACLE_CROP = "*Oracle crop*: images were cropped with the help of their references, which tells where to look."
+_FOLDS = "Every subject is tested once, by the training of its fold, which has not seen it."
 _BETTER, _TIED, _WORSE, _UNDECIDED = "better", "tie", "worse", "one value"
 _NOT_COUNTED = "tie, not counted"
 
@@ -32,7 +33,8 @@ def publish(store: RunStore, out: Path) -> list[Path]:
         OutputError: If something could not be written.
     """
     results = store.results()
-    comparisons = [each for benchmark in BENCHMARKS.values() for each in compare(results, benchmark)]
+    tabled = {benchmark.table: benchmark for benchmark in BENCHMARKS.values()}
+    comparisons = [each for benchmark in tabled.values() for each in compare(results, benchmark)]
     if not comparisons:
         return []
     pictures: dict[str, bytes] = {}
@@ -48,7 +50,7 @@ def publish(store: RunStore, out: Path) -> list[Path]:
 
 
 def _pictures(comparison: Comparison) -> dict[str, bytes]:
-    name = f"{comparison.benchmark.name}-{comparison.steps}-steps"
+    name = f"{comparison.benchmark.table}-{comparison.steps}-steps"
     pictures = {
         "dice": dice_png(comparison),
         "distance": distance_png(comparison),
@@ -76,7 +78,7 @@ def markdown(comparison: Comparison) -> str:
     convergence = _convergence(comparison)
     ties_count = convergence is None or convergence.is_reached
     table = _table([_cells(row, benchmark, ties_count=ties_count) for row in rows])
-    heading = f"## {benchmark.name}, {comparison.steps} steps"
+    heading = f"## {benchmark.table}, {comparison.steps} steps"
     more = (*_proposal_table(comparison), *_parts_table(rows, benchmark), *_uncertainty_table(rows, benchmark))
     return "\n".join([heading, "", *table, "", *_notes(comparison), *more, ""])
 
@@ -213,6 +215,7 @@ def _notes(comparison: Comparison) -> list[str]:
             (benchmark.annotation == "n spread evenly", _SPREAD_EVENLY),
             (benchmark.ends_annotated, _ENDS),
             (benchmark.oracle_crop, _ORACLE_CROP),
+            (benchmark.fold > 0, _FOLDS),
             (comparison.subject_count == 1, one_subject),
             (benchmark.spacing_known, distances),
             (not benchmark.spacing_known, "There are no distances: the spacing of these files is not known."),

@@ -22,7 +22,6 @@ from uncol.core.strict_json import read_json
 from uncol.data.io import write_results
 from uncol.foundation.loading import LITE_MEDSAM, Family
 
-DEFAULT_SEEDS = 3
 _FORMAT = 1
 _HASH_LENGTH = 8
 _FORMER_ROTATION_DEG = 12.0
@@ -41,7 +40,7 @@ class Choice:
     Attributes:
         methods: Names; none leaves it to the benchmark.
         labeled: Label counts; none takes all of the benchmark.
-        seeds: How many seeds: 0, 1, 2, ...
+        seeds: How many seeds: 0, 1, 2, ...; None leaves it to the benchmark.
         steps: Training steps of a run; None leaves it to the benchmark.
         device: Where to train.
         foundation: Family of the foundation model.
@@ -50,7 +49,7 @@ class Choice:
 
     methods: tuple[str, ...] = ()
     labeled: tuple[int, ...] = ()
-    seeds: int = DEFAULT_SEEDS
+    seeds: int | None = None
     steps: int | None = None
     device: Device = "auto"
     foundation: Family = LITE_MEDSAM.family
@@ -157,7 +156,8 @@ def plan_runs(benchmark: Benchmark, splits: Splits, choice: Choice) -> list[RunS
         foundation = (choice.foundation, choice.weights_sha256) if method in _ASKING else ()
         return RunSpec(benchmark.name, method, labeled, seed, steps, config, choice.device, *foundation)
 
-    return [spec(method, labeled, seed) for seed in range(choice.seeds) for method, labeled in pairs]
+    seeds = range(choice.seeds or benchmark.seeds)
+    return [spec(method, labeled, seed) for seed in seeds for method, labeled in pairs]
 
 
 def _pairs(benchmark: Benchmark, splits: Splits, choice: Choice, counts: list[int]) -> Iterator[tuple[str, int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +70,39 @@ def splits_of(benchmark: Benchmark, data: Path) -> Splits:
     """
     path = data / benchmark.folder / SPLITS_FILE
     if benchmark.supervision == "cases":
-        return read_splits(path)
+        listed = read_splits(path)
+        return in_fold(listed, benchmark.fold, path) if benchmark.fold else listed
     if benchmark.volume:
         only = (benchmark.volume,)
         return _splits_of_slices(benchmark, {benchmark.volume: only}, {})
     listed = read_splits(path)
     subjects = {"train": listed.train, "test": listed.test, "all": (*listed.train, *listed.test)}[benchmark.subjects]
     return _splits_of_slices(benchmark, {each: listed.case_ids[each][:1] for each in subjects}, listed.same_subject)
+
+
+def in_fold(listed: Splits, fold: int, path: Path) -> Splits:
+    """Return the splits of one fold, each of which tests as many subjects as the file does, every subject once.
+
+    In the order of the file (tested, labeled, others) each fold tests the subjects after those of the fold before, and
+    the next ones are labeled: in the first fold those of the file.
+
+    Args:
+        listed: What the file lists.
+        fold: Number of the fold, from 1 on.
+        path: The file.
+
+    Raises:
+        DataError: If subjects are left over, or two sides of one subject would be on both sides.
+    """
+    labeled = [subject for _, subjects in sorted(listed.labeled.items()) for subject in subjects]
+    order, size = tuple(dict.fromkeys((*listed.test, *labeled, *listed.train))), len(listed.test)
+    if len(order) % size:
+        raise _unusable(path, f"lists {len(order)} subjects, which are not tested in folds of {size}")
+    start = (fold - 1) * size
+    test, train = order[start : start + size], (*order[start + size :], *order[:start])
+    splits = replace(listed, train=train, test=test, labeled={count: train[:count] for count in listed.labeled})
+    _check(splits, path)
+    return splits
 
 
 def _splits_of_slices(

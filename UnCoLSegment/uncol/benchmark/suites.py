@@ -26,6 +26,10 @@ UNCOL_PAPER, SUPERVISED_PROPOSAL, UNCOL_PROPOSAL = "uncol-paper", "supervised-pr
 METHODS = (*(name for name in WITHOUT_TRAINING if name not in TRAINED_METHODS), *TRAINED_METHODS)
 """Every method."""
 
+_LONG_METHODS = (
+    SUPERVISED, "mean-teacher", "bcp", "uncol-without-generalized", "uncol-without-specialized", UNCOL, SUPERVISED_ALL
+)  # fmt: skip
+"""What is worth steps until full supervision has converged."""
 _KEY_METHODS = (SUPERVISED, UNCOL, SUPERVISED_ALL)
 """What every label count is owed: the lower bound, our method, the upper bound."""
 _SLICE_METHODS = (*WITHOUT_TRAINING, SUPERVISED, UNCOL_PAPER, UNCOL, SUPERVISED_PROPOSAL, UNCOL_PROPOSAL)
@@ -46,6 +50,9 @@ class Benchmark:
             how many are.
         must_count: The count at which all methods are compared.
         steps: Training steps of a run where the user names none.
+        seeds: Seeds likewise.
+        compared: Methods likewise, by label count; where a count is not named, all of them at `must_count` and the
+            bounds with ours at the others.
         config: One student, one budget and one set of augmentations for all methods; with slices those of the product.
         spacing_known: Whether distances in mm mean anything.
         supervision: Whether whole cases or single slices are labeled.
@@ -57,6 +64,8 @@ class Benchmark:
         oracle_crop: Whether the images were cropped with the help of their references, so that the crop alone tells
             where to look; rows of tables say so.
         credible_dice: What full supervision reaches when it has converged; None where it is not compared.
+        fold: Which fold of the subjects is tested, from 1 on (`splits.in_fold`); 0 takes the lists of `splits.json`.
+        folds_of: Name of the table in which the folds stand together.
     """
 
     name: str
@@ -76,6 +85,15 @@ class Benchmark:
     drawn_by_people: bool = True
     oracle_crop: bool = False
     credible_dice: float | None = None
+    seeds: int = 3
+    compared: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    fold: int = 0
+    folds_of: str = ""
+
+    @property
+    def table(self) -> str:
+        """Name of the table in which its results stand."""
+        return self.folds_of or self.name
 
     @property
     def learned_structures(self) -> tuple[Structure, ...]:
@@ -105,6 +123,8 @@ class Benchmark:
         """Return what is compared at a label count where the user names no methods."""
         if self.supervision == "slices":
             return _SLICE_METHODS
+        if labeled in self.compared:
+            return self.compared[labeled]
         return self.methods if labeled == self.must_count else _KEY_METHODS
 
 
@@ -171,21 +191,33 @@ _TOTALSEG: dict[str, Any] = {
 _FAR_APART: dict[str, Any] = {"labeled_counts": (8, 16)}
 _OF_MR: dict[str, Any] = {"modality": "MR"}
 
+_LA = Benchmark(
+    name="la2018", folder="la2018", structures=_numbered(("left atrium",)), labeled_counts=(2, 4), must_count=4,
+    config=_LA2018, credible_dice=0.86, oracle_crop=True, **_MR,
+)  # fmt: skip
+_LA_FOLDS = tuple(
+    replace(
+        _LA, name=f"la2018-fold{number}", fold=number, folds_of="la2018-folds", compared={4: _LONG_METHODS},
+        steps=6000, seeds=1,
+    )
+    for number in range(1, 5)
+)  # fmt: skip
+"""Few scans: each is tested once, and folds take the place of seeds."""
+
 _ALL = (
     Benchmark(
         name="hippocampus", folder="hippocampus", structures=_HIPPOCAMPUS_PARTS,
-        labeled_counts=(4, 8, 16, 32), must_count=8, config=_HIPPOCAMPUS, credible_dice=0.86, **_MR,
+        labeled_counts=(1, 2, 4), must_count=1, compared={1: _LONG_METHODS}, config=_HIPPOCAMPUS,
+        credible_dice=0.86, **_MR | {"steps": 6000},
     ),
     Benchmark(
         name="acdc", folder="acdc", structures=_HEART,
-        labeled_counts=(1, 3, 6), must_count=3, config=_ACDC, credible_dice=0.84, **_MR,
+        labeled_counts=(1, 3), must_count=3, compared={3: _LONG_METHODS, 1: _LONG_METHODS}, config=_ACDC,
+        credible_dice=0.84, **_MR | {"steps": 12000},
         spacing_known=False,  # the files say 1 x 1 x 1 mm, a placeholder
     ),
-    Benchmark(
-        name="la2018", folder="la2018", structures=_numbered(("left atrium",)),
-        labeled_counts=(2, 4), must_count=4, config=_LA2018, credible_dice=0.86, oracle_crop=True,
-        **_MR,
-    ),
+    _LA,
+    *_LA_FOLDS,
     Benchmark(
         name="sparse-slices-body", structures=_valued(_BODY), **_TOTALSEG,
     ),
@@ -217,11 +249,13 @@ _WITH_ENDS = tuple(replace(each, name=f"{each.name}-ends", ends_annotated=True) 
 BENCHMARKS = {each.name: each for each in (*_ALL, *_WITH_ENDS)}
 
 SUITES = {
-    **{each.name: (each.name,) for each in _ALL if each.supervision == "cases"},
+    **{each.name: (each.name,) for each in _ALL if each.supervision == "cases" and not each.fold},
+    "la2018-folds": tuple(each.name for each in _LA_FOLDS),
+    "converged": ("acdc", *(each.name for each in _LA_FOLDS), "hippocampus"),
     "sparse-slices": ("sparse-slices-body", "sparse-slices-liver"),
     "sparse-slices-all": tuple(each.name for each in _OF_SLICES),
     "sparse-slices-all-ends": tuple(each.name for each in _WITH_ENDS),
-    **{each.name: (each.name,) for each in (*_OF_SLICES, *_WITH_ENDS)},
+    **{each.name: (each.name,) for each in (*_OF_SLICES, *_WITH_ENDS, *_LA_FOLDS)},
 }
 """What the command line knows by name, and the benchmarks that belong to it."""
 

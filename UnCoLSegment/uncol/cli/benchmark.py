@@ -10,7 +10,7 @@ import typer
 
 from uncol.benchmark.report import TABLES_FILE
 from uncol.benchmark.runner import BenchmarkJob, run_benchmark
-from uncol.benchmark.runs import DEFAULT_SEEDS, Choice, RunSpec
+from uncol.benchmark.runs import Choice, RunSpec
 from uncol.benchmark.suites import METHODS, SUITES
 from uncol.benchmark.trainers import Trainer, trainer_of
 from uncol.cli import options
@@ -32,7 +32,7 @@ def benchmark(
         options.Texts,
         typer.Option(metavar="N", help="Labeled cases; of slices every n-th, or n; repeatable, or as N1,N2,..."),
     ] = None,
-    seeds: Annotated[int, typer.Option(help="How many seeds.")] = DEFAULT_SEEDS,
+    seeds: Annotated[int | None, typer.Option(help="How many seeds.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps of a run.")] = None,
     jobs: Annotated[int, typer.Option(help="Processes of one thread each, side by side.")] = 1,
     device: options.DeviceChoice = "auto",

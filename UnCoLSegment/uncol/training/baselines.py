@@ -54,7 +54,7 @@ def consistency_loss(state: TrainingState) -> dict[str, Tensor]:
 
 def bcp_pseudo_labels(state: TrainingState, addresses: Sequence[Any]) -> Tensor:
     """BCP: every class's largest piece in the moving average's prediction (B, H, W), all of it trusted."""
-    labels = state.specialized_probabilities(addresses).argmax(1)
+    labels = state.specialized_probabilities(addresses).max(1).indices
     pieces = torch.zeros_like(labels)
     for structure in range(1, state.card.class_count):
         for piece, found in zip(pieces, labels == structure, strict=True):
