@@ -36,7 +36,7 @@ from uncol.inference.result import Segmentation, SegmentationBuilder, Show, with
 from uncol.registration.carried_labels import CarriedLabels
 
 REGISTRATION, FOUNDATION, STUDENT = "registration", "foundation model", "student"
-_VOICES_BETWEEN, _VOICES_BEYOND = 3.0, 1.5
+_VOICES_BETWEEN, _VOICES_BEYOND = 5.0, 1.5
 """Of registration between two annotated slices, and from one alone, where two others together can say that a structure
 has ended (docs/decisions/0024)."""
 LEAST_DICE_WITH_TRUE_BOXES = 0.8
