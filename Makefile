@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed.stamp
 MRML_STAMP := $(VENV)/mrml.stamp
 REQUIREMENTS := requirements/dev.txt
+LOCKED := requirements/locked.txt
 MRML_REQUIREMENTS := requirements/mrml.txt
+MRML_LOCKED := requirements/locked-mrml.txt
 NEXT := .venv-next
 NEXT_STAMP := $(NEXT)/next.stamp
 NEXT_REQUIREMENTS := requirements/next.txt
@@ -46,9 +48,7 @@ PANEL_TESTS = Testing/panel/test_random_user.py Testing/panel/test_click_through
 	$(filter-out %/test_random_user.py %/test_click_through.py, $(wildcard Testing/panel/test_*.py))
 SCENE_TESTS = Testing/logic/test_faults.py Testing/logic/test_complete_run.py \
 	$(filter-out %/test_faults.py %/test_complete_run.py $(SOAK_TESTS), $(wildcard Testing/logic/test_*.py)) Testing/scene
-SOAK_TESTS := Testing/logic/test_long_runs.py Testing/engine/test_pipelines.py Testing/engine/test_core.py \
-	Testing/engine/test_training.py Testing/engine/training/test_run_record.py Testing/engine/test_cli.py \
-	Testing/engine/test_worker.py Testing/engine/test_inference.py
+SOAK_TESTS := Testing/logic/test_long_runs.py Testing/engine
 EACH = OMP_NUM_THREADS=1 QT_QPA_PLATFORM=offscreen xargs -n 1 -P 2 sh -c \
 	'said=$$($(BIN)/python -m pytest "$$0" 2>&1); code=$$?; echo "$$said"; exit $$code'
 
@@ -68,9 +68,13 @@ test-scene: $(MRML_STAMP)  ## test scene, logic and engine process alone
 test-fast: $(STAMP)  ## run the tests that need no GPU, no shared images and little time
 	$(BIN)/python -m pytest -m "not slow and not gpu and not realdata and not soak"
 
-soak: $(MRML_STAMP)  ## run what takes long: kills, sleep, full disks, two windows on one store, 5,000 random users
-	$(BIN)/python -m pytest -m soak $(SOAK_TESTS) Testing/engine/formats
-	UNCOL_RANDOM_USERS=5000 QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest Testing/panel/test_random_user.py
+# A namespace without network, where the system lets us make one.
+OFFLINE = $(shell for each in 'unshare --net' 'unshare --map-root-user --net'; do \
+	$$each true 2>/dev/null && echo "$$each" && break; done)
+soak: $(MRML_STAMP)  ## run what takes hours, without network: kills, full disks, mutated files, 5,000 random users
+	@echo "$(if $(OFFLINE),Without network ($(OFFLINE)).,WITH NETWORK: this system makes no namespace without it.)"
+	$(OFFLINE) $(BIN)/python -m pytest -m soak $(SOAK_TESTS)
+	UNCOL_RANDOM_USERS=5000 QT_QPA_PLATFORM=offscreen $(OFFLINE) $(BIN)/python -m pytest Testing/panel/test_random_user.py
 
 lint: $(MRML_STAMP)  ## check style, types and import directions
 	$(BIN)/python -m ruff check .
@@ -91,28 +95,36 @@ OF_TORCH := torch|torchvision|triton|nvidia-[a-z0-9-]+|cuda-[a-z0-9-]+
 OF_SLICER := numpy|pydicom|simpleitk
 lock:  ## write anew what is locked from requirements/*.txt (needs uv)
 	$(COMPILE) --generate-hashes requirements/dev.txt | \
-		awk 'BEGIN {print "# Written by make lock."} /^[^ ]/ {kept = !/^($(OF_TORCH))==/} kept' > requirements/locked.txt
+		awk 'BEGIN {print "# Written by make lock."} /^[^ ]/ {kept = !/^($(OF_TORCH))==/} kept' > $(LOCKED)
 	$(COMPILE) --generate-hashes --no-deps $(MRML_REQUIREMENTS) | \
-		awk 'BEGIN {print "# Written by make lock."} {print}' > requirements/locked-mrml.txt
+		awk 'BEGIN {print "# Written by make lock."} {print}' > $(MRML_LOCKED)
 	$(COMPILE) requirements/runtime.txt | grep -Ev '^($(OF_TORCH)|$(OF_SLICER))==' | sed 's/==/<=/' \
 		> UnCoLSegment/Resources/constraints.txt
 
 SBOM_TOOL := build/sbom/bin
-sbom: $(STAMP)  ## write what the engine consists of here as build/sbom.cdx.json (CycloneDX)
+VERSION := sed -n 's/^__version__ = //p' UnCoLSegment/uncol/__init__.py
+sbom: $(STAMP)  ## write what .venv consists of, the engine first, as build/sbom.cdx.json (CycloneDX)
 	$(BIN)/python -m venv build/sbom
-	$(SBOM_TOOL)/python -m pip install --disable-pip-version-check --requirement requirements/sbom.txt
-	$(SBOM_TOOL)/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml \
+	$(SBOM_TOOL)/python -m pip install --quiet --disable-pip-version-check --requirement requirements/sbom.txt
+	sed "s/^dynamic = .*/version = $$($(VERSION))/" pyproject.toml > build/sbom/pyproject.toml
+	$(SBOM_TOOL)/cyclonedx-py environment --output-reproducible --pyproject build/sbom/pyproject.toml \
 		--output-file build/sbom.cdx.json $(BIN)/python
+	@echo "build/sbom.cdx.json: $$(grep -c '"purl"' build/sbom.cdx.json) packages"
 
 clean:  ## remove .venv and everything that can be made again
 	rm -rf $(VENV) $(NEXT) .mypy_cache .pytest_cache .ruff_cache .import_linter_cache build $(DEMO_OUT)
 
-$(STAMP): pyproject.toml requirements/runtime.txt requirements/dev.txt | $(BIN)/python
-	$(BIN)/python -m pip install --disable-pip-version-check --requirement $(REQUIREMENTS) --editable '.[dev]'
+# What is locked comes first, by its hashes, and nothing of it is built here, because a build would fetch tools that are
+# not locked. The second line adds torch and the project itself, which the locked setuptools builds.
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
+INSTALL_LOCKED := $(INSTALL) --require-hashes --no-deps --only-binary :all: --requirement
+$(STAMP): pyproject.toml requirements/runtime.txt requirements/dev.txt $(LOCKED) | $(BIN)/python
+	$(INSTALL_LOCKED) $(LOCKED)
+	$(INSTALL) --no-build-isolation --requirement $(REQUIREMENTS) --editable '.[dev]'
 	@touch $@
 
-$(MRML_STAMP): $(MRML_REQUIREMENTS) $(STAMP)
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --requirement $(MRML_REQUIREMENTS)
+$(MRML_STAMP): $(MRML_LOCKED) $(STAMP)
+	$(INSTALL_LOCKED) $(MRML_LOCKED)
 	@touch $@
 
 # It holds the other MRML alone; a .pth file leads on to the packages of the first environment.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,39 @@ def test_slicers_users_get_no_newer_versions_than_those_that_are_tested() -> Non
     assert {name: LOCKED.get(name) for name in TESTED} == TESTED, HOW
     constraints = (ROOT / "UnCoLSegment" / "Resources" / "constraints.txt").read_text(encoding="utf-8")
     assert all(re.match(r"[a-z0-9-]+<=[^<>=]+( ; .+)?$", line) for line in constraints.splitlines())
+
+
+def test_the_gate_installs_what_is_locked_by_its_hashes_and_builds_with_that(tmp_path: Path) -> None:
+    told = subprocess.run(
+        ["make", "--dry-run", "install", f"VENV={tmp_path}"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    locked, rest, mrml = (line for line in told.stdout.splitlines() if " pip install " in line)
+    by_hashes = "--require-hashes --no-deps --only-binary :all: --requirement requirements"
+    assert locked.endswith(f"{by_hashes}/locked.txt")
+    assert mrml.endswith(f"{by_hashes}/locked-mrml.txt")
+    assert "--no-build-isolation" in rest
+    builders = [Requirement(each) for each in PROJECT["build-system"]["requires"]]
+    assert all(version in each.specifier for each in builders for version in LOCKED[each.name])
+
+
+def test_whatever_the_project_needs_here_is_locked_in_the_version_that_is_here() -> None:
+    found: dict[str, str] = {}
+    left = [Requirement("uncol[dev]")]
+    while left:
+        wanted = left.pop()
+        name = canonicalize_name(wanted.name)
+        if OF_TORCH.fullmatch(name) or (name in found and not wanted.extras):
+            continue
+        here = distribution(name)
+        found[name] = here.version
+        extras = wanted.extras or {""}
+        inner = [Requirement(each) for each in here.requires or ()]
+        left += [each for each in inner if not each.marker or any(each.marker.evaluate({"extra": x}) for x in extras)]
+
+    del found["uncol"]
+    assert len(found) > 50
+    assert {name: version for name, version in found.items() if version not in LOCKED.get(name, ())} == {}, HOW
 
 
 @pytest.mark.parametrize("requirement", ACCEPTED, ids=lambda each: each.name)

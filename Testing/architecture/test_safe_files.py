@@ -1,4 +1,4 @@
-"""Model files are data, not programs: nothing in the product reads or writes a pickle.
+"""Model files are data, not programs: the product reads and writes no pickle. And it reaches no other machine.
 
 What joblib passes between our own processes while they run is pickled, too, but in no file. Only the names for that may
 be imported from joblib, and never what reads or writes files.
@@ -16,6 +16,8 @@ PRODUCT_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
 PICKLING_PACKAGES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve"}
 PROCESS_NAMES = {"Parallel", "TerminatedWorkerError", "delayed", "get_reusable_executor", "parallel_config"}
 """What may be imported by name from joblib."""
+NETWORK_PACKAGES = {"aiohttp", "asyncio", "ftplib", "http", "httpx", "huggingface_hub", "requests", "smtplib", "socket",
+                    "socketserver", "ssl", "telnetlib", "urllib", "urllib3", "webbrowser", "xmlrpc"}  # fmt: skip
 
 
 def unsafe_places(source: str) -> list[str]:
@@ -64,6 +66,23 @@ SOURCES = sorted(PRODUCT_FOLDER.rglob("*.py"))
 @pytest.mark.parametrize("path", SOURCES, ids=[path.relative_to(PRODUCT_FOLDER).as_posix() for path in SOURCES])
 def test_source_file_uses_no_pickle(path: Path) -> None:
     assert unsafe_places(path.read_text(encoding="utf-8")) == []
+
+
+def network_packages(source: str) -> set[str]:
+    """Return what is imported in a source text to reach other machines."""
+    nodes = list(ast.walk(ast.parse(source)))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.partition(".")[0] for name in names} & NETWORK_PACKAGES
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=[path.relative_to(PRODUCT_FOLDER).as_posix() for path in SOURCES])
+def test_source_file_reaches_no_other_machine(path: Path) -> None:
+    assert network_packages(path.read_text(encoding="utf-8")) == set()
+
+
+def test_the_check_finds_what_reaches_other_machines() -> None:
+    assert network_packages("import os, urllib.request\nfrom socket import socket") == {"urllib", "socket"}
 
 
 def test_there_are_source_files_to_check() -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 from worker_child import ENGINE_FOLDER
 
-# Segments one volume in forked processes whose memory may grow by 1 to 400 MiB, and compares with what comes without.
+# Segments one volume in forked processes whose memory may grow by 1 to 500 MiB, and compares with what comes without.
 SEGMENTER = """
 import json, os, resource, sys, traceback
 from pathlib import Path
@@ -50,7 +50,7 @@ def told(limit_mib=None):
     return how, found
 
 _, expected = told()
-levels = [1, 5, 10, 20, 30, 45, 60, 90, 130, 200, 300, 400]
+levels = [1, 5, 10, 22, 37, 46, 67, 100, 130, 200, 300, 500]
 for level in levels:
     child = os.fork()
     if child == 0:

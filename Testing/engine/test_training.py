@@ -47,7 +47,7 @@ inputs, earlier, work, count = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.ar
 CONFIG = Config(
     student=StudentConfig(channels=(4,) * 5),
     optimizer=OptimizerConfig(batch_size=1),
-    budget=BudgetConfig(steps=6, minutes=None, checkpoint_s=0.001),
+    budget=BudgetConfig(steps=max(6, count // 8), minutes=None, checkpoint_s=0.001),
     teachers=TeacherConfig(generalized=False),
 )
 TOUCHES = {"open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.symlink", "os.chmod"}
@@ -136,7 +136,7 @@ def test_nothing_is_lost_mixed_or_left_wherever_it_is_killed(
         env=environment,
         capture_output=True,
         text=True,
-        timeout=1500,
+        timeout=60 * count,
         check=False,
     )
 
@@ -157,7 +157,7 @@ def test_nothing_is_lost_mixed_or_left_wherever_it_is_killed(
         assert {each.name for each in (folder / "model").iterdir()} == {MODEL_FILE, WEIGHTS_FILE, SUMS_FILE}, kill
         assert run_of(folder / "proposal") == "this", kill
     tell(f"{len(kills)} of {whole['touches']} moments to be killed at: {dict(after)}; losses 0, mixed results 0")
-    assert len(kills) > count * 0.9
+    assert len(kills) == count
     assert set(after) >= {"earlier result", "this result", "nothing learned", "checkpoint", "model"}
     shutil.rmtree(tmp_path)
 

@@ -6,13 +6,15 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from full_disk import full_disk
+from mutated import counted, mutated
 from small_models import tree
 
-from uncol.core.active_model import ACTIVE_FILE
+from uncol.core.active_model import ACTIVE_FILE, ActiveModel
 from uncol.core.errors import CheckpointError, OutputError
 from uncol.core.model_store import Store
 
@@ -121,3 +123,20 @@ def test_a_record_that_says_nothing_is_told_and_can_be_deleted(store: Store, con
 
     with pytest.raises(CheckpointError, match=r"is damaged\. Delete it and activate a model again; no model is lost"):
         store.list()
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_mutated_records_are_read_or_refused(
+    tell: Callable[[str], None], store: Store, tmp_path: Path, count: int
+) -> None:
+    path = tmp_path / ACTIVE_FILE
+    record = ActiveModel(tmp_path, store.has)
+    record.write("a", ["b", "c"], ("c", "d"))
+    good = path.read_bytes()
+
+    def use(content: bytes) -> None:
+        path.write_bytes(content)
+        choice = record.read()
+        record.write(choice.active, choice.history, choice.renaming)
+
+    tell(f"mutated records of the active model: {counted(count, mutated(good), use, CheckpointError)}")

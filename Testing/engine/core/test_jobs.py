@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mutated import counted, mutated
 
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import (
@@ -228,3 +230,26 @@ def test_slices_of_a_case_that_is_not_there_are_refused() -> None:
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         FineTuneJob(cases, Path("model"), annotated_slices=(AnnotatedSlices("K", (0, 5), case=3),))
     FineTuneJob(cases, Path("model"), annotated_slices=(AnnotatedSlices("K", (0, 5), case=2),))
+
+
+OPTIONS = [
+    (parse_structure, b"spleen=1"),
+    (parse_box, b"liver=10,20,5,90,80,40"),
+    (parse_slices, b"K:0,8,16"),
+    (parse_annotated_slices, b"2@K:0,8,16"),
+]
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(10_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(("parse", "good"), OPTIONS, ids=lambda each: getattr(each, "__name__", ""))
+def test_mutated_texts_are_read_or_refused(
+    tell: Callable[[str], None], parse: Callable[[str], Any], good: bytes, count: int
+) -> None:
+    texts = mutated(good).map(lambda text: text.decode("utf-8", "surrogateescape").replace("\n", " "))
+    tell(f"mutated texts, {parse.__name__}: {counted(count, texts, parse, ConfigError)}")
+
+
+@pytest.mark.parametrize(("parse", "text"), [(parse_structure, "spleen={}"), (parse_annotated_slices, "{}@K:1")])
+def test_a_number_with_thousands_of_digits_is_refused(parse: Callable[[str], Any], text: str) -> None:
+    with pytest.raises(ConfigError, match=r"Write "):
+        parse(text.format("9" * 5000))

@@ -7,11 +7,14 @@ import math
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from hypothesis.strategies import sampled_from
+from mutated import counted, mutated
 
 from uncol.core.jobs import (
     AnnotatedSlices,
@@ -112,6 +115,21 @@ MESSAGES: list[Any] = [
     Cancelled("It was cancelled.", resumable=True),
     Failed("bug", "This is a bug.", "Traceback ..."),
 ]
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(10_000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("read", [read_request, read_event])
+def test_mutated_lines_are_understood_or_refused(
+    tell: Callable[[str], None], read: Callable[[bytes], tuple[Any, Any]], count: int
+) -> None:
+    kinds = (REQUESTS if read is read_request else EVENTS).values()
+    lines = [write_message(7, each) for each in MESSAGES if type(each) in kinds]
+
+    def use(line: bytes) -> None:
+        number, content = read(line)
+        assert read(write_message(number, content))[0] == number
+
+    tell(f"mutated lines, {read.__name__}: {counted(count, sampled_from(lines).flatmap(mutated), use, MessageError)}")
 
 
 @pytest.mark.parametrize("content", MESSAGES, ids=lambda each: type(each).__name__)

@@ -7,11 +7,13 @@ import os
 import pickle  # noqa: TID251  # to see that nothing reads one
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from mutated import counted, mutated
 
 from uncol.core.errors import DataError, GeometryError, OutputError
 from uncol.core.protocol import Preview, read_event, write_message
@@ -257,3 +259,16 @@ class TestWriting:
 
         assert {each.shape for each in seen} <= {small.shape, large.shape}
         assert all(each.all() for each in seen)
+
+
+@pytest.mark.filterwarnings("ignore:Reading `.npy` or `.npz` file required additional header parsing:UserWarning")
+@pytest.mark.parametrize("count", [100, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_mutated_files_are_read_or_refused(tell: Callable[[str], None], tmp_path: Path, count: int) -> None:
+    path = tmp_path / "a.npy"
+    write_voxels(path, numbers())
+
+    def use(content: bytes) -> None:
+        path.write_bytes(content)
+        assert np.array(read_voxels(path)).ndim == 3
+
+    tell(f"mutated voxels: {counted(count, mutated(path.read_bytes()), use, DataError)}")

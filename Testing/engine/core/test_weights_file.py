@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from hostile_files import WEIGHTS
+from mutated import counted, mutated
+from safetensors import deserialize
 from safetensors.torch import save, save_file
 
 from uncol.core import weights_file
@@ -68,3 +71,16 @@ def test_a_file_above_the_limit_is_not_read(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match=r"which is too large"):
         header_of(tmp_path / "a", limit_bytes=100)
+
+
+@pytest.mark.parametrize("count", [100, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_mutated_files_are_refused_or_read_as_safetensors_reads_them(
+    tell: Callable[[str], None], tmp_path: Path, count: int
+) -> None:
+    def use(content: bytes) -> None:
+        (tmp_path / "a").write_bytes(content)
+        first_not_finite(tmp_path / "a")
+        found = {name: (each.dtype, each.shape) for name, each in header_of(tmp_path / "a").tensors.items()}
+        assert found == {name: (each["dtype"], tuple(each["shape"])) for name, each in deserialize(content)}
+
+    tell(f"mutated weights: {counted(count, mutated(save(TENSORS)), use, ValueError)}")

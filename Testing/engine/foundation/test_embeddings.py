@@ -6,6 +6,7 @@ import hashlib
 import logging
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import torch
 from doubles import ThresholdTeacher
 from full_disk import full_disk
+from mutated import counted, mutated
 from safetensors.torch import save_file
 
 from uncol.core.errors import NotFiniteError
@@ -288,6 +290,23 @@ class TestPoisoned:
         os.mkfifo(tmp_path / f"{KEYS['a']}.safetensors")
 
         assert EmbeddingCache(tmp_path).find(KEYS["a"]) is None
+
+    @pytest.mark.parametrize("count", [100, pytest.param(10_000, marks=pytest.mark.soak)])
+    def test_mutated_files_are_what_was_kept_or_nothing(
+        self, tell: Callable[[str], None], tmp_path: Path, count: int
+    ) -> None:
+        kept = torch.arange(192.0).reshape(1, 12, 16).half()
+        EmbeddingCache(tmp_path).keep(KEYS["a"], kept)
+        (path,) = files_in(tmp_path)
+
+        def use(content: bytes) -> None:
+            path.write_bytes(content)
+            found = EmbeddingCache(tmp_path).find(KEYS["a"])
+            if found is None:
+                raise LookupError
+            assert torch.equal(found, kept)
+
+        tell(f"mutated embeddings: {counted(count, mutated(path.read_bytes()), use, LookupError)}")
 
     def test_what_the_foundation_model_gives_must_be_finite(self, tmp_path: Path) -> None:
         with pytest.raises(NotFiniteError, match=r"What was computed from the image is not finite: "):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -24,6 +29,20 @@ from uncol.models.devices import (
 )
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
+
+
+@contextmanager
+def memory_left(size_bytes: int) -> Iterator[None]:
+    """Let this process take so much more memory, and no more, while the block runs."""
+    import resource  # not on Windows
+
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (taken + size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 class TestSelectDevice:
@@ -165,6 +184,15 @@ class TestMemoryFallback:
 
         assert with_memory_fallback(work, CPU, 4, said.append) == 1
         assert len(said) == 2
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the memory of a process")
+    def test_with_too_little_memory_for_its_library_a_cpu_gets_no_work(self) -> None:
+        tried: list[int] = []
+
+        with memory_left(64 << 20), pytest.raises(UncolError, match=r"^The memory is full\. Close other programs"):
+            with_memory_fallback(lambda _, size: tried.append(size), CPU, 4, lambda _: None)
+
+        assert tried == []
 
     def test_other_errors_are_not_taken_for_a_full_memory(self) -> None:
         def work(device: torch.device, size: int) -> None:

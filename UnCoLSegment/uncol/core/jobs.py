@@ -5,6 +5,7 @@ The worker's messages are these dataclasses (`core/protocol.py`): a field has th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -113,10 +114,13 @@ def voxels_in(selection: Sequence[AnnotatedSlices], shape_kji: tuple[int, ...], 
     return chosen
 
 
+_NUMBER = re.compile(r"\s*\d{1,18}\s*")  # Python reads no more than 4,300 digits
+
+
 def parse_structure(text: str) -> Structure:
     """Read `NAME=VALUE`, as in `spleen=1`."""
     name, separator, value = text.rpartition("=")
-    if not separator or not name.strip() or not value.strip().isdecimal():
+    if not separator or not name.strip() or not _NUMBER.fullmatch(value):
         message = f'"{text}" does not say which structure it is. Write NAME=VALUE, for example spleen=1.'
         raise ConfigError(message)
     return Structure(int(value), name.strip())
@@ -156,7 +160,7 @@ def parse_annotated_slices(text: str) -> AnnotatedSlices:
     """Read `[CASE@]AXIS:N1,N2,...` where there may be several cases, as in `K:0,8,16` or `2@J:40`."""
     case, at, rest = text.rpartition("@")
     slices = _read_slices(rest)
-    if slices is None or (at and not (case.strip().isdecimal() and int(case) > 0)):
+    if slices is None or (at and not (_NUMBER.fullmatch(case) and int(case) > 0)):
         message = (
             f'Slices "{text}" are not readable. {_HOW_TO_WRITE_SLICES}, '
             "or CASE@AXIS:N1,N2,... for one of several cases, as in 2@K:0,8,16."
