@@ -187,6 +187,7 @@ class FewSlices:
                 show(builder.labels, None)
                 show = None
         builder.note_open_ends()
+        builder.note_breaks(self._carried.breaks)
         return builder.finish()
 
 

@@ -136,6 +136,15 @@ class SegmentationBuilder:
                 note = f'"{structure.name}" goes on beyond the {where} annotated slice; '
                 self._notes.append(f"{note}annotate the {wanted} where it ends.")
 
+    def note_breaks(self, breaks: Sequence[int]) -> None:
+        """Note where the stack breaks off: slices that nothing connects with the slice before them, ascending."""
+        if breaks:
+            which = ", ".join(str(each) for each in breaks)
+            self._notes.append(
+                f"The image changes abruptly at slice {which} (counted from 0): no structure was followed across it. "
+                "Look at the slices there, and annotate one on each side."
+            )
+
     def finish(self, notes: tuple[str, ...] = ()) -> Segmentation:
         """Return the whole segmentation; notes name the structures that were not found.
 

@@ -3,7 +3,8 @@
 From each annotated slice the contours of all structures are carried, as signed distances, to the slices before and
 behind it, up to the next annotated one. Between two annotated slices there are two answers for every pixel. Which one
 counts is decided by how well the image that was carried along agrees with the slice's own, pixel by pixel, also a pixel
-to each side; so it is the image that says where a structure ends that only one of the two slices shows.
+to each side; so it is the image that says where a structure ends that only one of the two slices shows. Nothing is
+carried across a break of the stack, such as a blank slice; what neither side reaches is interpolated.
 
 Source:
     Coupe, Manjon, Fonov, Pruessner, Robles & Collins, "Patch-based segmentation using expert priors: application to
@@ -28,6 +29,7 @@ from uncol.core.grey_values import Window
 from uncol.core.volume import UNKNOWN_LABEL
 from uncol.data.windows import grey_values_of, own_window
 from uncol.evaluation.metrics import dice
+from uncol.registration.breaks import broken_pairs
 from uncol.registration.frame import RegistrationFrame
 from uncol.registration.slice_motion import FieldStore, SliceMotion, warp
 
@@ -91,6 +93,7 @@ class CarriedLabels:
         image = lru_cache(_IMAGES_IN_MEMORY)(lambda index: self.frame.image(stack[index], window))
         self._motion = SliceMotion(image, len(stack), store, threads)
         self._coarse = SliceMotion(image, len(stack), store, threads, is_coarse_first=True)
+        self._breaks_between: dict[tuple[int, int], list[int]] = {}
 
     def stretches(self) -> list[range]:
         """Return all slices that are not annotated, in stretches without an annotated one, short enough to be held."""
@@ -111,13 +114,33 @@ class CarriedLabels:
             for start, indices, nearness_of in ((before, stretch, 0), (behind, stretch[::-1], -1))
             if start is not None
         ]
-        found = []
-        for index in stretch:
-            nearness = _nearness(index, before, behind)
+        interpolated, found = self._interpolated(stretch) if is_between else None, []
+        for place, index in enumerate(stretch):
+            nearness = self._unbroken(index, before, behind)
             sources, weights = [side[index] for side, _ in sides], [nearness[which] for _, which in sides]
-            found.append(match(self._motion.image(index), sources, weights))
+            if any(weights):
+                found.append(match(self._motion.image(index), sources, weights))
+            else:
+                found.append(np.zeros_like(sources[0].probabilities) if interpolated is None else interpolated[place])
         carried = np.stack(found)
-        return mix_alike(carried, self._interpolated(stretch)) if is_between else carried
+        return carried if interpolated is None else mix_alike(carried, interpolated)
+
+    def _unbroken(self, index: int, before: int | None, behind: int | None) -> list[float]:
+        """Return the weight of each side's slice by its nearness; 0 if the stack breaks off on the way."""
+        sides = [side for side in (before, behind) if side is not None]
+        first, last = min(*sides, index), max(*sides, index)
+        if (first, last) not in self._breaks_between:
+            self._breaks_between[first, last] = broken_pairs(self._motion, first, last)
+        breaks = self._breaks_between[first, last]
+        return [
+            part if not any(min(side, index) < each <= max(side, index) for each in breaks) else 0.0
+            for side, part in zip(sides, _nearness(index, before, behind), strict=True)
+        ]
+
+    @property
+    def breaks(self) -> list[int]:
+        """The slices that nothing connects with the slice before them, as far as labels were carried; ascending."""
+        return sorted({each for breaks in self._breaks_between.values() for each in breaks})
 
     def _interpolated(self, stretch: range) -> Maps:
         """Return what two annotated slices say of those between them if only shapes change (L, N, h, w)."""

@@ -88,6 +88,11 @@ class GeneralizedSources:
         """Whether annotated slices of a case are carried to others."""
         return self._carried[case] is not None
 
+    def breaks_of(self, case: int) -> list[int]:
+        """Return where a case's stack of slices breaks off, as far as its labels were carried."""
+        carried = self._carried[case]
+        return [] if carried is None else carried.breaks
+
     def fused_slices(
         self, case: int, specialized: Probabilities, monitor: Monitor = UNWATCHED, *, asks: bool = True
     ) -> Iterator[FusedSlice]:

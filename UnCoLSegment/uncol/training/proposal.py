@@ -8,6 +8,7 @@ fused voxel by voxel as pseudo-labels are (method, section 5), but with a label 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def _by_all_sources(
     model = SpecializedSlices(network, state.pool, state.framed, state.device)
     for index, probabilities, shares in sources.fused_slices(0, model, monitor, asks=asks):
         proposed.put(index, with_background(probabilities), shares)
-    return proposed.finish()
+    return proposed.finish(sources.breaks_of(0))
 
 
 def _both_vote(state: TrainingState) -> bool:
@@ -117,12 +118,13 @@ class _Proposed:
         self._builder.put(index, probabilities)
         self._builder.count_sources(index, shares or {})
 
-    def finish(self) -> Segmentation:
-        """Remove small components, but none that was annotated."""
+    def finish(self, breaks: Sequence[int] = ()) -> Segmentation:
+        """Remove small components, but none that was annotated; note where the stack breaks off."""
         self._keep_annotated()
         self._builder.remove_small_components(self._is_connected)
         self._keep_annotated()
         self._builder.note_open_ends()
+        self._builder.note_breaks(breaks)
         return self._builder.finish()
 
     def _keep_annotated(self) -> None:
