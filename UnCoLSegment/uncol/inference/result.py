@@ -97,6 +97,8 @@ class SegmentationBuilder:
     def put_known(self, index: int, classes: NDArray[np.uint8]) -> None:
         """Enter the annotated pixels of a slice as they are, without uncertainty: class indices (H, W), 255 unknown."""
         known = classes != UNKNOWN_LABEL
+        if not known.any():
+            return
         self._label_stack[index][known] = self._values[classes[known]]
         self._uncertainty_stack[index][known] = 0
         self._known[index] = known
