@@ -7,7 +7,7 @@ model or a student, is fused with it stretch by stretch (`fusion`), in the pixel
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -21,6 +21,7 @@ from uncol.core.errors import DataError
 from uncol.core.grey_values import Window
 from uncol.core.jobs import Structure
 from uncol.core.progress import UNWATCHED, Monitor
+from uncol.core.uncertainty_maps import MapName
 from uncol.core.volume import PLANES, Plane, SliceView, Volume, view_slices
 from uncol.data.annotations import complete_slices
 from uncol.data.cases import class_indices
@@ -31,9 +32,9 @@ from uncol.foundation.promptable import PromptableModel
 from uncol.foundation.prompting import SlicePredictor
 from uncol.foundation.source_reliability import Source as Prompt
 from uncol.foundation.source_reliability import SourceReliability
-from uncol.inference.fusion import Source, average, shares, weigh
+from uncol.inference.fusion import Source, average, disagreement, shares, weigh
 from uncol.inference.result import Segmentation, SegmentationBuilder, Show, with_background
-from uncol.registration.carried_labels import CarriedLabels
+from uncol.registration.carried_labels import Carried, CarriedLabels
 
 REGISTRATION, FOUNDATION, STUDENT = "registration", "foundation model", "student"
 _VOICES_BETWEEN, _VOICES_BEYOND = 5.0, 1.5
@@ -80,15 +81,20 @@ def sources_of_stretches(
     count = sum(map(len, stretches))
     for stretch in stretches:
         monitor.step(_PHASE, done / count)
-        maps = carried.carry_to(stretch)
         voices = _VOICES_BETWEEN if carried.lies_between(stretch) else _VOICES_BEYOND
-        sources = [Source(REGISTRATION, maps, np.ones(maps.shape[:2], dtype=np.bool_), voices)]
+        sources = [registration_source(carried.carry_to(stretch), voices)]
         for opinion in opinions:
             said = [opinion.of_slice(index) for index in monitor.checked(stretch)]
             own = np.stack([carried.frame.from_native(probabilities) for probabilities, _ in said])
             sources.append(Source(opinion.name, own, np.stack([has_vote for _, has_vote in said]), opinion.voices))
         yield stretch, sources
         done += len(stretch)
+
+
+def registration_source(found: Carried, voices: float) -> Source:
+    """Return what registration says about a stretch of slices as a source that counts as so many."""
+    has_vote = np.ones(found.probabilities.shape[:2], dtype=np.bool_)
+    return Source(REGISTRATION, found.probabilities, has_vote, voices, found.sides, found.nearness)
 
 
 class FusedSlice(NamedTuple):
@@ -98,11 +104,13 @@ class FusedSlice(NamedTuple):
         number: Which one.
         probabilities: Of every structure (N, H, W), in its own pixels.
         shares: By source, its part in each structure (N,), in [0, 1].
+        disagreement: How far apart they are (H, W), float32 in [0, 1].
     """
 
     number: int
     probabilities: Tensor
     shares: dict[str, NDArray[np.float64]]
+    disagreement: Tensor
 
 
 def fused_slices(
@@ -111,9 +119,12 @@ def fused_slices(
     """Yield each slice that nobody annotated."""
     for stretch, sources in sources_of_stretches(carried, opinions, monitor):
         names, weights = [each.name for each in sources], weigh(sources)
-        parts = shares(sources, weights).swapaxes(0, 1)
-        for index, probabilities, each in zip(stretch, average(sources, weights), parts, strict=True):
-            yield FusedSlice(index, carried.frame.to_native(probabilities), dict(zip(names, each, strict=True)))
+        fused, parts = average(sources, weights), shares(sources, weights).swapaxes(0, 1)
+        spread = disagreement(sources, weights, fused)
+        for index, probabilities, each, apart in zip(stretch, fused, parts, spread, strict=True):
+            own = carried.frame.to_native(probabilities)
+            spread_there = carried.frame.to_native(apart[None])[0]
+            yield FusedSlice(index, own, dict(zip(names, each, strict=True)), spread_there)
 
 
 class FewSlices:
@@ -125,15 +136,23 @@ class FewSlices:
         structures: What to segment.
         cache: Where embeddings and displacements are kept.
         plane: Plane of the slices.
+        maps: Which maps are wanted beside the entropy.
 
     Raises:
         DataError: If no slice is completely annotated.
     """
 
     def __init__(
-        self, image: Volume, labels: Volume, structures: Sequence[Structure], cache: EmbeddingCache, *, plane: Plane
+        self,
+        image: Volume,
+        labels: Volume,
+        structures: Sequence[Structure],
+        cache: EmbeddingCache,
+        *,
+        plane: Plane,
+        maps: Collection[MapName] = (),
     ) -> None:
-        self._image, self._structures, self._cache = image, tuple(structures), cache
+        self._image, self._structures, self._cache, self._maps = image, tuple(structures), cache, maps
         self._known, self._view = class_indices(labels.voxels, structures), view_slices(image, plane)
         self._classes = self._view.stack_from(self._known)
         self._carried = carry_annotated(image, self._view, self._classes, len(structures), cache)
@@ -175,14 +194,15 @@ class FewSlices:
         return self._segmented(fused_slices(self._carried, [*self._others, opinion], monitor.part(0.7, 1.0)))
 
     def _segmented(self, fused: Iterable[FusedSlice], show: Show | None = None) -> Segmentation:
-        builder = SegmentationBuilder(self._image, self._view, self._structures)
+        builder = SegmentationBuilder(self._image, self._view, self._structures, self._maps)
         show_after_s = time.monotonic() + _FIRST_SLICES_S
         for index, each in enumerate(self._classes):
             builder.put_known(index, each)
-        for index, probabilities, parts in fused:
-            builder.put(index, with_background(probabilities))
-            builder.count_sources(index, parts)
-            builder.put_known(index, self._classes[index])
+        for each in fused:
+            builder.put(each.number, with_background(each.probabilities))
+            builder.count_sources(each.number, each.shares)
+            builder.put_disagreement(each.number, each.disagreement)
+            builder.put_known(each.number, self._classes[each.number])
             if show is not None and time.monotonic() > show_after_s:
                 show(builder.labels, None)
                 show = None
@@ -270,9 +290,9 @@ def opinions_from_other_planes(
             stacks, classes = [view.stack_from(each) for each in found], view.stack_from(known)
             for value, stack in enumerate(stacks, start=1):
                 stack[classes == value] = 255
-            for index, probabilities, _ in fused_slices(carry_annotated(image, view, classes, structure_count, cache)):
-                for stack, each in zip(stacks, probabilities.numpy(), strict=True):
-                    stack[index] = np.round(each * 255)
+            for found_there in fused_slices(carry_annotated(image, view, classes, structure_count, cache)):
+                for stack, each in zip(stacks, found_there.probabilities.numpy(), strict=True):
+                    stack[found_there.number] = np.round(each * 255)
             return np.stack([main.stack_from(each) for each in found])
 
         def of_slice(index: int) -> tuple[Tensor, NDArray[np.bool_]]:

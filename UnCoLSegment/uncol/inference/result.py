@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from uncol.core.errors import NotFiniteError
 from uncol.core.jobs import Structure
+from uncol.core.uncertainty_maps import DISAGREEMENT, MapName
 from uncol.core.volume import UNKNOWN_LABEL, SliceView, Volume
 from uncol.data.connected_components import remove_small_components
 from uncol.inference.uncertainty import normalized_entropy
@@ -42,6 +43,7 @@ class Segmentation:
         notes: Sentences that the user should read: fallbacks, structures that were not found.
         sources: By structure and source, how much that counted, as a part of 1, on average over the slices that show
             the structure; empty where there is one source only.
+        maps: Further maps that were wanted, by name, float32 in [0, 1] on the same grid.
     """
 
     labels: Volume
@@ -49,6 +51,7 @@ class Segmentation:
     structures: tuple[Structure, ...]
     notes: tuple[str, ...] = ()
     sources: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    maps: Mapping[MapName, Volume] = field(default_factory=dict)
 
 
 class SegmentationBuilder:
@@ -58,9 +61,12 @@ class SegmentationBuilder:
         image: The image that is segmented; its grid becomes the result's.
         view: How its slices are counted.
         structures: The structures in the order of the probability channels, after background.
+        maps: Which maps are wanted beside the entropy.
     """
 
-    def __init__(self, image: Volume, view: SliceView, structures: tuple[Structure, ...]) -> None:
+    def __init__(
+        self, image: Volume, view: SliceView, structures: tuple[Structure, ...], maps: Collection[MapName] = ()
+    ) -> None:
         self._image, self._structures = image, structures
         self._values = np.array([0, *(each.value for each in structures)], dtype=np.uint8)
         self._labels = np.zeros(image.shape_kji, dtype=np.uint8)
@@ -71,6 +77,8 @@ class SegmentationBuilder:
         self._slices_with = np.zeros(len(structures))
         self._label_stack = view.stack_from(self._labels)
         self._uncertainty_stack = view.stack_from(self._uncertainty)
+        self._maps = {name: np.zeros(image.shape_kji, dtype=np.float32) for name in maps}
+        self._map_stacks = {name: view.stack_from(each) for name, each in self._maps.items()}
 
     def put(self, index: int, probabilities: Tensor) -> None:
         """Enter one slice's class probabilities (C, H, W), channel 0 background, in the slice's own pixels.
@@ -94,11 +102,17 @@ class SegmentationBuilder:
         for name, parts in shares.items():
             self._shares[name] = self._shares.get(name, np.zeros_like(parts)) + parts * is_there
 
+    def put_disagreement(self, index: int, spread: Tensor) -> None:
+        """Enter how far apart the sources are in a slice (H, W), if that is wanted."""
+        if DISAGREEMENT in self._map_stacks:
+            self._map_stacks[DISAGREEMENT][index] = spread.numpy()
+
     def put_known(self, index: int, classes: NDArray[np.uint8]) -> None:
         """Enter the annotated pixels of a slice as they are, without uncertainty: class indices (H, W), 255 unknown."""
         known = classes != UNKNOWN_LABEL
         self._label_stack[index][known] = self._values[classes[known]]
-        self._uncertainty_stack[index][known] = 0
+        for each in (self._uncertainty_stack, *self._map_stacks.values()):
+            each[index][known] = 0
         self._known[index] = known
 
     @property
@@ -156,7 +170,8 @@ class SegmentationBuilder:
                 self._uncertainty_stack[index][known] = 0
         labels, uncertainty = self._image.with_voxels(self._labels), self._image.with_voxels(self._uncertainty)
         notes = (*warning, *notes, *self._notes, *missing)
-        return Segmentation(labels, uncertainty, self._structures, notes, self._mean_shares())
+        maps = {name: self._image.with_voxels(each) for name, each in self._maps.items()}
+        return Segmentation(labels, uncertainty, self._structures, notes, self._mean_shares(), maps)
 
     def _mean_shares(self) -> dict[str, dict[str, float]]:
         if len(self._shares) < 2:

@@ -32,14 +32,18 @@ class Segmented:
     report: Document
 
     def write(self, out: Path) -> None:
-        """Write labels, uncertainty and report into a folder, all of them or nothing.
+        """Write labels, uncertainty, further maps and report into a folder, all of them or nothing.
 
         Raises:
             OutputError: If that is not possible.
         """
         write_results(
             out,
-            {"segmentation.nii.gz": self.segmentation.labels, "uncertainty.nii.gz": self.segmentation.uncertainty},
+            {
+                "segmentation.nii.gz": self.segmentation.labels,
+                "uncertainty.nii.gz": self.segmentation.uncertainty,
+                **{f"uncertainty-{name}.nii.gz": each for name, each in self.segmentation.maps.items()},
+            },
             {},
             self.report,
         )

@@ -101,29 +101,48 @@ class CarriedLabels:
             for start in range(first + 1, last, _LONGEST_STRETCH)
         ]
 
-    def carry_to(self, stretch: range) -> Maps:
-        """Return the probability of every structure in the slices of a stretch (L, N, h, w), float32 in [0, 1]."""
-        before, behind = self._sides_of(stretch)
-        is_between = self.lies_between(stretch)
+    @property
+    def inner(self) -> list[int]:
+        """The annotated slices that lie between others."""
+        return self._annotated[1:-1]
+
+    def distance(self, index: int) -> int:
+        """Return how many slices away the nearest annotated slice is, other than the slice itself."""
+        return min(abs(index - each) for each in self._annotated if each != index)
+
+    def carry_to(self, stretch: range) -> Carried:
+        """Return what is said about the slices of a stretch that nobody annotated."""
+        return self._carry_to(stretch, *self._sides_of(stretch))
+
+    def carry_to_left_out(self, index: int) -> Carried:
+        """Return what the others say about one of the `inner` annotated slices, as if nobody had annotated it."""
+        place = self._annotated.index(index)
+        return self._carry_to(range(index, index + 1), self._annotated[place - 1], self._annotated[place + 1])
+
+    def _carry_to(self, stretch: range, before: int | None, behind: int | None) -> Carried:
+        is_between = None not in (before, behind)
         sides = [
             (self._carried(start, indices, motion, is_between=is_between), nearness_of)
             for motion in self._motions
             for start, indices, nearness_of in ((before, stretch, 0), (behind, stretch[::-1], -1))
             if start is not None
         ]
-        found = []
-        for index in stretch:
+        found, weights = [], np.zeros((len(sides), len(stretch)))
+        for place, index in enumerate(stretch):
             nearness = _nearness(index, before, behind)
-            sources, weights = [side[index] for side, _ in sides], [nearness[which] for _, which in sides]
-            found.append(match(self._motion.image(index), sources, weights))
+            weights[:, place] = [nearness[which] for _, which in sides]
+            found.append(match(self._motion.image(index), [side[index] for side, _ in sides], weights[:, place]))
         carried = np.stack(found)
-        return mix_alike(carried, self._interpolated(stretch)) if is_between else carried
+        if before is not None and behind is not None:
+            carried = mix_alike(carried, self._interpolated(stretch, before, behind))
+        alone = tuple(np.stack([side[index].probabilities for index in stretch]) for side, _ in sides)
+        return Carried(carried, alone, weights / weights.sum(0))
 
-    def _interpolated(self, stretch: range) -> Maps:
+    def _interpolated(self, stretch: range, before: int, behind: int) -> Maps:
         """Return what two annotated slices say of those between them if only shapes change (L, N, h, w)."""
-        before, behind = (self._distances[side] for side in self._sides_of(stretch) if side is not None)
-        parts = [_nearness(index, *self._sides_of(stretch)) for index in stretch]
-        return np.stack([_inside(part * before + other * behind) for part, other in parts])
+        parts = [_nearness(index, before, behind) for index in stretch]
+        first, second = self._distances[before], self._distances[behind]
+        return np.stack([_inside(part * first + other * second) for part, other in parts])
 
     @cached_property
     def _motions(self) -> list[SliceMotion]:
@@ -180,6 +199,21 @@ class CarriedLabels:
 
 
 @dataclass(frozen=True)
+class Carried:
+    """What annotated slices say about a stretch of others.
+
+    Attributes:
+        probabilities: Of every structure (L, N, h, w), float32 in [0, 1].
+        sides: What each side alone carried there, likewise; there may be two ways to register from each side.
+        nearness: How near each side's annotated slice is (sides, L); the sum over the sides is 1.
+    """
+
+    probabilities: Maps
+    sides: tuple[Maps, ...]
+    nearness: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
 class _Look:
     """Mean and standard deviation of a structure's grey values in an annotated slice; 0 where it is not there."""
 
@@ -212,7 +246,7 @@ class Source:
     probabilities: Maps
 
 
-def match(image: Maps, sources: Sequence[Source], nearness: Sequence[float]) -> Maps:
+def match(image: Maps, sources: Sequence[Source], nearness: Sequence[float] | NDArray[np.float64]) -> Maps:
     """Fuse carried structures by how well the images carried with them agree with the slice's own.
 
     Each source answers for every pixel as it is and shifted by one pixel each way; an answer weighs
