@@ -127,6 +127,8 @@ def print_evaluation(document: dict[str, Any]) -> None:
     print_table("Segmentation against reference", ["structure", "Dice", "HD95 (mm)", "ASD (mm)"], rows)
     if document["uncertainty"] is not None:
         _print_uncertainty(document["uncertainty"])
+    for each in document.get("promises", []):
+        Console(highlight=False, markup=False).print(printable(each["sentence"]))
 
 
 def _print_uncertainty(scores: dict[str, Any]) -> None:

@@ -28,6 +28,7 @@ from uncol.core.errors import EXIT_BUG, MEMORY_IS_FULL, CancelledError, UncolErr
 from uncol.core.methods import MODEL_METHODS
 from uncol.core.model_card import verdict_in
 from uncol.core.model_store import find_model
+from uncol.core.promise import sentences_of
 from uncol.core.uncertainty_maps import parse_maps
 from uncol.demo.run import DemoJob, run_demo
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
@@ -273,6 +274,8 @@ def _carry_out(
     proposal = document.get("proposal", {})
     for note in (*document.get("notes", []), *proposal.get("notes", [])):
         say(note)
+    for sentence in sentences_of(document):
+        say(sentence)
     verdict = verdict_in(document)
     if verdict is not None:
         say(verdict.sentence)

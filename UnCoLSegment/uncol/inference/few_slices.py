@@ -7,10 +7,8 @@ model or a student, is fused with it stretch by stretch (`fusion`), in the pixel
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,99 +30,26 @@ from uncol.foundation.promptable import PromptableModel
 from uncol.foundation.prompting import SlicePredictor
 from uncol.foundation.source_reliability import Source as Prompt
 from uncol.foundation.source_reliability import SourceReliability
-from uncol.inference.fusion import Source, average, disagreement, shares, weigh
+from uncol.inference.calibration import LeftOutSlice, calibrate
+from uncol.inference.promises import promised
 from uncol.inference.result import Segmentation, SegmentationBuilder, Show, with_background
-from uncol.registration.carried_labels import Carried, CarriedLabels
+from uncol.inference.stretches import (
+    FOUNDATION,
+    REGISTRATION,
+    VOICES_BEYOND,
+    FusedSlice,
+    Opinion,
+    fused_slices,
+    left_out_slices,
+)
+from uncol.registration.carried_labels import CarriedLabels
 
-REGISTRATION, FOUNDATION, STUDENT = "registration", "foundation model", "student"
-_VOICES_BETWEEN, _VOICES_BEYOND = 5.0, 1.5
-"""Of registration between two annotated slices, and from one alone, where two others together can say that a structure
-has ended (docs/decisions/0024)."""
 LEAST_DICE_WITH_TRUE_BOXES = 0.8
 """A foundation model that does not find a structure even in the box of its annotated contour has no vote on it."""
-_PHASE = "Following structures from annotated slices"
 _FIRST_SLICES_S = 1.5
 """After this time the slices that are ready are shown."""
 _CONTOUR_MARGIN_PIXELS = 1.0
 """How far the box of an interpolated contour reaches beyond it, in a frame of 256 pixels."""
-
-
-@dataclass(frozen=True)
-class Opinion:
-    """What a source says about single slices of the volume.
-
-    Attributes:
-        name: What it is called in reports.
-        of_slice: Given a slice, returns the probability (N, H, W) of each structure in the image's own pixels, and for
-            which structures it has a say (N,), bool.
-        voices: As how many it counts.
-    """
-
-    name: str
-    of_slice: Callable[[int], tuple[Tensor, NDArray[np.bool_]]]
-    voices: float = 1.0
-
-
-def sources_of_stretches(
-    carried: CarriedLabels, opinions: Sequence[Opinion], monitor: Monitor = UNWATCHED
-) -> Iterator[tuple[range, list[Source]]]:
-    """Yield stretch after stretch of slices that nobody annotated, and what every source says about them.
-
-    Registration comes first, then the opinions in their order, in the pixels of `carried.frame`.
-
-    Args:
-        carried: The annotated slices, carried to the others.
-        opinions: What else there is.
-        monitor: Told about the progress, and asked at every slice.
-    """
-    stretches, done = carried.stretches(), 0
-    count = sum(map(len, stretches))
-    for stretch in stretches:
-        monitor.step(_PHASE, done / count)
-        voices = _VOICES_BETWEEN if carried.lies_between(stretch) else _VOICES_BEYOND
-        sources = [registration_source(carried.carry_to(stretch), voices)]
-        for opinion in opinions:
-            said = [opinion.of_slice(index) for index in monitor.checked(stretch)]
-            own = np.stack([carried.frame.from_native(probabilities) for probabilities, _ in said])
-            sources.append(Source(opinion.name, own, np.stack([has_vote for _, has_vote in said]), opinion.voices))
-        yield stretch, sources
-        done += len(stretch)
-
-
-def registration_source(found: Carried, voices: float) -> Source:
-    """Return what registration says about a stretch of slices as a source that counts as so many."""
-    has_vote = np.ones(found.probabilities.shape[:2], dtype=np.bool_)
-    return Source(REGISTRATION, found.probabilities, has_vote, voices, found.sides, found.nearness)
-
-
-class FusedSlice(NamedTuple):
-    """What all sources say together about a slice.
-
-    Attributes:
-        number: Which one.
-        probabilities: Of every structure (N, H, W), in its own pixels.
-        shares: By source, its part in each structure (N,), in [0, 1].
-        disagreement: How far apart they are (H, W), float32 in [0, 1].
-    """
-
-    number: int
-    probabilities: Tensor
-    shares: dict[str, NDArray[np.float64]]
-    disagreement: Tensor
-
-
-def fused_slices(
-    carried: CarriedLabels, opinions: Sequence[Opinion] = (), monitor: Monitor = UNWATCHED
-) -> Iterator[FusedSlice]:
-    """Yield each slice that nobody annotated."""
-    for stretch, sources in sources_of_stretches(carried, opinions, monitor):
-        names, weights = [each.name for each in sources], weigh(sources)
-        fused, parts = average(sources, weights), shares(sources, weights).swapaxes(0, 1)
-        spread = disagreement(sources, weights, fused)
-        for index, probabilities, each, apart in zip(stretch, fused, parts, spread, strict=True):
-            own = carried.frame.to_native(probabilities)
-            spread_there = carried.frame.to_native(apart[None])[0]
-            yield FusedSlice(index, own, dict(zip(names, each, strict=True)), spread_there)
 
 
 class FewSlices:
@@ -158,20 +83,29 @@ class FewSlices:
         self._carried = carry_annotated(image, self._view, self._classes, len(structures), cache)
         self._others = opinions_from_other_planes(image, self._known, len(structures), plane, cache)
 
-    def by_registration(self, show: Show = lambda *_: None, monitor: Monitor = UNWATCHED) -> Segmentation:
+    def by_registration(
+        self, show: Show = lambda *_: None, monitor: Monitor = UNWATCHED, *, calibrates: bool = True
+    ) -> Segmentation:
         """Segment by motion alone.
 
         Args:
             show: Told the slices that are ready after the first seconds.
             monitor: Told about the progress, and asked at every slice.
+            calibrates: Whether annotated slices are left out to calibrate the uncertainty; a first look needs none.
 
         Raises:
             CancelledError: If the monitor says so.
         """
-        return self._segmented(fused_slices(self._carried, self._others, monitor), show)
+        left_out = left_out_slices(self._carried, self._classes, self._others, monitor) if calibrates else ()
+        return self._segmented(fused_slices(self._carried, self._others, monitor), left_out, show)
 
     def with_foundation_model(
-        self, teacher: PromptableModel, window: Window | None = None, monitor: Monitor = UNWATCHED
+        self,
+        teacher: PromptableModel,
+        window: Window | None = None,
+        monitor: Monitor = UNWATCHED,
+        *,
+        calibrates: bool = True,
     ) -> Segmentation:
         """Segment by motion and by what the foundation model says.
 
@@ -179,6 +113,7 @@ class FewSlices:
             teacher: The foundation model.
             window: Grey values for it; None chooses them.
             monitor: Told about the progress, and asked at every slice.
+            calibrates: Whether annotated slices are left out to calibrate the uncertainty.
 
         Raises:
             CancelledError: If the monitor says so.
@@ -191,15 +126,21 @@ class FewSlices:
         phase = monitor.part(0.0, 0.7).phase("Propagating annotated slices", prompts)
         reliability = propagated.propagate_and_validate(phase, LEAST_DICE_WITH_TRUE_BOXES).reliability(count)
         opinion = foundation_opinion(propagated, reliability)
-        return self._segmented(fused_slices(self._carried, [*self._others, opinion], monitor.part(0.7, 1.0)))
+        opinions = [*self._others, opinion]
+        left_out = left_out_slices(self._carried, self._classes, opinions, monitor) if calibrates else ()
+        return self._segmented(fused_slices(self._carried, opinions, monitor.part(0.7, 1.0)), left_out)
 
-    def _segmented(self, fused: Iterable[FusedSlice], show: Show | None = None) -> Segmentation:
+    def _segmented(
+        self, fused: Iterable[FusedSlice], left_out: Iterable[LeftOutSlice], show: Show | None = None
+    ) -> Segmentation:
         builder = SegmentationBuilder(self._image, self._view, self._structures, self._maps)
         show_after_s = time.monotonic() + _FIRST_SLICES_S
         for index, each in enumerate(self._classes):
             builder.put_known(index, each)
+        calibration = calibrate(left_out, self._structures, self._view.spacing_mm[1:])
         for each in fused:
-            builder.put(each.number, with_background(each.probabilities))
+            calibrated = calibration.apply(each.probabilities, self._carried.distance(each.number))
+            builder.put(each.number, with_background(each.probabilities), with_background(calibrated))
             builder.count_sources(each.number, each.shares)
             builder.put_disagreement(each.number, each.disagreement)
             builder.put_known(each.number, self._classes[each.number])
@@ -207,7 +148,7 @@ class FewSlices:
                 show(builder.labels, None)
                 show = None
         builder.note_open_ends()
-        return builder.finish()
+        return promised(builder.finish(), calibration, builder.expected, self._view, self._carried.annotated)
 
 
 def segment_from_labels(
@@ -298,7 +239,7 @@ def opinions_from_other_planes(
         def of_slice(index: int) -> tuple[Tensor, NDArray[np.bool_]]:
             return torch.from_numpy(maps()[:, index].astype(np.float32)) / 255, always
 
-        return Opinion(f"{REGISTRATION}, {view.plane}", of_slice, _VOICES_BEYOND)
+        return Opinion(f"{REGISTRATION}, {view.plane}", of_slice, VOICES_BEYOND)
 
     views = [view_slices(image, other) for other in PLANES if other != plane]
     return [carried_along(view) for view in views if complete_slices(view.stack_from(known))]
@@ -329,4 +270,8 @@ def foundation_opinion(propagated: PropagatedLabels, reliability: SourceReliabil
         probabilities, found = propagated.fuse(index, reliability)
         return propagated.predictor.to_native(probabilities), is_good & (found.numpy() > 0)
 
-    return Opinion(FOUNDATION, of_slice if asks else as_asked_before)
+    def of_left_out(index: int) -> tuple[Tensor, NDArray[np.bool_]]:
+        probabilities, found = propagated.fuse(index, reliability, is_left_out=True)
+        return propagated.predictor.to_native(probabilities), is_good & (found.numpy() > 0)
+
+    return Opinion(FOUNDATION, of_slice if asks else as_asked_before, of_left_out=of_left_out)

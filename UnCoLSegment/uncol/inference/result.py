@@ -13,6 +13,7 @@ from torch import Tensor
 
 from uncol.core.errors import NotFiniteError
 from uncol.core.jobs import Structure
+from uncol.core.promise import NextSlices, StructureCalibration, StructurePromise
 from uncol.core.uncertainty_maps import DISAGREEMENT, MapName
 from uncol.core.volume import UNKNOWN_LABEL, SliceView, Volume
 from uncol.data.connected_components import remove_small_components
@@ -44,6 +45,9 @@ class Segmentation:
         sources: By structure and source, how much that counted, as a part of 1, on average over the slices that show
             the structure; empty where there is one source only.
         maps: Further maps that were wanted, by name, float32 in [0, 1] on the same grid.
+        calibration: By structure, what its confidence was brought in line with; empty where that was not tried.
+        promises: What is expected of each structure that is calibrated.
+        next_slices: Which slices to annotate next, the best first.
     """
 
     labels: Volume
@@ -52,6 +56,9 @@ class Segmentation:
     notes: tuple[str, ...] = ()
     sources: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     maps: Mapping[MapName, Volume] = field(default_factory=dict)
+    calibration: tuple[StructureCalibration, ...] = ()
+    promises: tuple[StructurePromise, ...] = ()
+    next_slices: NextSlices | None = None
 
 
 class SegmentationBuilder:
@@ -72,6 +79,9 @@ class SegmentationBuilder:
         self._labels = np.zeros(image.shape_kji, dtype=np.uint8)
         self._uncertainty = np.zeros(image.shape_kji, dtype=np.float32)
         self._known: dict[int, NDArray[np.bool_]] = {}
+        self.expected: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+        """Of slices with calibrated probabilities, by structure (N,): voxels that are expected to be found rightly, and
+        the sum of those that were found and those that are expected to be there."""
         self._notes: list[str] = []
         self._shares: dict[str, NDArray[np.float64]] = {}
         self._slices_with = np.zeros(len(structures))
@@ -80,8 +90,10 @@ class SegmentationBuilder:
         self._maps = {name: np.zeros(image.shape_kji, dtype=np.float32) for name in maps}
         self._map_stacks = {name: view.stack_from(each) for name, each in self._maps.items()}
 
-    def put(self, index: int, probabilities: Tensor) -> None:
+    def put(self, index: int, probabilities: Tensor, calibrated: Tensor | None = None) -> None:
         """Enter one slice's class probabilities (C, H, W), channel 0 background, in the slice's own pixels.
+
+        Labels go by the probabilities; uncertainty, and what is expected, by the calibrated ones, if there are any.
 
         Raises:
             NotFiniteError: If one is infinite or no number: there is no label for it.
@@ -93,7 +105,13 @@ class SegmentationBuilder:
             )
             raise NotFiniteError(message)
         self._label_stack[index] = self._values[probabilities.argmax(0).numpy()]
-        self._uncertainty_stack[index] = normalized_entropy(probabilities[None])[0].numpy()
+        claimed = probabilities if calibrated is None else calibrated
+        self._uncertainty_stack[index] = normalized_entropy(claimed[None])[0].numpy()
+        if calibrated is not None:
+            found = probabilities.argmax(0)[None] == torch.arange(1, len(calibrated))[:, None, None]
+            expected = calibrated[1:].double()
+            shared, there = ((expected * each).sum((1, 2)).numpy() for each in (found, torch.ones_like(found)))
+            self.expected[index] = shared, found.sum((1, 2)).numpy() + there
 
     def count_sources(self, index: int, shares: Shares) -> None:
         """Note how much each source counted in a slice that was entered, for the structures that it shows."""

@@ -83,7 +83,9 @@ def _segment_from_slices(
     plane = annotation_plane([case], job.annotated_slices)
     slices = FewSlices(image, case.labels, structures, cache, plane=plane, maps=job.maps)
     has_model = context.foundation.is_installed
-    result = slices.by_registration(context.show, monitor.part(0.0, 0.1 if has_model else 1.0))
+    result = slices.by_registration(
+        context.show, monitor.part(0.0, 0.1 if has_model else 1.0), calibrates=not has_model
+    )
     if not has_model:
         cache.trim()
         return replace(result, notes=(_NOT_INSTALLED, *result.notes)), {"foundation_model": None}

@@ -83,7 +83,9 @@ class CarriedLabels:
         known = classes[list(annotated)]
         self.frame = RegistrationFrame.around(_where_structures_are(known), spacing_mm)
         """The part of a slice, and its pixels (h, w), in which structures are followed."""
-        self._annotated, window = list(annotated), motion_window(stack)
+        self.annotated: Sequence[int] = list(annotated)
+        """The slices whose labels are carried, in ascending order."""
+        window = motion_window(stack)
         self._distances = {
             index: self.frame.distances(np.stack([labels == value + 1 for value in range(structure_count)]))
             for index, labels in zip(annotated, known, strict=True)
@@ -94,7 +96,7 @@ class CarriedLabels:
 
     def stretches(self) -> list[range]:
         """Return all slices that are not annotated, in stretches without an annotated one, short enough to be held."""
-        ends = [-1, *self._annotated, len(self._motion)]
+        ends = [-1, *self.annotated, len(self._motion)]
         return [
             range(start, min(start + _LONGEST_STRETCH, last))
             for first, last in pairwise(ends)
@@ -102,13 +104,13 @@ class CarriedLabels:
         ]
 
     @property
-    def inner(self) -> list[int]:
+    def inner(self) -> Sequence[int]:
         """The annotated slices that lie between others."""
-        return self._annotated[1:-1]
+        return self.annotated[1:-1]
 
     def distance(self, index: int) -> int:
         """Return how many slices away the nearest annotated slice is, other than the slice itself."""
-        return min(abs(index - each) for each in self._annotated if each != index)
+        return min(abs(index - each) for each in self.annotated if each != index)
 
     def carry_to(self, stretch: range) -> Carried:
         """Return what is said about the slices of a stretch that nobody annotated."""
@@ -116,8 +118,8 @@ class CarriedLabels:
 
     def carry_to_left_out(self, index: int) -> Carried:
         """Return what the others say about one of the `inner` annotated slices, as if nobody had annotated it."""
-        place = self._annotated.index(index)
-        return self._carry_to(range(index, index + 1), self._annotated[place - 1], self._annotated[place + 1])
+        place = self.annotated.index(index)
+        return self._carry_to(range(index, index + 1), self.annotated[place - 1], self.annotated[place + 1])
 
     def _carry_to(self, stretch: range, before: int | None, behind: int | None) -> Carried:
         is_between = None not in (before, behind)
@@ -151,7 +153,7 @@ class CarriedLabels:
         It does where slices lie far apart. Contours are carried over the gaps in the middle to the annotated slice on
         the other side, and compared with that.
         """
-        gaps = list(pairwise(self._annotated))
+        gaps = list(pairwise(self.annotated))
         middle = gaps[max(0, (len(gaps) - _TRIED_GAPS) // 2) :][:_TRIED_GAPS]
         fine, coarse = ([self._dice_over(gap, motion) for gap in middle] for motion in (self._motion, self._coarse))
         is_better = bool(middle) and np.mean(coarse) > np.mean(fine) + _LEAST_ADVANTAGE
@@ -171,9 +173,9 @@ class CarriedLabels:
         return None not in self._sides_of(stretch)
 
     def _sides_of(self, stretch: range) -> tuple[int | None, int | None]:
-        place = bisect_left(self._annotated, stretch.start)
-        before = self._annotated[place - 1] if place else None
-        return before, self._annotated[place] if place < len(self._annotated) else None
+        place = bisect_left(self.annotated, stretch.start)
+        before = self.annotated[place - 1] if place else None
+        return before, self.annotated[place] if place < len(self.annotated) else None
 
     def _carried(
         self, start: int, indices: Sequence[int], motion: SliceMotion, *, is_between: bool
