@@ -82,10 +82,13 @@ def test_a_structure_in_one_slice_has_no_promise_and_no_number_is_made_up() -> N
     assert '"dot" is not calibrated' in dot.sentence
 
 
-def test_where_no_annotated_slice_lies_between_others_nothing_is_promised() -> None:
+def test_where_no_annotated_slice_lies_between_others_nothing_is_promised_and_one_between_them_is_suggested() -> None:
     found = segmented([6, 18], UP)
 
-    assert (found.promises, found.calibration, found.next_slices) == ((), (), None)
+    assert found.promises == ()
+    assert [(each.slices, each.beside) for each in found.calibration] == [(0, None)]
+    assert found.next_slices is not None
+    assert 9 <= found.next_slices.slices[0].index <= 15
 
 
 def test_calibration_changes_no_label() -> None:
@@ -94,4 +97,4 @@ def test_calibration_changes_no_label() -> None:
 
     np.testing.assert_array_equal(plain.labels.voxels, calibrated.labels.voxels)
     assert calibrated.uncertainty.voxels.mean() < plain.uncertainty.voxels.mean()
-    assert plain.promises == ()
+    assert (plain.promises, plain.calibration, plain.next_slices) == ((), (), None)

@@ -16,8 +16,9 @@ from doubles import ThresholdTeacher
 from given import a_larger_ball, annotated_in
 
 from uncol.core.jobs import SegmentJob, Structure
+from uncol.core.next_slices import sentences_of
 from uncol.core.progress import UNWATCHED
-from uncol.core.promise import promises_in, sentences_of
+from uncol.core.promise import promises_in
 from uncol.core.uncertainty_maps import DISAGREEMENT
 from uncol.core.volume import Volume
 from uncol.core.volume_files import VolumeFile

@@ -28,7 +28,7 @@ from uncol.core.errors import EXIT_BUG, MEMORY_IS_FULL, CancelledError, UncolErr
 from uncol.core.methods import MODEL_METHODS
 from uncol.core.model_card import verdict_in
 from uncol.core.model_store import find_model
-from uncol.core.promise import sentences_of
+from uncol.core.next_slices import sentences_of
 from uncol.core.uncertainty_maps import parse_maps
 from uncol.demo.run import DemoJob, run_demo
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice

@@ -96,7 +96,7 @@ class FewSlices:
         Raises:
             CancelledError: If the monitor says so.
         """
-        left_out = left_out_slices(self._carried, self._classes, self._others, monitor) if calibrates else ()
+        left_out = left_out_slices(self._carried, self._classes, self._others, monitor) if calibrates else None
         return self._segmented(fused_slices(self._carried, self._others, monitor), left_out, show)
 
     def with_foundation_model(
@@ -127,20 +127,25 @@ class FewSlices:
         reliability = propagated.propagate_and_validate(phase, LEAST_DICE_WITH_TRUE_BOXES).reliability(count)
         opinion = foundation_opinion(propagated, reliability)
         opinions = [*self._others, opinion]
-        left_out = left_out_slices(self._carried, self._classes, opinions, monitor) if calibrates else ()
+        left_out = left_out_slices(self._carried, self._classes, opinions, monitor) if calibrates else None
         return self._segmented(fused_slices(self._carried, opinions, monitor.part(0.7, 1.0)), left_out)
 
     def _segmented(
-        self, fused: Iterable[FusedSlice], left_out: Iterable[LeftOutSlice], show: Show | None = None
+        self, fused: Iterable[FusedSlice], left_out: Iterable[LeftOutSlice] | None, show: Show | None = None
     ) -> Segmentation:
         builder = SegmentationBuilder(self._image, self._view, self._structures, self._maps)
         show_after_s = time.monotonic() + _FIRST_SLICES_S
         for index, each in enumerate(self._classes):
             builder.put_known(index, each)
-        calibration = calibrate(left_out, self._structures, self._view.spacing_mm[1:])
+        calibration = None
+        if left_out is not None:
+            calibration = calibrate(left_out, self._structures, self._view.spacing_mm[1:])
         for each in fused:
-            calibrated = calibration.apply(each.probabilities, self._carried.distance(each.number))
-            builder.put(each.number, with_background(each.probabilities), with_background(calibrated))
+            calibrated = None
+            if calibration is not None:
+                nearest = self._carried.distance(each.number)
+                calibrated = with_background(calibration.apply(each.probabilities, nearest))
+            builder.put(each.number, with_background(each.probabilities), calibrated)
             builder.count_sources(each.number, each.shares)
             builder.put_disagreement(each.number, each.disagreement)
             builder.put_known(each.number, self._classes[each.number])
@@ -148,7 +153,10 @@ class FewSlices:
                 show(builder.labels, None)
                 show = None
         builder.note_open_ends()
-        return promised(builder.finish(), calibration, builder.expected, self._view, self._carried.annotated)
+        found = builder.finish()
+        if calibration is None:
+            return found
+        return promised(found, calibration, builder.expected, self._view, self._carried.annotated)
 
 
 def segment_from_labels(

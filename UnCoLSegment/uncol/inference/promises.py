@@ -8,23 +8,23 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from uncol.core.next_slices import NextSlice, NextSlices, best_extra, expected_with
 from uncol.core.promise import (
     ExpectedSlice,
-    NextSlice,
-    NextSlices,
+    StructureCalibration,
     StructurePromise,
-    best_extra,
     expected_dice,
     expected_volume,
-    expected_with,
 )
 from uncol.core.volume import SliceView
-from uncol.inference.calibration import Calibration
+from uncol.inference.calibration import BESIDE, Calibration
 from uncol.inference.result import Segmentation
 
 _NAMED = 3
 """How many slices are suggested."""
 _MORE = 2
+_USUAL_GROWTH = 0.5
+"""Of the temperature over a gap between annotated slices, as on development structures."""
 
 Expected = Mapping[int, tuple[NDArray[np.float64], NDArray[np.float64]]]
 """By slice of the stack and structure (N,): voxels expected to be found rightly; found and expected voxels together."""
@@ -44,8 +44,6 @@ def promised(
         view: How slices are counted.
         annotated: The annotated slices of the stack.
     """
-    if not any(each.slices for each in calibration.structures):
-        return found
     count = len(view.stack_from(found.labels.voxels))
     slices = [
         tuple(
@@ -56,18 +54,18 @@ def promised(
         for place in range(len(found.structures))
     ]
     known = sorted(view.file_index(index, count) for index in annotated)
-    usable = [place for place, check in enumerate(calibration.left_out) if check is not None and slices[place]]
-    chosen, temperatures = [slices[place] for place in usable], [calibration.structures[place] for place in usable]
+    gap = float(np.median(np.diff(known))) if len(known) > 1 else float(count)
+    growth = [_assumed(each, gap) for each in calibration.structures]
     suggestions: list[NextSlice] = []
     while len(suggestions) < _NAMED:
-        best = best_extra(chosen, temperatures, known, [each.index for each in suggestions])
+        best = best_extra(slices, growth, known, [each.index for each in suggestions])
         if best is None:
             break
         suggestions.append(best)
     voxel_ml = float(np.prod(found.labels.spacing_mm)) / 1000
     stack = view.stack_from(found.labels.voxels)
     promises = []
-    for place in usable:
+    for place in range(len(found.structures)):
         check, dice = calibration.left_out[place], expected_dice(slices[place])
         if check is None or dice is None:
             continue
@@ -84,6 +82,13 @@ def promised(
         promises=tuple(promises),
         next_slices=NextSlices(view.slice_axis, tuple(suggestions)),
     )
+
+
+def _assumed(calibration: StructureCalibration, gap: float) -> StructureCalibration:
+    """Return a calibration, or what is usual where there is none: something has to be suggested there, too."""
+    if calibration.beside is not None:
+        return calibration
+    return replace(calibration, beside=BESIDE, per_slice=_USUAL_GROWTH / gap)
 
 
 def best_two(slices: tuple[ExpectedSlice, ...], calibration: Calibration, place: int, known: list[int]) -> list[int]:

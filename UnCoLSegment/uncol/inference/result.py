@@ -13,7 +13,8 @@ from torch import Tensor
 
 from uncol.core.errors import NotFiniteError
 from uncol.core.jobs import Structure
-from uncol.core.promise import NextSlices, StructureCalibration, StructurePromise
+from uncol.core.next_slices import NextSlices
+from uncol.core.promise import StructureCalibration, StructurePromise
 from uncol.core.uncertainty_maps import DISAGREEMENT, MapName
 from uncol.core.volume import UNKNOWN_LABEL, SliceView, Volume
 from uncol.data.connected_components import remove_small_components
