@@ -42,7 +42,7 @@ def all_maps(labels: CarriedLabels) -> dict[int, NDArray[np.float32]]:
     return {
         index: labels.frame.to_native(maps).numpy()
         for stretch in labels.stretches()
-        for index, maps in zip(stretch, labels.carry_to(stretch), strict=True)
+        for index, maps in zip(stretch, labels.carry_to(stretch).probabilities, strict=True)
     }
 
 

@@ -28,6 +28,8 @@ from uncol.core.errors import EXIT_BUG, MEMORY_IS_FULL, CancelledError, UncolErr
 from uncol.core.methods import MODEL_METHODS
 from uncol.core.model_card import verdict_in
 from uncol.core.model_store import find_model
+from uncol.core.next_slices import sentences_of
+from uncol.core.uncertainty_maps import parse_maps
 from uncol.demo.run import DemoJob, run_demo
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
 from uncol.pipelines.context import Context
@@ -71,6 +73,7 @@ def segment(
     ] = None,
     annotated_slices: Annotated[Texts, typer.Option(metavar=SLICES, help=ANNOTATED_HELP)] = None,
     structure: options.Structures = None,
+    maps: options.Maps = None,
     series: options.Series = None,
     allow_incomplete: options.AllowIncomplete = False,
     device: options.DeviceChoice = "auto",
@@ -88,6 +91,7 @@ def segment(
         labels=labels,
         annotated_slices=options.parsed(annotated_slices, jobs.parse_slices),
         structures=options.parsed(structure, jobs.parse_structure),
+        maps=parse_maps(maps) if maps else (),
         device=options.parse_device(device),
         dicom=jobs.DicomChoice(series, allow_incomplete),
     )
@@ -270,6 +274,8 @@ def _carry_out(
     proposal = document.get("proposal", {})
     for note in (*document.get("notes", []), *proposal.get("notes", [])):
         say(note)
+    for sentence in sentences_of(document):
+        say(sentence)
     verdict = verdict_in(document)
     if verdict is not None:
         say(verdict.sentence)

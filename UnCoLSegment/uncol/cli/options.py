@@ -22,6 +22,10 @@ Texts = list[str] | None
 Structures = Annotated[
     Texts, typer.Option("--structure", metavar="NAME=VALUE", help="Structure in the label map; repeatable.")
 ]
+Maps = Annotated[
+    str | None,
+    typer.Option(metavar="NAME,...", help="Maps to write: entropy, always there; teacher-disagreement, with --labels."),
+]
 SLICES, BOX = "AXIS:N1,N2,...", "LABEL=I0,J0,K0,I1,J1,K1"
 ANNOTATED_HELP = "Slices of the label map that count as annotated, e.g. K:0,8,16; repeatable."
 CacheFolder = Annotated[

@@ -12,6 +12,7 @@ import torch
 from uncol import __version__
 from uncol.core.jobs import Structure
 from uncol.core.model_folder import DISCLAIMER
+from uncol.core.records import to_document
 from uncol.core.volume import Volume
 from uncol.data.io import (
     content_hash,
@@ -32,14 +33,18 @@ class Segmented:
     report: Document
 
     def write(self, out: Path) -> None:
-        """Write labels, uncertainty and report into a folder, all of them or nothing.
+        """Write labels, uncertainty, further maps and report into a folder, all of them or nothing.
 
         Raises:
             OutputError: If that is not possible.
         """
         write_results(
             out,
-            {"segmentation.nii.gz": self.segmentation.labels, "uncertainty.nii.gz": self.segmentation.uncertainty},
+            {
+                "segmentation.nii.gz": self.segmentation.labels,
+                "uncertainty.nii.gz": self.segmentation.uncertainty,
+                **{f"uncertainty-{name}.nii.gz": each for name, each in self.segmentation.maps.items()},
+            },
             {},
             self.report,
         )
@@ -68,12 +73,24 @@ def reported(image: Volume, result: Segmentation, source: Document, device: torc
         },
         **source,
         "structures": structures,
+        **_expectations(result),
         **({"sources": {name: dict(each) for name, each in result.sources.items()}} if result.sources else {}),
         "device": device.type,
         "seconds": round(seconds, 2),
         "notes": list(result.notes),
     }
     return Segmented(result, report)
+
+
+def _expectations(result: Segmentation) -> Document:
+    """Return what the confidence rests on, what is promised and which slices to annotate next, where that is known."""
+    if not result.calibration:
+        return {}
+    return {
+        "calibration": to_document(result.calibration),
+        "promises": to_document(result.promises),
+        "next_slices": to_document(result.next_slices),
+    }
 
 
 def summary(model: Model) -> Document:

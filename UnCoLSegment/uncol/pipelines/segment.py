@@ -80,9 +80,12 @@ def _segment_from_slices(
     cache = EmbeddingCache(context.cache)
     case = read_case(job.image, labels, job.annotated_slices, job.dicom, image)
     structures = annotated_structures([case.labels], job.structures)
-    slices = FewSlices(image, case.labels, structures, cache, plane=annotation_plane([case], job.annotated_slices))
+    plane = annotation_plane([case], job.annotated_slices)
+    slices = FewSlices(image, case.labels, structures, cache, plane=plane, maps=job.maps)
     has_model = context.foundation.is_installed
-    result = slices.by_registration(context.show, monitor.part(0.0, 0.1 if has_model else 1.0))
+    result = slices.by_registration(
+        context.show, monitor.part(0.0, 0.1 if has_model else 1.0), calibrates=not has_model
+    )
     if not has_model:
         cache.trim()
         return replace(result, notes=(_NOT_INSTALLED, *result.notes)), {"foundation_model": None}

@@ -85,7 +85,9 @@ class CarriedLabels:
         known = classes[list(annotated)]
         self.frame = RegistrationFrame.around(_where_structures_are(known), spacing_mm)
         """The part of a slice, and its pixels (h, w), in which structures are followed."""
-        self._annotated, window = list(annotated), motion_window(stack)
+        self.annotated: Sequence[int] = list(annotated)
+        """The slices whose labels are carried, in ascending order."""
+        window = motion_window(stack)
         self._distances = {
             index: self.frame.distances(np.stack([labels == value + 1 for value in range(structure_count)]))
             for index, labels in zip(annotated, known, strict=True)
@@ -97,33 +99,56 @@ class CarriedLabels:
 
     def stretches(self) -> list[range]:
         """Return all slices that are not annotated, in stretches without an annotated one, short enough to be held."""
-        ends = [-1, *self._annotated, len(self._motion)]
+        ends = [-1, *self.annotated, len(self._motion)]
         return [
             range(start, min(start + _LONGEST_STRETCH, last))
             for first, last in pairwise(ends)
             for start in range(first + 1, last, _LONGEST_STRETCH)
         ]
 
-    def carry_to(self, stretch: range) -> Maps:
-        """Return the probability of every structure in the slices of a stretch (L, N, h, w), float32 in [0, 1]."""
-        before, behind = self._sides_of(stretch)
-        is_between = self.lies_between(stretch)
+    @property
+    def inner(self) -> Sequence[int]:
+        """The annotated slices that lie between others."""
+        return self.annotated[1:-1]
+
+    def distance(self, index: int) -> int:
+        """Return how many slices away the nearest annotated slice is, other than the slice itself."""
+        return min(abs(index - each) for each in self.annotated if each != index)
+
+    def carry_to(self, stretch: range) -> Carried:
+        """Return what is said about the slices of a stretch that nobody annotated."""
+        return self._carry_to(stretch, *self._sides_of(stretch))
+
+    def carry_to_left_out(self, index: int) -> Carried:
+        """Return what the others say about one of the `inner` annotated slices, as if nobody had annotated it."""
+        place = self.annotated.index(index)
+        return self._carry_to(range(index, index + 1), self.annotated[place - 1], self.annotated[place + 1])
+
+    def _carry_to(self, stretch: range, before: int | None, behind: int | None) -> Carried:
+        is_between = None not in (before, behind)
         sides = [
             (self._carried(start, indices, motion, is_between=is_between), nearness_of)
             for motion in self._motions
             for start, indices, nearness_of in ((before, stretch, 0), (behind, stretch[::-1], -1))
             if start is not None
         ]
-        interpolated, found = self._interpolated(stretch) if is_between else None, []
+        interpolated = (
+            self._interpolated(stretch, before, behind) if before is not None and behind is not None else None
+        )
+        found, weights = [], np.zeros((len(sides), len(stretch)))
         for place, index in enumerate(stretch):
             nearness = self._unbroken(index, before, behind)
-            sources, weights = [side[index] for side, _ in sides], [nearness[which] for _, which in sides]
-            if any(weights):
-                found.append(match(self._motion.image(index), sources, weights))
+            weights[:, place] = [nearness[which] for _, which in sides]
+            seen = [side[index] for side, _ in sides]
+            if weights[:, place].any():
+                found.append(match(self._motion.image(index), seen, weights[:, place]))
             else:
-                found.append(np.zeros_like(sources[0].probabilities) if interpolated is None else interpolated[place])
+                found.append(np.zeros_like(seen[0].probabilities) if interpolated is None else interpolated[place])
         carried = np.stack(found)
-        return carried if interpolated is None else mix_alike(carried, interpolated)
+        alone = tuple(np.stack([side[index].probabilities for index in stretch]) for side, _ in sides)
+        total = weights.sum(0)
+        mixed = carried if interpolated is None else mix_alike(carried, interpolated)
+        return Carried(mixed, alone, weights / np.where(total > 0, total, 1))
 
     def _unbroken(self, index: int, before: int | None, behind: int | None) -> list[float]:
         """Return the weight of each side's slice by its nearness; 0 if the stack breaks off on the way."""
@@ -142,11 +167,11 @@ class CarriedLabels:
         """The slices that nothing connects with the slice before them, as far as labels were carried; ascending."""
         return sorted({each for breaks in self._breaks_between.values() for each in breaks})
 
-    def _interpolated(self, stretch: range) -> Maps:
+    def _interpolated(self, stretch: range, before: int, behind: int) -> Maps:
         """Return what two annotated slices say of those between them if only shapes change (L, N, h, w)."""
-        before, behind = (self._distances[side] for side in self._sides_of(stretch) if side is not None)
-        parts = [_nearness(index, *self._sides_of(stretch)) for index in stretch]
-        return np.stack([_inside(part * before + other * behind) for part, other in parts])
+        parts = [_nearness(index, before, behind) for index in stretch]
+        first, second = self._distances[before], self._distances[behind]
+        return np.stack([_inside(part * first + other * second) for part, other in parts])
 
     @cached_property
     def _motions(self) -> list[SliceMotion]:
@@ -155,7 +180,7 @@ class CarriedLabels:
         It does where slices lie far apart. Contours are carried over the gaps in the middle to the annotated slice on
         the other side, and compared with that.
         """
-        gaps = list(pairwise(self._annotated))
+        gaps = list(pairwise(self.annotated))
         middle = gaps[max(0, (len(gaps) - _TRIED_GAPS) // 2) :][:_TRIED_GAPS]
         fine, coarse = ([self._dice_over(gap, motion) for gap in middle] for motion in (self._motion, self._coarse))
         is_better = bool(middle) and np.mean(coarse) > np.mean(fine) + _LEAST_ADVANTAGE
@@ -175,9 +200,9 @@ class CarriedLabels:
         return None not in self._sides_of(stretch)
 
     def _sides_of(self, stretch: range) -> tuple[int | None, int | None]:
-        place = bisect_left(self._annotated, stretch.start)
-        before = self._annotated[place - 1] if place else None
-        return before, self._annotated[place] if place < len(self._annotated) else None
+        place = bisect_left(self.annotated, stretch.start)
+        before = self.annotated[place - 1] if place else None
+        return before, self.annotated[place] if place < len(self.annotated) else None
 
     def _carried(
         self, start: int, indices: Sequence[int], motion: SliceMotion, *, is_between: bool
@@ -200,6 +225,22 @@ class CarriedLabels:
             if index in indices:
                 found[index] = Source(warp(image[None], place)[0], probabilities)
         return found
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What annotated slices say about a stretch of others.
+
+    Attributes:
+        probabilities: Of every structure (L, N, h, w), float32 in [0, 1].
+        sides: What each side alone carried there, likewise; there may be two ways to register from each side.
+        nearness: How near each side's annotated slice is (sides, L); the sum over the sides is 1,
+            or 0 where the stack breaks off on the way from each of them.
+    """
+
+    probabilities: Maps
+    sides: tuple[Maps, ...]
+    nearness: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -235,7 +276,7 @@ class Source:
     probabilities: Maps
 
 
-def match(image: Maps, sources: Sequence[Source], nearness: Sequence[float]) -> Maps:
+def match(image: Maps, sources: Sequence[Source], nearness: Sequence[float] | NDArray[np.float64]) -> Maps:
     """Fuse carried structures by how well the images carried with them agree with the slice's own.
 
     Each source answers for every pixel as it is and shifted by one pixel each way; an answer weighs
