@@ -5,11 +5,6 @@ behind it, up to the next annotated one. Between two annotated slices there are 
 counts is decided by how well the image that was carried along agrees with the slice's own, pixel by pixel, also a pixel
 to each side; so it is the image that says where a structure ends that only one of the two slices shows. Nothing is
 carried across a break of the stack, such as a blank slice; what neither side reaches is interpolated.
-
-Source:
-    Coupe, Manjon, Fonov, Pruessner, Robles & Collins, "Patch-based segmentation using expert priors: application to
-    hippocampus and ventricle segmentation", NeuroImage 54(2), 2011, doi:10.1016/j.neuroimage.2010.09.018 (weights of
-    patches, with the bandwidth taken from the best of them). Motion from slice to slice, and two sides, are ours.
 """
 
 from __future__ import annotations
@@ -18,12 +13,11 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from uncol.core.grey_values import Window
 from uncol.core.volume import UNKNOWN_LABEL
@@ -31,30 +25,17 @@ from uncol.data.windows import grey_values_of, own_window
 from uncol.evaluation.metrics import dice
 from uncol.registration.breaks import broken_pairs
 from uncol.registration.frame import RegistrationFrame
+from uncol.registration.matching import Maps, Source, inside, match, mix_alike
 from uncol.registration.slice_motion import FieldStore, SliceMotion, warp
-
-Maps = NDArray[np.float32]
 
 _WINDOW_HU = (-1000.0, 1000.0)
 _IMAGES_IN_MEMORY = 64
 _LONGEST_STRETCH = 32
 """Slices that are carried to, and fused, together."""
-_EDGE_PIXELS = 0.5
-"""Width of a carried contour's edge."""
-_PATCH_PIXELS = 0.8
-"""Standard deviation of the weights with which a pixel's neighbors tell how well images agree."""
-_SHIFTS = [*product((-1, 0, 1), (-1, 0, 1))]
-_SHIFT_PIXELS = 0.7
-"""Standard deviation of the weights of shifted answers."""
 _LARGEST_GREY_STEP = 5.0
 """Difference of mean grey values, in standard deviations, beyond which a structure that is carried on has ended."""
 _LEAST_DEVIATION = 0.02
 """Standard deviation, as a part of the window, that even an even structure is granted."""
-_EVEN_HANDED = 10.0
-"""How many times the median difference of a slice's best answers two answers may differ and still count alike."""
-_LEAST_DIFFERENCE = 1e-5
-_ALIKE = 12
-"""Power of the Dice by which interpolated contours count beside carried ones."""
 _TRIED_GAPS, _LEAST_ADVANTAGE = 2, 0.03
 """On how many gaps between annotated slices two ways to register are compared, and what the slower one has to gain."""
 
@@ -171,7 +152,7 @@ class CarriedLabels:
         """Return what two annotated slices say of those between them if only shapes change (L, N, h, w)."""
         parts = [_nearness(index, before, behind) for index in stretch]
         first, second = self._distances[before], self._distances[behind]
-        return np.stack([_inside(part * first + other * second) for part, other in parts])
+        return np.stack([inside(part * first + other * second) for part, other in parts])
 
     @cached_property
     def _motions(self) -> list[SliceMotion]:
@@ -215,7 +196,7 @@ class CarriedLabels:
         looks = [_Look.of(image, each > 0) for each in distance]
         has_ended = np.zeros(len(distance), dtype=np.bool_)
         for index, place in motion.follow(start, indices[-1]):
-            probabilities = _inside(warp(distance, place))
+            probabilities = inside(warp(distance, place))
             if not is_between:
                 masks = probabilities > 0.5  # inside
                 has_ended |= [
@@ -263,71 +244,6 @@ class _Look:
         return step > _LARGEST_GREY_STEP * max(self.deviation, _LEAST_DEVIATION)
 
 
-@dataclass(frozen=True)
-class Source:
-    """One annotated slice as it is seen from another.
-
-    Attributes:
-        image: Its image (h, w), carried there.
-        probabilities: Its structures (N, h, w), carried there.
-    """
-
-    image: Maps
-    probabilities: Maps
-
-
-def match(image: Maps, sources: Sequence[Source], nearness: Sequence[float] | NDArray[np.float64]) -> Maps:
-    """Fuse carried structures by how well the images carried with them agree with the slice's own.
-
-    Each source answers for every pixel as it is and shifted by one pixel each way; an answer weighs
-    `n g exp(-d / (d_min + e))` with its source's nearness n, a Gaussian g of the shift, and the squared difference d of
-    the images, averaged over the pixel's neighbors (`d_min`: of the best answer there; e: ten times the median of d_min
-    in the slice, so that noise decides nothing).
-
-    Args:
-        image: The slice (h, w) in [0, 1].
-        sources: What was carried to it.
-        nearness: How near each source's slice is, as its weight.
-
-    Returns:
-        Probabilities (N, h, w).
-    """
-    differences = np.stack(
-        [
-            gaussian_filter((_shifted(source.image, shift) - image) ** 2, _PATCH_PIXELS, mode="nearest", truncate=2.5)
-            for source in sources
-            for shift in _SHIFTS
-        ]
-    )
-    best = differences.min(0)
-    prior = [near * _gaussian(shift) for near in nearness for shift in _SHIFTS]
-    evenness = _EVEN_HANDED * np.median(best) + _LEAST_DIFFERENCE
-    weights = np.exp(-differences / (best + evenness)) * np.array(prior, dtype=np.float32)[:, None, None]
-    weights /= weights.sum(0)
-    fused = np.zeros_like(sources[0].probabilities)
-    answers = ((source.probabilities, shift) for source in sources for shift in _SHIFTS)
-    for weight, (probabilities, shift) in zip(weights, answers, strict=True):
-        fused += weight * _shifted(probabilities, shift)
-    return fused
-
-
-def mix_alike(carried: Maps, interpolated: Maps) -> Maps:
-    """Return carried structures, mixed with interpolated ones as far as both agree.
-
-    The interpolated one has a share of `w / (1 + w)`, `w = A^12`, with their Dice A over all slices of the stretch:
-    where shapes change little their errors differ and cancel, where they change much motion alone knows.
-
-    Args:
-        carried: Probabilities (L, N, h, w).
-        interpolated: Likewise.
-    """
-    pairs = zip(carried.swapaxes(0, 1) > 0.5, interpolated.swapaxes(0, 1) > 0.5, strict=True)  # inside
-    weights = np.array([dice(first, second) for first, second in pairs], dtype=np.float32) ** _ALIKE
-    shares = (weights / (1 + weights))[:, None, None]
-    mixed: Maps = (1 - shares) * carried + shares * interpolated
-    return mixed
-
-
 def motion_window(stack: NDArray[Any]) -> Window:
     """Return the grey values between which motion is looked for: in a CT from air to bone, else the image's own.
 
@@ -348,19 +264,3 @@ def _nearness(index: int, before: int | None, behind: int | None) -> list[float]
         return [1.0]
     part = (index - before) / (behind - before)
     return [1 - part, part]
-
-
-def _shifted(maps: Maps, shift: tuple[int, int]) -> Maps:
-    """Return maps (..., h, w) of which each pixel shows what lies `shift` rows and columns away, inside the edges."""
-    rows, columns = (np.arange(size) + by for size, by in zip(maps.shape[-2:], shift, strict=True))
-    return maps[..., rows.clip(0, len(rows) - 1)[:, None], columns.clip(0, len(columns) - 1)]
-
-
-def _gaussian(shift: tuple[int, int]) -> float:
-    return float(np.exp(-(shift[0] ** 2 + shift[1] ** 2) / (2 * _SHIFT_PIXELS**2)))
-
-
-def _inside(distance: Maps) -> Maps:
-    """Return the probability of being inside, from a signed distance in pixels."""
-    inside: Maps = 1 / (1 + np.exp(-distance / _EDGE_PIXELS))
-    return inside
