@@ -73,7 +73,7 @@ OFFLINE = $(shell for each in 'unshare --net' 'unshare --map-root-user --net'; d
 	$$each true 2>/dev/null && echo "$$each" && break; done)
 soak: $(MRML_STAMP)  ## run what takes hours, without network: kills, full disks, mutated files, 5,000 random users
 	@echo "$(if $(OFFLINE),Without network ($(OFFLINE)).,WITH NETWORK: this system makes no namespace without it.)"
-	$(OFFLINE) $(BIN)/python -m pytest -m soak $(SOAK_TESTS)
+	UNCOL_PATIENCE_S=1800 $(OFFLINE) $(BIN)/python -m pytest -m soak $(SOAK_TESTS)
 	UNCOL_RANDOM_USERS=5000 QT_QPA_PLATFORM=offscreen $(OFFLINE) $(BIN)/python -m pytest Testing/panel/test_random_user.py
 
 lint: $(MRML_STAMP)  ## check style, types and import directions
