@@ -65,8 +65,16 @@ def test_too_few_slices_leave_a_structure_as_it_is_and_that_is_said(count: int) 
     assert found.structures[0].sentence.startswith(sentence)
 
 
-def test_a_lost_structure_does_not_make_everything_uncertain() -> None:
-    lost = left_out(8, 0.5, 0)
-    elsewhere = LeftOutSlice(8, np.roll(lost.probabilities, 32, axis=-1), lost.truth)
+def test_slices_in_which_a_structure_was_lost_say_nothing_of_sharpness() -> None:
+    """Predicted where it is not: two such slices do not change what two others say, and alone they say nothing."""
+    lost = LeftOutSlice(8, np.roll(left_out(8, 0.5, 0).probabilities, 40, axis=-1), left_out(8, 0.5, 0).truth)
+    lost.truth[0] &= lost.probabilities[0] < 1e-3
+    seen = [left_out(8, 0.5, seed) for seed in range(2)]
 
-    assert calibrate([elsewhere] * 3, [CONE, RARE], (1.0, 1.0)).temperatures(8)[0] <= 1.5 + 1e-9
+    alone, among = (calibrate(each, [CONE, RARE], (1.0, 1.0)) for each in ([lost] * 3, [*seen, lost, lost]))
+
+    assert among.temperatures(8)[0] == calibrate(seen, [CONE, RARE], (1.0, 1.0)).temperatures(8)[0]
+    assert np.isnan(alone.per_slice[0])
+    assert "3 of the annotated slices between others show it, and left out it was found in fewer than two" in (
+        alone.structures[0].sentence
+    )

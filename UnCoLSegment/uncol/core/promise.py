@@ -61,9 +61,10 @@ class StructureCalibration:
     def sentence(self) -> str:
         """What the calibration rests on, for the user."""
         count = f"{self.slices} of the annotated slices between others show{'s' * (self.slices == 1)} it"
-        if self.beside is None:
-            return f'"{self.structure}" is not calibrated and has no promise: {count}. Annotate more of it.'
-        return f'"{self.structure}" is calibrated: {count}.'
+        if self.beside is not None:
+            return f'"{self.structure}" is calibrated: {count}.'
+        lost = ", and left out it was found in fewer than two" if self.slices > 1 else ""
+        return f'"{self.structure}" is not calibrated and has no promise: {count}{lost}. Annotate more of it.'
 
     def temperature(self, distance: NDArray[np.int64]) -> NDArray[np.float64]:
         """Return the temperature so many slices away from the nearest annotated one; 1 where it is not calibrated."""

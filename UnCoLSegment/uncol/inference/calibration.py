@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,7 +33,7 @@ _HIGHEST = 1.5
 """Temperature of left-out slices at most: a structure that was lost altogether says little about the others."""
 _STEPS = 24
 LEAST_SLICES = 2
-"""Left-out slices that must show a structure, or hold what was taken for it."""
+"""Left-out slices in which some of a structure must be found."""
 _LEAST_PROBABILITY = 1e-6
 _INSIDE = 0.5
 _BINS = 10
@@ -136,7 +137,7 @@ class _Seen:
 
     def growth(self) -> float | None:
         """Return by how much the temperature grows from slice to slice; None where too few slices show it."""
-        if len(self.distances) < LEAST_SLICES:
+        if sum(shared > 0 for shared, _ in self.overlaps) < LEAST_SLICES:
             return None
         middle = float(np.median(self.distances))
         tried = (np.geomspace(BESIDE, _HIGHEST, _STEPS) - BESIDE) / middle
@@ -163,8 +164,12 @@ class _Seen:
         return [1 / (1 + np.exp(-odds / t)) for odds, t in zip(self.odds, temperatures, strict=True)]
 
     def _brier(self, growth: float) -> float:
-        claimed = np.concatenate(self._claimed(growth))
-        return float(np.mean((claimed - np.concatenate(self.truth)) ** 2))
+        claimed, truth = self._where_found(self._claimed(growth)), self._where_found(self.truth)
+        return float(np.mean((claimed - truth) ** 2))
+
+    def _where_found(self, parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """Join what belongs to slices in which some of the structure was found: others say nothing of sharpness."""
+        return np.concatenate([each for each, (shared, _) in zip(parts, self.overlaps, strict=True) if shared])
 
     def _reliability(self, growth: float | None) -> tuple[ReliabilityBin, ...]:
         claimed, truth = np.concatenate(self._claimed(growth)), np.concatenate(self.truth)
