@@ -83,6 +83,11 @@ WRONG: list[Any] = [
         id="structure of a box",
     ),
     pytest.param(
+        [*SEGMENT, "--box", "x=0,0,0,5,5,5", "--dicom"],
+        r'Image "ct.nii.gz" is no DICOM image, so its result cannot be DICOM.*leave out --dicom\.',
+        id="DICOM of an image that was none",
+    ),
+    pytest.param(
         [*SEGMENT, "--model", "m", "--annotated-slices", "K:1"],
         r"--annotated-slices is about the label map of --labels",
         id="annotated slices beside a model",

@@ -63,6 +63,9 @@ def segment(
     out: options.OutFolder,
     model: Annotated[str | None, typer.Option(help="Model folder that fine-tuning wrote, or name of a model.")] = None,
     models: ModelsFolder = None,
+    dicom: Annotated[
+        bool, typer.Option("--dicom", help="Write DICOM, too: a SEG and a Parametric Map. For DICOM images.")
+    ] = False,
     box: Annotated[
         Texts, typer.Option(metavar=BOX, help="3D box in voxel indices, both ends included; repeatable.")
     ] = None,
@@ -95,7 +98,7 @@ def segment(
     if model is not None:
         job = replace(job, model=find_model(model, store_in(models)))
     foundation = FoundationChoice.of(foundation_model, foundation_weights)
-    _carry_out(partial(run_segment, job), cache, foundation, as_json=as_json)
+    _carry_out(partial(run_segment, job, as_dicom=dicom), cache, foundation, as_json=as_json)
 
 
 @app.command("fine-tune")
