@@ -17,6 +17,9 @@ DEMO_OUT ?= demo-output
 # What Qt needs on a Debian without a desktop; .ci/run reads this line.
 PANEL_LIBRARIES := libgl1 libegl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0 fonts-dejavu-core
 
+# What validates the DICOM files of results (dciodvfy); .ci/run installs it, too.
+DICOM_TOOLS := dicom3tools
+
 # The first of these that is Python 3.11 or newer makes the virtual environment; `make PYTHON=... test` names another.
 PYTHON ?=
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.12 python3.11 python)

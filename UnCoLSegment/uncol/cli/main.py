@@ -32,6 +32,7 @@ from uncol.core.next_slices import sentences_of
 from uncol.core.uncertainty_maps import parse_maps
 from uncol.demo.run import DemoJob, run_demo
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
+from uncol.pipelines.cohort import CohortJob, check_failed, run_cohort
 from uncol.pipelines.context import Context
 from uncol.pipelines.evaluate import run_evaluate
 from uncol.pipelines.fine_tune import run_fine_tune
@@ -61,10 +62,16 @@ app.command()(benchmark)
 
 @app.command()
 def segment(
-    image: Annotated[Path, typer.Argument(help="NIfTI, NRRD, MHA or a DICOM folder.", readable=False)],
+    image: Annotated[
+        Path,
+        typer.Argument(help="NIfTI, NRRD, MHA, a DICOM folder; with --cohort a folder of them.", readable=False),
+    ],
     out: options.OutFolder,
     model: Annotated[str | None, typer.Option(help="Model folder that fine-tuning wrote, or name of a model.")] = None,
     models: ModelsFolder = None,
+    dicom: Annotated[
+        bool, typer.Option("--dicom", help="Write DICOM, too: a SEG and a Parametric Map. For DICOM images.")
+    ] = False,
     box: Annotated[
         Texts, typer.Option(metavar=BOX, help="3D box in voxel indices, both ends included; repeatable.")
     ] = None,
@@ -80,9 +87,34 @@ def segment(
     cache: options.CacheFolder = None,
     foundation_model: options.FoundationFamily = "LiteMedSAM",
     foundation_weights: options.WeightsFile = None,
+    cohort: Annotated[
+        bool, typer.Option("--cohort", help="Segment every image in the folder with the model, and write a table.")
+    ] = False,
+    jobs_count: Annotated[
+        int | None,
+        typer.Option("--jobs", metavar="N", help="With --cohort: how many images side by side; 1 by default."),
+    ] = None,
+    dask: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="With --cohort: a Dask scheduler whose workers do the work.")
+    ] = None,
     as_json: options.JsonFlag = False,
 ) -> None:
-    """Segment an image with a model, or without one from boxes or a few annotated slices."""
+    """Segment an image with a model, or without one from boxes or a few annotated slices; or a whole folder."""
+    of_one = {"--box": box, "--labels": labels, "--annotated-slices": annotated_slices, "--structure": structure}
+    options.check_cohort(cohort=cohort, of_one_image=of_one, of_cohorts={"--jobs": jobs_count, "--dask": dask})
+    if cohort:
+        whole = CohortJob(
+            folder=image,
+            out=out,
+            model=find_model(options.needed_by_cohort(model), store_in(models)),
+            device=options.parse_device(device),
+            dicom=jobs.DicomChoice(series, allow_incomplete),
+            as_dicom=dicom,
+            jobs=1 if jobs_count is None else jobs_count,
+            dask=dask,
+        )
+        check_failed(_carry_out(partial(run_cohort, whole), cache, LITE_MEDSAM, as_json=as_json))
+        return
     job = jobs.SegmentJob(
         image=image,
         out=out,
@@ -99,7 +131,7 @@ def segment(
     if model is not None:
         job = replace(job, model=find_model(model, store_in(models)))
     foundation = FoundationChoice.of(foundation_model, foundation_weights)
-    _carry_out(partial(run_segment, job), cache, foundation, as_json=as_json)
+    _carry_out(partial(run_segment, job, as_dicom=dicom), cache, foundation, as_json=as_json)
 
 
 @app.command("fine-tune")
@@ -265,12 +297,12 @@ def _exit_code() -> int:
 
 def _carry_out(
     work: Callable[[Context], dict[str, Any]], cache: Path | None, foundation: FoundationChoice, *, as_json: bool
-) -> None:
+) -> dict[str, Any]:
     with monitored(as_json=as_json) as monitor:
         tell = (lambda _: None) if as_json else say
         document = work(Context(monitor, options.cache_folder(cache), foundation, say=tell))
     if print_result(document, as_json=as_json):
-        return
+        return document
     proposal = document.get("proposal", {})
     for note in (*document.get("notes", []), *proposal.get("notes", [])):
         say(note)
@@ -282,3 +314,4 @@ def _carry_out(
     say(f"Done. Results are in {document['out']}")
     if proposal:
         say(f"What is proposed for the first image is in {proposal['out']}")
+    return document

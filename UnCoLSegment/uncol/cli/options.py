@@ -99,6 +99,32 @@ def check_only_with_labels(labels: Path | None, options: Mapping[str, Sequence[s
         raise ConfigError(message)
 
 
+def check_cohort(*, cohort: bool, of_one_image: Mapping[str, object], of_cohorts: Mapping[str, object]) -> None:
+    """Refuse options of a single image with `--cohort`, and options of cohorts without it.
+
+    Raises:
+        ConfigError: If one of them is given.
+    """
+    for name in (each for each, value in of_one_image.items() if cohort and value):
+        message = f"{name} is about one image, but --cohort segments many with one model. Leave out {name}."
+        raise ConfigError(message)
+    for name in (each for each, value in of_cohorts.items() if not cohort and value is not None):
+        message = f"{name} is for a whole folder. Add --cohort, or leave out {name}."
+        raise ConfigError(message)
+
+
+def needed_by_cohort(model: str | None) -> str:
+    """Return the model of a cohort.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if model is None:
+        message = "A cohort is segmented with one model for all images: give it with --model."
+        raise ConfigError(message)
+    return model
+
+
 def cache_folder(chosen: Path | None) -> Path:
     """Return the folder for embeddings that was chosen, or the user's own, which may be deleted at any time."""
     return chosen or user_cache_path("uncol", appauthor=False) / "embeddings"

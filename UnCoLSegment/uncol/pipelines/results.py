@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,7 +21,13 @@ from uncol.data.io import (
     write_results,
 )
 from uncol.inference.result import Segmentation, label_statistics
-from uncol.models.card import Model
+from uncol.pipelines.history import facts_of, identity_of, line_of, versions
+
+if TYPE_CHECKING:  # loading it takes a while, and most results are no DICOM
+    from uncol.formats.dicom_results import Source
+
+DICOM_FILES = ("segmentation.dcm", "uncertainty.dcm")
+"""Labels as DICOM SEG, uncertainty as DICOM Parametric Map."""
 
 Document = dict[str, Any]
 """A JSON object."""
@@ -27,16 +35,24 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Segmented:
-    """A segmentation, and what there is to tell of it."""
+    """A segmentation, and what there is to tell of it.
+
+    Attributes:
+        segmentation: Labels and uncertainty.
+        report: A JSON object about both.
+        dicom: The DICOM images that it is of, if the result is to become DICOM, too.
+    """
 
     segmentation: Segmentation
     report: Document
+    dicom: Source | None = field(default=None, repr=False)
 
     def write(self, out: Path) -> None:
         """Write labels, uncertainty, further maps and report into a folder, all of them or nothing.
 
         Raises:
             OutputError: If that is not possible.
+            DataError: If the headers of the images do not allow DICOM.
         """
         write_results(
             out,
@@ -45,9 +61,20 @@ class Segmented:
                 "uncertainty.nii.gz": self.segmentation.uncertainty,
                 **{f"uncertainty-{name}.nii.gz": each for name, each in self.segmentation.maps.items()},
             },
-            {},
+            self._as_dicom(),
             self.report,
+            never_beside=DICOM_FILES,
         )
+
+    def _as_dicom(self) -> dict[str, Callable[[Path], object]]:
+        if self.dicom is None:
+            return {}
+        from uncol.formats.dicom_results import Maker, dicom_results, write_dicom
+
+        maker = Maker(self.report["uncol"], identity_of(self.report), line_of(self.report), facts_of(self.report))
+        found = self.segmentation
+        made = dicom_results(self.dicom, found.labels, found.uncertainty, found.structures, maker)
+        return {name: partial(write_dicom, each) for name, each in zip(DICOM_FILES, made, strict=True)}
 
 
 def reported(image: Volume, result: Segmentation, source: Document, device: torch.device, seconds: float) -> Segmented:
@@ -65,6 +92,7 @@ def reported(image: Volume, result: Segmentation, source: Document, device: torc
     ]
     report = {
         "uncol": __version__,
+        "versions": versions(),
         "intended_use": DISCLAIMER,
         "image": {
             "sha256": content_hash(image),
@@ -91,12 +119,6 @@ def _expectations(result: Segmentation) -> Document:
         "promises": to_document(result.promises),
         "next_slices": to_document(result.next_slices),
     }
-
-
-def summary(model: Model) -> Document:
-    """Return what there is to tell of a model's training; the learning curve stands in its card."""
-    training = {key: value for key, value in model.card.training.items() if key != "curve"}
-    return {"structures": [_structure(each) for each in model.card.structures], **training}
 
 
 def _structure(structure: Structure) -> Document:
