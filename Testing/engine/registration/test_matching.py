@@ -40,6 +40,13 @@ class TestMatch:
 
         np.testing.assert_array_equal(fused[0] > 0.5, shown > 0.5)
 
+    def test_a_source_without_weight_has_no_say_even_where_it_alone_looks_right(self) -> None:
+        image = np.full((9, 9), 0.5, dtype=np.float32)
+        exact = Source(image, np.zeros((1, 9, 9), dtype=np.float32))
+        other = Source(image + np.float32(0.4), np.full((1, 9, 9), 0.7, dtype=np.float32))
+
+        np.testing.assert_allclose(match(image, [exact, other], [0, 1]), 0.7, rtol=1e-6)
+
 
 class TestMixAlike:
     def test_shares_by_hand(self) -> None:

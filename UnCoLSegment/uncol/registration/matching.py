@@ -58,25 +58,26 @@ def match(image: Maps, sources: Sequence[Source], nearness: Sequence[float] | ND
     Args:
         image: The slice (h, w) in [0, 1].
         sources: What was carried to it.
-        nearness: How near each source's slice is, as its weight.
+        nearness: How near each source's slice is, as its weight; one of 0 has no say at all, one must be above.
 
     Returns:
         Probabilities (N, h, w).
     """
+    heard = [(source, near) for source, near in zip(sources, nearness, strict=True) if near > 0]
     differences = np.stack(
         [
             gaussian_filter((_shifted(source.image, shift) - image) ** 2, _PATCH_PIXELS, mode="nearest", truncate=2.5)
-            for source in sources
+            for source, _ in heard
             for shift in _SHIFTS
         ]
     )
     best = differences.min(0)
-    prior = [near * _gaussian(shift) for near in nearness for shift in _SHIFTS]
+    prior = [near * _gaussian(shift) for _, near in heard for shift in _SHIFTS]
     evenness = _EVEN_HANDED * np.median(best) + _LEAST_DIFFERENCE
     weights = np.exp(-differences / (best + evenness)) * np.array(prior, dtype=np.float32)[:, None, None]
     weights /= weights.sum(0)
     fused = np.zeros_like(sources[0].probabilities)
-    answers = ((source.probabilities, shift) for source in sources for shift in _SHIFTS)
+    answers = ((source.probabilities, shift) for source, _ in heard for shift in _SHIFTS)
     for weight, (probabilities, shift) in zip(weights, answers, strict=True):
         fused += weight * _shifted(probabilities, shift)
     return fused
