@@ -40,7 +40,8 @@ demo: $(STAMP)  ## run the whole loop on one volume and save pictures in demo-ou
 
 # A process for each core, each with one thread: faster than one process whose threads wait for each other. Rooms with
 # long tests come first, so that no process is left with one of them at the end.
-LONG_FIRST := Testing/engine/training Testing/engine/worker Testing/engine/cli Testing/engine/benchmark
+LONG_FIRST := Testing/engine/training Testing/engine/worker Testing/engine/cli Testing/engine/benchmark \
+	Testing/engine/pipelines
 test: lint test-module  ## check everything: style, types, import directions, tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		$(LONG_FIRST) Testing/engine Testing/architecture

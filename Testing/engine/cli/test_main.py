@@ -93,6 +93,11 @@ WRONG: list[Any] = [
         r"--box is about one image, but --cohort segments many",
         id="box of a cohort",
     ),
+    pytest.param(
+        ["segment", ".", "--cohort", "--model", "m", "--maps", "entropy"],
+        r"--maps is about one image",
+        id="maps of many",
+    ),
     pytest.param([*SEGMENT, "--model", "m", "--jobs", "2"], r"--jobs is for a whole folder\. Add --cohort", id="jobs"),
     pytest.param([*SEGMENT, "--model", "m", "--dask", "tcp://x:1"], r"--dask is for a whole folder", id="cluster"),
     pytest.param(

@@ -204,7 +204,7 @@ def test_the_commands_of_the_page_about_clusters_make_the_same_table_on_two_work
         for words in (scheduler, worker)
     ]
     try:
-        while "No worker has joined" in (ended := run_uncol(*here(command), cwd=folder)).stderr:
+        while "No worker has joined" in (ended := run_uncol(*here(command), cwd=folder, timeout_s=900)).stderr:
             pass
     finally:
         for process in running[::-1]:

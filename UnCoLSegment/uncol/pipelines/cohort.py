@@ -151,7 +151,7 @@ def _fill(table: _Table, job: CohortJob, tasks: Sequence[ImageTask], monitor: Mo
         for done, result in enumerate(_results(job, tasks, monitor), start=1):
             table.add(result)
             kept += result.was_there
-            monitor.report(Progress(f"Segmented {done} of {len(tasks)} images", done / len(tasks)))
+            monitor.report(Progress("Segmenting the images", done / len(tasks)))
     except CancelledError:
         monitor.check()  # in the words about a cohort
         raise
