@@ -10,7 +10,7 @@ import errno
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 from pathlib import Path
@@ -34,6 +34,8 @@ from uncol.formats.voxels import in_32_bits
 _LOGGER = logging.getLogger(__name__)
 _NO_CHOICE = DicomChoice()
 REPORT_FILE = "report.json"
+Content = str | bytes | Callable[[Mapping[str, str]], str]
+"""What a file beside volumes holds."""
 _WRITABLE_SUFFIXES = (".nii.gz", ".nrrd", ".mha")
 
 
@@ -115,7 +117,7 @@ def read_map(path: Path, reference: Volume, reference_name: str) -> Volume:
 def write_results(
     folder: Path,
     volumes: Mapping[str, Volume],
-    documents: Mapping[str, str | bytes],
+    documents: Mapping[str, Content],
     report: Mapping[str, Any] | None = None,
 ) -> None:
     """Write volumes, texts and pictures under their file names: each file appears complete or not at all.
@@ -127,7 +129,7 @@ def write_results(
     Args:
         folder: Where they are written.
         volumes: Volumes by file name.
-        documents: Texts and pictures by file name.
+        documents: Texts and pictures by file name, or what makes one of the SHA-256 of the volumes by name.
         report: Written as `report.json`, the very last, with the SHA-256 of each other file under `files`.
 
     Raises:
@@ -142,10 +144,11 @@ def write_results(
     with _temporary_folder_in(folder) as temporary:
         for name, volume in volumes.items():
             _write_volume(temporary / name, volume)
+        sums = {name: sha256_of(temporary / name) for name in volumes}
         if report is not None:
-            sums = {name: sha256_of(temporary / name) for name in volumes}
             documents = {**documents, REPORT_FILE: json.dumps({**report, "files": sums}, indent=2) + "\n"}
-        for name, content in documents.items():
+        for name, each in documents.items():
+            content = each(sums) if callable(each) else each
             (temporary / name).write_bytes(content if isinstance(content, bytes) else content.encode())
             flush_to_disk(temporary / name)
         _put_in_place(temporary, folder, [*volumes, *documents], is_set=bool(volumes))

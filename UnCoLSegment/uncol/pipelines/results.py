@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,42 +11,96 @@ import numpy as np
 import torch
 
 from uncol import __version__
-from uncol.core.jobs import Structure
+from uncol.core.jobs import AnnotatedSlices, Structure
 from uncol.core.model_folder import DISCLAIMER
-from uncol.core.volume import Volume
+from uncol.core.records import to_document
+from uncol.core.volume import SliceView, Volume, plane_of_axis, view_slices
 from uncol.data.io import (
     content_hash,
     write_results,
 )
+from uncol.inference.prompted import acquisition_plane
 from uncol.inference.result import Segmentation, label_statistics
 from uncol.models.card import Model
+from uncol.report.outcome import Outcome
+from uncol.report.picture import Picture
+from uncol.report.report import write_run
+from uncol.report.viewer import Scene
 
+SEGMENTATION_FILE, UNCERTAINTY_FILE, PAGE_FILE = "segmentation.nii.gz", "uncertainty.nii.gz", "report.html"
 Document = dict[str, Any]
 """A JSON object."""
 
 
 @dataclass(frozen=True)
 class Segmented:
-    """A segmentation, and what there is to tell of it."""
+    """A segmentation of an image, and what there is to tell of it."""
 
+    image: Volume
     segmentation: Segmentation
     report: Document
 
-    def write(self, out: Path) -> None:
-        """Write labels, uncertainty and report into a folder, all of them or nothing.
+    def write(self, out: Path, command: str = "") -> None:
+        """Write labels, uncertainty and reports for programs and people into a folder, all of them or nothing.
+
+        Args:
+            out: The folder.
+            command: The command line without names of files, for the report; "" for none.
 
         Raises:
             OutputError: If that is not possible.
         """
+        found = self.segmentation
         write_results(
             out,
-            {"segmentation.nii.gz": self.segmentation.labels, "uncertainty.nii.gz": self.segmentation.uncertainty},
-            {},
+            {SEGMENTATION_FILE: found.labels, UNCERTAINTY_FILE: found.uncertainty},
+            {PAGE_FILE: lambda sums: self._page({**self.report, "files": dict(sums)}, command)},
             self.report,
         )
 
+    def _page(self, report: Document, command: str) -> str:
+        outcome = Outcome.of_segmentation(report)
+        title = title_of(outcome)
+        view = view_of(self.image, outcome)
+        scene = Scene(
+            title=title,
+            outcome=outcome,
+            picture=Picture.of(self.image, self.segmentation.labels, view),
+            labels=self.segmentation.labels,
+            uncertainty=self.segmentation.uncertainty,
+            view=view,
+        )
+        return write_run(title, outcome, scene, command)
 
-def reported(image: Volume, result: Segmentation, source: Document, device: torch.device, seconds: float) -> Segmented:
+
+def title_of(outcome: Outcome) -> str:
+    """Return what a result is called: its structures, for a file's name is often the patient's."""
+    return ", ".join(each.name for each in outcome.findings)
+
+
+def view_of(image: Volume, outcome: Outcome) -> SliceView:
+    """Return how the slices of a result are counted: as they were annotated, else across the largest spacing."""
+    if outcome.annotated:
+        most = max(outcome.annotated, key=lambda each: len(each.indices))
+        return view_slices(image, plane_of_axis(image, most.axis))
+    return view_slices(image, acquisition_plane(image))
+
+
+def training_page(model: Model, name: str, command: str = "") -> str:
+    """Return the report of a model that was trained: numbers and words, and nothing of any image."""
+    told = {**summary(model), "curve": model.card.training.get("curve", [])}
+    outcome = Outcome.of_training(told, name)
+    return write_run(f"Model {name}: {title_of(outcome)}", outcome, None, command)
+
+
+def reported(
+    image: Volume,
+    result: Segmentation,
+    source: Document,
+    device: torch.device,
+    seconds: float,
+    annotated: Sequence[AnnotatedSlices] = (),
+) -> Segmented:
     """Return a segmentation with its report: size, volumes, uncertainty, sources, and `source`, who made it."""
     voxel_ml = float(np.prod(image.spacing_mm)) / 1000
     counts, mean_uncertainties = label_statistics(result)
@@ -67,13 +122,14 @@ def reported(image: Volume, result: Segmentation, source: Document, device: torc
             "spacing_mm": [round(each, 6) for each in image.spacing_mm],
         },
         **source,
+        **({"annotated_slices": [to_document(each) for each in annotated]} if annotated else {}),
         "structures": structures,
         **({"sources": {name: dict(each) for name, each in result.sources.items()}} if result.sources else {}),
         "device": device.type,
         "seconds": round(seconds, 2),
         "notes": list(result.notes),
     }
-    return Segmented(result, report)
+    return Segmented(image, result, report)
 
 
 def summary(model: Model) -> Document:
