@@ -75,7 +75,8 @@ class Segmented:
 
 def title_of(outcome: Outcome) -> str:
     """Return what a result is called: its structures, for a file's name is often the patient's."""
-    return ", ".join(each.name for each in outcome.findings)
+    names = ", ".join(each.name for each in outcome.findings)
+    return names[:1].upper() + names[1:]
 
 
 def view_of(image: Volume, outcome: Outcome) -> SliceView:

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from nibabel import Nifti1Image
 from nibabel.orientations import io_orientation
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from uncol.core.errors import DataError
@@ -202,7 +204,16 @@ def picture_in(html: str, labels: Volume) -> Picture:
         is_same = stored.shape == shape
         is_same = is_same and np.allclose(stored.affine, frame.matrix, atol=1e-3)
         picture = Picture(frame, text, (low, high), windows, str(told["unit"]))
-    except (KeyError, TypeError, ValueError, IndexError, OSError, zlib.error) as error:
+    except (
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        OSError,
+        zlib.error,
+        WrapStructError,
+        HeaderDataError,
+    ) as error:
         raise DataError(message) from error
     if not is_same:
         raise DataError(message)

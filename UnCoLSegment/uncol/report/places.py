@@ -21,6 +21,8 @@ _MEAN_OVER_MM = 6.0
 _RIM_MM, _RIM_PART = 5.0, 0.75
 """A place reaches this far into what is unsure, or this part of its mean thickness along the contours if that is less:
 the rim that every contour has does not."""
+_STAIRS = 1.5
+"""By how much the faces of voxels are more than the smooth surface that they belong to, on average over directions."""
 _LEAST_ML = 0.2
 _MOST_PLACES = 12
 _MOSTLY = 0.8
@@ -112,7 +114,7 @@ def _without_rim(
     """Return the parts of what is unsure that are thicker than it is on average along the contours."""
     voxel_mm3 = float(np.prod(spacing_mm))
     faces = [np.count_nonzero(np.diff(inside, axis=axis)) * voxel_mm3 / each for axis, each in enumerate(spacing_mm)]
-    rim_mm = min(_RIM_MM, _RIM_PART * np.count_nonzero(unsure) * voxel_mm3 / max(sum(faces), 1e-9))
+    rim_mm = min(_RIM_MM, _RIM_PART * np.count_nonzero(unsure) * voxel_mm3 / max(sum(faces) / _STAIRS, 1e-9))
     core = ndimage.distance_transform_edt(unsure, spacing_mm) > rim_mm
     if not core.any():
         return core
