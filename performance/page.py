@@ -61,9 +61,8 @@ def seconds_in_browser(chromium: str, page: Path) -> tuple[float, float]:
         tab.goto(page.absolute().as_uri(), wait_until="commit")
         seconds = []
         for state in ("planes", "ready"):
-            tab.wait_for_function(
-                f"['{state}', 'ready'].includes(document.getElementById('uv')?.dataset.state)", timeout=600_000
-            )
+            wanted = f"#uv:is([data-state={state}], [data-state=ready])"
+            tab.wait_for_selector(wanted, state="attached", timeout=600_000)
             seconds.append(tab.evaluate("performance.now()") / 1000)
         browser.close()
     return seconds[0], seconds[1]

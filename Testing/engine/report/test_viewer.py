@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
+import subprocess
+import tarfile
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
@@ -70,6 +73,18 @@ def test_niivue_is_the_file_that_is_named() -> None:
     licence = files("uncol.report").joinpath("web", "LICENSE.niivue.txt").read_text(encoding="utf-8")
     assert "BSD 2-Clause License" in licence
     assert NIIVUE["version"] in licence
+
+
+@pytest.mark.soak
+def test_niivue_is_what_its_package_holds(tmp_path: Path) -> None:
+    npm, name = shutil.which("npm"), f"{NIIVUE['package']}@{NIIVUE['version']}"
+    if npm is None or subprocess.run([npm, "pack", name], cwd=tmp_path, capture_output=True, check=False).returncode:
+        pytest.skip("npm is not here, or cannot get the package")
+    (packed,) = tmp_path.glob("*.tgz")
+    with tarfile.open(packed) as package:
+        held = package.extractfile(f"package/{NIIVUE['file']}")
+        assert held is not None
+        assert sha256(held.read()).hexdigest() == NIIVUE["sha256"]
 
 
 @pytest.mark.slow
@@ -199,3 +214,48 @@ def test_the_picture_is_a_png_with_the_planes_in_it(view: Opened, tmp_path: Path
     assert content.startswith(b"\x89PNG")
     assert waiting.value.suggested_filename.startswith("view-slice-")
     assert len(content) > 20_000  # a black one has a few kilobytes
+
+
+CONTRASTS = """() => {
+  const channel = (value) => (value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * channel(r / 255) + 0.7152 * channel(g / 255) + 0.0722 * channel(b / 255);
+  const parse = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
+  const paper = (element) => {
+    for (let each = element; each; each = each.parentElement) {
+      const [r, g, b, a = 1] = parse(getComputedStyle(each).backgroundColor);
+      if (a > 0.5) return [r, g, b];
+    }
+    return [255, 255, 255];
+  };
+  const own = (element) => [...element.childNodes].some((each) => each.nodeType === 3 && each.textContent.trim());
+  return [...document.querySelectorAll("#uv *")]
+    .filter((each) => own(each) && each.checkVisibility() && !each.closest(".uv-pictures"))
+    .map((each) => {
+      const [a, b] = [light(parse(getComputedStyle(each).color)), light(paper(each))].sort((x, y) => y - x);
+      return [`${each.tagName}.${each.className} ${each.textContent.trim().slice(0, 30)}`, (a + 0.05) / (b + 0.05)];
+    });
+}"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_every_text_stands_out_from_its_background(view: Opened, scheme: str) -> None:
+    view.page.emulate_media(color_scheme=scheme)
+    view.page.wait_for_selector(f"#uv[data-theme={scheme}]", state="attached")
+
+    contrasts = view.page.evaluate(CONTRASTS)
+
+    assert len(contrasts) > 30
+    assert [(text, round(contrast, 2)) for text, contrast in contrasts if contrast < 4.5] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1400, 800, 390])
+def test_the_page_fits_its_window(view: Opened, width: int) -> None:
+    view.page.set_viewport_size({"width": width, "height": 900})
+
+    assert view.page.evaluate("document.documentElement.scrollWidth") <= width
+    stage = view.page.locator("#uv-pictures").bounding_box()
+    assert stage["width"] > 0.6 * width or width > 1000
+    assert stage["height"] > 350
+    view.page.set_viewport_size({"width": 1400, "height": 900})

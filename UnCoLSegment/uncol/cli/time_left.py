@@ -9,8 +9,8 @@ from uncol.core.progress import Progress
 
 _LEAST_S, _LEAST_PART = 3.0, 0.02
 """Time, and part of the work, from which a pace can be told."""
-_RECENT_PART, _RECENT_S = 0.5, 10.0
-"""The pace is that of the last half, and of the last 10 s at least: parts of the work take unequal times."""
+_RECENT_PART = 0.5
+"""The pace is that of the last half of what is done, and of the present phase alone once 2 % were done in it."""
 
 
 class TimeLeft:
@@ -24,6 +24,7 @@ class TimeLeft:
         self._clock = clock
         self._began = clock()
         self._points: list[tuple[float, float]] = []
+        self._phase, self._phase_began = "", 0.0
         self._done = 0.0
 
     def hear(self, progress: Progress) -> tuple[float, float | None]:
@@ -31,6 +32,8 @@ class TimeLeft:
         now = self._clock()
         if self._points and progress.fraction < self._points[-1][1]:
             self._points.clear()
+        if progress.phase != self._phase:
+            self._phase, self._phase_began = progress.phase, progress.fraction
         self._points.append((now, progress.fraction))
         left = progress.seconds_left if progress.seconds_left is not None else self._by_pace(now, progress.fraction)
         elapsed = now - self._began
@@ -39,12 +42,13 @@ class TimeLeft:
         return self._done, left
 
     def _by_pace(self, now: float, fraction: float) -> float | None:
-        first = self._points[0]
-        if now - first[0] < _LEAST_S or fraction - first[1] < _LEAST_PART:
+        first_s, first = self._points[0]
+        grown = min(_RECENT_PART * (fraction - first), fraction - min(self._phase_began, fraction))
+        since = [each for each in self._points if each[1] <= fraction - max(_LEAST_PART, grown)]
+        if now - first_s < _LEAST_S or not since:
             return None
-        recent_s = max(_RECENT_S, _RECENT_PART * (now - first[0]))
-        since = next((each for each in self._points if each[0] >= now - recent_s and each[1] < fraction), first)
-        return (1 - fraction) * (now - since[0]) / (fraction - since[1])
+        then, before = since[-1]
+        return (1 - fraction) * (now - then) / (fraction - before)
 
 
 def left_text(seconds: float) -> str:
