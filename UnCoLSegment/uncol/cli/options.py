@@ -88,6 +88,8 @@ AllowIncomplete = Annotated[
     ),
 ]
 
+_NAMING = {"-o", "--out", "--proposal", "--cache", "--models", "--unlabeled", "--labels", "--image", "--config"}
+"""Options whose values name files or folders, also such as are not there yet."""
 _SUFFIX = re.compile(r"[.][A-Za-z]{1,5}$")
 """How the names of files end."""
 _BETWEEN_PATHS = "\x1f"
@@ -148,13 +150,22 @@ def check_only_with_labels(labels: Path | None, options: Mapping[str, Sequence[s
 
 def without_names(arguments: Sequence[str]) -> str:
     """Return a command line in which FILE stands for every path: names of files are often those of patients."""
-    shown = ["uncol"]
+    shown, is_named = ["uncol"], False
     for each in arguments:
-        is_path = not each.startswith("-") and (
-            os.path.lexists(each) or "/" in each or "\\" in each or _SUFFIX.search(each)
-        )
-        shown.append("FILE" if is_path or _BETWEEN_PATHS in each else shlex.quote(each))
+        option, between, value = each.partition("=")
+        if not each.startswith("-"):
+            shown.append("FILE" if is_named or _is_path(each) else shlex.quote(each))
+        elif between and option.startswith("--") and (option in _NAMING or _is_path(value)):
+            shown.append(f"{option}=FILE")
+        else:
+            shown.append(shlex.quote(each))
+        is_named = each in _NAMING
     return " ".join(shown)
+
+
+def _is_path(text: str) -> bool:
+    is_written_so = any(each in text for each in ("/", "\\", _BETWEEN_PATHS)) or _SUFFIX.search(text) is not None
+    return is_written_so or os.path.lexists(text)
 
 
 def cache_folder(chosen: Path | None) -> Path:

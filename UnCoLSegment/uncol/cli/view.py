@@ -46,10 +46,7 @@ def view(
     allow_incomplete: options.AllowIncomplete = False,
     as_json: options.JsonFlag = False,
 ) -> None:
-    """Look through a result in the browser: three planes, 3D, where to look, your verdict.
-
-    uncol view result
-    """
+    """Look through a result in the browser: three planes, 3D, where to look, your verdict."""
     dicom = DicomChoice(series, allow_incomplete)
     job = ViewJob(result, image, reference, dict(options.parsed(compare, _named_file)), dicom)
     if serve:
