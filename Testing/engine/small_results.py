@@ -10,7 +10,10 @@ from uncol.core.jobs import AnnotatedSlices, Box, Structure
 from uncol.core.volume import Volume, view_slices
 from uncol.evaluation.evaluate import Evaluation, StructureScores, UncertaintyScores
 from uncol.evaluation.metrics import MaskScores
+from uncol.report.outcome import Finding, Outcome
+from uncol.report.picture import Picture
 from uncol.report.results import Method, Results, SliceScore, Suggestion
+from uncol.report.viewer import Scene
 
 LIVER, SPLEEN = Structure(1, "liver"), Structure(7, "spleen")
 SHAPE_KJI = (9, 20, 24)
@@ -93,4 +96,31 @@ def small_results(matrix: Any = UPRIGHT) -> Results:
         },
         foundation_model="LiteMedSAM",
         notes=("A note of the training.",),
+    )
+
+
+def small_outcome(results: Results, **changed: Any) -> Outcome:
+    """Return what the same run says in numbers and words."""
+    findings = tuple(Finding(each.name, each.value, 900, 27.0, 0.2) for each in results.structures)
+    facts: dict[str, Any] = {
+        "training": dict(results.training), "model": "model", "annotated": (results.annotated,), "device": "cpu",
+        "seconds": 3.0, "size_ijk": (24, 20, 9), "spacing_mm": (3.0, 2.0, 5.0), "image_sha256": "ab" * 32,
+        "notes": results.notes, "version": "0.2.0", "files": {"segmentation.nii.gz": "cd" * 32},
+    }  # fmt: skip
+    return Outcome(findings, **{**facts, **changed})
+
+
+def small_scene(results: Results, **changed: Any) -> Scene:
+    """Return the same run to look through."""
+    labels = results.labels["fine_tuned"]
+    return Scene(
+        title=", ".join(each.name for each in results.structures),
+        outcome=small_outcome(results, **changed),
+        picture=Picture.of(results.image, labels, results.view),
+        labels=labels,
+        uncertainty=results.uncertainty,
+        view=results.view,
+        compared={"First pass": results.labels["first_pass"]},
+        reference=results.reference,
+        slice_dice=[each.dice["fine_tuned"] for each in results.slices],
     )

@@ -174,6 +174,9 @@ def test_fine_tuning_writes_what_it_proposes_for_the_image(
     assert code == 0, err
     report = json.loads((tmp_path / "proposal" / "report.json").read_text(encoding="utf-8"))
     assert (report["model"], report["by_both_teachers"]) == ("model", by_both)
+    assert [each["indices"] for each in report["annotated_slices"]] == [[0, 2, 4, 6, 8, 10]]
+    assert 'id="uncol-volume-image"' not in (tmp_path / "model" / "report.html").read_text(encoding="utf-8")
+    assert 'id="uncol-volume-image"' in (tmp_path / "proposal" / "report.html").read_text(encoding="utf-8")
     image = read_image(Path("ct.nii.gz"))
     labels, doubt = (read_image(tmp_path / "proposal" / f"{each}.nii.gz") for each in ("segmentation", "uncertainty"))
     assert labels.shares_grid_with(image)
@@ -240,9 +243,13 @@ def test_one_box_without_a_model_finds_the_ball(uncol: Callable[..., Any], tmp_p
 
 def test_annotated_slices_stay_as_they_are_without_a_model(uncol: Callable[..., Any], tmp_path: Path):
     choice = ["--labels", "labels.nii.gz", "--annotated-slices", "K:2,6,9"]
-    code, _, err = uncol(*SEGMENT, *choice, "--structure", "ball=3", "--out", tmp_path)
+    code, out, err = uncol(*SEGMENT, *choice, "--structure", "ball=3", "-o", tmp_path)
 
     assert code == 0, err
+    assert re.search(r"│ ball +│ [\d.]+ ml │", out)
+    assert re.search(r"Not measured: nothing was learned.*Segmented in \d+ s on CPU.*Next: uncol view ", err, re.DOTALL)
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "uncol segment FILE --labels FILE --annotated-slices K:2,6,9 --structure ball=3 -o FILE" in html
     found, truth = read_image(tmp_path / "segmentation.nii.gz").voxels, a_larger_ball().labels.voxels
     assert (found[[2, 6, 9]] == truth[[2, 6, 9]]).all()
     assert 2 * ((found == 3) & (truth == 3)).sum() / ((found == 3).sum() + (truth == 3).sum()) > 0.85

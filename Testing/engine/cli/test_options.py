@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from uncol.cli.options import cache_folder, join_cases, parse_case, parse_device, parsed
+from uncol.cli.options import cache_folder, join_cases, parse_case, parse_device, parsed, without_names
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import Case
 
@@ -50,3 +50,12 @@ def test_else_embeddings_are_kept_where_caches_are(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
     assert cache_folder(None) == tmp_path / "uncol" / "embeddings"
+
+
+def test_a_command_line_is_shown_without_names_of_files():
+    arguments = ["segment", "mueller.nii.gz", "--box", "liver=1,2,3,4,5,6", "--minutes", "0.5", "-o", "mueller"]
+
+    assert without_names(arguments) == "uncol segment FILE --box liver=1,2,3,4,5,6 --minutes 0.5 -o FILE"
+    assert without_names(["view", "a/b", "--out=mueller", "--structure=x y=1"]) == (
+        "uncol view FILE --out=FILE '--structure=x y=1'"
+    )

@@ -18,12 +18,16 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from uncol.cli.time_left import TimeLeft, left_text
 from uncol.core.printable import printable
 from uncol.core.progress import Monitor, Progress
 
 _PLAIN_INTERVAL_S = 5.0
 """Time between two lines of progress where there is no terminal."""
 
+_BAR_WIDTH = 30
+_LOSSES = {"supervised": "annotated", "pseudo_label": "other slices"}
+"""What losses are called on the screen; others keep their names."""
 _DIGITS = {"dice": 3, "hd95_mm": 2, "asd_mm": 2}
 
 errors = Console(stderr=True, highlight=False)
@@ -41,7 +45,7 @@ def accept_any_name() -> None:
 
 def say(sentence: str) -> None:
     """Tell the user one sentence, as it is but for control characters, which a file of others may bring in."""
-    errors.print(printable(sentence, keep="\n\t"), markup=False, soft_wrap=True)
+    errors.print(printable(sentence, keep="\n\t"), markup=False, soft_wrap=not errors.is_terminal)
 
 
 def print_json(document: dict[str, Any]) -> None:
@@ -63,14 +67,15 @@ class ProgressDisplay:
     def __init__(self, *, as_json: bool) -> None:
         self._as_json = as_json
         self._bar: Bar | None = None
+        self._time = TimeLeft()
         self._last_line = 0.0
         self._last_phase = ""
 
     def __enter__(self) -> Self:
         if not self._as_json and errors.is_terminal:
             self._bar = Bar(
-                TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[note]}"),
-                console=errors, transient=True,
+                TextColumn("{task.description}"), BarColumn(_BAR_WIDTH), TaskProgressColumn(),
+                TextColumn("{task.fields[note]}"), console=errors, transient=True,
             )  # fmt: skip
             self._bar.start()
             self._task = self._bar.add_task("Starting", total=1.0, note="")
@@ -84,11 +89,13 @@ class ProgressDisplay:
         """Show one report of progress."""
         if self._as_json:
             print_json(progress.as_message())
-        elif self._bar is not None:
-            self._bar.update(self._task, description=progress.phase, completed=progress.fraction, note=_note(progress))
+            return
+        done, left = self._time.hear(progress)
+        if self._bar is not None:
+            self._bar.update(self._task, description=progress.phase, completed=done, note=_note(progress, left))
         elif progress.phase != self._last_phase or time.monotonic() - self._last_line > _PLAIN_INTERVAL_S:
             self._last_phase, self._last_line = progress.phase, time.monotonic()
-            say(f"{progress.phase}  {progress.fraction:4.0%}  {_note(progress)}".rstrip())
+            say(f"{progress.phase}  {done:4.0%}  {_note(progress, left)}".rstrip())
 
 
 @contextmanager
@@ -153,12 +160,12 @@ def _print_uncertainty(scores: dict[str, Any]) -> None:
     print_table(title, ["", "value", scores["words"].get("intervals", "95 % interval over slices")], rows)
 
 
-def _note(progress: Progress) -> str:
-    parts = [f"step {progress.step}"] if progress.step else []
-    parts += [f"{name.replace('_', ' ')} {value:.3f}" for name, value in progress.losses.items()]
-    if progress.seconds_left is not None:
-        minutes, seconds = divmod(round(progress.seconds_left), 60)
-        parts.append(f"{minutes}:{seconds:02d} left")
+def _note(progress: Progress, left: float | None) -> str:
+    parts = [] if left is None else [left_text(left)]
+    if progress.seconds_left is not None:  # what is told after training still names its last step
+        parts += [f"step {progress.step}"] if progress.step else []
+        losses = [f"{_LOSSES.get(name, name.replace('_', ' '))} {value:.3f}" for name, value in progress.losses.items()]
+        parts += [f"loss: {', '.join(losses)}"] if losses else []
     return "  ".join(parts)
 
 

@@ -7,19 +7,31 @@ import platform
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
 from uncol import __version__
+from uncol.core.config import BudgetConfig, Config, TeacherConfig
 from uncol.core.errors import CheckpointError
+from uncol.core.volume import view_slices
+from uncol.data.cases import LabeledCase
+from uncol.demo.case import annotate
+from uncol.demo.phantom import make_phantom
+from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.lite_medsam import WEIGHTS_PACKAGE
 from uncol.foundation.loading import FoundationChoice, load_foundation_model
-from uncol.models.devices import available_devices, reduced_precision
+from uncol.models.devices import available_devices, reduced_precision, select_device
+from uncol.training.state import FineTuneSetup
+from uncol.training.train import fine_tune
 
 _PACKAGES = ("torch", "monai", "numpy", "SimpleITK", "safetensors", "scipy", WEIGHTS_PACKAGE)
 _LEAST_MEMORY_MIB = 4096
 _LEAST_DISK_MIB = 2048
+_PACE_GRID, _PACE_MINUTES = ((16, 128, 128), (2.5, 2.5, 5.0)), 0.05
+"""A generated image in which slices are as large as in most, and for how long a student learns from it."""
+_ALONE = TeacherConfig(generalized=False, registration=False)
 
 Check = dict[str, str]
 """Name, state in words, `ok` or `missing`, and what to do."""
@@ -38,6 +50,7 @@ def examine(cache: Path, foundation: FoundationChoice) -> dict[str, Any]:
         _teacher(foundation),
         _memory(),
         _disk(cache),
+        _pace(),
     ]
     return {"checks": checks, "ok": all(each["advice"] == "" for each in checks), "version": __version__}
 
@@ -89,11 +102,43 @@ def _teacher(choice: FoundationChoice) -> Check:
 
 
 def _memory() -> Check:
-    if not hasattr(os, "sysconf") or "SC_AVPHYS_PAGES" not in os.sysconf_names:
+    free_mib = available_memory_mib()
+    if free_mib is None:
         return _check("Memory", "unknown on this system")
-    free_mib = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**20
     advice = "" if free_mib >= _LEAST_MEMORY_MIB else "Close other programs: fine-tuning wants 4 GiB."
-    return _check("Memory", f"{free_mib / 1024:.1f} GiB free", advice)
+    return _check("Memory", f"{free_mib / 1024:.1f} GiB available", advice)
+
+
+def available_memory_mib(told: Path = Path("/proc/meminfo")) -> float | None:
+    """Return how much memory programs can get, what the system can give back from its caches counted; None if unknown.
+
+    Args:
+        told: Where Linux says it.
+    """
+    try:
+        lines = dict(line.split(":", 1) for line in told.read_text(encoding="ascii").splitlines())
+        return int(lines["MemAvailable"].split()[0]) / 1024
+    except (OSError, ValueError, KeyError):  # not Linux
+        return None
+
+
+def _pace() -> Check:
+    """Let a student learn from a generated image for a few seconds."""
+    phantom = make_phantom(*_PACE_GRID)
+    view = view_slices(phantom.image, "axial")
+    annotation = annotate(phantom.labels, phantom.structures, view, every=4)
+    config = Config(budget=BudgetConfig(minutes=_PACE_MINUTES), teachers=_ALONE)
+    device = select_device("auto")
+    case = LabeledCase(phantom.image, annotation.labels)
+    setup = FineTuneSetup(
+        cases=[case], unlabeled=[], structures=annotation.structures, plane=view.plane, config=config, device=device,
+        teacher=None, cache=EmbeddingCache(None),
+    )  # fmt: skip
+    with TemporaryDirectory() as folder:
+        model = fine_tune(setup, Path(folder) / "model")
+    training = model.card.training
+    pace = 60 * training["steps"] / max(training["seconds"], 1e-3)
+    return _check("Training", f"about {pace:,.0f} steps a minute on {device.type.upper()}, as busy as it is now")
 
 
 def _disk(cache: Path) -> Check:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,21 +14,21 @@ from typing import Annotated, Any
 
 import typer
 
-from uncol import __version__
 from uncol.cli import options
 from uncol.cli.benchmark import benchmark
-from uncol.cli.console import accept_any_name, monitored, on_signals, print_evaluation, print_result, print_table, say
+from uncol.cli.console import accept_any_name, monitored, on_signals, print_evaluation, print_result, say
 from uncol.cli.doctor import examine
+from uncol.cli.groups import EXAMPLES, MEASURE, START, WORK, command_of, make_app
 from uncol.cli.models import ModelsFolder, store_in
 from uncol.cli.models import commands as models_commands
 from uncol.cli.options import ANNOTATED_HELP, BOX, SLICES, Texts
+from uncol.cli.summary import print_cohort, print_demo, print_diagnosis, print_segmentation, print_training
+from uncol.cli.view import view
 from uncol.core import jobs
 from uncol.core.config import Config, read_config
 from uncol.core.errors import EXIT_BUG, MEMORY_IS_FULL, CancelledError, UncolError, says_memory_is_full
 from uncol.core.methods import MODEL_METHODS
-from uncol.core.model_card import verdict_in
 from uncol.core.model_store import find_model
-from uncol.core.next_slices import sentences_of
 from uncol.core.uncertainty_maps import parse_maps
 from uncol.demo.run import DemoJob, run_demo
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
@@ -39,14 +39,8 @@ from uncol.pipelines.fine_tune import run_fine_tune
 from uncol.pipelines.segment import run_segment
 from uncol.worker.process import keep_freed_memory
 
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    help="Segment, annotate a few slices, fine-tune on site, see the uncertainty. "
-    "Research use only. Not a medical device.",
-)
-app.add_typer(models_commands, name="models")
+app = make_app()
+_command = partial(command_of, app)
 
 
 class _Interrupted(BaseException):
@@ -57,17 +51,63 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise _Interrupted
 
 
-app.command()(benchmark)
+@_command("demo", START)
+def demo(
+    out: options.OutFolder = Path("demo-output"),
+    image: Annotated[Path | None, typer.Option(help="Your own CT; with --labels.", readable=False)] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Its full label map, the simulated annotator.", readable=False)
+    ] = None,
+    structure: options.Structures = None,
+    every: Annotated[int, typer.Option(help="Annotate every n-th slice.")] = 8,
+    minutes: Annotated[float, typer.Option(help="Time for fine-tuning.")] = 3.0,
+    series: options.Series = None,
+    allow_incomplete: options.AllowIncomplete = False,
+    device: options.DeviceChoice = "auto",
+    cache: options.CacheFolder = None,
+    as_json: options.JsonFlag = False,
+) -> None:
+    """Run the whole story on one volume and write a report with pictures."""
+    job = DemoJob(
+        out=out,
+        image=image,
+        labels=labels,
+        structures=options.parsed(structure, jobs.parse_structure),
+        every=every,
+        minutes=minutes,
+        device=options.parse_device(device),
+        dicom=jobs.DicomChoice(series, allow_incomplete),
+    )
+    _carry_out(partial(run_demo, job), print_demo, cache, LITE_MEDSAM, as_json=as_json)
 
 
-@app.command()
+@_command("doctor", START)
+def doctor(
+    everything: Annotated[bool, typer.Option("--all", metavar=options.FLAG, help="Also tell what is well.")] = False,
+    cache: options.CacheFolder = None,
+    foundation_model: options.FoundationFamily = "LiteMedSAM",
+    foundation_weights: options.WeightsFile = None,
+    as_json: options.JsonFlag = False,
+) -> None:
+    """Say what this machine can do, how fast it learns, and what to do about what is missing."""
+    document = examine(options.cache_folder(cache), FoundationChoice.of(foundation_model, foundation_weights))
+    if not print_result(document, as_json=as_json):
+        print_diagnosis(document, everything=everything)
+
+
+@_command("segment", WORK)
 def segment(
     image: Annotated[
         Path,
-        typer.Argument(help="NIfTI, NRRD, MHA, a DICOM folder; with --cohort a folder of them.", readable=False),
+        typer.Argument(
+            metavar="IMAGE", help="NIfTI, NRRD, MHA, a DICOM folder; with --cohort a folder of them.", readable=False
+        ),
     ],
     out: options.OutFolder,
-    model: Annotated[str | None, typer.Option(help="Model folder that fine-tuning wrote, or name of a model.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", metavar="MODEL", help="Model folder that fine-tuning wrote, or name of a model."),
+    ] = None,
     models: ModelsFolder = None,
     dicom: Annotated[
         bool, typer.Option("--dicom", help="Write DICOM, too: a SEG and a Parametric Map. For DICOM images.")
@@ -114,7 +154,7 @@ def segment(
             jobs=1 if jobs_count is None else jobs_count,
             dask=dask,
         )
-        check_failed(_carry_out(partial(run_cohort, whole), cache, LITE_MEDSAM, as_json=as_json))
+        check_failed(_carry_out(partial(run_cohort, whole), print_cohort, cache, LITE_MEDSAM, as_json=as_json))
         return
     job = jobs.SegmentJob(
         image=image,
@@ -132,38 +172,90 @@ def segment(
     if model is not None:
         job = replace(job, model=find_model(model, store_in(models)))
     foundation = FoundationChoice.of(foundation_model, foundation_weights)
-    _carry_out(partial(run_segment, job, as_dicom=dicom), cache, foundation, as_json=as_json)
+    _carry_out(partial(run_segment, job, as_dicom=dicom), print_segmentation, cache, foundation, as_json=as_json)
 
 
-@app.command("fine-tune")
+@_command("fine-tune", WORK)
 def fine_tune(
     case: Annotated[
-        list[str], typer.Option(metavar="IMAGE LABELS", help="Image and its label map, two paths; repeatable.")
+        list[str],
+        typer.Option(
+            metavar="IMAGE LABELS", rich_help_panel=options.DATA, help="Image and its label map, two paths; repeatable."
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", help="Folder for the model.", readable=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the model.", readable=False)],
     unlabeled: Annotated[
-        list[Path] | None, typer.Option(help="Further image without labels; repeatable.", readable=False)
+        list[Path] | None,
+        typer.Option(
+            metavar="IMAGE",
+            rich_help_panel=options.DATA,
+            help="Further image without labels; repeatable.",
+            readable=False,
+        ),
     ] = None,
-    annotated_slices: Annotated[Texts, typer.Option(metavar=f"[CASE@]{SLICES}", help=ANNOTATED_HELP)] = None,
+    annotated_slices: Annotated[
+        Texts, typer.Option(metavar=f"[CASE@]{SLICES}", rich_help_panel=options.DATA, help=ANNOTATED_HELP)
+    ] = None,
     structure: options.Structures = None,
-    minutes: Annotated[float | None, typer.Option(help="Time for everything (5 when nothing is given).")] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps instead of minutes: reproducible.")] = None,
-    student: Annotated[str | None, typer.Option(help="2d, 3d, or auto: 3d where whole volumes are annotated.")] = None,
-    method: Annotated[str | None, typer.Option(help=f"{', '.join(MODEL_METHODS)}; uncol is the default.")] = None,
-    base: Annotated[str | None, typer.Option(help="Model to start from: its folder or name.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            metavar="MIN", rich_help_panel=options.HOW_LONG, help="Time for everything (5 when nothing is given)."
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(metavar="N", rich_help_panel=options.HOW_LONG, help="Steps instead of minutes: reproducible."),
+    ] = None,
+    student: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KIND",
+            rich_help_panel=options.ADVANCED,
+            help="2d, 3d, or auto: 3d where whole volumes are annotated.",
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", rich_help_panel=options.ADVANCED, help=f"{', '.join(MODEL_METHODS)}; uncol is the default."
+        ),
+    ] = None,
+    base: Annotated[
+        str | None,
+        typer.Option(metavar="MODEL", rich_help_panel=options.DATA, help="Model to start from: its folder or name."),
+    ] = None,
     compare_with: Annotated[
-        str | None, typer.Option(help="Model that the new one is compared with: its folder or name; else the base.")
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            rich_help_panel=options.ADVANCED,
+            help="Model that the new one is compared with: its folder or name; else the base.",
+        ),
     ] = None,
     models: ModelsFolder = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the unfinished run in --out.")] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            metavar=options.FLAG,
+            rich_help_panel=options.HOW_LONG,
+            help="Go on with the unfinished run in --out.",
+        ),
+    ] = False,
     proposal: Annotated[
         Path | None,
         typer.Option(
-            help="Folder for what is proposed for the first image: labels, uncertainty, report.", readable=False
+            metavar="DIR", help="Folder for what is proposed for the first image, with a report.", readable=False
         ),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of all randomness.")] = None,
-    config: Annotated[Path | None, typer.Option(help="JSON file with further settings.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", rich_help_panel=options.ADVANCED, help="Seed of all randomness.")
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", rich_help_panel=options.ADVANCED, help="JSON file with further settings."),
+    ] = None,
     series: options.Series = None,
     allow_incomplete: options.AllowIncomplete = False,
     device: options.DeviceChoice = "auto",
@@ -193,10 +285,14 @@ def fine_tune(
     )
     settings = read_config(config) if config else Config()
     foundation = FoundationChoice.of(foundation_model, foundation_weights)
-    _carry_out(partial(run_fine_tune, job, settings), cache, foundation, as_json=as_json)
+    _carry_out(partial(run_fine_tune, job, settings), print_training, cache, foundation, as_json=as_json)
 
 
-@app.command()
+_command("view", WORK)(view)
+app.add_typer(models_commands, name="models", rich_help_panel=WORK, epilog=f"Example: {EXAMPLES['models']}")
+
+
+@_command("evaluate", MEASURE)
 def evaluate(
     prediction: Annotated[Path, typer.Option(help="Segmentation to judge.", readable=False)],
     reference: Annotated[Path, typer.Option(help="Label map to judge it by; 255 is left out.", readable=False)],
@@ -224,48 +320,7 @@ def evaluate(
         print_evaluation(document)
 
 
-@app.command()
-def demo(
-    out: options.OutFolder = Path("demo-output"),
-    image: Annotated[Path | None, typer.Option(help="Your own CT; with --labels.", readable=False)] = None,
-    labels: Annotated[
-        Path | None, typer.Option(help="Its full label map, the simulated annotator.", readable=False)
-    ] = None,
-    structure: options.Structures = None,
-    every: Annotated[int, typer.Option(help="Annotate every n-th slice.")] = 8,
-    minutes: Annotated[float, typer.Option(help="Time for fine-tuning.")] = 3.0,
-    series: options.Series = None,
-    allow_incomplete: options.AllowIncomplete = False,
-    device: options.DeviceChoice = "auto",
-    cache: options.CacheFolder = None,
-    as_json: options.JsonFlag = False,
-) -> None:
-    """Run the whole story on one volume and write a report with pictures."""
-    job = DemoJob(
-        out=out,
-        image=image,
-        labels=labels,
-        structures=options.parsed(structure, jobs.parse_structure),
-        every=every,
-        minutes=minutes,
-        device=options.parse_device(device),
-        dicom=jobs.DicomChoice(series, allow_incomplete),
-    )
-    _carry_out(partial(run_demo, job), cache, LITE_MEDSAM, as_json=as_json)
-
-
-@app.command()
-def doctor(
-    cache: options.CacheFolder = None,
-    foundation_model: options.FoundationFamily = "LiteMedSAM",
-    foundation_weights: options.WeightsFile = None,
-    as_json: options.JsonFlag = False,
-) -> None:
-    """Say which devices, teachers, versions and memory there are, and what to do about what is missing."""
-    document = examine(options.cache_folder(cache), FoundationChoice.of(foundation_model, foundation_weights))
-    if not print_result(document, as_json=as_json):
-        rows = [[check["name"], check["state"], check["advice"]] for check in document["checks"]]
-        print_table(f"UnCoL {__version__}", ["what", "state", "what to do"], rows)
+_command("benchmark", MEASURE)(benchmark)
 
 
 def main() -> None:
@@ -297,22 +352,18 @@ def _exit_code() -> int:
 
 
 def _carry_out(
-    work: Callable[[Context], dict[str, Any]], cache: Path | None, foundation: FoundationChoice, *, as_json: bool
+    work: Callable[[Context], dict[str, Any]],
+    tell: Callable[[Mapping[str, Any]], None],
+    cache: Path | None,
+    foundation: FoundationChoice,
+    *,
+    as_json: bool,
 ) -> dict[str, Any]:
+    """Do a piece of work and tell what came of it, a program or a person."""
     with monitored(as_json=as_json) as monitor:
-        tell = (lambda _: None) if as_json else say
-        document = work(Context(monitor, options.cache_folder(cache), foundation, say=tell))
-    if print_result(document, as_json=as_json):
-        return document
-    proposal = document.get("proposal", {})
-    for note in (*document.get("notes", []), *proposal.get("notes", [])):
-        say(note)
-    for sentence in sentences_of(document):
-        say(sentence)
-    verdict = verdict_in(document)
-    if verdict is not None:
-        say(verdict.sentence)
-    say(f"Done. Results are in {document['out']}")
-    if proposal:
-        say(f"What is proposed for the first image is in {proposal['out']}")
+        told = (lambda _: None) if as_json else say
+        command = options.without_names(sys.argv[1:])
+        document = work(Context(monitor, options.cache_folder(cache), foundation, say=told, command=command))
+    if not print_result(document, as_json=as_json):
+        tell(document)
     return document

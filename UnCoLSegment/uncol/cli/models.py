@@ -19,7 +19,9 @@ from uncol.models.checkpoints import check_usable
 
 commands = typer.Typer(no_args_is_help=True, help="List, share and manage your models.")
 
-ModelsFolder = Annotated[Path | None, typer.Option("--models", help="Folder with your models.")]
+ModelsFolder = Annotated[
+    Path | None, typer.Option("--models", metavar="DIR", rich_help_panel="Advanced", help="Folder with your models.")
+]
 ModelName = Annotated[str, typer.Argument(metavar="NAME", help="Name of a model.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
@@ -45,6 +47,9 @@ def list_models(models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
     entries, unfinished = store.list(), store.unfinished()
     documents = [each.as_document() for each in entries]
     if _told(store, as_json=as_json, models=documents, unfinished=[each.as_document() for each in unfinished]):
+        return
+    if not entries and not unfinished:
+        say(store.says_empty)
         return
     rows = [
         ["*" if each.is_active else "", each.name, each.title, str(each.training.get("steps", "")), each.created]

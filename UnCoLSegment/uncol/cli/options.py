@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar, cast, get_args
@@ -13,10 +16,25 @@ from uncol.core.errors import ConfigError
 from uncol.core.jobs import Case, Device
 from uncol.foundation.loading import Family
 
+DATA, HOW_LONG, ADVANCED, FOR_PROGRAMS = "Data", "How long", "Advanced", "For programs"
+"""How options are grouped in the help."""
+FLAG = " "
+"""What stands for the value of an option that has none."""
+
 # `readable=False`: what cannot be read or written is told in one sentence by who reads and writes, not by typer.
-JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object per line on stdout; the result comes last.")]
-OutFolder = Annotated[Path, typer.Option("--out", help="Folder for the results.", readable=False)]
-DeviceChoice = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+JsonFlag = Annotated[
+    bool,
+    typer.Option(
+        "--json",
+        metavar=FLAG,
+        rich_help_panel=FOR_PROGRAMS,
+        help="One JSON object per line on stdout; the result comes last.",
+    ),
+]
+OutFolder = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder for the results.", readable=False)]
+DeviceChoice = Annotated[
+    str, typer.Option("--device", metavar="NAME", rich_help_panel=ADVANCED, help="auto, cpu, cuda or mps.")
+]
 Texts = list[str] | None
 """What a repeatable option holds."""
 Structures = Annotated[
@@ -27,22 +45,57 @@ Maps = Annotated[
     typer.Option(metavar="NAME,...", help="Maps to write: entropy, always there; teacher-disagreement, with --labels."),
 ]
 SLICES, BOX = "AXIS:N1,N2,...", "LABEL=I0,J0,K0,I1,J1,K1"
-ANNOTATED_HELP = "Slices of the label map that count as annotated, e.g. K:0,8,16; repeatable."
+ANNOTATED_HELP = (
+    "Slices of the label map that count as annotated, e.g. K:0,8,16 (K is the third number in Slicer's Data Probe); "
+    "without it all that are not 255; repeatable."
+)
 CacheFolder = Annotated[
-    Path | None, typer.Option("--cache", help="Folder for the foundation model's embeddings of your slices.")
+    Path | None,
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        rich_help_panel=ADVANCED,
+        help="Folder for the foundation model's embeddings of your slices.",
+    ),
 ]
 WeightsFile = Annotated[
     Path | None,
-    typer.Option("--foundation-weights", help="File with its weights; LiteMedSAM's come with the installed package."),
+    typer.Option(
+        "--foundation-weights",
+        metavar="FILE",
+        rich_help_panel=ADVANCED,
+        help="File with its weights; LiteMedSAM's come with the installed package.",
+    ),
 ]
-FoundationFamily = Annotated[str, typer.Option("--foundation-model", help=f"{', '.join(get_args(Family))}.")]
+FoundationFamily = Annotated[
+    str,
+    typer.Option(
+        "--foundation-model", metavar="NAME", rich_help_panel=ADVANCED, help=f"{', '.join(get_args(Family))}."
+    ),
+]
 Series = Annotated[
-    int | None, typer.Option("--series", metavar="N", help="Which series of a DICOM folder, as the refusal lists them.")
+    int | None,
+    typer.Option(
+        "--series",
+        metavar="N",
+        rich_help_panel=ADVANCED,
+        help="Which series of a DICOM folder, as the refusal lists them.",
+    ),
 ]
 AllowIncomplete = Annotated[
-    bool, typer.Option("--allow-incomplete", help="Read DICOM without its damaged and odd slices.")
+    bool,
+    typer.Option(
+        "--allow-incomplete",
+        metavar=FLAG,
+        rich_help_panel=ADVANCED,
+        help="Read DICOM without its damaged and odd slices.",
+    ),
 ]
 
+_NAMING = {"-o", "--out", "--proposal", "--cache", "--models", "--unlabeled", "--labels", "--image", "--config"}
+"""Options whose values name files or folders, also such as are not there yet."""
+_SUFFIX = re.compile(r"[.][A-Za-z]{1,5}$")
+"""How the names of files end."""
 _BETWEEN_PATHS = "\x1f"
 """The unit separator: no path of a user holds it."""
 Parsed = TypeVar("Parsed")
@@ -123,6 +176,26 @@ def needed_by_cohort(model: str | None) -> str:
         message = "A cohort is segmented with one model for all images: give it with --model."
         raise ConfigError(message)
     return model
+
+
+def without_names(arguments: Sequence[str]) -> str:
+    """Return a command line in which FILE stands for every path: names of files are often those of patients."""
+    shown, is_named = ["uncol"], False
+    for each in arguments:
+        option, between, value = each.partition("=")
+        if not each.startswith("-"):
+            shown.append("FILE" if is_named or _is_path(each) else shlex.quote(each))
+        elif between and option.startswith("--") and (option in _NAMING or _is_path(value)):
+            shown.append(f"{option}=FILE")
+        else:
+            shown.append(shlex.quote(each))
+        is_named = each in _NAMING
+    return " ".join(shown)
+
+
+def _is_path(text: str) -> bool:
+    is_written_so = any(each in text for each in ("/", "\\", _BETWEEN_PATHS)) or _SUFFIX.search(text) is not None
+    return is_written_so or os.path.lexists(text)
 
 
 def cache_folder(chosen: Path | None) -> Path:

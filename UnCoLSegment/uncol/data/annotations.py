@@ -10,13 +10,23 @@ from numpy.typing import NDArray
 
 from uncol.core.errors import DataError
 from uncol.core.jobs import AnnotatedSlices, Structure, voxels_in
-from uncol.core.volume import PLANES, UNKNOWN_LABEL, Plane, Volume, plane_of_axis, view_slices
+from uncol.core.volume import ARRAY_AXIS, PLANES, UNKNOWN_LABEL, Plane, Volume, plane_of_axis, view_slices
 from uncol.data.cases import LabeledCase
 
 
 def complete_slices(labels: NDArray[np.uint8]) -> list[int]:
     """Return the slices of a stack (S, H, W) in which every voxel is annotated."""
     return np.flatnonzero((labels != UNKNOWN_LABEL).all((1, 2))).tolist()
+
+
+def annotated_slices(labels: Volume) -> list[AnnotatedSlices]:
+    """Return which slices of a label map are annotated completely, along each voxel index of the file."""
+    found = []
+    for axis, array_axis in ARRAY_AXIS.items():
+        complete = complete_slices(np.moveaxis(labels.voxels, array_axis, 0))
+        if complete:
+            found.append(AnnotatedSlices(axis, tuple(complete)))
+    return found
 
 
 def keep_annotated(labels: Volume, annotated: Sequence[AnnotatedSlices], name: str) -> Volume:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,16 +31,19 @@ from uncol.inference.student import segment_with_model
 from uncol.models.devices import select_device
 from uncol.pipelines.context import Context
 from uncol.pipelines.fine_tune import with_choices
-from uncol.pipelines.results import Document
-from uncol.report import report
-from uncol.report.results import Method, Results
+from uncol.pipelines.history import summary
+from uncol.pipelines.results import PAGE_FILE, Document, Segmented, reported, title_of
+from uncol.report import report as report_page
+from uncol.report.outcome import Outcome
+from uncol.report.picture import Picture
+from uncol.report.results import METHOD_NAMES, Method, Results
+from uncol.report.viewer import Scene
 from uncol.training.state import FineTuneSetup
 from uncol.training.train import fine_tune
 
 __all__ = ["DemoJob", "run_demo"]
 
 MODEL_FOLDER = "model"
-REPORT_FILE = "report.html"
 _VOLUME_NAMES = ("image", "reference", "annotated-slices", "first-pass", "segmentation", "uncertainty")
 _VOLUME_FILES = [f"{name}.nii.gz" for name in _VOLUME_NAMES]
 _MODEL_FILES = {MODEL_FILE, WEIGHTS_FILE, SUMS_FILE}
@@ -70,20 +74,21 @@ def run_demo(job: DemoJob, context: Context) -> Document:
     parts = _Parts(context.monitor, {**_EXPECTED_S, _LEARNING: _EXPECTED_S[_LEARNING] * job.minutes})
     with _temporary_folder(job.out) as temporary:
         try:
-            results = _work_through(job, temporary / MODEL_FOLDER, parts, context)
+            results, segmented = _work_through(job, temporary / MODEL_FOLDER, parts, context)
             monitor = parts.start(_WRITING)
-            html = report.write(results)
             monitor.check()
         except CancelledError as error:  # that of the training says how to resume, but nothing is kept here
             message = "The demo was cancelled; nothing was written."
             raise CancelledError(message) from error
-        write_results(job.out, _volumes(results), {REPORT_FILE: html})
+        page = partial(_page, results, segmented.report, context.command)
+        write_results(job.out, _volumes(results), {PAGE_FILE: page}, segmented.report)
         _put_model(job.out, temporary)
     seconds = {"seconds": parts.seconds()}
-    return {**results.as_document(), **seconds, "out": str(job.out), "report": str(job.out / REPORT_FILE)}
+    told = {"segmentation": segmented.report, "out": str(job.out), "report": str(job.out / PAGE_FILE)}
+    return {**results.as_document(), **seconds, **told}
 
 
-def _work_through(job: DemoJob, model_folder: Path, parts: _Parts, context: Context) -> Results:
+def _work_through(job: DemoJob, model_folder: Path, parts: _Parts, context: Context) -> tuple[Results, Segmented]:
     # The reference stands in for a person and for nothing else: it draws the boxes, it is copied on the annotated
     # slices, and it scores the others at the end. No training, no choice and no suggestion sees more of it.
     device = select_device(job.device)
@@ -121,7 +126,11 @@ def _work_through(job: DemoJob, model_folder: Path, parts: _Parts, context: Cont
     }
     evaluations, slices = score(labels, result.uncertainty, case.reference, annotation, parts.start(SCORING))
     training = model.card.training
-    return Results(
+    source = {"model": MODEL_FOLDER, "training": summary(model)}
+    seconds = parts.seconds()[_SEGMENTING]
+    notes = (*annotation.notes, *(f"First pass: {each}" for each in first_pass.notes), *result.notes)
+    segmented = reported(case.image, replace(result, notes=notes), source, device, seconds, [annotation.slices])
+    results = Results(
         title="UnCoL demo: from a few annotated slices to a whole volume",
         source=case.source,
         image=case.image,
@@ -142,13 +151,34 @@ def _work_through(job: DemoJob, model_folder: Path, parts: _Parts, context: Cont
         suggestion=suggest_slice(result, view, annotation.slices.indices),
         training=training,
         foundation_model=teacher.name,
-        notes=(
-            *annotation.notes,
-            *(f"First pass: {each}" for each in first_pass.notes),
-            *training["notes"],
-            *result.notes,
-        ),
+        notes=(*notes, *training["notes"]),
     )
+    return results, segmented
+
+
+def _page(results: Results, report: Document, command: str, sums: Mapping[str, str]) -> str:
+    """Return the report: the one that every result has, and what only a reference can tell."""
+    curve = results.training["curve"]
+    outcome = Outcome.of_segmentation(
+        {**report, "training": {**report["training"], "curve": curve}, "files": dict(sums)}
+    )
+    labels = results.labels["fine_tuned"]
+    scene = Scene(
+        title=title_of(outcome),
+        outcome=outcome,
+        picture=Picture.of(results.image, labels, results.view),
+        labels=labels,
+        uncertainty=results.uncertainty,
+        view=results.view,
+        compared={METHOD_NAMES[each]: results.labels[each] for each in ("first_pass", "interpolation")},
+        reference=results.reference,
+        slice_dice=[each.dice.get("fine_tuned") for each in results.slices],
+        scores={
+            structure.value: f"Dice {scores['fine_tuned'].dice:.3f} on slices that nobody annotated"
+            for structure, scores in results.scores()
+        },
+    )
+    return report_page.write(results, scene, command)
 
 
 def _with_values_of(case: DemoCase, labels: Volume) -> Volume:

@@ -30,6 +30,7 @@ class Context:
         preview: What to show while a model is being trained, or None.
         show: Told what annotated slices say at first, while more is asked.
         say: Told a sentence on the way that the user may want to read.
+        command: The command line without names of files, for reports; "" where there is none.
     """
 
     monitor: Monitor
@@ -40,3 +41,4 @@ class Context:
     preview: PreviewOrder | None = None
     show: Show = lambda *_: None
     say: Callable[[str], None] = lambda _: None
+    command: str = ""

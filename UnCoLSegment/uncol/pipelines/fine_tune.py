@@ -20,11 +20,12 @@ from uncol.core.model_hash import weights_hash
 from uncol.core.progress import Progress
 from uncol.core.unfinished import claim_folder, is_run_held, origin_of, run_held, says_busy
 from uncol.core.volume import UNKNOWN_LABEL
-from uncol.data.annotations import annotated_structures, annotation_plane
+from uncol.data.annotations import annotated_slices, annotated_structures, annotation_plane
 from uncol.data.cases import LabeledCase
 from uncol.data.io import (
     check_writable,
     read_image,
+    write_results,
 )
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import PromptableModel
@@ -33,7 +34,7 @@ from uncol.models.checkpoints import has_checkpoint, remove_checkpoint
 from uncol.models.devices import select_device
 from uncol.pipelines.context import Context
 from uncol.pipelines.history import made_with, summary
-from uncol.pipelines.results import Document, Segmented, reported
+from uncol.pipelines.results import PAGE_FILE, Document, Segmented, reported, training_page
 from uncol.pipelines.segment import read_case
 from uncol.training.preview import Preview
 from uncol.training.proposal import Proposal, propose
@@ -63,7 +64,9 @@ def run_fine_tune(job: FineTuneJob, config: Config, context: Context) -> Documen
     if job.proposal is not None:
         check_writable(job.proposal)
     out = job.proposal or job.out
-    tuned = fine_tune(job, config, context, lambda proposal: proposal.write(out))
+    tuned = fine_tune(job, config, context, lambda proposal: proposal.write(out, context.command))
+    page = training_page(tuned.model, tuned.out.name, context.command)
+    write_results(tuned.out, {}, {PAGE_FILE: page})
     told = {"out": str(tuned.out), **summary(tuned.model)}
     if tuned.proposal is None:
         return told
@@ -104,7 +107,8 @@ def fine_tune(
             source = made_with(replace(model, sha256=weights_hash(out)), out)
             source["by_both_teachers"] = proposal.by_both_teachers
             seconds, image = time.monotonic() - started, state.setup.cases[0].image
-            segmented = reported(image, proposal.segmentation, source, state.device, seconds)
+            annotated = annotated_slices(state.setup.cases[0].labels)
+            segmented = reported(image, proposal.segmentation, source, state.device, seconds, annotated)
             hand_over(segmented)
         for folder in (job.out, out):
             remove_checkpoint(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,61 +12,77 @@ import numpy as np
 import torch
 
 from uncol import __version__
-from uncol.core.jobs import Structure
+from uncol.core.jobs import AnnotatedSlices, Structure
 from uncol.core.model_folder import DISCLAIMER
 from uncol.core.records import to_document
-from uncol.core.volume import Volume
+from uncol.core.volume import SliceView, Volume, plane_of_axis, view_slices
 from uncol.data.io import (
     content_hash,
     write_results,
 )
+from uncol.inference.prompted import acquisition_plane
 from uncol.inference.result import Segmentation, label_statistics
-from uncol.pipelines.history import facts_of, identity_of, line_of, versions
+from uncol.models.card import Model
+from uncol.pipelines.history import facts_of, identity_of, line_of, summary, versions
+from uncol.report.outcome import Outcome
+from uncol.report.picture import Picture
+from uncol.report.report import write_run
+from uncol.report.viewer import Scene
 
 if TYPE_CHECKING:  # loading it takes a while, and most results are no DICOM
+    from pydicom import Dataset
+
     from uncol.formats.dicom_results import Source
 
 DICOM_FILES = ("segmentation.dcm", "uncertainty.dcm")
 """Labels as DICOM SEG, uncertainty as DICOM Parametric Map."""
 
+SEGMENTATION_FILE, UNCERTAINTY_FILE, PAGE_FILE = "segmentation.nii.gz", "uncertainty.nii.gz", "report.html"
 Document = dict[str, Any]
 """A JSON object."""
 
 
 @dataclass(frozen=True)
 class Segmented:
-    """A segmentation, and what there is to tell of it.
+    """A segmentation of an image, and what there is to tell of it.
 
     Attributes:
+        image: The image.
         segmentation: Labels and uncertainty.
         report: A JSON object about both.
         dicom: The DICOM images that it is of, if the result is to become DICOM, too.
     """
 
+    image: Volume
     segmentation: Segmentation
     report: Document
     dicom: Source | None = field(default=None, repr=False)
 
-    def write(self, out: Path) -> None:
-        """Write labels, uncertainty, further maps and report into a folder, all of them or nothing.
+    def write(self, out: Path, command: str = "") -> None:
+        """Write labels, uncertainty, maps and reports for programs and people into a folder, all of them or nothing.
+
+        Args:
+            out: The folder.
+            command: The command line without names of files, for the report; "" for none.
 
         Raises:
             OutputError: If that is not possible.
             DataError: If the headers of the images do not allow DICOM.
         """
+        found = self.segmentation
         write_results(
             out,
             {
-                "segmentation.nii.gz": self.segmentation.labels,
-                "uncertainty.nii.gz": self.segmentation.uncertainty,
-                **{f"uncertainty-{name}.nii.gz": each for name, each in self.segmentation.maps.items()},
+                SEGMENTATION_FILE: found.labels,
+                UNCERTAINTY_FILE: found.uncertainty,
+                **{f"uncertainty-{name}.nii.gz": each for name, each in found.maps.items()},
             },
-            self._as_dicom(),
+            {**self._as_dicom(), PAGE_FILE: partial(self._write_page, command)},
             self.report,
             never_beside=DICOM_FILES,
         )
 
-    def _as_dicom(self) -> dict[str, Callable[[Path], object]]:
+    def _as_dicom(self) -> dict[str, Callable[[Path, Mapping[str, str]], object]]:
         if self.dicom is None:
             return {}
         from uncol.formats.dicom_results import Maker, dicom_results, write_dicom
@@ -74,10 +90,59 @@ class Segmented:
         maker = Maker(self.report["uncol"], identity_of(self.report), line_of(self.report), facts_of(self.report))
         found = self.segmentation
         made = dicom_results(self.dicom, found.labels, found.uncertainty, found.structures, maker)
-        return {name: partial(write_dicom, each) for name, each in zip(DICOM_FILES, made, strict=True)}
+
+        def put(dataset: Dataset, path: Path, _sums: Mapping[str, str]) -> None:
+            write_dicom(dataset, path)
+
+        return {name: partial(put, each) for name, each in zip(DICOM_FILES, made, strict=True)}
+
+    def _write_page(self, command: str, path: Path, sums: Mapping[str, str]) -> None:
+        path.write_text(self._page({**self.report, "files": dict(sums)}, command), encoding="utf-8")
+
+    def _page(self, report: Document, command: str) -> str:
+        outcome = Outcome.of_segmentation(report)
+        title = title_of(outcome)
+        view = view_of(self.image, outcome)
+        scene = Scene(
+            title=title,
+            outcome=outcome,
+            picture=Picture.of(self.image, self.segmentation.labels, view),
+            labels=self.segmentation.labels,
+            uncertainty=self.segmentation.uncertainty,
+            view=view,
+        )
+        return write_run(title, outcome, scene, command)
 
 
-def reported(image: Volume, result: Segmentation, source: Document, device: torch.device, seconds: float) -> Segmented:
+def title_of(outcome: Outcome) -> str:
+    """Return what a result is called: its structures, for a file's name is often the patient's."""
+    names = ", ".join(each.name for each in outcome.findings)
+    return names[:1].upper() + names[1:]
+
+
+def view_of(image: Volume, outcome: Outcome) -> SliceView:
+    """Return how the slices of a result are counted: as they were annotated, else across the largest spacing."""
+    if outcome.annotated:
+        most = max(outcome.annotated, key=lambda each: len(each.indices))
+        return view_slices(image, plane_of_axis(image, most.axis))
+    return view_slices(image, acquisition_plane(image))
+
+
+def training_page(model: Model, name: str, command: str = "") -> str:
+    """Return the report of a model that was trained: numbers and words, and nothing of any image."""
+    told = {**summary(model), "curve": model.card.training.get("curve", [])}
+    outcome = Outcome.of_training(told, name)
+    return write_run(f"Model {name}: {title_of(outcome)}", outcome, None, command)
+
+
+def reported(
+    image: Volume,
+    result: Segmentation,
+    source: Document,
+    device: torch.device,
+    seconds: float,
+    annotated: Sequence[AnnotatedSlices] = (),
+) -> Segmented:
     """Return a segmentation with its report: size, volumes, uncertainty, sources, and `source`, who made it."""
     voxel_ml = float(np.prod(image.spacing_mm)) / 1000
     counts, mean_uncertainties = label_statistics(result)
@@ -100,6 +165,7 @@ def reported(image: Volume, result: Segmentation, source: Document, device: torc
             "spacing_mm": [round(each, 6) for each in image.spacing_mm],
         },
         **source,
+        **({"annotated_slices": [to_document(each) for each in annotated]} if annotated else {}),
         "structures": structures,
         **_expectations(result),
         **({"sources": {name: dict(each) for name, each in result.sources.items()}} if result.sources else {}),
@@ -107,7 +173,7 @@ def reported(image: Volume, result: Segmentation, source: Document, device: torc
         "seconds": round(seconds, 2),
         "notes": list(result.notes),
     }
-    return Segmented(result, report)
+    return Segmented(image, result, report)
 
 
 def _expectations(result: Segmentation) -> Document:

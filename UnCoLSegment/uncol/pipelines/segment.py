@@ -13,7 +13,7 @@ from uncol.core.jobs import AnnotatedSlices, DicomChoice, SegmentJob, VolumeSour
 from uncol.core.progress import Progress
 from uncol.core.records import to_document
 from uncol.core.volume import Volume
-from uncol.data.annotations import annotated_structures, annotation_plane, keep_annotated
+from uncol.data.annotations import annotated_slices, annotated_structures, annotation_plane, keep_annotated
 from uncol.data.cases import LabeledCase
 from uncol.data.io import (
     check_writable,
@@ -52,7 +52,7 @@ def run_segment(job: SegmentJob, context: Context, *, as_dicom: bool = False) ->
     """
     segmented = segment(job, context, as_dicom=as_dicom)
     context.monitor.report(Progress("Writing the results", 1.0))
-    segmented.write(job.out)
+    segmented.write(job.out, context.command)
     return {**segmented.report, "out": str(job.out)}
 
 
@@ -68,19 +68,22 @@ def segment(job: SegmentJob, context: Context, *, as_dicom: bool = False) -> Seg
     check_writable(job.out)
     context.monitor.report(Progress("Reading the image", 0.0))
     image, dicom = _read(job, as_dicom=as_dicom)
+    annotated: Sequence[AnnotatedSlices] = ()
     if job.model is not None:
         model = context.load_model(job.model)
         result = segment_with_model(image, model, device, monitor)
         source = made_with(model, job.model)
     elif job.labels is not None:
-        result, source = _segment_from_slices(job, job.labels, image, device, replace(context, monitor=monitor))
+        case = read_case(job.image, job.labels, job.annotated_slices, job.dicom, image)
+        annotated = annotated_slices(case.labels)
+        result, source = _segment_from_slices(job, case, device, replace(context, monitor=monitor))
     else:
         teacher = context.load_teacher(device, context.foundation)
         cache = EmbeddingCache(context.cache)
         result = segment_from_boxes(image, job.boxes, teacher, cache, monitor=monitor)
         cache.trim()
         source = {**_made_by(context, teacher.name), "boxes": [to_document(each) for each in job.boxes]}
-    return replace(reported(image, result, source, device, time.monotonic() - started), dicom=dicom)
+    return replace(reported(image, result, source, device, time.monotonic() - started, annotated), dicom=dicom)
 
 
 def _read(job: SegmentJob, *, as_dicom: bool) -> tuple[Volume, Source | None]:
@@ -92,16 +95,15 @@ def _read(job: SegmentJob, *, as_dicom: bool) -> tuple[Volume, Source | None]:
 
 
 def _segment_from_slices(
-    job: SegmentJob, labels: VolumeSource, image: Volume, device: torch.device, context: Context
+    job: SegmentJob, case: LabeledCase, device: torch.device, context: Context
 ) -> tuple[Segmentation, Document]:
     """Follow structures by registration, show that, and only then load and ask the foundation model, if it is there."""
     started, monitor = time.monotonic(), context.monitor
     cache = EmbeddingCache(context.cache)
-    case = read_case(job.image, labels, job.annotated_slices, job.dicom, image)
     structures = annotated_structures([case.labels], job.structures)
     plane = annotation_plane([case], job.annotated_slices)
     used = slices_used(case.labels, plane)
-    slices = FewSlices(image, case.labels, structures, cache, plane=plane, maps=job.maps)
+    slices = FewSlices(case.image, case.labels, structures, cache, plane=plane, maps=job.maps)
     has_model = context.foundation.is_installed
     result = slices.by_registration(
         context.show, monitor.part(0.0, 0.1 if has_model else 1.0), calibrates=not has_model

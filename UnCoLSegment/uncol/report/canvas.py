@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 INK, GRID, AXIS = "#1d2733", "#dfe4ea", "#9aa5b1"
 FONT_PT = 11.5
+STRUCTURE_COLORS = ("#56B4E9", "#E69F00", "#00B37D", "#F0E442", "#D55E00", "#CC79A7", "#7FB2FF")
+"""Okabe and Ito's palette, which color-blind readers can tell apart, with blue and green light enough for a dark
+picture; the report's, the viewer's and the figures'."""
 _DPI = 120
 
 

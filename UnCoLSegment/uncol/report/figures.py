@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 from uncol.core.jobs import Box
 from uncol.core.volume import Plane
 from uncol.foundation.boxes import box_of_mask
-from uncol.report.canvas import INK, dress, make_figure, png_of, running_mean
+from uncol.report.canvas import INK, STRUCTURE_COLORS, dress, make_figure, png_of, running_mean
 from uncol.report.results import METHOD_NAMES, Cut, Method, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_STRUCTURE_COLORS = ("#E69F00", "#56B4E9", "#009E73", "#F0E442", "#D55E00", "#CC79A7", "#7FB2FF")
-"""Okabe and Ito's palette, which color-blind readers can tell apart, with a blue light enough for a dark picture."""
 _METHOD_LOOKS: dict[Method, dict[str, Any]] = {
     "interpolation": {"color": "#767676", "marker": "s", "linestyle": "--"},
     "first_pass": {"color": "#D98200", "marker": "^", "linestyle": ":"},
@@ -56,7 +54,7 @@ def first_pass_png(results: Results, number: int) -> bytes:
     """Draw the file's slice of this number with the boxes that prompted the first pass, and with the first pass."""
     cut = results.cut(number, "first_pass")
     figure, left, right = _dark_figure(results, cut, ("What was given: a box", "First pass and reference"))
-    for box, color in zip(results.boxes, cycle(_STRUCTURE_COLORS), strict=False):
+    for box, color in zip(results.boxes, cycle(STRUCTURE_COLORS), strict=False):
         _draw_box(left, results, box, number, color)
     _draw_contours(right, results, cut)
     _name_structures(figure, results, cut)
@@ -151,7 +149,7 @@ def _with_margin(lines: NDArray[np.intp], side: int) -> tuple[int, int]:
 
 
 def _draw_contours(axes: Axes, results: Results, cut: Cut) -> None:
-    for structure, color in zip(results.structures, cycle(_STRUCTURE_COLORS), strict=False):
+    for structure, color in zip(results.structures, cycle(STRUCTURE_COLORS), strict=False):
         result_look = {"colors": color, "linestyles": "solid", "linewidths": 2.2}
         for labels, look in ((cut.result, result_look), (cut.reference, _REFERENCE_LOOK)):
             framed = np.pad((labels == structure.value).astype(np.float32), 1)
@@ -201,7 +199,7 @@ def _name_structures(figure: Figure, results: Results, cut: Cut) -> None:
     from matplotlib.lines import Line2D
 
     lines = {"reference": Line2D([], [], color="#ffffff", linewidth=1.6, linestyle=_REFERENCE_LOOK["linestyles"][0])}
-    for structure, color in zip(results.structures, cycle(_STRUCTURE_COLORS), strict=False):
+    for structure, color in zip(results.structures, cycle(STRUCTURE_COLORS), strict=False):
         if structure.value in cut.result or structure.value in cut.reference:
             lines[structure.name] = Line2D([], [], color=color, linewidth=3)
     looks = {"ncols": _LEGEND_COLUMNS, "frameon": False, "handlelength": 1.6, "columnspacing": 1.4}

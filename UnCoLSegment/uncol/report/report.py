@@ -1,301 +1,139 @@
-"""The report of a run: one HTML file that needs no network, no script and no other file."""
+"""The report of a run, whichever: one HTML file that needs no network and no other file."""
 
 from __future__ import annotations
 
-from base64 import b64encode
+import re
 from collections.abc import Mapping
 from html import escape
-from math import inf
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from uncol.core.error_detection import BAND_MM
-from uncol.core.jobs import Structure
 from uncol.core.model_folder import DISCLAIMER
-from uncol.report.figures import curve_png, distance_png, first_pass_png, slice_png, stage2_step
-from uncol.report.results import METHOD_NAMES, Cut, Method, Results, SliceScore, known_mm
+from uncol.report import comparison
+from uncol.report.blocks import code, facts_table, figure, number_cards, paragraph
+from uncol.report.figures import curve_png, stage2_step
+from uncol.report.outcome import Outcome, duration_text, facts, sentences, trust
+from uncol.report.results import Results
+from uncol.report.viewer import Parts, Scene, page, viewer_of, web_text
 
-if TYPE_CHECKING:
-    from uncol.evaluation.metrics import MaskScores
-
-_OURS: Method = "fine_tuned"
-_STYLE = """
-:root { --ink: #1d2733; --soft: #52606d; --line: #d9dfe6; --paper: #ffffff; }
-* { box-sizing: border-box; }
-body { margin: 0; background: #f4f6f8; color: var(--ink); line-height: 1.55;
-  font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; font-size: 17px; }
-main { max-width: 1080px; margin: 0 auto; padding: 40px 28px 64px; background: var(--paper); }
-h1 { font-size: 2em; line-height: 1.2; margin: 0 0 .4em; letter-spacing: -.01em; }
-h2 { font-size: 1.32em; margin: 2.4em 0 .4em; padding-top: .9em; border-top: 1px solid var(--line); }
-p { margin: .5em 0; max-width: 46em; }
-.disclaimer { display: inline-block; margin: .6em 0 0; padding: .3em .8em; border: 1px solid #b45309;
-  border-radius: 4px; color: #8a3d00; background: #fff8ef; font-weight: 600; }
-.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(168px, 1fr)); gap: 12px; margin: 1.6em 0 0;
-  padding: 0; list-style: none; }
-.numbers li { border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px; }
-.numbers b { display: block; font-size: 1.45em; line-height: 1.25; font-variant-numeric: tabular-nums; }
-.numbers span, figcaption, .note { color: var(--soft); font-size: .94em; }
-figure { margin: 1.2em 0 1.8em; break-inside: avoid; }
-figure img { display: block; width: 100%; min-width: 660px; height: auto; border-radius: 6px; }
-figcaption { margin-top: .5em; }
-figcaption b { color: var(--ink); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; margin: .8em 0; }
-th, td { padding: .5em .7em; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th { font-weight: 600; color: var(--soft); }
-th[scope=row], th[rowspan], .facts td { text-align: left; }
-.facts td { white-space: normal; overflow-wrap: anywhere; }
-thead th[colspan] { text-align: center; color: var(--ink); }
-tbody tr:last-child.mean { border-top: 2px solid var(--ink); }
-td.best { font-weight: 700; color: var(--ink); background: #eef6fb; }
-.worse { color: #a33b00; font-weight: 600; }
-@media (max-width: 640px) { main { padding: 24px 14px 40px; } body { font-size: 16px; } }
-@media print { body { background: #fff; font-size: 11pt; } main { max-width: none; padding: 0; }
-  .numbers { grid-template-columns: repeat(5, 1fr); } h2 { break-after: avoid; }
-  figure img { -webkit-print-color-adjust: exact; print-color-adjust: exact; } }
-"""
+_LOOK = "Look through it"
+_BIBTEX = """@article{lu2026uncol,
+  author  = {Lu, W. and Hong, Y. and Yang, Y.},
+  title   = {Harmonizing Generalization and Specialization: Uncertainty-Informed Collaborative Learning for
+             Semi-supervised Medical Image Segmentation},
+  journal = {IEEE Transactions on Medical Imaging},
+  year    = {2026},
+  doi     = {10.1109/TMI.2026.3664940}
+}"""
 
 
-def write(results: Results) -> str:
-    """Return the report as the text of one self-contained HTML file."""
-    title = escape(results.title)
+def write(results: Results, scene: Scene, command: str = "") -> str:
+    """Return the report of a run with a reference as the text of one HTML file.
+
+    Args:
+        results: The run.
+        scene: The same to look through.
+        command: The command line without names of files; "" for none.
+    """
+    outcome = scene.outcome
+    more = comparison.sections(results)
+    notes = sentences(results.warnings(), results.notes)
+    numbers = {**_numbers(outcome), **comparison.key_numbers(results)}
+    return _page(results.title, comparison.summary(results), outcome, numbers, notes, more, viewer_of(scene), command)
+
+
+def write_run(title: str, outcome: Outcome, scene: Scene | None, command: str = "") -> str:
+    """Return the report of a run without a reference; without a scene, of one that segmented no image."""
+    viewer = None if scene is None else viewer_of(scene)
+    return _page(title, trust(outcome), outcome, _numbers(outcome), list(outcome.notes), {}, viewer, command)
+
+
+def _page(
+    title: str,
+    summary: str,
+    outcome: Outcome,
+    numbers: Mapping[str, str],
+    notes: list[str],
+    more: Mapping[str, str],
+    viewer: Parts | None,
+    command: str,
+) -> str:
+    warnings = "".join(f"<li>{escape(each)}</li>" for each in sentences(notes))
     sections = {
-        "The result in pictures": _pictures(results),
-        "The first pass from a box": _first_pass(results),
-        "How the model learned": _curve(results),
-        "How far from an annotated slice can it be trusted?": _distance(results),
-        "Structure by structure": _table(results),
-        "Which slice to annotate next": _suggestion(results),
-        "Where these numbers come from": _provenance(results),
+        **({} if viewer is None else {_LOOK: viewer.html}),
+        **more,
+        **_learning(outcome),
+        "Methods": _methods(outcome, command),
+        "Notes and errors": paragraph("None.") if not notes else paragraph(f"{len(sentences(notes))}, at the top."),
     }
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        '<link rel="icon" href="data:,">\n'
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n"
-        f"<header><h1>{title}</h1>{_paragraph(_summary(results))}"
-        f'<p class="disclaimer">{DISCLAIMER}</p>{_key_numbers(results)}</header>\n'
-        + "\n".join(f"<section><h2>{escape(name)}</h2>{content}</section>" for name, content in sections.items())
-        + "\n</main>\n</body>\n</html>\n"
+    links = "".join(f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name in sections)
+    body = (
+        f"<nav>{links}</nav>\n<main>\n<header><h1>{escape(title)}</h1>{paragraph(summary)}"
+        f'<p class="disclaimer">{DISCLAIMER}</p>{number_cards(numbers)}'
+        f"{f'<ul class=warnings>{warnings}</ul>' if warnings else ''}</header>\n"
+        + "\n".join(_section(name, content) for name, content in sections.items())
+        + "\n</main>\n"
     )
+    style = web_text("report.css") + ("" if viewer is None else viewer.style)
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:" if viewer is None else viewer.policy
+    return page(title, style, body, policy)
 
 
-def _paragraph(text: str, css_class: str = "") -> str:
-    attribute = f' class="{css_class}"' if css_class else ""
-    return f"<p{attribute}>{escape(text)}</p>"
+def _section(name: str, content: str) -> str:
+    if name == _LOOK:
+        return f'<section class="look" id="{_anchor(name)}" aria-label="{name}">{content}</section>'
+    return f'<section id="{_anchor(name)}"><h2>{escape(name)}</h2>{content}</section>'
 
 
-def _figure(png: bytes, headline: str, caption: str) -> str:
-    source = f"data:image/png;base64,{b64encode(png).decode('ascii')}"
-    return (
-        f'<figure><div class="scroll"><img src="{source}" alt="{escape(f"{headline} {caption}")}"></div>'
-        f"<figcaption><b>{escape(headline)}</b> {escape(caption)}</figcaption></figure>"
-    )
+def _anchor(name: str) -> str:
+    return re.sub(r"[^a-z]+", "-", name.lower()).strip("-")
 
 
-def _summary(results: Results) -> str:
-    drawn, count, means = len(results.annotated.indices), len(results.slices), results.mean_dice()
-    others = ", ".join(f"{name.lower()} {means[each]:.3f}" for each, name in METHOD_NAMES.items() if each != _OURS)
-    sentences = (
-        f"The image is {results.source}. {results.annotator}: {drawn} of {count}. From these, and from the "
-        f"{count - drawn} slices that nobody annotated, UnCoL learned for {results.training['seconds']:.0f} s.",
-        f"On the slices that nobody annotated its mean Dice is {means[_OURS]:.3f} ({others}).",
-        *results.warnings(),
-        results.reference_use,
-    )
-    return " ".join(sentences)
+def _numbers(outcome: Outcome) -> dict[str, str]:
+    numbers = {each.name: each.volume_text for each in outcome.findings if each.volume_text}
+    numbers |= {f"{each.name}: expected Dice": each.predicted_text for each in outcome.findings if each.predicted_text}
+    numbers |= {f"{name}: Dice on held-out slices": f"{dice:.3f}" for name, dice in outcome.held_out_dice.items()}
+    training = outcome.training
+    if "seconds" in training and "steps" in training:
+        numbers["training"] = f"{training['steps']:,} steps in {duration_text(training['seconds'])}"
+    if outcome.seconds is not None:
+        numbers[f"to segment on {outcome.device.upper()}"] = duration_text(outcome.seconds)
+    return numbers
 
 
-def _key_numbers(results: Results) -> str:
-    training, means = results.training, results.mean_dice()
-    numbers = {
-        "slices were annotated": f"{len(results.annotated.indices)} of {len(results.slices)}",
-        f"training on {training['device'].upper()}": _duration(training["seconds"]),
-        **{f"mean Dice: {name.lower()}": f"{means[method]:.3f}" for method, name in METHOD_NAMES.items()},
-    }
-    items = "".join(f"<li><b>{escape(number)}</b><span>{escape(text)}</span></li>" for text, number in numbers.items())
-    return f'<ul class="numbers">{items}</ul>'
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def _pictures(results: Results) -> str:
-    text = (
-        "Left: the reference (white, dashed) and the result of the fine-tuned model (colored). "
-        "Right: the same slice under the model's uncertainty; bright is unsure, no color is sure."
-    )
-    across = results.cross_cut(_fullest_row(results))
-    headline = f"{across.plane.capitalize()}, across all slices."
-    caption = "Steps between slices show here: only annotated slices tie the result down."
-    cuts = [*_chosen_slices(results), (across, headline, caption)]
-    figures = (_figure(slice_png(results, cut), headline, caption) for cut, headline, caption in cuts)
-    return _paragraph(text) + "".join(figures) + _paragraph(_uncertainty_note(results))
-
-
-def _chosen_slices(results: Results) -> list[tuple[Cut, str, str]]:
-    """Return an annotated slice, the worst of the others and a typical one, each with what to say about it."""
-    annotated = {number: results.cut(number) for number in results.annotated.indices}
-    fullest = max(annotated, key=lambda number: np.count_nonzero(annotated[number].reference))
-    chosen = [(annotated[fullest], f"Slice {fullest}, annotated.", "The model learned from this slice.")]
-    scored = sorted(
-        (each for each in results.slices if each.distance > 0 and _OURS in each.dice),
-        key=lambda each: each.dice[_OURS],
-    )
-    if scored:
-        chosen.append(_described(results, scored[0], "the worst of the slices that nobody annotated"))
-    if len(scored) > 1:
-        chosen.append(_described(results, scored[len(scored) // 2], "a typical slice that nobody annotated"))
-    return chosen
-
-
-def _described(results: Results, score: SliceScore, role: str) -> tuple[Cut, str, str]:
-    plural = "slice" if score.distance == 1 else "slices"
-    caption = f"Dice {score.dice[_OURS]:.2f}, {score.distance} {plural} from the nearest annotated one."
-    return results.cut(score.number), f"Slice {score.number}, {role}.", caption
-
-
-def _fullest_row(results: Results) -> int:
-    """Return the row of the stack that shows most of all structures, each measured by its own largest row."""
-    reference = results.view.stack_from(results.reference.voxels)
-    labeled = np.stack([(reference == each.value).sum(axis=(0, 2)) for each in results.structures])
-    shares = labeled / np.maximum(labeled.max(axis=1, keepdims=True), 1)
-    return int(shares.sum(axis=0).argmax())
-
-
-def _uncertainty_note(results: Results) -> str:
-    scores = results.evaluations[_OURS].uncertainty
-    if scores is None or scores.error_detection_auroc is None:
-        return f"Within {BAND_MM:g} mm of a boundary there were not both right and wrong voxels to tell apart."
-    share = scores.band_errors / scores.band_voxels
-    return (
-        f"Within {scores.band_mm:g} mm of a boundary {share:.1%} of the voxels are wrong; there a wrong voxel is more "
-        f"uncertain than a right one in {100 * scores.error_detection_auroc:.0f} of 100 cases (50 would be chance). "
-        f"Confidence and accuracy differ there by {scores.expected_calibration_error:.3f} on average."
-    )
-
-
-def _first_pass(results: Results) -> str:
-    text = "The foundation model saw this image for the first time and was given nothing but a box for each structure."
-    axis = "IJK".index(results.view.slice_axis)
-    spans = [range(box.lower_ijk[axis], box.upper_ijk[axis] + 1) for box in results.boxes]
-    number = max(
-        ((span[0] + span[-1]) // 2 for span in spans), key=lambda middle: sum(middle in each for each in spans)
-    )
-    caption = (
-        "Left: the boxes. Right: what the foundation model made of them (colored) and the reference (white, dashed)."
-    )
-    return _paragraph(text) + _figure(first_pass_png(results, number), f"Slice {number}.", caption)
-
-
-def _curve(results: Results) -> str:
-    curve = results.training["curve"]
+def _learning(outcome: Outcome) -> dict[str, str]:
+    curve = outcome.training.get("curve")
+    if not curve:
+        return {}
     text = "Stage 1 learns from the annotated slices only."
     if stage2_step(curve) is not None:
         text += " From the dashed line on, stage 2 also learns from all the slices that nobody annotated."
     caption = "Thin: every value. Thick: running mean. Losses of different kinds cannot be compared with each other."
-    return _paragraph(text) + _figure(curve_png(curve), "Training.", caption)
+    told = paragraph(trust(outcome)) + paragraph(text)
+    drawn = f"<details><summary>Losses</summary>{figure(curve_png(curve), 'Training.', caption)}</details>"
+    return {"How the model learned": told + drawn}
 
 
-def _distance(results: Results) -> str:
-    text = (
-        "Shape interpolation is what filling between slices gives without looking at the image. "
-        "A model is worth its training where its line stays above."
-    )
-    caption = "Each faint mark is a slice, each line the mean at that distance. Annotated slices are left out."
-    return _paragraph(text) + _figure(distance_png(results), "Dice by distance.", caption)
-
-
-def _table(results: Results) -> str:
-    top = "".join(f'<th colspan="2" scope="colgroup">{name}</th>' for name in METHOD_NAMES.values())
-    below = "<th>Dice</th><th>HD95 (mm)</th>" * len(METHOD_NAMES)
-    rows = "".join(_table_row(structure, scores) for structure, scores in results.scores())
-    means = [round(mean, 3) for mean in results.mean_dice().values()]
-    mean_row = "".join(f"{_cell(f'{mean:.3f}', mean == max(means))}<td></td>" for mean in means)
-    note = (
-        "Bold: best of the row. ▼: the fine-tuned model is worse than shape interpolation. "
-        "HD95: 95% of the two surfaces lie within this distance."
-    )
-    return (
-        f"{_paragraph(_verdict(results))}{_paragraph(_scores_note(results))}"
-        f'<div class="scroll"><table><thead><tr><th rowspan="2">Structure</th>{top}</tr><tr>{below}</tr></thead>'
-        f'<tbody>{rows}<tr class="mean"><th scope="row">Mean</th>{mean_row}</tr></tbody></table></div>'
-        f"{_paragraph(note, 'note')}"
-    )
-
-
-def _verdict(results: Results) -> str:
-    """Say for how many structures the fine-tuned model is ahead, and name those where it is not."""
-    rows = [(structure.name, scores[_OURS], scores["interpolation"]) for structure, scores in results.scores()]
-    behind = [name for name, ours, theirs in rows if _shown_dice(ours) <= _shown_dice(theirs)]
-    nearer = sum(_shown_mm(ours) < _shown_mm(theirs) for _, ours, theirs in rows)
-    noun = "structure" if len(rows) == 1 else "structures"
-    sentence = (
-        f"The fine-tuned model is ahead of shape interpolation for {len(rows) - len(behind)} of {len(rows)} "
-        f"{noun} by Dice, and for {nearer} of {len(rows)} by HD95."
-    )
-    return f"{sentence} By Dice it is not ahead for: {', '.join(behind)}." if behind else sentence
-
-
-def _scores_note(results: Results) -> str:
-    numbers, count = sorted(results.annotated.indices), len(results.slices)
-    note = f"Scored on the {count - len(numbers)} slices that nobody annotated."
-    outside = numbers[0] + count - 1 - numbers[-1]
-    if outside:
-        note += (
-            f" Before slice {numbers[0]} and after slice {numbers[-1]}, in {outside} of them, "
-            "interpolation has only one side to go by and finds nothing."
+def _methods(outcome: Outcome, command: str) -> str:
+    names = ", ".join(each.name for each in outcome.findings)
+    annotated = sum(len(each.indices) for each in outcome.annotated)
+    training = outcome.training
+    told = [f"{names}: segmented with UnCoL {outcome.version} (research software) by {outcome.made_by}."]
+    if annotated:
+        told.append(f"{annotated} slices of the image were annotated by hand and stay as they are.")
+    if training:
+        learned = sum(training.get("annotated_slices") or [])
+        taught = f" and by {training['generalized_teacher']}" if training.get("generalized_teacher") else ""
+        told.append(
+            f"The model learned for {training.get('steps')} steps ({duration_text(float(training.get('seconds', 0)))}, "
+            f"method {training.get('method')}, seed {training.get('seed')}) from "
+            f"{learned} annotated and {sum(training.get('slices') or []) - learned} other slices, taught by "
+            f"its own moving average{taught} (Lu, Hong, Yang, 2026)."
         )
-    return note
-
-
-def _shown_dice(scores: MaskScores) -> float:
-    return round(scores.dice, 3)
-
-
-def _shown_mm(scores: MaskScores) -> float:
-    return round(known_mm(scores), 1)
-
-
-def _table_row(structure: Structure, scores: Mapping[Method, MaskScores]) -> str:
-    best_dice, best_mm = max(map(_shown_dice, scores.values())), min(map(_shown_mm, scores.values()))
-    cells = ""
-    for method, score in scores.items():
-        dice, distance = _shown_dice(score), _shown_mm(score)
-        baseline = scores["interpolation"] if method == _OURS else score
-        text = "undefined" if distance == inf else f"{distance:.1f}"
-        cells += _cell(f"{dice:.3f}", dice == best_dice, dice < _shown_dice(baseline))
-        cells += _cell(text, distance == best_mm < inf, distance > _shown_mm(baseline))
-    return f'<tr><th scope="row">{escape(structure.name)}</th>{cells}</tr>'
-
-
-def _cell(text: str, is_best: bool, is_worse_than_interpolation: bool = False) -> str:
-    mark = ' <span class="worse" title="worse than shape interpolation">▼</span>' if is_worse_than_interpolation else ""
-    return f'<td class="best">{text}{mark}</td>' if is_best else f"<td>{text}{mark}</td>"
-
-
-def _suggestion(results: Results) -> str:
-    if results.suggestion is None:
-        return _paragraph("No slice is suggested.")
-    number = results.suggestion.file_index
-    return _figure(slice_png(results, results.cut(number)), f"Slice {number}.", results.suggestion.reason)
-
-
-def _provenance(results: Results) -> str:
-    training = results.training
-    taught = " and was a teacher" if training["generalized_teacher"] is not None else ""
-    facts = {
-        "Image": results.source,
-        "Reference": results.reference_source,
-        "Training": f"{training['steps']} steps in {_duration(training['seconds'])} on {training['device'].upper()}",
-        "Seed": str(training["seed"]),
-        "Foundation model": f"{results.foundation_model}; it made the first pass{taught}",
-        **training["versions"],
-    }
-    rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td>{escape(text)}</td></tr>' for name, text in facts.items()
+    told.append("Uncertainty is the normalized entropy of the class probabilities, from 0 (certain) to 1.")
+    rows = facts(outcome)
+    rows |= {f"{name}, SHA-256": each for name, each in outcome.files.items()}
+    return (
+        code(" ".join(told))
+        + (f"<h3>Command, without names of files</h3>{code(command)}" if command else "")
+        + f"<details><summary>Citation (BibTeX)</summary>{code(_BIBTEX)}</details>"
+        + f"<details><summary>Versions and checksums</summary>{facts_table(rows)}</details>"
     )
-    return f'<table class="facts"><tbody>{rows}</tbody></table>' + _paragraph(DISCLAIMER, "note")

@@ -9,6 +9,8 @@ from uncol.core.clock import awake_s
 from uncol.core.config import BudgetConfig
 
 _EXTENSION, _LATEST_STAGE2 = 0.05, 0.9
+_TOLD_FROM = 0.02
+"""Part of a number of steps from which the time left can be estimated."""
 _RESERVE_PART = 0.02
 """Part of a time budget that is kept for writing the model."""
 
@@ -109,11 +111,13 @@ class TrainingBudget:
         return step >= self._budget.steps if self._budget.steps is not None else self.elapsed_s >= self._seconds
 
     def seconds_left(self, step: int) -> float | None:
-        """Return the time to the end, in s: exact for a time budget, estimated for steps."""
+        """Return the time to the end, in s: exact for a time budget, estimated for steps; None when it is over."""
+        if self._stopped_at is not None:
+            return None
         if self._total_s is not None:
             return max(0.0, self._total_s - self.elapsed_s)
         done = self.fraction(step)
-        return (1 - done) / done * self.elapsed_s if done > 0 else None
+        return (1 - done) / done * (self.elapsed_s - self.stage1_began_s) if done > _TOLD_FROM else None
 
     @property
     def spare_s(self) -> float | None:

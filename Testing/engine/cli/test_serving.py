@@ -1,0 +1,85 @@
+"""The page on the loopback address: the token opens it, nobody else, and a verdict is kept."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.client import HTTPConnection
+
+import pytest
+
+from uncol.cli.serving import PageServer
+from uncol.core.errors import OutputError
+
+
+class Kept:
+    """Keeps verdicts; a full disk can be played."""
+
+    def __init__(self) -> None:
+        self.verdicts: list[str] = []
+        self.is_full = False
+
+    def __call__(self, verdict: str) -> None:
+        if self.is_full:
+            message = "The disk is full."
+            raise OutputError(message)
+        self.verdicts.append(verdict)
+
+
+@pytest.fixture
+def kept() -> Kept:
+    return Kept()
+
+
+@pytest.fixture
+def server(kept: Kept) -> Iterator[PageServer]:
+    with PageServer(lambda save_to: f"<p>{save_to}</p>", kept) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def ask(server: PageServer, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, str]:
+    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=30)
+    connection.request(method, path, body, headers)
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def test_the_page_is_there_under_its_secret_address(server: PageServer) -> None:
+    assert server.address.startswith("http://127.0.0.1:")
+    assert len(server.root) > 30
+    assert ask(server, "GET", server.root) == (200, f"<p>{server.root}verdict</p>")
+
+
+@pytest.mark.parametrize("path", ["/", "/verdict", "/other/", "/../etc/passwd", "/" + "x" * 34 + "/"])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_without_the_token_there_is_nothing(server: PageServer, kept: Kept, method: str, path: str) -> None:
+    assert ask(server, method, path, "{}" if method == "POST" else None) == (404, "")
+    assert kept.verdicts == []
+
+
+def test_another_name_of_this_machine_is_refused(server: PageServer) -> None:
+    assert ask(server, "GET", server.root, Host="evil.example")[0] == 404
+
+
+def test_a_verdict_is_kept(server: PageServer, kept: Kept) -> None:
+    assert ask(server, "POST", f"{server.root}verdict", '{"verdict": "usable"}')[0] == 204
+    assert [json.loads(each) for each in kept.verdicts] == [{"verdict": "usable"}]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [("{", 400), ('{"a": NaN}', 400), ("x" * (1 << 20 | 1), 413)], ids=["cut", "NaN", "too large"]
+)
+def test_what_is_no_verdict_is_not_kept(server: PageServer, kept: Kept, body: str, status: int) -> None:
+    assert ask(server, "POST", f"{server.root}verdict", body)[0] == status
+    assert kept.verdicts == []
+
+
+def test_a_full_disk_is_told_to_the_page(server: PageServer, kept: Kept) -> None:
+    kept.is_full = True
+
+    assert ask(server, "POST", f"{server.root}verdict", "{}") == (400, "The disk is full.")

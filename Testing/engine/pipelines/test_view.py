@@ -1,0 +1,157 @@
+"""From the files of a result to a page; what cannot be shown is one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from given import a_larger_ball
+
+from uncol.core.errors import DataError, OutputError, UncolError
+from uncol.core.jobs import AnnotatedSlices, Structure
+from uncol.core.volume import Volume
+from uncol.data.io import write_results
+from uncol.inference.result import Segmentation
+from uncol.pipelines.results import reported
+from uncol.pipelines.view import ViewJob, scene_of, write_view
+
+CASE = a_larger_ball()
+BALL = Structure(3, "ball")
+
+
+@pytest.fixture
+def result(tmp_path: Path) -> Path:
+    """A result of a ball that is a little too far to the side, unsure in a part."""
+    uncertainty = np.zeros(CASE.image.shape_kji, np.float32)
+    uncertainty[4:8, 15:30, 15:30] = 0.9
+    found = Segmentation(
+        CASE.labels.with_voxels(np.roll(CASE.labels.voxels, 1, axis=2)), CASE.image.with_voxels(uncertainty), (BALL,)
+    )
+    annotated = [AnnotatedSlices("K", (0, 6, 11))]
+    made_by = {"foundation_model": {"name": "LiteMedSAM", "license": ""}}
+    segmented = reported(CASE.image, found, made_by, torch.device("cpu"), 1.5, annotated)
+    segmented.write(tmp_path / "result", "uncol segment FILE -o FILE")
+    return tmp_path / "result"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A folder with the image, the reference and what does not belong to the result."""
+    other = Volume(CASE.labels.voxels, np.diag([-1.0, -1.0, 4.0, 1.0]))
+    moved = CASE.image.with_voxels(CASE.image.voxels + 1)
+    volumes = {"ct.nii.gz": CASE.image, "truth.nii.gz": CASE.labels, "other.nii.gz": other, "moved.nii.gz": moved}
+    write_results(tmp_path / "files", volumes, {"text.txt": "no image"})
+    return tmp_path / "files"
+
+
+def data_in(page: Path) -> dict[str, Any]:
+    found = re.search(r'id="uncol-data">([^<]*)<', page.read_text(encoding="utf-8"))
+    assert found
+    return json.loads(found.group(1))
+
+
+def test_every_result_has_a_report_with_the_viewer_in_it(result: Path) -> None:
+    assert {each.name for each in result.iterdir()} == {
+        "segmentation.nii.gz", "uncertainty.nii.gz", "report.json", "report.html",
+    }  # fmt: skip
+    told = data_in(result / "report.html")
+    report = json.loads((result / "report.json").read_text(encoding="utf-8"))
+    assert told["files"] == report["files"]
+    assert told["structures"][0]["ml"] == report["structures"][0]["volume_ml"]
+    assert told["ruler"]["annotated"] == [0, 6, 11]
+    assert report["annotated_slices"] == [{"axis": "K", "indices": [0, 6, 11], "case": None}]
+    html = (result / "report.html").read_text(encoding="utf-8")
+    assert "uncol segment FILE -o FILE" in html
+    assert "LiteMedSAM" in html
+
+
+def test_a_page_comes_of_the_result_alone(result: Path) -> None:
+    page = write_view(ViewJob(result))
+
+    assert page == result / "view.html"
+    told, before = data_in(page), data_in(result / "report.html")
+    assert told["picture"] == before["picture"]
+    assert told["places"] == before["places"]
+    assert told["hasReference"] is False
+
+
+def test_with_image_and_reference_the_page_says_more(result: Path, files: Path, tmp_path: Path) -> None:
+    job = ViewJob(result, files / "ct.nii.gz", files / "truth.nii.gz", {"before": files / "truth.nii.gz"})
+
+    told = data_in(write_view(job, tmp_path / "pages"))
+
+    assert told["hasReference"] is True
+    assert [each["name"] for each in told["compare"]] == ["Reference", "before"]
+    assert re.fullmatch(r"Dice 0\.9\d\d on slices that nobody annotated", told["structures"][0]["scored"])
+    dice = told["ruler"]["dice"]
+    assert len(dice) == 12
+    assert all(each is None or 0.8 < each < 1 for each in dice)
+
+
+def test_with_nothing_found_there_is_a_page_too(result: Path) -> None:
+    nothing = CASE.labels.with_voxels(np.zeros_like(CASE.labels.voxels))
+    unknown = CASE.image.with_voxels(np.ones(CASE.image.shape_kji, np.float32))
+    found = Segmentation(nothing, unknown, (BALL,))
+    reported(CASE.image, found, {"foundation_model": None}, torch.device("cpu"), 1.0).write(result)
+
+    assert data_in(write_view(ViewJob(result)))["places"] == []
+
+
+def job_with(result: Path, files: Path, **changed: str) -> ViewJob:
+    return replace(ViewJob(result), **{name: files / file for name, file in changed.items()})
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"folder": ""}, "holds no result: there is no report.json. Give the folder that segment, demo or"),
+        ({"folder": "nowhere"}, "holds no result"),
+        ({"image": "nowhere.nii.gz"}, "does not exist"),
+        ({"image": "moved.nii.gz"}, 'Image "moved.nii.gz" is not the one that was segmented'),
+        ({"image": "text.txt"}, "text.txt"),
+        ({"reference": "other.nii.gz"}, "has spacing .* but reference"),
+        ({"reference": "moved.nii.gz"}, "labels are whole numbers|holds the value"),
+    ],
+)
+def test_what_does_not_belong_to_the_result_is_one_sentence(
+    result: Path, files: Path, changed: dict[str, str], sentence: str
+) -> None:
+    with pytest.raises(UncolError, match=sentence):
+        scene_of(job_with(result, files, **changed))
+
+
+def test_a_result_without_its_picture_asks_for_the_image(result: Path) -> None:
+    (result / "report.html").unlink()
+
+    with pytest.raises(DataError, match="Give the image with --image"):
+        scene_of(ViewJob(result))
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"structures": 1}', "\x00", '{"a": ' * 60])
+def test_a_damaged_report_is_one_sentence(result: Path, content: str) -> None:
+    (result / "report.json").write_text(content, encoding="utf-8")
+
+    with pytest.raises(UncolError, match=r"report.json"):
+        scene_of(ViewJob(result))
+
+
+def test_a_changed_file_is_told(result: Path) -> None:
+    write_results(result, {}, {"segmentation.nii.gz": (result / "uncertainty.nii.gz").read_bytes()})
+
+    with pytest.raises(DataError, match=r'"segmentation.nii.gz" in .* was changed, or is missing'):
+        scene_of(ViewJob(result))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has other rights")
+def test_a_folder_without_rights_is_one_sentence(result: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(OutputError, match="choose another folder"):
+        write_view(ViewJob(result), tmp_path / "file" / "pages")

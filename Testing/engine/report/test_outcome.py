@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from uncol.core.errors import ConfigError
+from uncol.core.jobs import AnnotatedSlices
+from uncol.report.outcome import Finding, Outcome, duration_text, facts, ml_text, sentences, subtitle, trust
+
+REPORT: dict[str, Any] = {
+    "uncol": "0.2.0",
+    "intended_use": "Research use only.",
+    "image": {"sha256": "ab", "size_ijk": [512, 512, 78], "spacing_mm": [0.727, 0.727, 2.0]},
+    "model": "liver-model",
+    "training": {"steps": 350, "seconds": 250.4, "device": "cpu", "annotated_slices": [6], "notes": ["A note."]},
+    "annotated_slices": [{"axis": "K", "indices": [0, 8], "case": None}],
+    "structures": [{"name": "liver", "value": 1, "voxels": 10, "volume_ml": 1409.4, "mean_uncertainty": None}],
+    "device": "cpu",
+    "seconds": 12.5,
+    "notes": ["Another."],
+    "files": {"segmentation.nii.gz": "cd"},
+}
+
+
+def test_a_report_is_read_as_it_was_written() -> None:
+    outcome = Outcome.of_segmentation(REPORT)
+
+    assert outcome.findings == (Finding("liver", 1, 10, 1409.4),)
+    assert outcome.annotated == (AnnotatedSlices("K", (0, 8)),)
+    assert (outcome.made_by, outcome.notes, outcome.seconds) == ("model liver-model", ("Another.", "A note."), 12.5)
+    assert subtitle(outcome) == "512 x 512 x 78 voxels of 0.727 x 0.727 x 2 mm · model liver-model · CPU"
+    assert facts(outcome)["Steps"] == "350"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"structures": None}, "report.json"),
+        ({"structures": [{"name": "liver"}]}, 'lacks the field "value"'),
+        ({"image": "none"}, 'field "image"'),
+        ({"training": {"steps": "many"}}, "training.steps"),
+        ({"seconds": "soon"}, "a number is needed"),
+    ],
+)
+def test_what_is_no_report_of_ours_is_one_sentence(change: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        Outcome.of_segmentation({**REPORT, **change})
+
+
+def test_a_volume_has_the_digits_that_mean_something_and_its_range_once_it_is_known() -> None:
+    assert [ml_text(each) for each in (1409.4, 99.96, 1.25, 0.128)] == ["1,409", "100.0", "1.2", "0.13"]
+    finding = Finding("liver", 1, 10, 1409.4, None, (1175.0, 1637.0), (0.95, 0.92, 0.97))
+    assert finding.volume_text == "1,409 ml (1,175 to 1,637)"
+    assert finding.predicted_text == "0.95 (0.92 to 0.97)"
+    assert Finding("liver", 1, 10, 1409.4).volume_text == "1,409 ml"
+    assert Finding("liver", 1).volume_text == Finding("liver", 1).predicted_text == ""
+
+
+def test_a_dice_is_told_or_why_there_is_none() -> None:
+    few = Outcome.of_segmentation(REPORT)
+    held = Outcome.of_segmentation({**REPORT, "training": {"held_out_dice": {"liver": 0.9312}}})
+    untrained = Outcome.of_segmentation({**REPORT, "training": {}, "model": ""})
+
+    assert few.why_no_dice == "Not measured: that needs about 10 annotated slices, there were 6."
+    assert held.why_no_dice == ""
+    assert trust(held).startswith("Dice of the model on annotated slices that it had not learned from: liver 0.931.")
+    assert untrained.why_no_dice == "Not measured: nothing was learned, and no reference is given."
+    assert untrained.made_by == "registration alone"
+
+
+def test_a_verdict_is_told_with_the_rest() -> None:
+    verdict = {"outcome": "better", "old": {"liver": 0.9}, "new": {"liver": 0.93}, "slices": 2, "reason": ""}
+    outcome = Outcome.of_segmentation({**REPORT, "training": {"verdict": verdict}})
+
+    assert (
+        outcome.verdict_text == "Better than the earlier model: Dice 0.930, before 0.900, on 2 slices annotated since."
+    )
+    assert outcome.verdict_text in trust(outcome)
+
+
+def test_a_time_and_sentences_are_told_as_a_person_does() -> None:
+    assert (duration_text(59.4), duration_text(250.4)) == ("59 s", "4 min 10 s")
+    assert sentences("a", ["b", "a", ""], "") == ["a", "b"]

@@ -1,0 +1,261 @@
+"""The viewer in a real browser: what it shows is what the files hold, every control works, nothing leaves the page."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import subprocess
+import tarfile
+from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser import Opened, browser, opened
+from small_results import TURNED, small_results, small_scene
+
+from uncol.core.jobs import Structure
+from uncol.report.results import Results
+from uncol.report.viewer import NIIVUE, view_page
+
+EVIL = '<img src=x onerror="window.hit=1"> "Lébèr" & <b>'
+SHAPE_KJI = (30, 40, 44)
+
+
+def results_with_a_place() -> Results:
+    """Turned results, in which a large part of the first structure is unsure."""
+    small = small_results(TURNED)
+    labels = np.zeros(SHAPE_KJI, np.uint8)
+    labels[6:24, 8:32, 8:24] = 1
+    labels[8:20, 12:28, 28:38] = 7
+    uncertainty = np.zeros(SHAPE_KJI, np.float32)
+    uncertainty[10:16, 14:26, 10:20] = 0.9
+    matrix = np.diag([3.0, -2.0, -4.0, 1.0])
+    matrix[:3, 3] = (-60, 40, 70)
+    grey = np.random.default_rng(1).integers(-200, 300, SHAPE_KJI).astype(np.int16)
+    volume = replace(small.reference, voxels=labels, ijk_to_ras=matrix)
+    moved = volume.with_voxels(np.roll(labels, 2, axis=2))
+    scores = tuple(replace(small.slices[0], number=number) for number in range(SHAPE_KJI[0]))
+    return replace(
+        small, image=volume.with_voxels(grey), reference=moved, annotation=volume, slices=scores,
+        labels={"interpolation": moved, "first_pass": moved, "fine_tuned": volume},
+        uncertainty=volume.with_voxels(uncertainty), structures=(Structure(1, EVIL), Structure(7, "spleen")),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return results_with_a_place()
+
+
+@pytest.fixture(scope="module")
+def page_path(results: Results, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "view.html"
+    path.write_text(view_page(small_scene(results)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def view(page_path: Path) -> Iterator[Opened]:
+    with browser() as running, opened(running, page_path) as page:
+        yield page
+
+
+def test_niivue_is_the_file_that_is_named() -> None:
+    content = files("uncol.report").joinpath("web", "niivue.umd.js").read_bytes()
+
+    assert sha256(content).hexdigest() == NIIVUE["sha256"]
+    licence = files("uncol.report").joinpath("web", "LICENSE.niivue.txt").read_text(encoding="utf-8")
+    assert "BSD 2-Clause License" in licence
+    assert NIIVUE["version"] in licence
+
+
+@pytest.mark.soak
+def test_niivue_is_what_its_package_holds(tmp_path: Path) -> None:
+    npm, name = shutil.which("npm"), f"{NIIVUE['package']}@{NIIVUE['version']}"
+    if npm is None or subprocess.run([npm, "pack", name], cwd=tmp_path, capture_output=True, check=False).returncode:
+        pytest.skip("npm is not here, or cannot get the package")
+    (packed,) = tmp_path.glob("*.tgz")
+    with tarfile.open(packed) as package:
+        held = package.extractfile(f"package/{NIIVUE['file']}")
+        assert held is not None
+        assert sha256(held.read()).hexdigest() == NIIVUE["sha256"]
+
+
+@pytest.mark.slow
+def test_the_page_asks_for_nothing_and_complains_of_nothing(view: Opened, page_path: Path) -> None:
+    assert [each for each in view.asked if not each.startswith(("data:", "blob:"))] == [page_path.as_uri()]
+    assert view.errors == []
+
+
+@pytest.mark.slow
+def test_a_name_of_others_is_shown_and_never_run(view: Opened) -> None:
+    assert view.text("#uv-structures .name >> nth=0") == EVIL
+    assert view.page.evaluate("window.hit") is None
+    assert view.page.locator("#uv-structures img").count() == 0
+
+
+@pytest.mark.slow
+def test_grey_value_label_and_doubt_under_the_cursor_are_those_of_the_files(view: Opened, results: Results) -> None:
+    generator = np.random.default_rng(2)
+    matrix = np.array(view.state("view.data.picture.matrix")).reshape(4, 4)
+    to_ijk = np.linalg.inv(results.image.ijk_to_ras)
+    for _ in range(50):
+        voxel = [int(generator.integers(size)) for size in view.state("view.dims")]
+        shown = view.state(f"view.at({voxel})")
+        assert np.allclose(shown["mm"], (matrix @ [*voxel, 1])[:3])
+        i, j, k = np.rint((to_ijk @ [*shown["mm"], 1])[:3]).astype(int)
+        assert shown["grey"] == results.image.voxels[k, j, i]
+        assert shown["label"] == results.labels["fine_tuned"].voxels[k, j, i]
+        assert shown["doubt"] == pytest.approx(results.uncertainty.voxels[k, j, i], abs=0.002)
+
+
+@pytest.mark.slow
+def test_the_place_to_look_at_is_opened_first_and_n_goes_round(view: Opened, results: Results) -> None:
+    (place,) = view.state("view.data.places")
+    k = place["slice"]
+
+    assert 10 <= k < 16
+    assert results.uncertainty.voxels[k].max() == pytest.approx(0.9)
+    view.page.evaluate("window.uncolView.goTo([0, 0, 0])")
+    view.page.keyboard.press("n")
+    assert view.state("view.voxel") == place["at"]
+    assert f"Axial slice {k} of 30" in view.text("#uv-ruler-text")
+    assert place["text"].startswith("may not be")
+
+
+@pytest.mark.slow
+def test_the_keys_do_what_the_help_says(view: Opened) -> None:
+    press = view.page.keyboard.press
+    look = "view.look."
+    for wanted in ("heat", "off", "regions"):
+        press("u")
+        assert view.state(f"{look}doubt") == wanted
+    press("s")
+    assert view.state(f"{look}fill") is False
+    press("s")
+    press("e")
+    assert view.state(f"{look}errors") is True
+    press("e")
+    view.page.keyboard.down("c")
+    assert (view.state(f"{look}compare"), view.text("#uv-banner")) == ("reference", "Reference")
+    view.page.keyboard.up("c")
+    assert view.state(f"{look}compare") is None
+    view.page.keyboard.down("h")
+    assert view.state(f"{look}hidden") is True
+    view.page.keyboard.up("h")
+    before = view.state("view.voxel")
+    press("ArrowUp")
+    assert [b - a for a, b in zip(before, view.state("view.voxel"), strict=True)] == [0, 0, 1]
+    press("2")
+    assert view.state("view.layout") == "axial"
+    press("1")
+
+
+@pytest.mark.slow
+def test_a_key_typed_into_a_comment_is_a_letter(view: Opened) -> None:
+    view.page.fill("#uv-comment", "")
+    view.page.focus("#uv-comment")
+    view.page.keyboard.type("sun")
+
+    assert view.page.input_value("#uv-comment") == "sun"
+    assert view.state("view.look.fill") is True
+    view.page.fill("#uv-comment", "")
+
+
+@pytest.mark.slow
+def test_the_verdict_is_saved_as_json(view: Opened, tmp_path: Path) -> None:
+    view.page.click("#uv-save")
+    assert "Choose one" in view.text("#uv-saved")
+    view.page.click("[data-verdict='needs correction']")
+    view.page.fill("#uv-comment", 'Größe "falsch"')
+    with view.page.expect_download() as waiting:
+        view.page.click("#uv-save")
+    waiting.value.save_as(tmp_path / "verdict.json")
+
+    verdict: dict[str, Any] = json.loads((tmp_path / "verdict.json").read_text(encoding="utf-8"))
+    assert (verdict["verdict"], verdict["comment"]) == ("needs correction", 'Größe "falsch"')
+    assert verdict["image_sha256"] == "ab" * 32
+    assert verdict["files"] == {"segmentation.nii.gz": "cd" * 32}
+    assert [each["number"] for each in verdict["places"]] == [1]
+    assert waiting.value.suggested_filename == "verdict.json"
+
+
+@pytest.mark.slow
+def test_a_surface_comes_out_as_stl_in_the_patients_place(view: Opened, results: Results, tmp_path: Path) -> None:
+    with view.page.expect_download(predicate=lambda each: each.suggested_filename == "spleen.stl") as waiting:
+        view.page.click("#uv-stl")
+    waiting.value.save_as(tmp_path / "spleen.stl")
+
+    content = (tmp_path / "spleen.stl").read_bytes()
+    (count,) = struct.unpack("<I", content[80:84])
+    kind = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("nothing", "<u2")])
+    triangles = np.frombuffer(content[84:], dtype=kind, count=count)["corners"].astype(float)
+    volume_mm3 = np.einsum("ni,ni->n", triangles[:, 0], np.cross(triangles[:, 1], triangles[:, 2])).sum() / 6
+    voxels = np.argwhere(results.labels["fine_tuned"].voxels == 7)[:, ::-1]
+    centers = voxels @ results.image.ijk_to_ras[:3, :3].T + results.image.ijk_to_ras[:3, 3]
+    assert abs(volume_mm3) == pytest.approx(len(voxels) * 24, rel=0.1)
+    assert triangles.reshape(-1, 3).mean(axis=0) == pytest.approx(centers.mean(axis=0) * [-1, -1, 1], abs=1.5)
+    assert volume_mm3 > 0  # its triangles look outwards
+
+
+@pytest.mark.slow
+def test_the_picture_is_a_png_with_the_planes_in_it(view: Opened, tmp_path: Path) -> None:
+    with view.page.expect_download() as waiting:
+        view.page.click("#uv-png")
+    waiting.value.save_as(tmp_path / "view.png")
+
+    content = (tmp_path / "view.png").read_bytes()
+    assert content.startswith(b"\x89PNG")
+    assert waiting.value.suggested_filename.startswith("view-slice-")
+    assert len(content) > 20_000  # a black one has a few kilobytes
+
+
+CONTRASTS = """() => {
+  const channel = (value) => (value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * channel(r / 255) + 0.7152 * channel(g / 255) + 0.0722 * channel(b / 255);
+  const parse = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
+  const paper = (element) => {
+    for (let each = element; each; each = each.parentElement) {
+      const [r, g, b, a = 1] = parse(getComputedStyle(each).backgroundColor);
+      if (a > 0.5) return [r, g, b];
+    }
+    return [255, 255, 255];
+  };
+  const own = (element) => [...element.childNodes].some((each) => each.nodeType === 3 && each.textContent.trim());
+  return [...document.querySelectorAll("#uv *")]
+    .filter((each) => own(each) && each.checkVisibility() && !each.closest(".uv-pictures"))
+    .map((each) => {
+      const [a, b] = [light(parse(getComputedStyle(each).color)), light(paper(each))].sort((x, y) => y - x);
+      return [`${each.tagName}.${each.className} ${each.textContent.trim().slice(0, 30)}`, (a + 0.05) / (b + 0.05)];
+    });
+}"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_every_text_stands_out_from_its_background(view: Opened, scheme: str) -> None:
+    view.page.emulate_media(color_scheme=scheme)
+    view.page.wait_for_selector(f"#uv[data-theme={scheme}]", state="attached")
+
+    contrasts = view.page.evaluate(CONTRASTS)
+
+    assert len(contrasts) > 30
+    assert [(text, round(contrast, 2)) for text, contrast in contrasts if contrast < 4.5] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1400, 800, 390])
+def test_the_page_fits_its_window(view: Opened, width: int) -> None:
+    view.page.set_viewport_size({"width": width, "height": 900})
+
+    assert view.page.evaluate("document.documentElement.scrollWidth") <= width
+    stage = view.page.locator("#uv-pictures").bounding_box()
+    assert stage["width"] > 0.6 * width or width > 1000
+    assert stage["height"] > 350
+    view.page.set_viewport_size({"width": 1400, "height": 900})

@@ -1,0 +1,41 @@
+"""The pieces of a report's page: texts are escaped here and nowhere else."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Mapping
+from html import escape
+
+
+def paragraph(text: str, css_class: str = "") -> str:
+    """Return a paragraph."""
+    attribute = f' class="{css_class}"' if css_class else ""
+    return f"<p{attribute}>{escape(text)}</p>"
+
+
+def figure(png: bytes, headline: str, caption: str) -> str:
+    """Return a picture that lies in the page, with what to say about it."""
+    source = f"data:image/png;base64,{b64encode(png).decode('ascii')}"
+    return (
+        f'<figure><div class="scroll"><img src="{source}" alt="{escape(f"{headline} {caption}")}"></div>'
+        f"<figcaption><b>{escape(headline)}</b> {escape(caption)}</figcaption></figure>"
+    )
+
+
+def facts_table(rows: Mapping[str, str]) -> str:
+    """Return facts by name."""
+    cells = "".join(
+        f'<tr><th scope="row">{escape(name)}</th><td>{escape(text)}</td></tr>' for name, text in rows.items()
+    )
+    return f'<table class="facts"><tbody>{cells}</tbody></table>'
+
+
+def number_cards(numbers: Mapping[str, str]) -> str:
+    """Return numbers by what they are, large."""
+    items = "".join(f"<li><b>{escape(number)}</b><span>{escape(text)}</span></li>" for text, number in numbers.items())
+    return f'<ul class="numbers">{items}</ul>'
+
+
+def code(text: str) -> str:
+    """Return a text to copy as it is."""
+    return f'<pre class="code">{escape(text)}</pre>'

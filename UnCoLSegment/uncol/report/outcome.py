@@ -1,0 +1,223 @@
+"""What one run gave in numbers and words, whatever made it: what terminal, report and viewer tell is read from here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from uncol.core.errors import ConfigError
+from uncol.core.jobs import AnnotatedSlices
+from uncol.core.model_card import check_training, verdict_in
+from uncol.core.records import from_document
+
+HELD_OUT_FROM = 10
+"""Annotated slices from which a fine-tuning holds one out, the first and the last counted (`data.holdout`)."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One structure in numbers, as it stands in `report.json`.
+
+    Attributes:
+        name: Its name.
+        value: Its label value.
+        voxels: How many voxels were found; None where no image was segmented.
+        volume_ml: The same in ml.
+        mean_uncertainty: In [0, 1], over the voxels found; None where there are none.
+        volume_range_ml: What the volume lies between, in ml; None where that was not measured.
+        predicted_dice: Expected Dice and the ends of its interval, in [0, 1]; None where that was not measured.
+    """
+
+    name: str
+    value: int
+    voxels: int | None = None
+    volume_ml: float | None = None
+    mean_uncertainty: float | None = None
+    volume_range_ml: tuple[float, float] | None = None
+    predicted_dice: tuple[float, float, float] | None = None
+
+    @property
+    def volume_text(self) -> str:
+        """Volume with its range, in ml."""
+        if self.volume_ml is None:
+            return ""
+        text = f"{ml_text(self.volume_ml)} ml"
+        if self.volume_range_ml is None:
+            return text
+        return f"{text} ({ml_text(self.volume_range_ml[0])} to {ml_text(self.volume_range_ml[1])})"
+
+    @property
+    def predicted_text(self) -> str:
+        """Expected Dice with its interval; "" where it was not measured."""
+        if self.predicted_dice is None:
+            return ""
+        return "{:.2f} ({:.2f} to {:.2f})".format(*self.predicted_dice)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one run gave.
+
+    Attributes:
+        findings: The structures.
+        training: Record of the training of the model that was used or made; empty without one.
+        model: Name of the model; "" without one.
+        foundation_model: Name of the foundation model that segmented; "" where none did.
+        annotated: Slices that were annotated in the image.
+        device: What computed.
+        seconds: How long segmenting took; None where that is not known.
+        size_ijk: Voxels of the image along I, J and K; None where no image was segmented.
+        spacing_mm: Distances between them.
+        image_sha256: Hash of the image's voxels and geometry; "" if unknown.
+        notes: Sentences that the user should read.
+        version: Of UnCoL.
+        files: SHA-256 of the result's files by name.
+    """
+
+    findings: tuple[Finding, ...]
+    training: dict[str, Any] = field(default_factory=dict)
+    model: str = ""
+    foundation_model: str = ""
+    annotated: tuple[AnnotatedSlices, ...] = ()
+    device: str = ""
+    seconds: float | None = None
+    size_ijk: tuple[int, int, int] | None = None
+    spacing_mm: tuple[float, float, float] | None = None
+    image_sha256: str = ""
+    notes: tuple[str, ...] = ()
+    version: str = ""
+    files: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_segmentation(cls, report: Mapping[str, Any]) -> Outcome:
+        """Read what a result's `report.json` says.
+
+        Raises:
+            ConfigError: If it is none of ours.
+        """
+        image, training, made_by = (_object(report, name) for name in ("image", "training", "foundation_model"))
+        check_training(training)
+        listed = report.get("structures")
+        document = {
+            "findings": [_finding(each) for each in listed] if isinstance(listed, list) else listed,
+            "training": training,
+            "model": report.get("model", ""),
+            "foundation_model": made_by.get("name", ""),
+            "annotated": report.get("annotated_slices", []),
+            "device": report.get("device", ""),
+            "seconds": report.get("seconds"),
+            "size_ijk": image.get("size_ijk"),
+            "spacing_mm": image.get("spacing_mm"),
+            "image_sha256": image.get("sha256", ""),
+            "notes": [*report.get("notes", []), *training.get("notes", [])],
+            "version": report.get("uncol", ""),
+            "files": report.get("files", {}),
+        }
+        return from_document(cls, document, "report.json")
+
+    @classmethod
+    def of_training(cls, told: Mapping[str, Any], model: str) -> Outcome:
+        """Read what a fine-tuning tells, its own structures and notes."""
+        findings = tuple(Finding(each["name"], each["value"]) for each in told["structures"])
+        return cls(findings, dict(told), model, device=told["device"], notes=tuple(told["notes"]),
+                   version=told["versions"]["uncol"])  # fmt: skip
+
+    @property
+    def held_out_dice(self) -> Mapping[str, float]:
+        """Dice of the model on slices held out of its first pass, by structure; empty where nothing was held out."""
+        return self.training.get("held_out_dice") or {}
+
+    @property
+    def why_no_dice(self) -> str:
+        """Why there is no Dice on held-out slices; "" where there is."""
+        if self.held_out_dice:
+            return ""
+        if not self.training:
+            return "Not measured: nothing was learned, and no reference is given."
+        count = sum(self.training.get("annotated_slices") or [0])
+        if count < HELD_OUT_FROM:
+            return f"Not measured: that needs about {HELD_OUT_FROM} annotated slices, there were {count}."
+        return "Not measured: nothing could be held out."
+
+    @property
+    def verdict_text(self) -> str:
+        """How the model compares with an earlier one; "" where there was nothing to compare."""
+        verdict = verdict_in(self.training)
+        return "" if verdict is None else verdict.sentence
+
+    @property
+    def made_by(self) -> str:
+        """Who segmented, in a few words."""
+        if self.model:
+            return f"model {self.model}"
+        return self.foundation_model or "registration alone"
+
+
+def ml_text(volume_ml: float) -> str:
+    """Return a volume with the digits that mean something."""
+    return f"{volume_ml:,.0f}" if volume_ml >= 100 else f"{volume_ml:.1f}" if volume_ml >= 1 else f"{volume_ml:.2f}"
+
+
+def duration_text(seconds: float) -> str:
+    """Return a time as a person says it."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def subtitle(outcome: Outcome) -> str:
+    """Say in a line what was segmented by whom."""
+    size = "" if outcome.size_ijk is None else " x ".join(map(str, outcome.size_ijk))
+    spacing = "" if outcome.spacing_mm is None else " x ".join(f"{each:.3g}" for each in outcome.spacing_mm)
+    voxels = f"{size} voxels of {spacing} mm" if size else ""
+    return " · ".join(sentences(voxels, outcome.made_by, outcome.device.upper()))
+
+
+def trust(outcome: Outcome) -> str:
+    """Say in a sentence or two how far the result was checked."""
+    dice = outcome.held_out_dice
+    if dice:
+        told = ", ".join(f"{name} {value:.3f}" for name, value in dice.items())
+        checked = f"Dice of the model on annotated slices that it had not learned from: {told}."
+    else:
+        checked = outcome.why_no_dice
+    doubt = "Doubt says where the result is unsure, not whether it is right."
+    return " ".join(sentences(checked, outcome.verdict_text, doubt))
+
+
+def facts(outcome: Outcome) -> dict[str, str]:
+    """Return what a researcher wants to know of the run, by name."""
+    training = outcome.training
+    rows = {
+        "Made by": outcome.made_by,
+        "Method": str(training.get("method", "")),
+        "Steps": str(training.get("steps", "")),
+        "Seed": str(training.get("seed", "")),
+        "Foundation teacher": str(training.get("generalized_teacher") or ""),
+        "Device": outcome.device.upper(),
+        "Time to segment": "" if outcome.seconds is None else f"{outcome.seconds:.1f} s",
+        "Image SHA-256": outcome.image_sha256,
+        "UnCoL": outcome.version,
+    }
+    return {name: text for name, text in rows.items() if text}
+
+
+def _finding(document: Any) -> Any:
+    """Return the fields of a structure that are known here; a later version may say more."""
+    if not isinstance(document, Mapping):
+        return document
+    return {name: each for name, each in document.items() if name in Finding.__dataclass_fields__}
+
+
+def _object(report: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    found = report.get(name) or {}
+    if not isinstance(found, Mapping):
+        message = f'report.json, field "{name}" is no JSON object. Segment the image again.'
+        raise ConfigError(message)
+    return found
+
+
+def sentences(*texts: str | Sequence[str]) -> list[str]:
+    """Return the texts that say something, each once."""
+    flat = [each for text in texts for each in ([text] if isinstance(text, str) else text)]
+    return [each for each in dict.fromkeys(flat) if each]
