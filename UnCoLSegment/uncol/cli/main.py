@@ -16,8 +16,9 @@ import typer
 
 from uncol.cli import options
 from uncol.cli.benchmark import benchmark
-from uncol.cli.console import accept_any_name, monitored, on_signals, print_evaluation, print_result, say
+from uncol.cli.console import accept_any_name, monitored, on_signals, print_result, say
 from uncol.cli.doctor import examine
+from uncol.cli.evaluate import evaluate
 from uncol.cli.groups import EXAMPLES, MEASURE, START, WORK, command_of, make_app
 from uncol.cli.models import ModelsFolder, store_in
 from uncol.cli.models import commands as models_commands
@@ -34,7 +35,6 @@ from uncol.demo.run import DemoJob, run_demo
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
 from uncol.pipelines.cohort import CohortJob, check_failed, run_cohort
 from uncol.pipelines.context import Context
-from uncol.pipelines.evaluate import run_evaluate
 from uncol.pipelines.fine_tune import run_fine_tune
 from uncol.pipelines.segment import run_segment
 from uncol.worker.process import keep_freed_memory
@@ -292,34 +292,7 @@ _command("view", WORK)(view)
 app.add_typer(models_commands, name="models", rich_help_panel=WORK, epilog=f"Example: {EXAMPLES['models']}")
 
 
-@_command("evaluate", MEASURE)
-def evaluate(
-    prediction: Annotated[Path, typer.Option(help="Segmentation to judge.", readable=False)],
-    reference: Annotated[Path, typer.Option(help="Label map to judge it by; 255 is left out.", readable=False)],
-    uncertainty: Annotated[
-        Path | None, typer.Option(help="Uncertainty map of the segmentation.", readable=False)
-    ] = None,
-    exclude_slices: Annotated[Texts, typer.Option(metavar=SLICES, help="Slices that do not count; repeatable.")] = None,
-    only_slices: Annotated[Texts, typer.Option(metavar=SLICES, help="Slices that alone count; repeatable.")] = None,
-    structure: options.Structures = None,
-    series: options.Series = None,
-    allow_incomplete: options.AllowIncomplete = False,
-    as_json: options.JsonFlag = False,
-) -> None:
-    """Measure a segmentation: Dice, HD95 and ASD in mm, and what its uncertainty is worth."""
-    document = run_evaluate(
-        prediction,
-        reference,
-        uncertainty=uncertainty,
-        structures=options.parsed(structure, jobs.parse_structure),
-        excluded=options.parsed(exclude_slices, jobs.parse_slices),
-        only=options.parsed(only_slices, jobs.parse_slices),
-        dicom=jobs.DicomChoice(series, allow_incomplete),
-    )
-    if not print_result(document, as_json=as_json):
-        print_evaluation(document)
-
-
+_command("evaluate", MEASURE)(evaluate)
 _command("benchmark", MEASURE)(benchmark)
 
 
