@@ -20,6 +20,9 @@ PROCESS_NAMES = {"DaskDistributedBackend", "Parallel", "TerminatedWorkerError", 
 NETWORK_PACKAGES = {"aiohttp", "asyncio", "ftplib", "http", "httpx", "huggingface_hub", "requests", "smtplib", "socket",
                     "socketserver", "ssl", "telnetlib", "urllib", "urllib3", "webbrowser", "xmlrpc"}  # fmt: skip
 
+ON_THIS_MACHINE = {"uncol/cli/serving.py": {"http"}, "uncol/cli/view.py": {"webbrowser"}}
+"""What answers on the loopback address when it is asked to, and what opens a page there or a file."""
+
 
 def unsafe_places(source: str) -> list[str]:
     """Return `LINE: what` for each use of pickle that is found in a source text."""
@@ -79,7 +82,8 @@ def network_packages(source: str) -> set[str]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=[path.relative_to(PRODUCT_FOLDER).as_posix() for path in SOURCES])
 def test_source_file_reaches_no_other_machine(path: Path) -> None:
-    assert network_packages(path.read_text(encoding="utf-8")) == set()
+    allowed = ON_THIS_MACHINE.get(path.relative_to(PRODUCT_FOLDER).as_posix(), set())
+    assert network_packages(path.read_text(encoding="utf-8")) == allowed
 
 
 def test_the_check_finds_what_reaches_other_machines() -> None:
