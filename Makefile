@@ -17,6 +17,9 @@ DEMO_OUT ?= demo-output
 # What Qt needs on a Debian without a desktop; .ci/run reads this line.
 PANEL_LIBRARIES := libgl1 libegl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libglib2.0-0 fonts-dejavu-core
 
+# What validates the DICOM files of results (dciodvfy); .ci/run installs it, too.
+DICOM_TOOLS := dicom3tools
+
 # The first of these that is Python 3.11 or newer makes the virtual environment; `make PYTHON=... test` names another.
 PYTHON ?=
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.12 python3.11 python)
@@ -37,7 +40,8 @@ demo: $(STAMP)  ## run the whole loop on one volume and save pictures in demo-ou
 
 # A process for each core, each with one thread: faster than one process whose threads wait for each other. Rooms with
 # long tests come first, so that no process is left with one of them at the end.
-LONG_FIRST := Testing/engine/training Testing/engine/worker Testing/engine/cli Testing/engine/benchmark
+LONG_FIRST := Testing/engine/training Testing/engine/worker Testing/engine/cli Testing/engine/benchmark \
+	Testing/engine/pipelines
 test: lint test-module  ## check everything: style, types, import directions, tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
 		$(LONG_FIRST) Testing/engine Testing/architecture
@@ -73,7 +77,7 @@ OFFLINE = $(shell for each in 'unshare --net' 'unshare --map-root-user --net'; d
 	$$each true 2>/dev/null && echo "$$each" && break; done)
 soak: $(MRML_STAMP)  ## run what takes hours, without network: kills, full disks, mutated files, 5,000 random users
 	@echo "$(if $(OFFLINE),Without network ($(OFFLINE)).,WITH NETWORK: this system makes no namespace without it.)"
-	$(OFFLINE) $(BIN)/python -m pytest -m soak $(SOAK_TESTS)
+	UNCOL_PATIENCE_S=1800 $(OFFLINE) $(BIN)/python -m pytest -m soak $(SOAK_TESTS)
 	UNCOL_RANDOM_USERS=5000 QT_QPA_PLATFORM=offscreen $(OFFLINE) $(BIN)/python -m pytest Testing/panel/test_random_user.py
 
 lint: $(MRML_STAMP)  ## check style, types and import directions

@@ -125,8 +125,9 @@ def run_uncol(tmp_path: Path, font_cache: Path) -> Callable[..., Finished]:
     """Return a function that runs `uncol` with the given arguments in a process and a home of its own."""
     home = tmp_path / "home"
     home.mkdir()
+    patience_s = float(os.environ.get("UNCOL_PATIENCE_S", "300"))
 
-    def run(*arguments: object, timeout_s: float = 300, cwd: Path | None = None, **variables: str) -> Finished:
+    def run(*arguments: object, timeout_s: float = patience_s, cwd: Path | None = None, **variables: str) -> Finished:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "UNCOL_"))}
         environment = inherited | {
             "HOME": str(home),

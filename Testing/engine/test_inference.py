@@ -78,7 +78,7 @@ def test_at_twelve_sizes_of_memory_the_result_is_the_same_or_the_user_is_told(te
         env=os.environ | {"PYTHONPATH": str(ENGINE_FOLDER), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=3600,
         check=False,
     )
 

@@ -86,6 +86,13 @@ def header(sop_class: str, instance: str, *, series: str = "1", number: int | No
     return dataset
 
 
+def clinical(header: Dataset) -> None:
+    """What archives have beside what an image needs."""
+    header.FrameOfReferenceUID = "1.2.826.0.1.3680043.8.498.77.5"
+    header.StudyDate, header.StudyTime, header.StudyID = "20260203", "101112", "S1"
+    header.PatientBirthDate, header.PatientSex, header.AccessionNumber = "19500102", "F", "A1"
+
+
 def put_pixels(dataset: Dataset, stored: np.ndarray, *, bits_stored: int | None = None) -> None:
     """Add stored values (..., J, I) in their own type."""
     big = dataset.file_meta.TransferSyntaxUID == ExplicitVRBigEndian

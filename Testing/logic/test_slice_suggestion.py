@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from uncol.core.errors import DataError
-from uncol.core.jobs import SliceScore
+from uncol.core.slice_scores import SliceScore
 from UnCoLSegmentLib.Scene.SliceSuggestion import suggest
 
 

@@ -83,6 +83,24 @@ WRONG: list[Any] = [
         id="structure of a box",
     ),
     pytest.param(
+        [*SEGMENT, "--box", "x=0,0,0,5,5,5", "--dicom"],
+        r'Image "ct.nii.gz" is no DICOM image, so its result cannot be DICOM.*leave out --dicom\.',
+        id="DICOM of an image that was none",
+    ),
+    pytest.param(["segment", ".", "--cohort"], r"segmented with one model .*: give it with --model", id="no model"),
+    pytest.param(
+        ["segment", ".", "--cohort", "--model", "m", "--box", "x=0,0,0,5,5,5"],
+        r"--box is about one image, but --cohort segments many",
+        id="box of a cohort",
+    ),
+    pytest.param(
+        ["segment", ".", "--cohort", "--model", "m", "--maps", "entropy"],
+        r"--maps is about one image",
+        id="maps of many",
+    ),
+    pytest.param([*SEGMENT, "--model", "m", "--jobs", "2"], r"--jobs is for a whole folder\. Add --cohort", id="jobs"),
+    pytest.param([*SEGMENT, "--model", "m", "--dask", "tcp://x:1"], r"--dask is for a whole folder", id="cluster"),
+    pytest.param(
         [*SEGMENT, "--model", "m", "--annotated-slices", "K:1"],
         r"--annotated-slices is about the label map of --labels",
         id="annotated slices beside a model",

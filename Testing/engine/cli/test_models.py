@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import unicodedata
@@ -13,8 +14,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813  # the abbreviation of SimpleITK's own documentation
 import torch
+from pydicom import Dataset, dcmread
 from safetensors.torch import save
 from small_models import files_of
+from written_dicom import clinical, save_slices
 
 from uncol.cli import main as cli
 from uncol.cli.models import models_folder
@@ -200,6 +203,40 @@ def test_segment_takes_a_model_by_name_or_folder(
 
     assert code == 0, err
     assert json.loads((tmp_path / "out" / "report.json").read_text())["model"] == "first"
+
+
+def test_a_result_as_dicom_names_the_model_and_the_model_is_found_by_its_hash(
+    store: Store, uncol: Callable[..., Any], tmp_path: Path
+) -> None:
+    store.remove("second")  # the same weights
+    save_slices(tmp_path / "ct", IMAGE.voxels.astype(float), edit=lambda _n, header: clinical(header))
+
+    code, _, err = uncol("segment", "ct", "--model", "first", "--dicom", "--out", "out")
+
+    assert code == 0, err
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert {"segmentation.dcm", "uncertainty.dcm"} < set(report["files"])
+    segmentation = dcmread(tmp_path / "out" / "segmentation.dcm")
+    told = dict(part.split("=", 1) for part in parameters_of(segmentation).split(",") if "=" in part)
+    assert told["model_sha256"] == report["model_sha256"] == segmentation.DeviceSerialNumber
+    weights = (store.folder / "first" / "weights.safetensors").read_bytes()
+    assert hashlib.sha256(weights).hexdigest() == report["model_sha256"]
+    assert segmentation.ContentDescription.endswith(f"model {report['model_sha256'][:12]}")
+    for known in (report["model_sha256"], segmentation.ContentDescription[-12:]):
+        assert json.loads(uncol("models", "show", known, "--json")[1])["name"] == "first"
+    assert uncol("segment", "ct", "--model", "first", "--out", "out")[0] == 0
+    assert not (tmp_path / "out" / "segmentation.dcm").exists()  # it would be of another run
+
+
+def parameters_of(segmentation: Dataset) -> str:
+    return str(segmentation.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters)
+
+
+def test_a_hash_that_no_model_has_is_told(store: Store, uncol: Callable[..., Any]) -> None:
+    code, _, err = uncol("models", "show", "0123456789ab")
+
+    assert code == 2
+    assert "has weights with the SHA-256 0123456789ab. Look in another folder with --models" in err
 
 
 def test_an_unknown_model_is_told_with_those_that_there_are(store: Store, uncol: Callable[..., Any]) -> None:

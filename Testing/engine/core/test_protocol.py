@@ -25,7 +25,6 @@ from uncol.core.jobs import (
     FineTuneResult,
     SegmentJob,
     SegmentResult,
-    SliceScore,
     Structure,
 )
 from uncol.core.progress import Progress
@@ -52,6 +51,8 @@ from uncol.core.protocol import (
     write_message,
 )
 from uncol.core.round_scores import ScoreJob, ScoreResult, SliceStack
+from uncol.core.slice_scores import SliceScore
+from uncol.core.uncertainty_maps import DISAGREEMENT
 from uncol.core.volume_files import VolumeFile
 
 DOCUMENTATION = Path(__file__).resolve().parents[3] / "docs" / "worker.md"
@@ -63,6 +64,7 @@ RESULT = SegmentResult(
     LABELS,
     {"structures": [{"value": 2, "mean_uncertainty": None}], "notes": ["A note."]},
     {"K": (SliceScore(7, 1 / 3, ("Milz \u00e4",)), SliceScore(8, 0.0)), "I": ()},
+    {DISAGREEMENT: IMAGE},
 )
 
 DICOM = DicomChoice(2, allow_incomplete=True)
@@ -70,7 +72,14 @@ MESSAGES: list[Any] = [
     Hello(PROTOCOL),
     SegmentJob(IMAGE, Path("a"), model=Path("liver-2")),
     SegmentJob(Path("ct.nrrd"), Path("a"), boxes=(BOX, BOX), device="cpu", dicom=DICOM),
-    SegmentJob(IMAGE, Path("a"), labels=LABELS, structures=(SPLEEN,), annotated_slices=(AnnotatedSlices("K", (1, 2)),)),
+    SegmentJob(
+        IMAGE,
+        Path("a"),
+        labels=LABELS,
+        structures=(SPLEEN,),
+        annotated_slices=(AnnotatedSlices("K", (1, 2)),),
+        maps=(DISAGREEMENT,),
+    ),
     FineTuneJob((Case(IMAGE, LABELS),), Path("m"), proposal=Path("/jobs/a")),
     FineTuneJob(
         (Case(IMAGE, LABELS), Case(Path("b.nrrd"), Path("c.nrrd"))),

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from uncol.core.jobs import SliceScore, Structure
+from uncol.core.jobs import Structure
+from uncol.core.slice_scores import SliceScore
 from uncol.core.slice_suggestion import NextSlice, next_slice, score_all_slices, score_slices
 from uncol.core.volume import Axis, Volume
 

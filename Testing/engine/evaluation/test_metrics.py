@@ -7,14 +7,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance
+from monai.metrics import CalibrationErrorMetric, compute_average_surface_distance, compute_hausdorff_distance
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from uncol.evaluation.metrics import (
+    captured_by_top,
     dice,
+    error_detection_auprc,
+    error_overlap,
     expected_calibration_error,
     least_confidence,
+    reliability,
     score_masks,
 )
 
@@ -268,3 +272,57 @@ class TestCalibration:
 
     def test_no_voxels_no_number(self) -> None:
         assert expected_calibration_error(np.zeros(0), np.zeros(0, dtype=np.bool_)) is None
+        assert reliability(np.zeros(0), np.zeros(0, dtype=np.bool_)) == ()
+
+    @pytest.mark.parametrize("bins", [1, 10, 15])
+    def test_monai_agrees_where_bins_of_equal_width_hold_equally_many(self, bins: int) -> None:
+        random = np.random.default_rng(bins)
+        claimed = (np.arange(bins * 40) % bins + 0.5 + random.uniform(-0.4, 0.4, bins * 40)) / bins
+        is_correct = random.random(len(claimed)) < claimed**2
+
+        metric = CalibrationErrorMetric(num_bins=bins, include_background=False)
+        metric(
+            y_pred=torch.from_numpy(np.stack([1 - claimed, claimed]))[None],
+            y=torch.from_numpy(np.stack([~is_correct, is_correct]))[None].float(),
+        )
+
+        expected = metric.aggregate()
+        assert isinstance(expected, torch.Tensor)
+        assert expected_calibration_error(claimed, is_correct, bins) == pytest.approx(expected.item(), abs=1e-6)
+
+    def test_reliability_by_hand(self) -> None:
+        low, high = reliability(np.array([0.9, 0.6, 0.8, 0.5]), np.array([True, False, True, True]), bins=2)
+
+        assert (low.confidence, low.accuracy, low.voxels) == (pytest.approx(0.55), 0.5, 2)
+        assert (high.confidence, high.accuracy, high.voxels) == (pytest.approx(0.85), 1.0, 2)
+
+
+class TestFindingErrors:
+    DOUBT, WRONG = np.array([0.9, 0.7, 0.7, 0.4, 0.1]), np.array([True, True, False, False, True])
+
+    def test_average_precision_by_hand(self) -> None:
+        """Thresholds 0.9, 0.7, 0.4, 0.1: recall 1/3, 2/3, 2/3, 1 with precision 1, 2/3, 2/4, 3/5."""
+        expected = 1 / 3 * 1 + 1 / 3 * 2 / 3 + 0 + 1 / 3 * 3 / 5
+
+        assert error_detection_auprc(self.DOUBT, self.WRONG) == pytest.approx(expected)
+
+    def test_overlap_by_hand(self) -> None:
+        """Dice with the three errors: 2 * 1 / (1 + 3), 2 * 2 / (3 + 3), 2 * 2 / (4 + 3), 2 * 3 / (5 + 3)."""
+        assert error_overlap(self.DOUBT, self.WRONG) == (pytest.approx(3 / 4), pytest.approx(0.1))
+
+    def test_where_nothing_is_wrong_there_is_nothing_to_find(self) -> None:
+        assert error_detection_auprc(self.DOUBT, np.zeros(5, dtype=np.bool_)) is None
+        assert error_overlap(self.DOUBT, np.zeros(5, dtype=np.bool_)) is None
+        assert error_detection_auprc(self.DOUBT, np.ones(5, dtype=np.bool_)) is None
+
+    def test_a_constant_map_has_the_precision_of_chance(self) -> None:
+        assert error_detection_auprc(np.ones(5), self.WRONG) == pytest.approx(3 / 5)
+
+    def test_errors_in_the_top_by_hand(self) -> None:
+        """Two fifths of five are two: the first, and by chance one of the three that are alike."""
+        errors = np.array([6, 3, 0, 1, 0])
+
+        assert captured_by_top(np.array([9.0, 2, 2, 2, 1]), errors, 0.4) == pytest.approx((6 + (3 + 0 + 1) / 3) / 10)
+        assert captured_by_top(np.array([9.0, 2, 2, 2, 1]), errors, 0.01) == pytest.approx(0.6)
+        assert captured_by_top(np.ones(5), errors, 0.2) == pytest.approx(0.2)
+        assert captured_by_top(np.ones(5), np.zeros(5, dtype=np.int64), 0.2) is None

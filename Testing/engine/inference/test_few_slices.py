@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from doubles import ThresholdTeacher
 
+from uncol.core.error_detection import label_boundary
 from uncol.core.errors import CancelledError
 from uncol.core.jobs import Structure
 from uncol.core.progress import Monitor, Progress
+from uncol.core.uncertainty_maps import DISAGREEMENT
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.evaluation.metrics import dice
 from uncol.foundation.embeddings import EmbeddingCache
@@ -53,6 +55,24 @@ def test_registration_answers_first_and_the_foundation_model_refines_that() -> N
     assert set(refined.sources["cone"]) == {"registration", "foundation model"}
     assert sum(refined.sources["cone"].values()) == pytest.approx(1, abs=0.002)
     assert refined.sources["cone"]["registration"] > 0.5
+
+
+def test_disagreement_is_where_the_sources_are_apart_and_nowhere_in_annotated_slices() -> None:
+    truth, grid = cone(), np.array([[0, 0, 3.0, 5], [-1.0, 0, 0, 7], [0, -1.0, 0, 9], [0, 0, 0, 1]])
+    image = image_of(truth, grid)
+    labels = annotated(image, truth, [0, 12, 23])
+    slices = FewSlices(image, labels, STRUCTURE, EmbeddingCache(None), plane="sagittal", maps=[DISAGREEMENT])
+
+    found = slices.with_foundation_model(ThresholdTeacher(64))
+
+    spread = found.maps[DISAGREEMENT]
+    assert spread.shares_grid_with(image)
+    assert spread.voxels.dtype == np.float32
+    assert 0 == spread.voxels.min() < spread.voxels.max() <= 1
+    assert not spread.voxels[[0, 12, 23]].any()
+    edge = label_boundary(truth)
+    assert spread.voxels[edge].mean() > 5 * spread.voxels[~edge].mean()
+    assert slices.by_registration().maps.keys() == {DISAGREEMENT}
 
 
 def test_without_a_foundation_model_registration_is_the_result() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from uncol.inference.fusion import Source, agreement_between, average, shares, weigh
+from uncol.inference.fusion import Source, agreement_between, average, disagreement, shares, weigh
 
 
 def source(rows: list[list[float]], *, votes: list[bool] | None = None, voices: float = 1.0) -> Source:
@@ -89,3 +89,39 @@ def test_shares_by_hand() -> None:
     parts = shares(sources, np.array([[3.0], [1.0]]))
 
     np.testing.assert_allclose(parts[:, :, 0], [[0.75, 1.0], [0.25, 0.0]])
+
+
+class TestDisagreement:
+    def spread(self, sources: list[Source], weights: list[list[float]]) -> np.ndarray:
+        return disagreement(sources, np.array(weights), average(sources, np.array(weights)))
+
+    def test_by_hand(self) -> None:
+        """Weights 3 and 1: mean of 1 and 0 is 3/4, variance 3/4 * 1/16 + 1/4 * 9/16 = 3/16; of 0.6 and 0.2: 0.03."""
+        found = self.spread([source([[1.0, 0.6, 0.3]]), source([[0.0, 0.2, 0.3]])], [[3.0], [1.0]])
+
+        np.testing.assert_allclose(found[0, 0], [2 * (3 / 16) ** 0.5, 2 * 0.03**0.5, 0.0], atol=1e-6)
+
+    def test_half_against_half_is_1_and_one_alone_is_0(self) -> None:
+        halves = [source([[1.0]]), source([[0.0]])]
+
+        assert self.spread(halves, [[1.0], [1.0]]).item() == pytest.approx(1.0)
+        assert self.spread(halves[:1], [[1.0]]).item() == 0.0
+
+    def test_who_abstains_does_not_disagree(self) -> None:
+        sources = [source([[1.0]]), source([[0.0]], votes=[False])]
+
+        assert self.spread(sources, [[1.0], [1.0]]).item() == 0.0
+
+    def test_a_source_counts_as_the_parts_that_it_was_made_of(self) -> None:
+        """The sides say 1 and 0 with weights 1/4 and 3/4, together 0.5: 1/4 * 1/4 + 3/4 * 1/4 = 1/4."""
+        whole = source([[0.5]]).probabilities
+        votes = np.ones((1, 1), dtype=np.bool_)
+        sides = Source("sides", whole, votes, 1.0, (whole + 0.5, whole - 0.5), np.array([[0.25], [0.75]]))
+
+        assert self.spread([sides], [[1.0]]).item() == pytest.approx(1.0)
+
+    def test_the_structure_that_is_most_in_dispute_counts(self) -> None:
+        maps = [np.array([[[[a]], [[b]]]], dtype=np.float32) for a, b in ((1.0, 0.5), (1.0, 0.3))]
+        sources = [Source("any", each, np.ones((1, 2), dtype=np.bool_)) for each in maps]
+
+        assert self.spread(sources, [[1.0, 1.0], [1.0, 1.0]]).item() == pytest.approx(0.2, abs=1e-6)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from uncol.core.errors import DataError
-from uncol.core.jobs import DicomChoice
+from uncol.core.jobs import AnnotatedSlices, DicomChoice, Structure
+from uncol.core.promise import ExpectedSlice, LeftOutCheck, Range, StructurePromise
+from uncol.core.records import to_document
 from uncol.core.volume import Volume
-from uncol.data.io import write_results
+from uncol.data.io import read_image, write_results
 from uncol.pipelines.evaluate import run_evaluate
 
 SHAPE = (4, 6, 8)
@@ -66,3 +70,50 @@ def test_a_report_that_says_nothing_is_no_obstacle(runs: tuple[Path, Path], repo
     (runs[0] / "report.json").write_bytes(report)
 
     assert judged(runs[0], runs[0], runs[0]) == 1
+
+
+class TestPromises:
+    """The report beside a segmentation promised Dice 0.8 in two slices; slices annotated since judge it."""
+
+    def write_promise(self, folder: Path, axis: str = "K") -> None:
+        slices = tuple(ExpectedSlice(index, 40, 100) for index in (1, 2))
+        promise = StructurePromise(
+            "label-1", Range(0.8, 0.6, 0.9), Range(1, 1, 1), 0.9, LeftOutCheck(3, 0.7, 0.7), slices
+        )
+        report = {"promises": [to_document(promise)], "next_slices": {"axis": axis, "slices": []}}
+        (folder / "report.json").write_text(json.dumps(report))
+
+    def checked(self, run: Path, reference: Path, only: tuple[AnnotatedSlices, ...]) -> list[dict[str, Any]]:
+        document = run_evaluate(
+            run / "segmentation.nii.gz",
+            reference,
+            uncertainty=None,
+            structures=[Structure(1, "label-1")],
+            excluded=(),
+            only=only,
+            dicom=DicomChoice(),
+        )
+        promises: list[dict[str, Any]] = document["promises"]
+        return promises
+
+    def test_it_is_kept_or_broken_by_the_slices_annotated_since(self, runs: tuple[Path, Path], tmp_path: Path) -> None:
+        self.write_promise(runs[0])
+        truth = read_image(runs[0] / "segmentation.nii.gz")
+        elsewhere = tmp_path / "reference.nii.gz"
+        write_results(tmp_path, {elsewhere.name: truth.with_voxels(np.roll(truth.voxels, 2, axis=2))}, {}, {})
+
+        (kept,) = self.checked(runs[0], runs[0] / "segmentation.nii.gz", (AnnotatedSlices("K", (2,)),))
+        (broken,) = self.checked(runs[0], elsewhere, (AnnotatedSlices("K", (2,)),))
+
+        assert kept["sentence"].startswith(
+            '"label-1": promise kept. Dice 1.00 in 1 slice annotated since; promised was '
+        )
+        assert broken["sentence"].startswith('"label-1": promise broken. Dice 0.33 in 1 slice annotated since')
+
+    def test_slices_that_were_not_promised_anything_judge_nothing(self, runs: tuple[Path, Path]) -> None:
+        self.write_promise(runs[0])
+        own = runs[0] / "segmentation.nii.gz"
+
+        assert self.checked(runs[0], own, ()) == []
+        assert self.checked(runs[0], own, (AnnotatedSlices("K", (0,)),)) == []
+        assert self.checked(runs[0], own, (AnnotatedSlices("I", (2,)),)) == []

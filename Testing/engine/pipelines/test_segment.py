@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +16,13 @@ from doubles import ThresholdTeacher
 from given import a_larger_ball, annotated_in
 
 from uncol.core.jobs import SegmentJob, Structure
+from uncol.core.next_slices import sentences_of
 from uncol.core.progress import UNWATCHED
+from uncol.core.promise import promises_in
+from uncol.core.uncertainty_maps import DISAGREEMENT
 from uncol.core.volume import Volume
 from uncol.core.volume_files import VolumeFile
+from uncol.data.io import read_image
 from uncol.evaluation.metrics import dice
 from uncol.foundation.loading import FoundationChoice
 from uncol.foundation.promptable import PromptableModel
@@ -81,6 +87,34 @@ def test_registrations_answer_is_shown_before_the_foundation_model_is_loaded(
     assert dice(labels.voxels == 3, TRUTH) > 0.9
     assert uncertainty.shares_grid_with(labels)
     assert found.report["foundation_model"]["name"] == ThresholdTeacher(48).name
+
+
+def test_maps_that_were_asked_for_lie_beside_the_entropy(
+    make_job: Callable[..., SegmentJob], context: Context, tmp_path: Path
+) -> None:
+    found = segment(replace(make_job(), maps=(DISAGREEMENT,)), context)
+    found.write(tmp_path / "out")
+
+    spread = read_image(tmp_path / "out" / "uncertainty-teacher-disagreement.nii.gz")
+    assert spread.fits(found.segmentation.labels)
+    np.testing.assert_array_equal(spread.voxels, found.segmentation.maps[DISAGREEMENT].voxels)
+    assert spread.voxels.any()
+    assert len(json.loads((tmp_path / "out" / "report.json").read_text())["files"]) == 3
+
+
+def test_the_report_says_what_confidence_rests_on_what_is_promised_and_what_to_annotate_next(
+    make_job: Callable[..., SegmentJob], context: Context
+) -> None:
+    found = segment(make_job((0, 3, 6, 9, 11)), context)
+    report = json.loads(json.dumps(found.report, allow_nan=False))
+
+    (calibration,) = report["calibration"]
+    (promise,) = promises_in(report)
+    assert (calibration["structure"], calibration["slices"]) == ("ball", 3)
+    real = dice(found.segmentation.labels.voxels[[1, 2, 4, 5, 7, 8, 10]] == 3, TRUTH[[1, 2, 4, 5, 7, 8, 10]])
+    assert promise.dice.low <= real <= promise.dice.high + 0.02
+    assert report["next_slices"]["axis"] == "K"
+    assert sentences_of(report)[0] == promise.sentence
 
 
 def test_where_the_foundation_model_is_not_installed_registration_segments_alone_and_says_so(

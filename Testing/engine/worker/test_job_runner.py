@@ -66,11 +66,15 @@ class TestSegment:
         job = shared.new_job()
 
         files = {"image": file_fields("image"), "labels": file_fields("labels")}
-        shared.ask("segment", out=job, **files, structures=[{"value": 1, "name": "b"}])
+        structures = [{"value": 1, "name": "b"}]
+        result = shared.ask("segment", out=job, **files, structures=structures, maps=["teacher-disagreement"])
 
         annotated = ball()[1].voxels
         found = read_voxels(job / "segmentation.npy")
         assert (found == annotated)[annotated != 255].all()
+        spread = read(result["maps"]["teacher-disagreement"])
+        assert spread.shares_grid_with(ball()[0])
+        assert 0 == spread.voxels[annotated != 255].max() < spread.voxels.max() <= 1
 
     def test_annotated_slices_give_a_whole_preview_before_the_foundation_model_is_asked(self, shared: Child) -> None:
         job = shared.new_job()

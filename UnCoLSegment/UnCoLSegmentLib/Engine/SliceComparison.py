@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-from uncol.core.jobs import SliceScore
+from uncol.core.slice_scores import SliceScore
 from uncol.core.volume import Axis
 from UnCoLSegmentLib.Engine.Run import inThread
 

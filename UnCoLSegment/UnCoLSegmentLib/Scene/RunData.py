@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from uncol.core.jobs import Box, SegmentResult, SliceScore, Structure
+from uncol.core.jobs import Box, SegmentResult, Structure
+from uncol.core.slice_scores import SliceScore
 from uncol.core.volume import Volume
 from UnCoLSegmentLib.Scene import Bridge, Grids
 from UnCoLSegmentLib.Scene.Grids import Region

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from slicer.i18n import tr as _
 
 from uncol.core.errors import DataError
-from uncol.core.jobs import SliceScore
+from uncol.core.slice_scores import SliceScore
 from uncol.core.slice_suggestion import NextSlice, next_slice
 from uncol.core.volume import Axis
 

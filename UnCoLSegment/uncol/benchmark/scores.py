@@ -67,7 +67,7 @@ class LabelScore:
 
 @dataclass(frozen=True)
 class UncertaintyScore:
-    """What the uncertainty of one test case is worth near boundaries, see `evaluation.evaluate.UncertaintyScores`.
+    """What the uncertainty of one test case is worth near boundaries, see `uncertainty_scores.UncertaintyScores`.
 
     Attributes:
         case: Name of the case.

@@ -133,15 +133,31 @@ def print_evaluation(document: dict[str, Any]) -> None:
     rows = [[each["name"], *(_number(each[name], digits) for name, digits in _DIGITS.items())] for each in scores]
     print_table("Segmentation against reference", ["structure", "Dice", "HD95 (mm)", "ASD (mm)"], rows)
     if document["uncertainty"] is not None:
-        scores = document["uncertainty"]
-        print_table(
-            f"Uncertainty, within {scores['band_mm']:g} mm of a boundary",
-            ["", "value"],
-            [
-                ["error detection (AUROC)", _number(scores["error_detection_auroc"], 3)],
-                ["calibration error (ECE)", _number(scores["expected_calibration_error"], 3)],
-            ],
-        )
+        _print_uncertainty(document["uncertainty"])
+    for each in document.get("promises", []):
+        Console(highlight=False, markup=False).print(printable(each["sentence"]))
+
+
+def _print_uncertainty(scores: dict[str, Any]) -> None:
+    detection, slices = scores["detection"], scores["slices"]
+    errors, band = f"of errors within {detection['within_mm']:g} mm", f"within {scores['band_mm']:g} mm"
+    whole_error = scores["expected_calibration_error_whole_image"]
+    lines = [
+        ("auroc", f"AUROC {errors} of a boundary", detection["auroc"]),
+        ("auprc", f"AUPRC {errors}", detection["auprc"]),
+        ("overlap", f"uncertainty-error overlap {errors[10:]}", detection["overlap"]),
+        ("calibration_error", f"calibration error (ECE) {band} of a boundary", scores["expected_calibration_error"]),
+        ("calibration_error_whole_image", "calibration error (ECE), whole image", whole_error),
+        ("top_slices", "errors in the 20 % of slices with the most expected", slices["top"]),
+        ("slice_correlation", "rank correlation of expected and real slice Dice", slices["correlation"]),
+    ]
+    rows = []
+    for name, what, value in lines:
+        low, high = scores["intervals"].get(name, (None, None))
+        between = "" if low is None else f"{low:.3f} to {high:.3f}"
+        rows.append([what, scores["words"].get(name, _number(value, 3)), between])
+    title = f"Uncertainty, in {slices['count']} slices with a structure"
+    print_table(title, ["", "value", scores["words"].get("intervals", "95 % interval over slices")], rows)
 
 
 def _note(progress: Progress, left: float | None) -> str:

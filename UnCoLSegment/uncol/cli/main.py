@@ -16,23 +16,25 @@ import typer
 
 from uncol.cli import options
 from uncol.cli.benchmark import benchmark
-from uncol.cli.console import accept_any_name, monitored, on_signals, print_evaluation, print_result, say
+from uncol.cli.console import accept_any_name, monitored, on_signals, print_result, say
 from uncol.cli.doctor import examine
+from uncol.cli.evaluate import evaluate
 from uncol.cli.groups import EXAMPLES, MEASURE, START, WORK, command_of, make_app
 from uncol.cli.models import ModelsFolder, store_in
 from uncol.cli.models import commands as models_commands
 from uncol.cli.options import ANNOTATED_HELP, BOX, SLICES, Texts
-from uncol.cli.summary import print_demo, print_diagnosis, print_segmentation, print_training
+from uncol.cli.summary import print_cohort, print_demo, print_diagnosis, print_segmentation, print_training
 from uncol.cli.view import view
 from uncol.core import jobs
 from uncol.core.config import Config, read_config
 from uncol.core.errors import EXIT_BUG, MEMORY_IS_FULL, CancelledError, UncolError, says_memory_is_full
 from uncol.core.methods import MODEL_METHODS
 from uncol.core.model_store import find_model
+from uncol.core.uncertainty_maps import parse_maps
 from uncol.demo.run import DemoJob, run_demo
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
+from uncol.pipelines.cohort import CohortJob, check_failed, run_cohort
 from uncol.pipelines.context import Context
-from uncol.pipelines.evaluate import run_evaluate
 from uncol.pipelines.fine_tune import run_fine_tune
 from uncol.pipelines.segment import run_segment
 from uncol.worker.process import keep_freed_memory
@@ -95,13 +97,21 @@ def doctor(
 
 @_command("segment", WORK)
 def segment(
-    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="NIfTI, NRRD, MHA or a DICOM folder.", readable=False)],
+    image: Annotated[
+        Path,
+        typer.Argument(
+            metavar="IMAGE", help="NIfTI, NRRD, MHA, a DICOM folder; with --cohort a folder of them.", readable=False
+        ),
+    ],
     out: options.OutFolder,
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", metavar="MODEL", help="Model folder that fine-tuning wrote, or name of a model."),
     ] = None,
     models: ModelsFolder = None,
+    dicom: Annotated[
+        bool, typer.Option("--dicom", help="Write DICOM, too: a SEG and a Parametric Map. For DICOM images.")
+    ] = False,
     box: Annotated[
         Texts, typer.Option(metavar=BOX, help="3D box in voxel indices, both ends included; repeatable.")
     ] = None,
@@ -110,15 +120,42 @@ def segment(
     ] = None,
     annotated_slices: Annotated[Texts, typer.Option(metavar=SLICES, help=ANNOTATED_HELP)] = None,
     structure: options.Structures = None,
+    maps: options.Maps = None,
     series: options.Series = None,
     allow_incomplete: options.AllowIncomplete = False,
     device: options.DeviceChoice = "auto",
     cache: options.CacheFolder = None,
     foundation_model: options.FoundationFamily = "LiteMedSAM",
     foundation_weights: options.WeightsFile = None,
+    cohort: Annotated[
+        bool, typer.Option("--cohort", help="Segment every image in the folder with the model, and write a table.")
+    ] = False,
+    jobs_count: Annotated[
+        int | None,
+        typer.Option("--jobs", metavar="N", help="With --cohort: how many images side by side; 1 by default."),
+    ] = None,
+    dask: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="With --cohort: a Dask scheduler whose workers do the work.")
+    ] = None,
     as_json: options.JsonFlag = False,
 ) -> None:
-    """Segment an image with a model, or without one from boxes or a few annotated slices."""
+    """Segment an image with a model, or without one from boxes or a few annotated slices; or a whole folder."""
+    of_slices = {"--labels": labels, "--annotated-slices": annotated_slices, "--structure": structure, "--maps": maps}
+    of_one = {"--box": box, **of_slices}
+    options.check_cohort(cohort=cohort, of_one_image=of_one, of_cohorts={"--jobs": jobs_count, "--dask": dask})
+    if cohort:
+        whole = CohortJob(
+            folder=image,
+            out=out,
+            model=find_model(options.needed_by_cohort(model), store_in(models)),
+            device=options.parse_device(device),
+            dicom=jobs.DicomChoice(series, allow_incomplete),
+            as_dicom=dicom,
+            jobs=1 if jobs_count is None else jobs_count,
+            dask=dask,
+        )
+        check_failed(_carry_out(partial(run_cohort, whole), print_cohort, cache, LITE_MEDSAM, as_json=as_json))
+        return
     job = jobs.SegmentJob(
         image=image,
         out=out,
@@ -127,6 +164,7 @@ def segment(
         labels=labels,
         annotated_slices=options.parsed(annotated_slices, jobs.parse_slices),
         structures=options.parsed(structure, jobs.parse_structure),
+        maps=parse_maps(maps) if maps else (),
         device=options.parse_device(device),
         dicom=jobs.DicomChoice(series, allow_incomplete),
     )
@@ -134,7 +172,7 @@ def segment(
     if model is not None:
         job = replace(job, model=find_model(model, store_in(models)))
     foundation = FoundationChoice.of(foundation_model, foundation_weights)
-    _carry_out(partial(run_segment, job), print_segmentation, cache, foundation, as_json=as_json)
+    _carry_out(partial(run_segment, job, as_dicom=dicom), print_segmentation, cache, foundation, as_json=as_json)
 
 
 @_command("fine-tune", WORK)
@@ -254,34 +292,7 @@ _command("view", WORK)(view)
 app.add_typer(models_commands, name="models", rich_help_panel=WORK, epilog=f"Example: {EXAMPLES['models']}")
 
 
-@_command("evaluate", MEASURE)
-def evaluate(
-    prediction: Annotated[Path, typer.Option(help="Segmentation to judge.", readable=False)],
-    reference: Annotated[Path, typer.Option(help="Label map to judge it by; 255 is left out.", readable=False)],
-    uncertainty: Annotated[
-        Path | None, typer.Option(help="Uncertainty map of the segmentation.", readable=False)
-    ] = None,
-    exclude_slices: Annotated[Texts, typer.Option(metavar=SLICES, help="Slices that do not count; repeatable.")] = None,
-    only_slices: Annotated[Texts, typer.Option(metavar=SLICES, help="Slices that alone count; repeatable.")] = None,
-    structure: options.Structures = None,
-    series: options.Series = None,
-    allow_incomplete: options.AllowIncomplete = False,
-    as_json: options.JsonFlag = False,
-) -> None:
-    """Measure a segmentation: Dice, HD95 and ASD in mm, and what its uncertainty is worth."""
-    document = run_evaluate(
-        prediction,
-        reference,
-        uncertainty=uncertainty,
-        structures=options.parsed(structure, jobs.parse_structure),
-        excluded=options.parsed(exclude_slices, jobs.parse_slices),
-        only=options.parsed(only_slices, jobs.parse_slices),
-        dicom=jobs.DicomChoice(series, allow_incomplete),
-    )
-    if not print_result(document, as_json=as_json):
-        print_evaluation(document)
-
-
+_command("evaluate", MEASURE)(evaluate)
 _command("benchmark", MEASURE)(benchmark)
 
 
@@ -320,7 +331,7 @@ def _carry_out(
     foundation: FoundationChoice,
     *,
     as_json: bool,
-) -> None:
+) -> dict[str, Any]:
     """Do a piece of work and tell what came of it, a program or a person."""
     with monitored(as_json=as_json) as monitor:
         told = (lambda _: None) if as_json else say
@@ -328,3 +339,4 @@ def _carry_out(
         document = work(Context(monitor, options.cache_folder(cache), foundation, say=told, command=command))
     if not print_result(document, as_json=as_json):
         tell(document)
+    return document

@@ -13,6 +13,7 @@ from uncol.cli.console import print_result, print_table, say
 from uncol.core.errors import CheckpointError, UncolError
 from uncol.core.grey_values import KINDS
 from uncol.core.model_folder import DISCLAIMER
+from uncol.core.model_hash import name_of, stated_hash
 from uncol.core.model_store import NameTakenError, Store
 from uncol.models.checkpoints import check_usable
 
@@ -61,15 +62,21 @@ def list_models(models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
 
 
 @commands.command()
-def show(name: ModelName, models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
+def show(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the hash of it in a result.")],
+    models: ModelsFolder = None,
+    as_json: JsonFlag = False,
+) -> None:
     """Show what a model knows, and how it was trained."""
     store = store_in(models)
-    card = store.show(name)
-    if _told(store, as_json=as_json, name=name, card=card):
+    name = name_of(store, name)
+    card, sha256 = store.show(name), stated_hash(store.path_of(name))
+    if _told(store, as_json=as_json, name=name, sha256=sha256, card=card):
         return
     entry = store.entry(name)
     images, plane = KINDS[entry.grey_values], card.get("plane")
-    facts = {"structures": entry.title, "images": images, "written": entry.created, "plane": plane, **entry.training}
+    facts = {"structures": entry.title, "images": images, "written": entry.created, "plane": plane, "sha256": sha256}
+    facts |= entry.training
     rows = [[key, str(value)] for key, value in facts.items() if key != "curve"]
     print_table(f"Model {name}", ["what", "value"], rows)
     say(DISCLAIMER)

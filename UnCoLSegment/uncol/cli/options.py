@@ -40,6 +40,10 @@ Texts = list[str] | None
 Structures = Annotated[
     Texts, typer.Option("--structure", metavar="NAME=VALUE", help="Structure in the label map; repeatable.")
 ]
+Maps = Annotated[
+    str | None,
+    typer.Option(metavar="NAME,...", help="Maps to write: entropy, always there; teacher-disagreement, with --labels."),
+]
 SLICES, BOX = "AXIS:N1,N2,...", "LABEL=I0,J0,K0,I1,J1,K1"
 ANNOTATED_HELP = (
     "Slices of the label map that count as annotated, e.g. K:0,8,16 (K is the third number in Slicer's Data Probe); "
@@ -166,6 +170,32 @@ def without_names(arguments: Sequence[str]) -> str:
 def _is_path(text: str) -> bool:
     is_written_so = any(each in text for each in ("/", "\\", _BETWEEN_PATHS)) or _SUFFIX.search(text) is not None
     return is_written_so or os.path.lexists(text)
+
+
+def check_cohort(*, cohort: bool, of_one_image: Mapping[str, object], of_cohorts: Mapping[str, object]) -> None:
+    """Refuse options of a single image with `--cohort`, and options of cohorts without it.
+
+    Raises:
+        ConfigError: If one of them is given.
+    """
+    for name in (each for each, value in of_one_image.items() if cohort and value):
+        message = f"{name} is about one image, but --cohort segments many with one model. Leave out {name}."
+        raise ConfigError(message)
+    for name in (each for each, value in of_cohorts.items() if not cohort and value is not None):
+        message = f"{name} is for a whole folder. Add --cohort, or leave out {name}."
+        raise ConfigError(message)
+
+
+def needed_by_cohort(model: str | None) -> str:
+    """Return the model of a cohort.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if model is None:
+        message = "A cohort is segmented with one model for all images: give it with --model."
+        raise ConfigError(message)
+    return model
 
 
 def cache_folder(chosen: Path | None) -> Path:

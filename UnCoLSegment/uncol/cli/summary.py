@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from uncol.cli.console import print_table, say
+from uncol.core.next_slices import sentences_of
 from uncol.report.outcome import Outcome, duration_text, sentences
 
 _ALWAYS_TOLD = ("Training",)
@@ -17,7 +18,16 @@ def print_segmentation(document: Mapping[str, Any]) -> None:
     """Tell what `segment` gave, a JSON object of `pipelines.segment.run_segment`."""
     outcome = Outcome.of_segmentation(document)
     _print_findings(outcome)
+    for sentence in sentences_of(document):
+        say(sentence)
     _say_next(document["out"], f"uncol view {shlex.quote(document['out'])}")
+
+
+def print_cohort(document: Mapping[str, Any]) -> None:
+    """Tell what a cohort gave, a JSON object of `pipelines.cohort.run_cohort`."""
+    for note in sentences(document.get("notes", [])):
+        say(note)
+    say(f"Done. Results are in {document['out']}")
 
 
 def print_training(document: Mapping[str, Any]) -> None:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from uncol.core.errors import ConfigError, DataError
 from uncol.core.methods import find_method
+from uncol.core.slice_scores import SliceScore
+from uncol.core.uncertainty_maps import MapName, check_maps
 from uncol.core.volume import ARRAY_AXIS, Axis
 from uncol.core.volume_files import VolumeFile
 
@@ -201,6 +203,7 @@ class SegmentJob:
         labels: Label map with a few annotated slices, 255 elsewhere.
         annotated_slices: Which slices of it count as annotated; none leaves that to the 255.
         structures: Names of its values.
+        maps: Which maps are wanted beside the entropy.
         device: Where to compute.
         dicom: What to take of DICOM folders.
     """
@@ -212,28 +215,15 @@ class SegmentJob:
     labels: VolumeSource | None = None
     annotated_slices: tuple[AnnotatedSlices, ...] = ()
     structures: tuple[Structure, ...] = ()
+    maps: tuple[MapName, ...] = ()
     device: Device = "auto"
     dicom: DicomChoice = DicomChoice()
 
     def __post_init__(self) -> None:
+        check_maps(self.maps, has_annotated_slices=self.labels is not None)
         if sum([self.model is not None, bool(self.boxes), self.labels is not None]) != 1:
             message = "Say what to segment with: exactly one of a model (--model), boxes (--box) or slices (--labels)."
             raise ConfigError(message)
-
-
-@dataclass(frozen=True)
-class SliceScore:
-    """How unsure a segmentation is in one slice, by the rule of `slice_suggestion`.
-
-    Attributes:
-        index: Its number along the file's voxel index.
-        score: In [0, 1); comparable within one volume only.
-        unsure: The structures with the highest scores of their own there, at most two; none without uncertainty.
-    """
-
-    index: int
-    score: float
-    unsure: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -245,12 +235,14 @@ class SegmentResult:
         uncertainty: Normalized entropy, float32 in [0, 1].
         report: A JSON object about both.
         slices: By voxel index (I, J, K), the slices in which something was found or is near.
+        maps: Further maps that were wanted, by name, float32 in [0, 1].
     """
 
     segmentation: VolumeFile
     uncertainty: VolumeFile
     report: dict[str, Any]
     slices: dict[str, tuple[SliceScore, ...]] = field(default_factory=dict)
+    maps: dict[str, VolumeFile] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

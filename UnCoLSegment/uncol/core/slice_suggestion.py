@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from uncol.core.error_detection import bounding_box, within_distance
-from uncol.core.jobs import SliceScore, Structure
+from uncol.core.jobs import Structure
+from uncol.core.slice_scores import SliceScore
 from uncol.core.volume import ARRAY_AXIS, Axis, Volume
 
 NEAR_MM = 5.0

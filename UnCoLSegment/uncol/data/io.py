@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import SimpleITK as sitk  # noqa: N813  # the abbreviation of SimpleITK's own documentation
 from numpy.typing import NDArray
 
 from uncol.core.errors import MEMORY_IS_FULL, DataError, GeometryError, OutputError, says_memory_is_full
@@ -26,10 +25,11 @@ from uncol.core.jobs import DicomChoice, VolumeSource
 from uncol.core.volume import GRID_TOLERANCE, UNKNOWN_LABEL, Volume, grid_distance_mm
 from uncol.core.volume_files import VolumeFile
 from uncol.data.label_values import as_labels, is_mask_of_255, mask_of_255
-from uncol.formats.grid import LPS_TO_RAS, regular_grid, tuple_text
+from uncol.formats.grid import regular_grid, tuple_text
 from uncol.formats.paths import is_text, printable
 from uncol.formats.read import read_volume
 from uncol.formats.voxels import in_32_bits
+from uncol.formats.write import write_volume
 
 _LOGGER = logging.getLogger(__name__)
 _NO_CHOICE = DicomChoice()
@@ -45,8 +45,12 @@ def read_image(source: VolumeSource, choice: DicomChoice = _NO_CHOICE) -> Volume
     Voxels keep their stored type, except that 64-bit numbers become 32-bit. Positive infinity, as metal has it, becomes
     the highest finite value, everything else that is not finite the lowest; a warning in the log counts them.
     """
-    volume, subject = _read_volume(source, "Image", choice)
-    voxels = _replace_non_finite(volume.voxels, subject)
+    return as_image(*_read_volume(source, "Image", choice))
+
+
+def as_image(volume: Volume, subject: str) -> Volume:
+    """Return what was read as an image: in 32 bits, finite, and not constant."""
+    voxels = _replace_non_finite(in_32_bits(volume.voxels), subject)
     if voxels.min() == voxels.max():
         what = f"every voxel is {voxels.flat[0]}, there is nothing to segment"
         message = f"{subject} is constant: {what}. Check the file."
@@ -117,8 +121,9 @@ def read_map(path: Path, reference: Volume, reference_name: str) -> Volume:
 def write_results(
     folder: Path,
     volumes: Mapping[str, Volume],
-    documents: Mapping[str, Content],
+    documents: Mapping[str, str | bytes | Callable[[Path], object]],
     report: Mapping[str, Any] | None = None,
+    never_beside: Sequence[str] = (),
 ) -> None:
     """Write volumes, texts and pictures under their file names: each file appears complete or not at all.
 
@@ -129,8 +134,9 @@ def write_results(
     Args:
         folder: Where they are written.
         volumes: Volumes by file name.
-        documents: Texts and pictures by file name, or what makes one of the SHA-256 of the volumes by name.
+        documents: Texts and pictures by file name, or what writes such a file.
         report: Written as `report.json`, the very last, with the SHA-256 of each other file under `files`.
+        never_beside: Files of an earlier result that are deleted where this one has none of that name.
 
     Raises:
         DataError: If the name of a volume does not end in .nii.gz, .nrrd or .mha.
@@ -143,24 +149,31 @@ def write_results(
             raise DataError(message)
     with _temporary_folder_in(folder) as temporary:
         for name, volume in volumes.items():
-            _write_volume(temporary / name, volume)
-        sums = {name: sha256_of(temporary / name) for name in volumes}
+            write_volume(temporary / name, volume)
+        for name, content in documents.items():
+            _write_document(temporary / name, content)
+        names = [*volumes, *documents]
         if report is not None:
-            documents = {**documents, REPORT_FILE: json.dumps({**report, "files": sums}, indent=2) + "\n"}
-        for name, each in documents.items():
-            content = each(sums) if callable(each) else each
-            (temporary / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-            flush_to_disk(temporary / name)
-        _put_in_place(temporary, folder, [*volumes, *documents], is_set=bool(volumes))
+            sums = {name: sha256_of(temporary / name) for name in names}
+            _write_document(temporary / REPORT_FILE, json.dumps({**report, "files": sums}, indent=2) + "\n")
+            names.append(REPORT_FILE)
+        _put_in_place(temporary, folder, names, (*never_beside, *names) if volumes else ())
 
 
-def _put_in_place(temporary: Path, folder: Path, names: Sequence[str], *, is_set: bool) -> None:
+def _write_document(path: Path, content: str | bytes | Callable[[Path], object]) -> None:
+    if callable(content):
+        content(path)
+    else:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    flush_to_disk(path)
+
+
+def _put_in_place(temporary: Path, folder: Path, names: Sequence[str], of_earlier: Sequence[str]) -> None:
     for name in names:
         if (folder / name).is_dir():
             raise IsADirectoryError(errno.EISDIR, f'"{name}" is a folder there')
-    if is_set:  # of an earlier one, the last file goes first
-        for name in reversed(names):
-            (folder / name).unlink(missing_ok=True)
+    for name in reversed(of_earlier):  # the last one, which says that all are there, goes first
+        (folder / name).unlink(missing_ok=True)
     for name in names:
         (temporary / name).replace(folder / name)
 
@@ -322,23 +335,3 @@ def _is_missing(path: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return True
     return False
-
-
-def _write_volume(path: Path, volume: Volume) -> None:
-    is_mask = volume.voxels.dtype == np.bool_
-    image = sitk.GetImageFromArray(volume.voxels.astype(np.uint8) if is_mask else volume.voxels)
-    ijk_to_lps = LPS_TO_RAS @ volume.ijk_to_ras
-    image.SetSpacing(volume.spacing_mm)
-    image.SetDirection((ijk_to_lps[:3, :3] / volume.spacing_mm).ravel().tolist())
-    image.SetOrigin(ijk_to_lps[:3, 3].tolist())
-    sitk.ProcessObject.SetGlobalWarningDisplay(False)
-    sitk.WriteImage(image, str(path), useCompression=True)
-    flush_to_disk(path)
-    try:
-        read_volume(path, "The result", _NO_CHOICE)  # ITK writes NIfTI and NRRD to a full disk without an error
-    except GeometryError:  # a grid that nobody reads is no full disk
-        raise
-    except DataError as error:
-        if str(error) == MEMORY_IS_FULL:
-            raise MemoryError from error
-        raise OSError(errno.ENOSPC, "an image file came out incomplete, as on a full disk") from error

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uncol.core.error_detection import BAND_MM, Floats, Mask, error_detection_auroc, label_boundary, within_distance
+from uncol.core.error_detection import Floats, Mask
 from uncol.core.errors import DataError, GeometryError
 from uncol.core.jobs import AnnotatedSlices, Structure, voxels_in
+from uncol.core.records import to_document
 from uncol.core.volume import ARRAY_AXIS, UNKNOWN_LABEL, Axis, Volume
-from uncol.evaluation.metrics import MaskScores, expected_calibration_error, least_confidence, score_masks
+from uncol.evaluation.metrics import MaskScores, score_masks
+from uncol.evaluation.uncertainty_scores import ScoredGrid, UncertaintyScores, score_uncertainty
 
 _UNCERTAINTY_ROUNDING = 1e-3
 
@@ -28,31 +30,6 @@ class StructureScores:
     def as_document(self) -> dict[str, Any]:
         """Return the scores as a JSON object; an undefined distance is null."""
         return {"name": self.structure.name, "value": self.structure.value, **asdict(self.scores)}
-
-
-@dataclass(frozen=True)
-class UncertaintyScores:
-    """How far an uncertainty map can be trusted.
-
-    Attributes:
-        error_detection_auroc: Chance that a wrong voxel of the band is more uncertain than a right one; None
-            where the band holds no errors or nothing else.
-        error_detection_auroc_whole_image: The same over all scored voxels.
-        expected_calibration_error: Gap between confidence and accuracy in the band, in [0, 1], with the
-            confidence that `metrics.least_confidence` reads from the entropy; None where there is no band.
-        band_mm: How near to a predicted or reference boundary the voxels of the band lie, in mm.
-        band_voxels: Scored voxels of the band.
-        band_errors: Those of them whose label is wrong.
-        class_count: Number of classes C that the entropy was taken to be normalized by.
-    """
-
-    error_detection_auroc: float | None
-    error_detection_auroc_whole_image: float | None
-    expected_calibration_error: float | None
-    band_mm: float
-    band_voxels: int
-    band_errors: int
-    class_count: int
 
 
 @dataclass(frozen=True)
@@ -107,7 +84,7 @@ class Evaluation:
             "scored_slices": self.scored_slices,
             "slice_count": self.slice_count,
             "scored_voxels": self.scored_voxels,
-            "uncertainty": asdict(self.uncertainty) if self.uncertainty else None,
+            "uncertainty": to_document(self.uncertainty) if self.uncertainty else None,
         }
 
 
@@ -147,15 +124,16 @@ def evaluate(
     predicted, referenced = prediction.voxels, reference.voxels
     known = referenced != UNKNOWN_LABEL
     region = _Region(known, _scored_voxels(known, excluded, only), reference.spacing_mm[::-1])
+    axes: list[Axis] = [each.axis for each in (*only, *excluded)]
+    axis = axes[0] if axes else "K"
     structures = structures or _structures_in(predicted[region.scored], referenced[region.scored])
     scores: UncertaintyScores | None = None
     if uncertainty is not None:
         _require_one_grid("uncertainty map", uncertainty, reference)
         count = len(structures) + 1 if class_count is None else class_count
         pair = (_only_structures(predicted, structures), _only_structures(referenced, structures))
-        scores = _score_uncertainty(_doubt_of(uncertainty, region), *pair, region, count)
-    axes: list[Axis] = [each.axis for each in (*only, *excluded)]
-    axis = axes[0] if axes else "K"
+        grid = ScoredGrid(known, region.scored, region.spacing_kji_mm, ARRAY_AXIS[axis])
+        scores = score_uncertainty(_doubt_of(uncertainty, region), *pair, grid, count)
     return Evaluation(
         structures=tuple(
             StructureScores(
@@ -208,24 +186,6 @@ class _Region:
     known: Mask
     scored: Mask
     spacing_kji_mm: tuple[float, ...]
-
-
-def _score_uncertainty(
-    entropy: Floats, predicted: NDArray[Any], referenced: NDArray[Any], region: _Region, class_count: int
-) -> UncertaintyScores:
-    boundary = label_boundary(predicted) | label_boundary(referenced, region.known)
-    near = within_distance(boundary, region.spacing_kji_mm, BAND_MM)[region.scored]
-    is_error = (predicted != referenced)[region.scored]
-    confidence = least_confidence(entropy[near], class_count)
-    return UncertaintyScores(
-        error_detection_auroc=error_detection_auroc(entropy[near], is_error[near]),
-        error_detection_auroc_whole_image=error_detection_auroc(entropy, is_error),
-        expected_calibration_error=expected_calibration_error(confidence, ~is_error[near]),
-        band_mm=BAND_MM,
-        band_voxels=int(np.count_nonzero(near)),
-        band_errors=int(np.count_nonzero(is_error[near])),
-        class_count=class_count,
-    )
 
 
 def _only_structures(labels: NDArray[Any], structures: Sequence[Structure]) -> NDArray[Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from scipy.special import entr
 
 from uncol.core.error_detection import Floats, Mask, bounding_box
+from uncol.core.reliability import ReliabilityBin
 
 HAUSDORFF_PERCENTILE = 95
 CALIBRATION_BINS = 15
@@ -147,8 +149,7 @@ def least_confidence(uncertainty: Floats, class_count: int) -> NDArray[np.float6
 def expected_calibration_error(confidence: Floats, is_correct: Mask, bins: int = CALIBRATION_BINS) -> float | None:
     """Return the mean gap between confidence and accuracy over bins that hold equally many voxels.
 
-    Equal confidences stay in one bin, so bins are only as equal as ties allow and the order of the voxels does not
-    matter. MONAI's `CalibrationErrorMetric` has bins of equal width, of which confident maps fill only the last.
+    MONAI's `CalibrationErrorMetric` has bins of equal width, of which confident maps fill only the last.
 
     Args:
         confidence: Claimed probability of being right, in [0, 1], one number per voxel.
@@ -160,12 +161,111 @@ def expected_calibration_error(confidence: Floats, is_correct: Mask, bins: int =
     """
     if not confidence.size:
         return None
-    values, group, counts = np.unique(confidence.ravel(), return_inverse=True, return_counts=True)
-    correct = np.bincount(group, weights=is_correct.ravel())
+    found = reliability(confidence, is_correct, bins)
+    return sum(each.voxels * abs(each.confidence - each.accuracy) for each in found) / confidence.size
+
+
+def reliability(confidence: Floats, is_correct: Mask, bins: int = CALIBRATION_BINS) -> tuple[ReliabilityBin, ...]:
+    """Return confidence and accuracy in bins that hold equally many voxels, by rising confidence.
+
+    Equal confidences stay in one bin, so bins are only as equal as ties allow and the order of the voxels does not
+    matter.
+
+    Args:
+        confidence: Claimed probability of being right, in [0, 1], one number per voxel.
+        is_correct: Whether each voxel is right, same shape.
+        bins: Number of bins.
+    """
+    bin_index = equal_bins(confidence, bins)
+    voxels, claimed, correct = (
+        np.bincount(bin_index, weights) for weights in (None, confidence.ravel(), is_correct.ravel())
+    )
+    return tuple(
+        ReliabilityBin(float(claimed[each] / voxels[each]), float(correct[each] / voxels[each]), int(voxels[each]))
+        for each in np.flatnonzero(voxels)
+    )
+
+
+def equal_bins(values: Floats, bins: int) -> NDArray[np.intp]:
+    """Return the number of the bin (0 ... bins - 1) of every value: equally many in each, equal values in one."""
+    if not values.size:
+        return np.zeros(0, dtype=np.intp)
+    _, group, counts = np.unique(values.ravel(), return_inverse=True, return_counts=True)
     doubled_mid_rank = 2 * np.cumsum(counts) - counts
-    bin_index = doubled_mid_rank * bins // (2 * confidence.size)
-    gaps = np.bincount(bin_index, weights=values * counts - correct)
-    return float(np.abs(gaps).sum() / confidence.size)
+    numbers: NDArray[np.intp] = (doubled_mid_rank * bins // (2 * values.size))[group]
+    return numbers
+
+
+def error_detection_auprc(uncertainty: Floats, is_error: Mask) -> float | None:
+    """Return how well uncertainty finds wrong voxels, as area under the curve of precision against recall.
+
+    That is the average precision, sum over falling thresholds of (R_n - R_n-1) P_n: of all voxels at least as uncertain
+    as a wrong one, the part that is wrong. Chance is the part of wrong voxels.
+
+    Args:
+        uncertainty: Any measure that rises with uncertainty, one number per voxel.
+        is_error: Whether each voxel is wrong, same shape.
+
+    Returns:
+        In [0, 1]; None where there are no errors or nothing but errors.
+    """
+    if not is_error.any() or is_error.all():
+        return None
+    found, flagged, _ = _falling(uncertainty, is_error)
+    return float(np.sum(np.diff(found, prepend=0) * found / flagged) / found[-1])
+
+
+def error_overlap(uncertainty: Floats, is_error: Mask) -> tuple[float, float] | None:
+    """Return the uncertainty-error overlap: the best Dice of "at least as uncertain as t" with "wrong", and its t.
+
+        max over t of 2 |{u >= t} and wrong| / (|{u >= t}| + |wrong|)
+
+    Source:
+        Jungo, Balsiger & Reyes, "Analyzing the quality and challenges of uncertainty estimations for brain tumor
+        segmentation", Frontiers in Neuroscience 14, 2020, doi:10.3389/fnins.2020.00282; the best threshold instead of a
+        fixed one is ours.
+
+    Args:
+        uncertainty: Any measure that rises with uncertainty, one number per voxel.
+        is_error: Whether each voxel is wrong, same shape.
+
+    Returns:
+        Dice in (0, 1] and the threshold; None where there are no errors.
+    """
+    if not is_error.any():
+        return None
+    found, flagged, thresholds = _falling(uncertainty, is_error)
+    overlap = 2 * found / (flagged + found[-1])
+    best = int(overlap.argmax())
+    return float(overlap[best]), float(thresholds[best])
+
+
+def captured_by_top(scores: Floats, errors: NDArray[Any], part: float) -> float | None:
+    """Return which part of all errors lies in the items with the highest scores; ties count as chance would have it.
+
+    Args:
+        scores: One number per item.
+        errors: Number of errors of each item.
+        part: How many of the items count, as a part of all; at least one does.
+
+    Returns:
+        In [0, 1]; None without errors.
+    """
+    if not np.any(errors):
+        return None
+    count = max(1, int(part * len(scores) + 0.5))
+    cut = np.sort(scores)[-count]
+    above, tied = scores > cut, scores == cut
+    chance = (count - np.count_nonzero(above)) / np.count_nonzero(tied)
+    return float((errors[above].sum() + chance * errors[tied].sum()) / errors.sum())
+
+
+def _falling(uncertainty: Floats, is_error: Mask) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    """Return for each threshold, highest first, how many wrong voxels and how many in all are at least as uncertain."""
+    values, group = np.unique(uncertainty.ravel(), return_inverse=True)
+    wrong = np.bincount(group, is_error.ravel(), len(values)).astype(np.int64)
+    every = np.bincount(group, minlength=len(values))
+    return np.cumsum(wrong[::-1]), np.cumsum(every[::-1]), values[::-1]
 
 
 def _one_channel(mask: Mask) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,14 @@ _LISTED_FILES = 3
 _OPTION = "--allow-incomplete"
 
 
+@dataclass(frozen=True)
+class Stack:
+    """A volume, and for each of its slices (K) the image that it came from."""
+
+    volume: Volume
+    frames: tuple[Frame, ...]
+
+
 def is_dicom(path: Path) -> bool:
     """Say whether a file is DICOM, with or without the preamble."""
     with quietly():
@@ -41,6 +50,11 @@ def is_dicom(path: Path) -> bool:
 
 
 def read_dicom(path: Path, subject: str, choice: DicomChoice) -> Volume:
+    """Read what `read_stack` reads, without a word of the files."""
+    return read_stack(path, subject, choice).volume
+
+
+def read_stack(path: Path, subject: str, choice: DicomChoice) -> Stack:
     """Read a folder with DICOM images, not below, or one DICOM file with one image or many.
 
     Voxels are stored x slope + intercept of each image, whole numbers where that gives whole numbers, else float32;
@@ -60,7 +74,7 @@ def read_dicom(path: Path, subject: str, choice: DicomChoice) -> Volume:
         images = _chosen_series(found, subject, choice)
         _tell_of_others(found.others, subject)
         _check_damaged(found, images, subject, choice)
-        return _volume(images, subject, choice)
+        return _stack(images, subject, choice)
 
 
 def _one_file(path: Path, subject: str) -> Found:
@@ -178,7 +192,7 @@ def _first_names(names: Sequence[str]) -> str:
     return ", ".join(names[:_LISTED_FILES]) + more
 
 
-def _volume(images: Sequence[ImageFile], subject: str, choice: DicomChoice) -> Volume:
+def _stack(images: Sequence[ImageFile], subject: str, choice: DicomChoice) -> Stack:
     frames = _usable(images, subject, choice)
     _tell_of_inverted(images[0].modality, frames, subject)
     with Gdcm() as gdcm:
@@ -187,7 +201,7 @@ def _volume(images: Sequence[ImageFile], subject: str, choice: DicomChoice) -> V
             ijk_to_ras = stack_of(frames, subject)
             voxels, failed = _voxels(frames, gdcm)
             if not failed:
-                return Volume(voxels, ijk_to_ras)
+                return Stack(Volume(voxels, ijk_to_ras), tuple(frames))
             frames = _without(failed, frames, subject, choice)
 
 

@@ -76,16 +76,18 @@ class Found:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keep what pydicom would print out of the log and the console: what matters of it comes back as one sentence."""
-    logger = logging.getLogger("pydicom")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL + 1)
+    """Keep what libraries would print out of log and console: what matters comes back as a sentence, without names."""
+    loggers = [logging.getLogger(name) for name in ("pydicom", "highdicom")]
+    levels = [each.level for each in loggers]
+    for each in loggers:
+        each.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings(), disable_value_validation():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for each, level in zip(loggers, levels, strict=True):
+            each.setLevel(level)
 
 
 def look_through(folder: Path, subject: str) -> Found:

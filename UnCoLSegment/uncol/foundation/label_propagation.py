@@ -78,6 +78,8 @@ class PropagatedLabels:
         self.has_candidate = np.zeros((len(labels), structure_count, len(Source)), dtype=np.bool_)
         """Where a source has a say; without a mask it says that the structure is not there."""
 
+        self._left_out: dict[tuple[int, int], NDArray[np.float32]] = {}
+        """What interpolated contours prompt in annotated slices that are left out, by (slice, structure)."""
         self.is_propagated = np.ones(structure_count, dtype=np.bool_)
         """Which structures (N,) the teacher finds well enough in the boxes of annotated contours."""
 
@@ -122,8 +124,13 @@ class PropagatedLabels:
         mask = self.shapes[structure].mask(index)
         return mask if mask is not None and can_prompt(mask) else None
 
-    def fuse(self, index: int, reliability: SourceReliability) -> tuple[Tensor, Tensor]:
+    def fuse(self, index: int, reliability: SourceReliability, *, is_left_out: bool = False) -> tuple[Tensor, Tensor]:
         """Fuse the candidates of a slice, weighted by reliability.
+
+        Args:
+            index: The slice.
+            reliability: Of the sources.
+            is_left_out: Whether it is an annotated slice, taken as if nobody had annotated it.
 
         Returns:
             Every structure's probability (N, h, w), float32 in the teacher's frame, and the reliability (N,) of its
@@ -133,8 +140,9 @@ class PropagatedLabels:
         mean_reliability = torch.zeros(len(self._structures))
         for structure in self._structures:
             total = total_dice = 0.0
-            for source, candidate in self._candidates_of(index, structure):
-                own = reliability.at(structure, source, self.gaps_to(index, source))
+            for source, candidate in self._candidates_of(index, structure, is_left_out=is_left_out):
+                gaps = 1.0 if is_left_out else self.gaps_to(index, source)
+                own = reliability.at(structure, source, gaps)
                 weight = own**_SHARPNESS
                 fused[structure] += weight * torch.from_numpy(candidate)
                 total, total_dice = total + weight, total_dice + weight * own
@@ -244,6 +252,8 @@ class PropagatedLabels:
         if prompts:
             phase.step()
             found = self._prompt(index, [mask for _, _, mask in prompts])
+            guessed = [(index, key) if table is scores.far else None for table, key, _ in prompts]
+            self._left_out |= {key: each for key, each in zip(guessed, found, strict=True) if key is not None}
             for (table, structure, _), each in zip(prompts, found, strict=True):
                 score = dice(each > INSIDE, self._truth(index, structure))
                 for source in _FROM_TEACHER if table is scores.near else (Source.PROMPTED,):
@@ -276,11 +286,16 @@ class PropagatedLabels:
     def _in_frame(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         return (self.predictor.to_frame(torch.from_numpy(mask).float()) > INSIDE).numpy()
 
-    def _candidates_of(self, index: int, structure: int) -> Iterator[tuple[Source, NDArray[np.float32]]]:
+    def _candidates_of(
+        self, index: int, structure: int, *, is_left_out: bool
+    ) -> Iterator[tuple[Source, NDArray[np.float32]]]:
         for source in _FROM_TEACHER:
             if self.has_candidate[index, structure, source]:
                 yield source, self._on_canvas(index, structure, source)
-        distance = self.shapes[structure].distance_mm(index)
+        if is_left_out and (index, structure) in self._left_out:
+            yield Source.PROMPTED, self._left_out[index, structure]
+        shape = self.shapes[structure].without(index) if is_left_out else self.shapes[structure]
+        distance = shape.distance_mm(index)
         if distance is not None:
             inside = torch.from_numpy(distance / self._softness_mm).sigmoid()
             yield Source.INTERPOLATED, self.predictor.to_frame(inside).clamp(0, 1).numpy()

@@ -7,10 +7,8 @@ model or a student, is fused with it stretch by stretch (`fusion`), in the pixel
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,6 +19,7 @@ from uncol.core.errors import DataError
 from uncol.core.grey_values import Window
 from uncol.core.jobs import Structure
 from uncol.core.progress import UNWATCHED, Monitor
+from uncol.core.uncertainty_maps import MapName
 from uncol.core.volume import PLANES, Plane, SliceView, Volume, view_slices
 from uncol.data.annotations import complete_slices
 from uncol.data.cases import class_indices
@@ -31,89 +30,26 @@ from uncol.foundation.promptable import PromptableModel
 from uncol.foundation.prompting import SlicePredictor
 from uncol.foundation.source_reliability import Source as Prompt
 from uncol.foundation.source_reliability import SourceReliability
-from uncol.inference.fusion import Source, average, shares, weigh
+from uncol.inference.calibration import LeftOutSlice, calibrate
+from uncol.inference.promises import promised
 from uncol.inference.result import Segmentation, SegmentationBuilder, Show, with_background
+from uncol.inference.stretches import (
+    FOUNDATION,
+    REGISTRATION,
+    VOICES_BEYOND,
+    FusedSlice,
+    Opinion,
+    fused_slices,
+    left_out_slices,
+)
 from uncol.registration.carried_labels import CarriedLabels
 
-REGISTRATION, FOUNDATION, STUDENT = "registration", "foundation model", "student"
-_VOICES_BETWEEN, _VOICES_BEYOND = 5.0, 1.5
-"""Of registration between two annotated slices, and from one alone, where two others together can say that a structure
-has ended (docs/decisions/0024)."""
 LEAST_DICE_WITH_TRUE_BOXES = 0.8
 """A foundation model that does not find a structure even in the box of its annotated contour has no vote on it."""
-_PHASE = "Following structures from annotated slices"
 _FIRST_SLICES_S = 1.5
 """After this time the slices that are ready are shown."""
 _CONTOUR_MARGIN_PIXELS = 1.0
 """How far the box of an interpolated contour reaches beyond it, in a frame of 256 pixels."""
-
-
-@dataclass(frozen=True)
-class Opinion:
-    """What a source says about single slices of the volume.
-
-    Attributes:
-        name: What it is called in reports.
-        of_slice: Given a slice, returns the probability (N, H, W) of each structure in the image's own pixels, and for
-            which structures it has a say (N,), bool.
-        voices: As how many it counts.
-    """
-
-    name: str
-    of_slice: Callable[[int], tuple[Tensor, NDArray[np.bool_]]]
-    voices: float = 1.0
-
-
-def sources_of_stretches(
-    carried: CarriedLabels, opinions: Sequence[Opinion], monitor: Monitor = UNWATCHED
-) -> Iterator[tuple[range, list[Source]]]:
-    """Yield stretch after stretch of slices that nobody annotated, and what every source says about them.
-
-    Registration comes first, then the opinions in their order, in the pixels of `carried.frame`.
-
-    Args:
-        carried: The annotated slices, carried to the others.
-        opinions: What else there is.
-        monitor: Told about the progress, and asked at every slice.
-    """
-    stretches, done = carried.stretches(), 0
-    count = sum(map(len, stretches))
-    for stretch in stretches:
-        monitor.step(_PHASE, done / count)
-        maps = carried.carry_to(stretch)
-        voices = _VOICES_BETWEEN if carried.lies_between(stretch) else _VOICES_BEYOND
-        sources = [Source(REGISTRATION, maps, np.ones(maps.shape[:2], dtype=np.bool_), voices)]
-        for opinion in opinions:
-            said = [opinion.of_slice(index) for index in monitor.checked(stretch)]
-            own = np.stack([carried.frame.from_native(probabilities) for probabilities, _ in said])
-            sources.append(Source(opinion.name, own, np.stack([has_vote for _, has_vote in said]), opinion.voices))
-        yield stretch, sources
-        done += len(stretch)
-
-
-class FusedSlice(NamedTuple):
-    """What all sources say together about a slice.
-
-    Attributes:
-        number: Which one.
-        probabilities: Of every structure (N, H, W), in its own pixels.
-        shares: By source, its part in each structure (N,), in [0, 1].
-    """
-
-    number: int
-    probabilities: Tensor
-    shares: dict[str, NDArray[np.float64]]
-
-
-def fused_slices(
-    carried: CarriedLabels, opinions: Sequence[Opinion] = (), monitor: Monitor = UNWATCHED
-) -> Iterator[FusedSlice]:
-    """Yield each slice that nobody annotated."""
-    for stretch, sources in sources_of_stretches(carried, opinions, monitor):
-        names, weights = [each.name for each in sources], weigh(sources)
-        parts = shares(sources, weights).swapaxes(0, 1)
-        for index, probabilities, each in zip(stretch, average(sources, weights), parts, strict=True):
-            yield FusedSlice(index, carried.frame.to_native(probabilities), dict(zip(names, each, strict=True)))
 
 
 class FewSlices:
@@ -125,34 +61,51 @@ class FewSlices:
         structures: What to segment.
         cache: Where embeddings and displacements are kept.
         plane: Plane of the slices.
+        maps: Which maps are wanted beside the entropy.
 
     Raises:
         DataError: If no slice is completely annotated.
     """
 
     def __init__(
-        self, image: Volume, labels: Volume, structures: Sequence[Structure], cache: EmbeddingCache, *, plane: Plane
+        self,
+        image: Volume,
+        labels: Volume,
+        structures: Sequence[Structure],
+        cache: EmbeddingCache,
+        *,
+        plane: Plane,
+        maps: Collection[MapName] = (),
     ) -> None:
-        self._image, self._structures, self._cache = image, tuple(structures), cache
+        self._image, self._structures, self._cache, self._maps = image, tuple(structures), cache, maps
         self._known, self._view = class_indices(labels.voxels, structures), view_slices(image, plane)
         self._classes = self._view.stack_from(self._known)
         self._carried = carry_annotated(image, self._view, self._classes, len(structures), cache)
         self._others = opinions_from_other_planes(image, self._known, len(structures), plane, cache)
 
-    def by_registration(self, show: Show = lambda *_: None, monitor: Monitor = UNWATCHED) -> Segmentation:
+    def by_registration(
+        self, show: Show = lambda *_: None, monitor: Monitor = UNWATCHED, *, calibrates: bool = True
+    ) -> Segmentation:
         """Segment by motion alone.
 
         Args:
             show: Told the slices that are ready after the first seconds.
             monitor: Told about the progress, and asked at every slice.
+            calibrates: Whether annotated slices are left out to calibrate the uncertainty; a first look needs none.
 
         Raises:
             CancelledError: If the monitor says so.
         """
-        return self._segmented(fused_slices(self._carried, self._others, monitor), show)
+        left_out = left_out_slices(self._carried, self._classes, self._others, monitor) if calibrates else None
+        return self._segmented(fused_slices(self._carried, self._others, monitor), left_out, show)
 
     def with_foundation_model(
-        self, teacher: PromptableModel, window: Window | None = None, monitor: Monitor = UNWATCHED
+        self,
+        teacher: PromptableModel,
+        window: Window | None = None,
+        monitor: Monitor = UNWATCHED,
+        *,
+        calibrates: bool = True,
     ) -> Segmentation:
         """Segment by motion and by what the foundation model says.
 
@@ -160,6 +113,7 @@ class FewSlices:
             teacher: The foundation model.
             window: Grey values for it; None chooses them.
             monitor: Told about the progress, and asked at every slice.
+            calibrates: Whether annotated slices are left out to calibrate the uncertainty.
 
         Raises:
             CancelledError: If the monitor says so.
@@ -172,23 +126,38 @@ class FewSlices:
         phase = monitor.part(0.0, 0.7).phase("Propagating annotated slices", prompts)
         reliability = propagated.propagate_and_validate(phase, LEAST_DICE_WITH_TRUE_BOXES).reliability(count)
         opinion = foundation_opinion(propagated, reliability)
-        return self._segmented(fused_slices(self._carried, [*self._others, opinion], monitor.part(0.7, 1.0)))
+        opinions = [*self._others, opinion]
+        left_out = left_out_slices(self._carried, self._classes, opinions, monitor) if calibrates else None
+        return self._segmented(fused_slices(self._carried, opinions, monitor.part(0.7, 1.0)), left_out)
 
-    def _segmented(self, fused: Iterable[FusedSlice], show: Show | None = None) -> Segmentation:
-        builder = SegmentationBuilder(self._image, self._view, self._structures)
+    def _segmented(
+        self, fused: Iterable[FusedSlice], left_out: Iterable[LeftOutSlice] | None, show: Show | None = None
+    ) -> Segmentation:
+        builder = SegmentationBuilder(self._image, self._view, self._structures, self._maps)
         show_after_s = time.monotonic() + _FIRST_SLICES_S
         for index, each in enumerate(self._classes):
             builder.put_known(index, each)
-        for index, probabilities, parts in fused:
-            builder.put(index, with_background(probabilities))
-            builder.count_sources(index, parts)
-            builder.put_known(index, self._classes[index])
+        calibration = None
+        if left_out is not None:
+            calibration = calibrate(left_out, self._structures, self._view.spacing_mm[1:])
+        for each in fused:
+            calibrated = None
+            if calibration is not None:
+                nearest = self._carried.distance(each.number)
+                calibrated = with_background(calibration.apply(each.probabilities, nearest))
+            builder.put(each.number, with_background(each.probabilities), calibrated)
+            builder.count_sources(each.number, each.shares)
+            builder.put_disagreement(each.number, each.disagreement)
+            builder.put_known(each.number, self._classes[each.number])
             if show is not None and time.monotonic() > show_after_s:
                 show(builder.labels, None)
                 show = None
         builder.note_open_ends()
         builder.note_breaks(self._carried.breaks)
-        return builder.finish()
+        found = builder.finish()
+        if calibration is None:
+            return found
+        return promised(found, calibration, builder.expected, self._view, self._carried.annotated)
 
 
 def segment_from_labels(
@@ -271,15 +240,15 @@ def opinions_from_other_planes(
             stacks, classes = [view.stack_from(each) for each in found], view.stack_from(known)
             for value, stack in enumerate(stacks, start=1):
                 stack[classes == value] = 255
-            for index, probabilities, _ in fused_slices(carry_annotated(image, view, classes, structure_count, cache)):
-                for stack, each in zip(stacks, probabilities.numpy(), strict=True):
-                    stack[index] = np.round(each * 255)
+            for found_there in fused_slices(carry_annotated(image, view, classes, structure_count, cache)):
+                for stack, each in zip(stacks, found_there.probabilities.numpy(), strict=True):
+                    stack[found_there.number] = np.round(each * 255)
             return np.stack([main.stack_from(each) for each in found])
 
         def of_slice(index: int) -> tuple[Tensor, NDArray[np.bool_]]:
             return torch.from_numpy(maps()[:, index].astype(np.float32)) / 255, always
 
-        return Opinion(f"{REGISTRATION}, {view.plane}", of_slice, _VOICES_BEYOND)
+        return Opinion(f"{REGISTRATION}, {view.plane}", of_slice, VOICES_BEYOND)
 
     views = [view_slices(image, other) for other in PLANES if other != plane]
     return [carried_along(view) for view in views if complete_slices(view.stack_from(known))]
@@ -310,4 +279,8 @@ def foundation_opinion(propagated: PropagatedLabels, reliability: SourceReliabil
         probabilities, found = propagated.fuse(index, reliability)
         return propagated.predictor.to_native(probabilities), is_good & (found.numpy() > 0)
 
-    return Opinion(FOUNDATION, of_slice if asks else as_asked_before)
+    def of_left_out(index: int) -> tuple[Tensor, NDArray[np.bool_]]:
+        probabilities, found = propagated.fuse(index, reliability, is_left_out=True)
+        return propagated.predictor.to_native(probabilities), is_good & (found.numpy() > 0)
+
+    return Opinion(FOUNDATION, of_slice if asks else as_asked_before, of_left_out=of_left_out)

@@ -30,12 +30,25 @@ class Source:
         probabilities: Of every structure (L, N, h, w), float32 in [0, 1].
         has_vote: Where it has a say (L, N), bool; elsewhere it abstains.
         voices: As how many it counts.
+        parts: What it was made of itself, each (L, N, h, w), if it was made of several that may disagree.
+        part_weights: The part of each of them in every slice (parts, L); the sum over the parts is 1.
     """
 
     name: str
     probabilities: NDArray[np.float32]
     has_vote: NDArray[np.bool_]
     voices: float = 1.0
+    parts: tuple[NDArray[np.float32], ...] = ()
+    part_weights: NDArray[np.float64] | None = None
+
+    def spread_round(self, center: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the mean squared distance (L, N, h, w) of what it says, or of its parts, from other probabilities."""
+        if self.part_weights is None:
+            return np.asarray((self.probabilities - center) ** 2)
+        spread = np.zeros_like(center)
+        for part, weight in zip(self.parts, self.part_weights.astype(np.float32), strict=True):
+            spread += weight[:, None, None, None] * (part - center) ** 2
+        return spread
 
 
 def weigh(sources: Sequence[Source]) -> NDArray[np.float64]:
@@ -66,6 +79,27 @@ def shares(sources: Sequence[Source], weights: NDArray[np.float64]) -> NDArray[n
     own = np.stack([each.has_vote * weight for each, weight in zip(sources, weights, strict=True)])
     parts: NDArray[np.float64] = own / np.where(own.sum(0) > 0, own.sum(0), 1)
     return parts
+
+
+def disagreement(
+    sources: Sequence[Source], weights: NDArray[np.float64], fused: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return how far apart the sources are, pixel by pixel (L, h, w), float32 in [0, 1].
+
+    It is twice the standard deviation of what they say round their weighted mean, of the structure with the largest:
+    0 where all say the same, 1 where one half is sure of a structure and the other half is sure that it is not there.
+    A source that was made of several counts as these: registration as what each annotated side says.
+
+    Args:
+        sources: The sources.
+        weights: Their weights (sources, N).
+        fused: Their weighted mean (L, N, h, w), see `average`.
+    """
+    variance = np.zeros_like(fused)
+    for source, share in zip(sources, shares(sources, weights).astype(np.float32), strict=True):
+        variance += share[..., None, None] * source.spread_round(fused)
+    spread: NDArray[np.float32] = np.minimum(2 * np.sqrt(variance.max(1)), 1)
+    return spread
 
 
 def agreement_between(sources: Sequence[Source]) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -13,6 +13,9 @@ from torch import Tensor
 
 from uncol.core.errors import NotFiniteError
 from uncol.core.jobs import Structure
+from uncol.core.next_slices import NextSlices
+from uncol.core.promise import StructureCalibration, StructurePromise
+from uncol.core.uncertainty_maps import DISAGREEMENT, MapName
 from uncol.core.volume import UNKNOWN_LABEL, SliceView, Volume
 from uncol.data.connected_components import remove_small_components
 from uncol.inference.uncertainty import normalized_entropy
@@ -42,6 +45,10 @@ class Segmentation:
         notes: Sentences that the user should read: fallbacks, structures that were not found.
         sources: By structure and source, how much that counted, as a part of 1, on average over the slices that show
             the structure; empty where there is one source only.
+        maps: Further maps that were wanted, by name, float32 in [0, 1] on the same grid.
+        calibration: By structure, what its confidence was brought in line with; empty where that was not tried.
+        promises: What is expected of each structure that is calibrated.
+        next_slices: Which slices to annotate next, the best first.
     """
 
     labels: Volume
@@ -49,6 +56,10 @@ class Segmentation:
     structures: tuple[Structure, ...]
     notes: tuple[str, ...] = ()
     sources: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    maps: Mapping[MapName, Volume] = field(default_factory=dict)
+    calibration: tuple[StructureCalibration, ...] = ()
+    promises: tuple[StructurePromise, ...] = ()
+    next_slices: NextSlices | None = None
 
 
 class SegmentationBuilder:
@@ -58,22 +69,32 @@ class SegmentationBuilder:
         image: The image that is segmented; its grid becomes the result's.
         view: How its slices are counted.
         structures: The structures in the order of the probability channels, after background.
+        maps: Which maps are wanted beside the entropy.
     """
 
-    def __init__(self, image: Volume, view: SliceView, structures: tuple[Structure, ...]) -> None:
+    def __init__(
+        self, image: Volume, view: SliceView, structures: tuple[Structure, ...], maps: Collection[MapName] = ()
+    ) -> None:
         self._image, self._structures = image, structures
         self._values = np.array([0, *(each.value for each in structures)], dtype=np.uint8)
         self._labels = np.zeros(image.shape_kji, dtype=np.uint8)
         self._uncertainty = np.zeros(image.shape_kji, dtype=np.float32)
         self._known: dict[int, NDArray[np.bool_]] = {}
+        self.expected: dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+        """Of slices with calibrated probabilities, by structure (N,): voxels that are expected to be found rightly, and
+        the sum of those that were found and those that are expected to be there."""
         self._notes: list[str] = []
         self._shares: dict[str, NDArray[np.float64]] = {}
         self._slices_with = np.zeros(len(structures))
         self._label_stack = view.stack_from(self._labels)
         self._uncertainty_stack = view.stack_from(self._uncertainty)
+        self._maps = {name: np.zeros(image.shape_kji, dtype=np.float32) for name in maps}
+        self._map_stacks = {name: view.stack_from(each) for name, each in self._maps.items()}
 
-    def put(self, index: int, probabilities: Tensor) -> None:
+    def put(self, index: int, probabilities: Tensor, calibrated: Tensor | None = None) -> None:
         """Enter one slice's class probabilities (C, H, W), channel 0 background, in the slice's own pixels.
+
+        Labels go by the probabilities; uncertainty, and what is expected, by the calibrated ones, if there are any.
 
         Raises:
             NotFiniteError: If one is infinite or no number: there is no label for it.
@@ -85,7 +106,13 @@ class SegmentationBuilder:
             )
             raise NotFiniteError(message)
         self._label_stack[index] = self._values[probabilities.argmax(0).numpy()]
-        self._uncertainty_stack[index] = normalized_entropy(probabilities[None])[0].numpy()
+        claimed = probabilities if calibrated is None else calibrated
+        self._uncertainty_stack[index] = normalized_entropy(claimed[None])[0].numpy()
+        if calibrated is not None:
+            found = probabilities.argmax(0)[None] == torch.arange(1, len(calibrated))[:, None, None]
+            expected = calibrated[1:].double()
+            shared, there = ((expected * each).sum((1, 2)).numpy() for each in (found, torch.ones_like(found)))
+            self.expected[index] = shared, found.sum((1, 2)).numpy() + there
 
     def count_sources(self, index: int, shares: Shares) -> None:
         """Note how much each source counted in a slice that was entered, for the structures that it shows."""
@@ -94,11 +121,19 @@ class SegmentationBuilder:
         for name, parts in shares.items():
             self._shares[name] = self._shares.get(name, np.zeros_like(parts)) + parts * is_there
 
+    def put_disagreement(self, index: int, spread: Tensor) -> None:
+        """Enter how far apart the sources are in a slice (H, W), if that is wanted."""
+        if DISAGREEMENT in self._map_stacks:
+            self._map_stacks[DISAGREEMENT][index] = spread.numpy()
+
     def put_known(self, index: int, classes: NDArray[np.uint8]) -> None:
         """Enter the annotated pixels of a slice as they are, without uncertainty: class indices (H, W), 255 unknown."""
         known = classes != UNKNOWN_LABEL
+        if not known.any():
+            return
         self._label_stack[index][known] = self._values[classes[known]]
-        self._uncertainty_stack[index][known] = 0
+        for each in (self._uncertainty_stack, *self._map_stacks.values()):
+            each[index][known] = 0
         self._known[index] = known
 
     @property
@@ -165,7 +200,8 @@ class SegmentationBuilder:
                 self._uncertainty_stack[index][known] = 0
         labels, uncertainty = self._image.with_voxels(self._labels), self._image.with_voxels(self._uncertainty)
         notes = (*warning, *notes, *self._notes, *missing)
-        return Segmentation(labels, uncertainty, self._structures, notes, self._mean_shares())
+        maps = {name: self._image.with_voxels(each) for name, each in self._maps.items()}
+        return Segmentation(labels, uncertainty, self._structures, notes, self._mean_shares(), maps)
 
     def _mean_shares(self) -> dict[str, dict[str, float]]:
         if len(self._shares) < 2:

@@ -25,6 +25,7 @@ from uncol.core.model_folder import (
     model_written,
     newest,
 )
+from uncol.core.model_hash import weights_hash
 from uncol.core.strict_json import read_json
 from uncol.core.unfinished import RUN_FILE
 from uncol.core.weights_file import header_of
@@ -58,11 +59,12 @@ def load_model(folder: Path) -> Model:
         raise CheckpointError(message)
     card, student = _checked(folder)
     try:
+        sha256 = weights_hash(folder)
         student.load_state_dict(load_file(newest(folder, WEIGHTS_FILE)), assign=True)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         message = f'Model "{folder}" cannot be read ({error}). {WHEN_DAMAGED}'
         raise CheckpointError(message) from error
-    return Model(card, student.eval().requires_grad_(False))
+    return Model(card, student.eval().requires_grad_(False), sha256)
 
 
 def check_usable(folder: Path) -> None:

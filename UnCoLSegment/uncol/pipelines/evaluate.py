@@ -9,13 +9,15 @@ from pathlib import Path
 from uncol.core.errors import DataError
 from uncol.core.files import sha256_of
 from uncol.core.jobs import AnnotatedSlices, DicomChoice, Structure
+from uncol.core.promise import PromiseCheck, check_promise, promises_in
+from uncol.core.records import to_document
 from uncol.data.io import (
     REPORT_FILE,
     read_map,
     read_prediction,
     read_reference,
 )
-from uncol.evaluation.evaluate import evaluate
+from uncol.evaluation.evaluate import Evaluation, evaluate
 from uncol.pipelines.results import Document
 
 
@@ -39,9 +41,19 @@ def run_evaluate(
     truth = read_reference(reference, dicom)
     predicted = read_prediction(prediction, truth, reference.name, dicom)
     uncertainty_map = read_map(uncertainty, truth, reference.name) if uncertainty else None
-    return evaluate(
-        predicted, truth, structures=structures, excluded=excluded, only=only, uncertainty=uncertainty_map
-    ).as_document()
+    found = evaluate(predicted, truth, structures=structures, excluded=excluded, only=only, uncertainty=uncertainty_map)
+    checks = _checked_promises(_report_beside(prediction), found, only)
+    return found.as_document() | {"promises": [to_document(each) | {"sentence": each.sentence} for each in checks]}
+
+
+def _checked_promises(report: Document, found: Evaluation, only: Sequence[AnnotatedSlices]) -> tuple[PromiseCheck, ...]:
+    """Compare the promises of a report with what was found in slices that were asked for along their axis."""
+    suggested = report.get("next_slices")
+    axis = suggested.get("axis") if isinstance(suggested, dict) else None
+    if not only or any(each.axis != axis for each in only):
+        return ()
+    dice = {each.structure.name: each.scores.dice for each in found.structures}
+    return check_promise(promises_in(report), dice, {index for each in only for index in each.indices})
 
 
 def check_one_run(segmentation: Path, uncertainty: Path) -> None:

@@ -16,6 +16,7 @@ from uncol.core.errors import CheckpointError, ConfigError
 from uncol.core.jobs import AnnotatedSlices, FineTuneJob
 from uncol.core.methods import MODEL_METHODS, find_method
 from uncol.core.model_folder import check_interrupted_save, has_model, read_card
+from uncol.core.model_hash import weights_hash
 from uncol.core.progress import Progress
 from uncol.core.unfinished import claim_folder, is_run_held, origin_of, run_held, says_busy
 from uncol.core.volume import UNKNOWN_LABEL
@@ -32,7 +33,8 @@ from uncol.models.card import Model
 from uncol.models.checkpoints import has_checkpoint, remove_checkpoint
 from uncol.models.devices import select_device
 from uncol.pipelines.context import Context
-from uncol.pipelines.results import PAGE_FILE, Document, Segmented, reported, summary, training_page
+from uncol.pipelines.history import made_with, summary
+from uncol.pipelines.results import PAGE_FILE, Document, Segmented, reported, training_page
 from uncol.pipelines.segment import read_case
 from uncol.training.preview import Preview
 from uncol.training.proposal import Proposal, propose
@@ -102,7 +104,8 @@ def fine_tune(
         out = _free_folder(state, job.out)
         model, segmented = save_learned(state, out, context.monitor), None
         if proposal is not None:
-            source = {"model": out.name, "training": summary(model), "by_both_teachers": proposal.by_both_teachers}
+            source = made_with(replace(model, sha256=weights_hash(out)), out)
+            source["by_both_teachers"] = proposal.by_both_teachers
             seconds, image = time.monotonic() - started, state.setup.cases[0].image
             annotated = annotated_slices(state.setup.cases[0].labels)
             segmented = reported(image, proposal.segmentation, source, state.device, seconds, annotated)
@@ -139,6 +142,7 @@ def _trained(job: FineTuneJob, config: Config, device: torch.device, context: Co
     ]
     config = with_job_choices(config, job, cases)
     base = context.load_model(job.base) if job.base else None
+    teacher = _teacher_if_any(config, device, context)
     setup = FineTuneSetup(
         cases=cases,
         unlabeled=[read_image(path, job.dicom) for path in job.unlabeled],
@@ -146,10 +150,11 @@ def _trained(job: FineTuneJob, config: Config, device: torch.device, context: Co
         plane=annotation_plane(cases, _slices_of_case(job.annotated_slices, 1)),
         config=config,
         device=device,
-        teacher=_teacher_if_any(config, device, context),
+        teacher=teacher,
         cache=EmbeddingCache(context.cache),
         base=base,
         earlier=context.load_model(job.compare_with) if job.compare_with else base,
+        teacher_license=None if teacher is None else context.foundation.license,
     )
     order = context.preview
     state = begun(setup, job.out, context.monitor, resume=job.resume)

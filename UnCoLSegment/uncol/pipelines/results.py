@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from uncol import __version__
+from uncol.core.files import sha256_of
 from uncol.core.jobs import AnnotatedSlices, Structure
 from uncol.core.model_folder import DISCLAIMER
 from uncol.core.records import to_document
@@ -22,10 +24,17 @@ from uncol.data.io import (
 from uncol.inference.prompted import acquisition_plane
 from uncol.inference.result import Segmentation, label_statistics
 from uncol.models.card import Model
+from uncol.pipelines.history import facts_of, identity_of, line_of, summary, versions
 from uncol.report.outcome import Outcome
 from uncol.report.picture import Picture
 from uncol.report.report import write_run
 from uncol.report.viewer import Scene
+
+if TYPE_CHECKING:  # loading it takes a while, and most results are no DICOM
+    from uncol.formats.dicom_results import Source
+
+DICOM_FILES = ("segmentation.dcm", "uncertainty.dcm")
+"""Labels as DICOM SEG, uncertainty as DICOM Parametric Map."""
 
 SEGMENTATION_FILE, UNCERTAINTY_FILE, PAGE_FILE = "segmentation.nii.gz", "uncertainty.nii.gz", "report.html"
 Document = dict[str, Any]
@@ -34,14 +43,22 @@ Document = dict[str, Any]
 
 @dataclass(frozen=True)
 class Segmented:
-    """A segmentation of an image, and what there is to tell of it."""
+    """A segmentation of an image, and what there is to tell of it.
+
+    Attributes:
+        image: The image.
+        segmentation: Labels and uncertainty.
+        report: A JSON object about both.
+        dicom: The DICOM images that it is of, if the result is to become DICOM, too.
+    """
 
     image: Volume
     segmentation: Segmentation
     report: Document
+    dicom: Source | None = field(default=None, repr=False)
 
     def write(self, out: Path, command: str = "") -> None:
-        """Write labels, uncertainty and reports for programs and people into a folder, all of them or nothing.
+        """Write labels, uncertainty, further maps and reports into a folder, all of them or nothing.
 
         Args:
             out: The folder.
@@ -49,17 +66,23 @@ class Segmented:
 
         Raises:
             OutputError: If that is not possible.
+            DataError: If the headers of the images do not allow DICOM.
         """
         found = self.segmentation
         write_results(
             out,
-            {SEGMENTATION_FILE: found.labels, UNCERTAINTY_FILE: found.uncertainty},
-            {PAGE_FILE: lambda sums: self._page({**self.report, "files": dict(sums)}, command)},
+            {
+                SEGMENTATION_FILE: found.labels,
+                UNCERTAINTY_FILE: found.uncertainty,
+                **{f"uncertainty-{name}.nii.gz": each for name, each in found.maps.items()},
+            },
+            {PAGE_FILE: partial(self._write_page, command), **self._as_dicom()},
             self.report,
+            never_beside=DICOM_FILES,
         )
 
-    def _page(self, report: Document, command: str) -> str:
-        outcome = Outcome.of_segmentation(report)
+    def _write_page(self, command: str, path: Path) -> None:
+        outcome = Outcome.of_segmentation({**self.report, "files": sums_beside(path)})
         title = title_of(outcome)
         view = view_of(self.image, outcome)
         scene = Scene(
@@ -70,7 +93,22 @@ class Segmented:
             uncertainty=self.segmentation.uncertainty,
             view=view,
         )
-        return write_run(title, outcome, scene, command)
+        path.write_text(write_run(title, outcome, scene, command), encoding="utf-8")
+
+    def _as_dicom(self) -> dict[str, Callable[[Path], object]]:
+        if self.dicom is None:
+            return {}
+        from uncol.formats.dicom_results import Maker, dicom_results, write_dicom
+
+        maker = Maker(self.report["uncol"], identity_of(self.report), line_of(self.report), facts_of(self.report))
+        found = self.segmentation
+        made = dicom_results(self.dicom, found.labels, found.uncertainty, found.structures, maker)
+        return {name: partial(write_dicom, each) for name, each in zip(DICOM_FILES, made, strict=True)}
+
+
+def sums_beside(page: Path) -> dict[str, str]:
+    """Return the SHA-256 of the volumes that lie where a page is written, by name."""
+    return {each.name: sha256_of(each) for each in sorted(page.parent.glob("*.nii.gz"))}
 
 
 def title_of(outcome: Outcome) -> str:
@@ -116,6 +154,7 @@ def reported(
     ]
     report = {
         "uncol": __version__,
+        "versions": versions(),
         "intended_use": DISCLAIMER,
         "image": {
             "sha256": content_hash(image),
@@ -125,6 +164,7 @@ def reported(
         **source,
         **({"annotated_slices": [to_document(each) for each in annotated]} if annotated else {}),
         "structures": structures,
+        **_expectations(result),
         **({"sources": {name: dict(each) for name, each in result.sources.items()}} if result.sources else {}),
         "device": device.type,
         "seconds": round(seconds, 2),
@@ -133,10 +173,15 @@ def reported(
     return Segmented(image, result, report)
 
 
-def summary(model: Model) -> Document:
-    """Return what there is to tell of a model's training; the learning curve stands in its card."""
-    training = {key: value for key, value in model.card.training.items() if key != "curve"}
-    return {"structures": [_structure(each) for each in model.card.structures], **training}
+def _expectations(result: Segmentation) -> Document:
+    """Return what the confidence rests on, what is promised and which slices to annotate next, where that is known."""
+    if not result.calibration:
+        return {}
+    return {
+        "calibration": to_document(result.calibration),
+        "promises": to_document(result.promises),
+        "next_slices": to_document(result.next_slices),
+    }
 
 
 def _structure(structure: Structure) -> Document:

@@ -5,11 +5,6 @@ behind it, up to the next annotated one. Between two annotated slices there are 
 counts is decided by how well the image that was carried along agrees with the slice's own, pixel by pixel, also a pixel
 to each side; so it is the image that says where a structure ends that only one of the two slices shows. Nothing is
 carried across a break of the stack, such as a blank slice; what neither side reaches is interpolated.
-
-Source:
-    Coupe, Manjon, Fonov, Pruessner, Robles & Collins, "Patch-based segmentation using expert priors: application to
-    hippocampus and ventricle segmentation", NeuroImage 54(2), 2011, doi:10.1016/j.neuroimage.2010.09.018 (weights of
-    patches, with the bandwidth taken from the best of them). Motion from slice to slice, and two sides, are ours.
 """
 
 from __future__ import annotations
@@ -18,12 +13,11 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from itertools import pairwise, product
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter
 
 from uncol.core.grey_values import Window
 from uncol.core.volume import UNKNOWN_LABEL
@@ -31,30 +25,17 @@ from uncol.data.windows import grey_values_of, own_window
 from uncol.evaluation.metrics import dice
 from uncol.registration.breaks import broken_pairs
 from uncol.registration.frame import RegistrationFrame
+from uncol.registration.matching import Maps, Source, inside, match, mix_alike
 from uncol.registration.slice_motion import FieldStore, SliceMotion, warp
-
-Maps = NDArray[np.float32]
 
 _WINDOW_HU = (-1000.0, 1000.0)
 _IMAGES_IN_MEMORY = 64
 _LONGEST_STRETCH = 32
 """Slices that are carried to, and fused, together."""
-_EDGE_PIXELS = 0.5
-"""Width of a carried contour's edge."""
-_PATCH_PIXELS = 0.8
-"""Standard deviation of the weights with which a pixel's neighbors tell how well images agree."""
-_SHIFTS = [*product((-1, 0, 1), (-1, 0, 1))]
-_SHIFT_PIXELS = 0.7
-"""Standard deviation of the weights of shifted answers."""
 _LARGEST_GREY_STEP = 5.0
 """Difference of mean grey values, in standard deviations, beyond which a structure that is carried on has ended."""
 _LEAST_DEVIATION = 0.02
 """Standard deviation, as a part of the window, that even an even structure is granted."""
-_EVEN_HANDED = 10.0
-"""How many times the median difference of a slice's best answers two answers may differ and still count alike."""
-_LEAST_DIFFERENCE = 1e-5
-_ALIKE = 12
-"""Power of the Dice by which interpolated contours count beside carried ones."""
 _TRIED_GAPS, _LEAST_ADVANTAGE = 2, 0.03
 """On how many gaps between annotated slices two ways to register are compared, and what the slower one has to gain."""
 
@@ -85,7 +66,9 @@ class CarriedLabels:
         known = classes[list(annotated)]
         self.frame = RegistrationFrame.around(_where_structures_are(known), spacing_mm)
         """The part of a slice, and its pixels (h, w), in which structures are followed."""
-        self._annotated, window = list(annotated), motion_window(stack)
+        self.annotated: Sequence[int] = list(annotated)
+        """The slices whose labels are carried, in ascending order."""
+        window = motion_window(stack)
         self._distances = {
             index: self.frame.distances(np.stack([labels == value + 1 for value in range(structure_count)]))
             for index, labels in zip(annotated, known, strict=True)
@@ -97,33 +80,56 @@ class CarriedLabels:
 
     def stretches(self) -> list[range]:
         """Return all slices that are not annotated, in stretches without an annotated one, short enough to be held."""
-        ends = [-1, *self._annotated, len(self._motion)]
+        ends = [-1, *self.annotated, len(self._motion)]
         return [
             range(start, min(start + _LONGEST_STRETCH, last))
             for first, last in pairwise(ends)
             for start in range(first + 1, last, _LONGEST_STRETCH)
         ]
 
-    def carry_to(self, stretch: range) -> Maps:
-        """Return the probability of every structure in the slices of a stretch (L, N, h, w), float32 in [0, 1]."""
-        before, behind = self._sides_of(stretch)
-        is_between = self.lies_between(stretch)
+    @property
+    def inner(self) -> Sequence[int]:
+        """The annotated slices that lie between others."""
+        return self.annotated[1:-1]
+
+    def distance(self, index: int) -> int:
+        """Return how many slices away the nearest annotated slice is, other than the slice itself."""
+        return min(abs(index - each) for each in self.annotated if each != index)
+
+    def carry_to(self, stretch: range) -> Carried:
+        """Return what is said about the slices of a stretch that nobody annotated."""
+        return self._carry_to(stretch, *self._sides_of(stretch))
+
+    def carry_to_left_out(self, index: int) -> Carried:
+        """Return what the others say about one of the `inner` annotated slices, as if nobody had annotated it."""
+        place = self.annotated.index(index)
+        return self._carry_to(range(index, index + 1), self.annotated[place - 1], self.annotated[place + 1])
+
+    def _carry_to(self, stretch: range, before: int | None, behind: int | None) -> Carried:
+        is_between = None not in (before, behind)
         sides = [
             (self._carried(start, indices, motion, is_between=is_between), nearness_of)
             for motion in self._motions
             for start, indices, nearness_of in ((before, stretch, 0), (behind, stretch[::-1], -1))
             if start is not None
         ]
-        interpolated, found = self._interpolated(stretch) if is_between else None, []
+        interpolated = (
+            self._interpolated(stretch, before, behind) if before is not None and behind is not None else None
+        )
+        found, weights = [], np.zeros((len(sides), len(stretch)))
         for place, index in enumerate(stretch):
             nearness = self._unbroken(index, before, behind)
-            sources, weights = [side[index] for side, _ in sides], [nearness[which] for _, which in sides]
-            if any(weights):
-                found.append(match(self._motion.image(index), sources, weights))
+            weights[:, place] = [nearness[which] for _, which in sides]
+            seen = [side[index] for side, _ in sides]
+            if weights[:, place].any():
+                found.append(match(self._motion.image(index), seen, weights[:, place]))
             else:
-                found.append(np.zeros_like(sources[0].probabilities) if interpolated is None else interpolated[place])
+                found.append(np.zeros_like(seen[0].probabilities) if interpolated is None else interpolated[place])
         carried = np.stack(found)
-        return carried if interpolated is None else mix_alike(carried, interpolated)
+        alone = tuple(np.stack([side[index].probabilities for index in stretch]) for side, _ in sides)
+        total = weights.sum(0)
+        mixed = carried if interpolated is None else mix_alike(carried, interpolated)
+        return Carried(mixed, alone, weights / np.where(total > 0, total, 1))
 
     def _unbroken(self, index: int, before: int | None, behind: int | None) -> list[float]:
         """Return the weight of each side's slice by its nearness; 0 if the stack breaks off on the way."""
@@ -142,11 +148,11 @@ class CarriedLabels:
         """The slices that nothing connects with the slice before them, as far as labels were carried; ascending."""
         return sorted({each for breaks in self._breaks_between.values() for each in breaks})
 
-    def _interpolated(self, stretch: range) -> Maps:
+    def _interpolated(self, stretch: range, before: int, behind: int) -> Maps:
         """Return what two annotated slices say of those between them if only shapes change (L, N, h, w)."""
-        before, behind = (self._distances[side] for side in self._sides_of(stretch) if side is not None)
-        parts = [_nearness(index, *self._sides_of(stretch)) for index in stretch]
-        return np.stack([_inside(part * before + other * behind) for part, other in parts])
+        parts = [_nearness(index, before, behind) for index in stretch]
+        first, second = self._distances[before], self._distances[behind]
+        return np.stack([inside(part * first + other * second) for part, other in parts])
 
     @cached_property
     def _motions(self) -> list[SliceMotion]:
@@ -155,7 +161,7 @@ class CarriedLabels:
         It does where slices lie far apart. Contours are carried over the gaps in the middle to the annotated slice on
         the other side, and compared with that.
         """
-        gaps = list(pairwise(self._annotated))
+        gaps = list(pairwise(self.annotated))
         middle = gaps[max(0, (len(gaps) - _TRIED_GAPS) // 2) :][:_TRIED_GAPS]
         fine, coarse = ([self._dice_over(gap, motion) for gap in middle] for motion in (self._motion, self._coarse))
         is_better = bool(middle) and np.mean(coarse) > np.mean(fine) + _LEAST_ADVANTAGE
@@ -175,9 +181,9 @@ class CarriedLabels:
         return None not in self._sides_of(stretch)
 
     def _sides_of(self, stretch: range) -> tuple[int | None, int | None]:
-        place = bisect_left(self._annotated, stretch.start)
-        before = self._annotated[place - 1] if place else None
-        return before, self._annotated[place] if place < len(self._annotated) else None
+        place = bisect_left(self.annotated, stretch.start)
+        before = self.annotated[place - 1] if place else None
+        return before, self.annotated[place] if place < len(self.annotated) else None
 
     def _carried(
         self, start: int, indices: Sequence[int], motion: SliceMotion, *, is_between: bool
@@ -190,7 +196,7 @@ class CarriedLabels:
         looks = [_Look.of(image, each > 0) for each in distance]
         has_ended = np.zeros(len(distance), dtype=np.bool_)
         for index, place in motion.follow(start, indices[-1]):
-            probabilities = _inside(warp(distance, place))
+            probabilities = inside(warp(distance, place))
             if not is_between:
                 masks = probabilities > 0.5  # inside
                 has_ended |= [
@@ -200,6 +206,22 @@ class CarriedLabels:
             if index in indices:
                 found[index] = Source(warp(image[None], place)[0], probabilities)
         return found
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What annotated slices say about a stretch of others.
+
+    Attributes:
+        probabilities: Of every structure (L, N, h, w), float32 in [0, 1].
+        sides: What each side alone carried there, likewise; there may be two ways to register from each side.
+        nearness: How near each side's annotated slice is (sides, L); the sum over the sides is 1,
+            or 0 where the stack breaks off on the way from each of them.
+    """
+
+    probabilities: Maps
+    sides: tuple[Maps, ...]
+    nearness: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -222,71 +244,6 @@ class _Look:
         return step > _LARGEST_GREY_STEP * max(self.deviation, _LEAST_DEVIATION)
 
 
-@dataclass(frozen=True)
-class Source:
-    """One annotated slice as it is seen from another.
-
-    Attributes:
-        image: Its image (h, w), carried there.
-        probabilities: Its structures (N, h, w), carried there.
-    """
-
-    image: Maps
-    probabilities: Maps
-
-
-def match(image: Maps, sources: Sequence[Source], nearness: Sequence[float]) -> Maps:
-    """Fuse carried structures by how well the images carried with them agree with the slice's own.
-
-    Each source answers for every pixel as it is and shifted by one pixel each way; an answer weighs
-    `n g exp(-d / (d_min + e))` with its source's nearness n, a Gaussian g of the shift, and the squared difference d of
-    the images, averaged over the pixel's neighbors (`d_min`: of the best answer there; e: ten times the median of d_min
-    in the slice, so that noise decides nothing).
-
-    Args:
-        image: The slice (h, w) in [0, 1].
-        sources: What was carried to it.
-        nearness: How near each source's slice is, as its weight.
-
-    Returns:
-        Probabilities (N, h, w).
-    """
-    differences = np.stack(
-        [
-            gaussian_filter((_shifted(source.image, shift) - image) ** 2, _PATCH_PIXELS, mode="nearest", truncate=2.5)
-            for source in sources
-            for shift in _SHIFTS
-        ]
-    )
-    best = differences.min(0)
-    prior = [near * _gaussian(shift) for near in nearness for shift in _SHIFTS]
-    evenness = _EVEN_HANDED * np.median(best) + _LEAST_DIFFERENCE
-    weights = np.exp(-differences / (best + evenness)) * np.array(prior, dtype=np.float32)[:, None, None]
-    weights /= weights.sum(0)
-    fused = np.zeros_like(sources[0].probabilities)
-    answers = ((source.probabilities, shift) for source in sources for shift in _SHIFTS)
-    for weight, (probabilities, shift) in zip(weights, answers, strict=True):
-        fused += weight * _shifted(probabilities, shift)
-    return fused
-
-
-def mix_alike(carried: Maps, interpolated: Maps) -> Maps:
-    """Return carried structures, mixed with interpolated ones as far as both agree.
-
-    The interpolated one has a share of `w / (1 + w)`, `w = A^12`, with their Dice A over all slices of the stretch:
-    where shapes change little their errors differ and cancel, where they change much motion alone knows.
-
-    Args:
-        carried: Probabilities (L, N, h, w).
-        interpolated: Likewise.
-    """
-    pairs = zip(carried.swapaxes(0, 1) > 0.5, interpolated.swapaxes(0, 1) > 0.5, strict=True)  # inside
-    weights = np.array([dice(first, second) for first, second in pairs], dtype=np.float32) ** _ALIKE
-    shares = (weights / (1 + weights))[:, None, None]
-    mixed: Maps = (1 - shares) * carried + shares * interpolated
-    return mixed
-
-
 def motion_window(stack: NDArray[Any]) -> Window:
     """Return the grey values between which motion is looked for: in a CT from air to bone, else the image's own.
 
@@ -307,19 +264,3 @@ def _nearness(index: int, before: int | None, behind: int | None) -> list[float]
         return [1.0]
     part = (index - before) / (behind - before)
     return [1 - part, part]
-
-
-def _shifted(maps: Maps, shift: tuple[int, int]) -> Maps:
-    """Return maps (..., h, w) of which each pixel shows what lies `shift` rows and columns away, inside the edges."""
-    rows, columns = (np.arange(size) + by for size, by in zip(maps.shape[-2:], shift, strict=True))
-    return maps[..., rows.clip(0, len(rows) - 1)[:, None], columns.clip(0, len(columns) - 1)]
-
-
-def _gaussian(shift: tuple[int, int]) -> float:
-    return float(np.exp(-(shift[0] ** 2 + shift[1] ** 2) / (2 * _SHIFT_PIXELS**2)))
-
-
-def _inside(distance: Maps) -> Maps:
-    """Return the probability of being inside, from a signed distance in pixels."""
-    inside: Maps = 1 / (1 + np.exp(-distance / _EDGE_PIXELS))
-    return inside

@@ -18,15 +18,9 @@ from uncol.core.progress import UNWATCHED, Monitor
 from uncol.data.annotations import complete_slices
 from uncol.data.cases import FramedCase, Pool, SliceIndex
 from uncol.data.transforms import resize_image
-from uncol.inference.few_slices import (
-    STUDENT,
-    FusedSlice,
-    Opinion,
-    foundation_opinion,
-    fused_slices,
-    sources_of_stretches,
-)
+from uncol.inference.few_slices import foundation_opinion
 from uncol.inference.fusion import average, shares, weigh
+from uncol.inference.stretches import STUDENT, FusedSlice, Opinion, fused_slices, sources_of_stretches
 from uncol.inference.student import in_own_pixels
 from uncol.registration.carried_labels import CarriedLabels
 from uncol.training.generalized_teacher import GeneralizedTeacher, Probabilities

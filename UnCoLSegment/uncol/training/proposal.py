@@ -78,8 +78,8 @@ def _by_all_sources(
     """Segment the first case by registration, foundation model and model, each as far as the others agree with it."""
     proposed = _Proposed(state)
     model = SpecializedSlices(network, state.pool, state.framed, state.device)
-    for index, probabilities, shares in sources.fused_slices(0, model, monitor, asks=asks):
-        proposed.put(index, with_background(probabilities), shares)
+    for each in sources.fused_slices(0, model, monitor, asks=asks):
+        proposed.put(each.number, with_background(each.probabilities), each.shares)
     return proposed.finish(sources.breaks_of(0))
 
 

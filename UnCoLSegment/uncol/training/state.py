@@ -54,6 +54,7 @@ class FineTuneSetup:
         cache: Where its embeddings are kept.
         base: A model whose weights the student starts from, or None.
         earlier: The model that the new one is compared with, or None.
+        teacher_license: License of the foundation model's weights, or None.
     """
 
     cases: Sequence[LabeledCase]
@@ -66,6 +67,7 @@ class FineTuneSetup:
     cache: EmbeddingCache
     base: Model | None = None
     earlier: Model | None = None
+    teacher_license: str | None = None
 
     def all_cases(self) -> list[LabeledCase]:
         """Return the annotated cases, then the others with every voxel unknown."""

@@ -37,7 +37,7 @@ from uncol.worker.running_job import RunningJob
 
 _log = logging.getLogger(__name__)
 
-SEGMENTATION_FILE, UNCERTAINTY_FILE = "segmentation.npy", "uncertainty.npy"
+SEGMENTATION_FILE, UNCERTAINTY_FILE, MAP_FILE = "segmentation.npy", "uncertainty.npy", "uncertainty-{}.npy"
 PREVIEW_FILE, PREVIEW_UNCERTAINTY_FILE = "preview-{}.npy", "preview-uncertainty-{}.npy"
 
 
@@ -154,12 +154,13 @@ def _inside(folder: Path, source: VolumeSource, field: str) -> VolumeFile:
 
 
 def _write_result(folder: Path, result: Segmented) -> SegmentResult:
-    labels, uncertainty = result.segmentation.labels, result.segmentation.uncertainty
+    found = result.segmentation
     return SegmentResult(
-        VolumeFile.write(folder / SEGMENTATION_FILE, labels),
-        VolumeFile.write(folder / UNCERTAINTY_FILE, uncertainty),
+        VolumeFile.write(folder / SEGMENTATION_FILE, found.labels),
+        VolumeFile.write(folder / UNCERTAINTY_FILE, found.uncertainty),
         result.report,
-        score_all_slices(labels, uncertainty, result.segmentation.structures),
+        score_all_slices(found.labels, found.uncertainty, found.structures),
+        {name: VolumeFile.write(folder / MAP_FILE.format(name), each) for name, each in found.maps.items()},
     )
 
 

@@ -1,0 +1,35 @@
+"""Which images a folder holds: files by their names, sub-folders by what is in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from written_dicom import save_slices
+
+from uncol.core.errors import DataError
+from uncol.data.image_folder import images_in
+
+
+def test_images_are_files_of_known_formats_and_folders_with_dicom(tmp_path: Path) -> None:
+    files = ("b.nii", "a.nii.gz", "c.NRRD", "d.mha", "e.hdr", "e.img", "f.img.gz", "readme.txt", ".hidden.nii", "x.dcm")
+    for name in files:
+        (tmp_path / name).write_bytes(b"x")
+    save_slices(tmp_path / "series")
+    save_slices(tmp_path / ".hidden")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "results" / "2026").mkdir(parents=True)
+
+    images, others = images_in(tmp_path, tmp_path / "results" / "2026")
+
+    assert [each.name for each in images] == ["a.nii.gz", "b.nii", "c.NRRD", "d.mha", "e.hdr", "f.img.gz", "series"]
+    assert others == ["empty", "readme.txt", "x.dcm"]
+
+
+def test_a_file_is_no_folder_and_a_missing_one_is_told(tmp_path: Path) -> None:
+    (tmp_path / "ct.nii").write_bytes(b"x")
+
+    with pytest.raises(DataError, match=r'Folder "ct\.nii" is a file\. Give the folder'):
+        images_in(tmp_path / "ct.nii", tmp_path / "out")
+    with pytest.raises(DataError, match='Folder "nowhere" does not exist'):
+        images_in(tmp_path / "nowhere", tmp_path / "out")

@@ -1,0 +1,41 @@
+"""`uncol evaluate`: the command that measures a segmentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from uncol.cli import options
+from uncol.cli.console import print_evaluation, print_result
+from uncol.cli.options import SLICES, Texts
+from uncol.core import jobs
+from uncol.pipelines.evaluate import run_evaluate
+
+
+def evaluate(
+    prediction: Annotated[Path, typer.Option(help="Segmentation to judge.", readable=False)],
+    reference: Annotated[Path, typer.Option(help="Label map to judge it by; 255 is left out.", readable=False)],
+    uncertainty: Annotated[
+        Path | None, typer.Option(help="Uncertainty map of the segmentation.", readable=False)
+    ] = None,
+    exclude_slices: Annotated[Texts, typer.Option(metavar=SLICES, help="Slices that do not count; repeatable.")] = None,
+    only_slices: Annotated[Texts, typer.Option(metavar=SLICES, help="Slices that alone count; repeatable.")] = None,
+    structure: options.Structures = None,
+    series: options.Series = None,
+    allow_incomplete: options.AllowIncomplete = False,
+    as_json: options.JsonFlag = False,
+) -> None:
+    """Measure a segmentation: Dice, HD95 and ASD in mm, and what its uncertainty is worth."""
+    document = run_evaluate(
+        prediction,
+        reference,
+        uncertainty=uncertainty,
+        structures=options.parsed(structure, jobs.parse_structure),
+        excluded=options.parsed(exclude_slices, jobs.parse_slices),
+        only=options.parsed(only_slices, jobs.parse_slices),
+        dicom=jobs.DicomChoice(series, allow_incomplete),
+    )
+    if not print_result(document, as_json=as_json):
+        print_evaluation(document)

@@ -1,0 +1,41 @@
+"""The maps that come beside a segmentation, by their names: named for what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal, cast, get_args
+
+from uncol.core.errors import ConfigError
+
+MapName = Literal["teacher-disagreement"]
+"""A map beside the entropy: how far apart the sources are that were fused."""
+DISAGREEMENT: Final[MapName] = "teacher-disagreement"
+_ENTROPY = "entropy"
+
+
+def parse_maps(text: str) -> tuple[MapName, ...]:
+    """Read the names of maps, as in `entropy,teacher-disagreement`; the entropy is always there and left out.
+
+    Raises:
+        ConfigError: If there is no such map.
+    """
+    names = [name for name in (each.strip() for each in text.split(",")) if name != _ENTROPY]
+    for name in names:
+        if name not in get_args(MapName):
+            message = f'Map "{name}" is unknown. Choose from {", ".join((_ENTROPY, *get_args(MapName)))}.'
+            raise ConfigError(message)
+    return cast(tuple[MapName, ...], tuple(dict.fromkeys(names)))
+
+
+def check_maps(maps: Sequence[MapName], *, has_annotated_slices: bool) -> None:
+    """Refuse maps that a result cannot have.
+
+    Raises:
+        ConfigError: If sources are to be compared where there is one only.
+    """
+    if maps and not has_annotated_slices:
+        message = (
+            f"There is {maps[0]} only where several sources are fused, which needs annotated slices (--labels). Leave "
+            f"{maps[0]} out of --maps."
+        )
+        raise ConfigError(message)
