@@ -1,4 +1,4 @@
-"""`uncol evaluate`: measure a segmentation against a reference."""
+"""`uncol evaluate`: the command that measures a segmentation."""
 
 from __future__ import annotations
 

@@ -152,6 +152,26 @@ def check_only_with_labels(labels: Path | None, options: Mapping[str, Sequence[s
         raise ConfigError(message)
 
 
+def without_names(arguments: Sequence[str]) -> str:
+    """Return a command line in which FILE stands for every path: names of files are often those of patients."""
+    shown, is_named = ["uncol"], False
+    for each in arguments:
+        option, between, value = each.partition("=")
+        if not each.startswith("-"):
+            shown.append("FILE" if is_named or _is_path(each) else shlex.quote(each))
+        elif between and option.startswith("--") and (option in _NAMING or _is_path(value)):
+            shown.append(f"{option}=FILE")
+        else:
+            shown.append(shlex.quote(each))
+        is_named = each in _NAMING
+    return " ".join(shown)
+
+
+def _is_path(text: str) -> bool:
+    is_written_so = any(each in text for each in ("/", "\\", _BETWEEN_PATHS)) or _SUFFIX.search(text) is not None
+    return is_written_so or os.path.lexists(text)
+
+
 def check_cohort(*, cohort: bool, of_one_image: Mapping[str, object], of_cohorts: Mapping[str, object]) -> None:
     """Refuse options of a single image with `--cohort`, and options of cohorts without it.
 
@@ -176,26 +196,6 @@ def needed_by_cohort(model: str | None) -> str:
         message = "A cohort is segmented with one model for all images: give it with --model."
         raise ConfigError(message)
     return model
-
-
-def without_names(arguments: Sequence[str]) -> str:
-    """Return a command line in which FILE stands for every path: names of files are often those of patients."""
-    shown, is_named = ["uncol"], False
-    for each in arguments:
-        option, between, value = each.partition("=")
-        if not each.startswith("-"):
-            shown.append("FILE" if is_named or _is_path(each) else shlex.quote(each))
-        elif between and option.startswith("--") and (option in _NAMING or _is_path(value)):
-            shown.append(f"{option}=FILE")
-        else:
-            shown.append(shlex.quote(each))
-        is_named = each in _NAMING
-    return " ".join(shown)
-
-
-def _is_path(text: str) -> bool:
-    is_written_so = any(each in text for each in ("/", "\\", _BETWEEN_PATHS)) or _SUFFIX.search(text) is not None
-    return is_written_so or os.path.lexists(text)
 
 
 def cache_folder(chosen: Path | None) -> Path:

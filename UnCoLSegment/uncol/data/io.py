@@ -34,7 +34,7 @@ from uncol.formats.write import write_volume
 _LOGGER = logging.getLogger(__name__)
 _NO_CHOICE = DicomChoice()
 REPORT_FILE = "report.json"
-Content = str | bytes | Callable[[Path, Mapping[str, str]], object]
+Content = str | bytes | Callable[[Mapping[str, str]], str]
 """What a file beside volumes holds."""
 _WRITABLE_SUFFIXES = (".nii.gz", ".nrrd", ".mha")
 
@@ -121,7 +121,7 @@ def read_map(path: Path, reference: Volume, reference_name: str) -> Volume:
 def write_results(
     folder: Path,
     volumes: Mapping[str, Volume],
-    documents: Mapping[str, Content],
+    documents: Mapping[str, str | bytes | Callable[[Path], object]],
     report: Mapping[str, Any] | None = None,
     never_beside: Sequence[str] = (),
 ) -> None:
@@ -134,7 +134,7 @@ def write_results(
     Args:
         folder: Where they are written.
         volumes: Volumes by file name.
-        documents: Texts and pictures by file name, or what writes such a file, told the SHA-256 of the volumes by name.
+        documents: Texts and pictures by file name, or what writes such a file.
         report: Written as `report.json`, the very last, with the SHA-256 of each other file under `files`.
         never_beside: Files of an earlier result that are deleted where this one has none of that name.
 
@@ -150,19 +150,19 @@ def write_results(
     with _temporary_folder_in(folder) as temporary:
         for name, volume in volumes.items():
             write_volume(temporary / name, volume)
-        names, sums = [*volumes, *documents], {name: sha256_of(temporary / name) for name in volumes}
         for name, content in documents.items():
-            _write_document(temporary / name, content, sums)
+            _write_document(temporary / name, content)
+        names = [*volumes, *documents]
         if report is not None:
-            sums |= {name: sha256_of(temporary / name) for name in documents}
-            _write_document(temporary / REPORT_FILE, json.dumps({**report, "files": sums}, indent=2) + "\n", sums)
+            sums = {name: sha256_of(temporary / name) for name in names}
+            _write_document(temporary / REPORT_FILE, json.dumps({**report, "files": sums}, indent=2) + "\n")
             names.append(REPORT_FILE)
         _put_in_place(temporary, folder, names, (*never_beside, *names) if volumes else ())
 
 
-def _write_document(path: Path, content: Content, sums: Mapping[str, str]) -> None:
+def _write_document(path: Path, content: str | bytes | Callable[[Path], object]) -> None:
     if callable(content):
-        content(path, sums)
+        content(path)
     else:
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
     flush_to_disk(path)

@@ -32,7 +32,7 @@ from uncol.models.devices import select_device
 from uncol.pipelines.context import Context
 from uncol.pipelines.fine_tune import with_choices
 from uncol.pipelines.history import summary
-from uncol.pipelines.results import PAGE_FILE, Document, Segmented, reported, title_of
+from uncol.pipelines.results import PAGE_FILE, Document, Segmented, reported, sums_beside, title_of
 from uncol.report import report as report_page
 from uncol.report.outcome import Outcome
 from uncol.report.picture import Picture
@@ -80,7 +80,7 @@ def run_demo(job: DemoJob, context: Context) -> Document:
         except CancelledError as error:  # that of the training says how to resume, but nothing is kept here
             message = "The demo was cancelled; nothing was written."
             raise CancelledError(message) from error
-        page = partial(_page, results, segmented.report, context.command)
+        page = partial(_write_page, results, segmented.report, context.command)
         write_results(job.out, _volumes(results), {PAGE_FILE: page}, segmented.report)
         _put_model(job.out, temporary)
     seconds = {"seconds": parts.seconds()}
@@ -156,11 +156,11 @@ def _work_through(job: DemoJob, model_folder: Path, parts: _Parts, context: Cont
     return results, segmented
 
 
-def _page(results: Results, report: Document, command: str, sums: Mapping[str, str]) -> str:
-    """Return the report: the one that every result has, and what only a reference can tell."""
+def _write_page(results: Results, report: Document, command: str, path: Path) -> None:
+    """Write the report: the one that every result has, and what only a reference can tell."""
     curve = results.training["curve"]
     outcome = Outcome.of_segmentation(
-        {**report, "training": {**report["training"], "curve": curve}, "files": dict(sums)}
+        {**report, "training": {**report["training"], "curve": curve}, "files": sums_beside(path)}
     )
     labels = results.labels["fine_tuned"]
     scene = Scene(
@@ -178,7 +178,7 @@ def _page(results: Results, report: Document, command: str, sums: Mapping[str, s
             for structure, scores in results.scores()
         },
     )
-    return report_page.write(results, scene, command)
+    path.write_text(report_page.write(results, scene, command), encoding="utf-8")
 
 
 def _with_values_of(case: DemoCase, labels: Volume) -> Volume:

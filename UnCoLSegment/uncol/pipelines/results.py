@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from uncol import __version__
+from uncol.core.files import sha256_of
 from uncol.core.jobs import AnnotatedSlices, Structure
 from uncol.core.model_folder import DISCLAIMER
 from uncol.core.records import to_document
@@ -30,8 +31,6 @@ from uncol.report.report import write_run
 from uncol.report.viewer import Scene
 
 if TYPE_CHECKING:  # loading it takes a while, and most results are no DICOM
-    from pydicom import Dataset
-
     from uncol.formats.dicom_results import Source
 
 DICOM_FILES = ("segmentation.dcm", "uncertainty.dcm")
@@ -59,7 +58,7 @@ class Segmented:
     dicom: Source | None = field(default=None, repr=False)
 
     def write(self, out: Path, command: str = "") -> None:
-        """Write labels, uncertainty, maps and reports for programs and people into a folder, all of them or nothing.
+        """Write labels, uncertainty, further maps and reports into a folder, all of them or nothing.
 
         Args:
             out: The folder.
@@ -77,30 +76,13 @@ class Segmented:
                 UNCERTAINTY_FILE: found.uncertainty,
                 **{f"uncertainty-{name}.nii.gz": each for name, each in found.maps.items()},
             },
-            {**self._as_dicom(), PAGE_FILE: partial(self._write_page, command)},
+            {PAGE_FILE: partial(self._write_page, command), **self._as_dicom()},
             self.report,
             never_beside=DICOM_FILES,
         )
 
-    def _as_dicom(self) -> dict[str, Callable[[Path, Mapping[str, str]], object]]:
-        if self.dicom is None:
-            return {}
-        from uncol.formats.dicom_results import Maker, dicom_results, write_dicom
-
-        maker = Maker(self.report["uncol"], identity_of(self.report), line_of(self.report), facts_of(self.report))
-        found = self.segmentation
-        made = dicom_results(self.dicom, found.labels, found.uncertainty, found.structures, maker)
-
-        def put(dataset: Dataset, path: Path, _sums: Mapping[str, str]) -> None:
-            write_dicom(dataset, path)
-
-        return {name: partial(put, each) for name, each in zip(DICOM_FILES, made, strict=True)}
-
-    def _write_page(self, command: str, path: Path, sums: Mapping[str, str]) -> None:
-        path.write_text(self._page({**self.report, "files": dict(sums)}, command), encoding="utf-8")
-
-    def _page(self, report: Document, command: str) -> str:
-        outcome = Outcome.of_segmentation(report)
+    def _write_page(self, command: str, path: Path) -> None:
+        outcome = Outcome.of_segmentation({**self.report, "files": sums_beside(path)})
         title = title_of(outcome)
         view = view_of(self.image, outcome)
         scene = Scene(
@@ -111,7 +93,22 @@ class Segmented:
             uncertainty=self.segmentation.uncertainty,
             view=view,
         )
-        return write_run(title, outcome, scene, command)
+        path.write_text(write_run(title, outcome, scene, command), encoding="utf-8")
+
+    def _as_dicom(self) -> dict[str, Callable[[Path], object]]:
+        if self.dicom is None:
+            return {}
+        from uncol.formats.dicom_results import Maker, dicom_results, write_dicom
+
+        maker = Maker(self.report["uncol"], identity_of(self.report), line_of(self.report), facts_of(self.report))
+        found = self.segmentation
+        made = dicom_results(self.dicom, found.labels, found.uncertainty, found.structures, maker)
+        return {name: partial(write_dicom, each) for name, each in zip(DICOM_FILES, made, strict=True)}
+
+
+def sums_beside(page: Path) -> dict[str, str]:
+    """Return the SHA-256 of the volumes that lie where a page is written, by name."""
+    return {each.name: sha256_of(each) for each in sorted(page.parent.glob("*.nii.gz"))}
 
 
 def title_of(outcome: Outcome) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import AnnotatedSlices
 from uncol.core.model_card import check_training, verdict_in
+from uncol.core.promise import StructurePromise, promises_in
 from uncol.core.records import from_document
 
 HELD_OUT_FROM = 10
@@ -99,8 +100,9 @@ class Outcome:
         image, training, made_by = (_object(report, name) for name in ("image", "training", "foundation_model"))
         check_training(training)
         listed = report.get("structures")
+        promised = {each.structure: each for each in promises_in(report)}
         document = {
-            "findings": [_finding(each) for each in listed] if isinstance(listed, list) else listed,
+            "findings": [_finding(each, promised) for each in listed] if isinstance(listed, list) else listed,
             "training": training,
             "model": report.get("model", ""),
             "foundation_model": made_by.get("name", ""),
@@ -202,11 +204,17 @@ def facts(outcome: Outcome) -> dict[str, str]:
     return {name: text for name, text in rows.items() if text}
 
 
-def _finding(document: Any) -> Any:
-    """Return the fields of a structure that are known here; a later version may say more."""
+def _finding(document: Any, promised: Mapping[str, StructurePromise]) -> Any:
+    """Return the fields of a structure that are known here, with what is promised of it."""
     if not isinstance(document, Mapping):
         return document
-    return {name: each for name, each in document.items() if name in Finding.__dataclass_fields__}
+    known = {name: each for name, each in document.items() if name in Finding.__dataclass_fields__}
+    promise = promised.get(str(known.get("name")))
+    if promise is None:
+        return known
+    dice, volume = promise.dice, promise.volume_ml
+    ranges = {"volume_range_ml": [volume.low, volume.high], "predicted_dice": [dice.value, dice.low, dice.high]}
+    return {**known, **ranges}
 
 
 def _object(report: Mapping[str, Any], name: str) -> Mapping[str, Any]:
