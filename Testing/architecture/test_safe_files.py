@@ -1,7 +1,7 @@
 """Model files are data, not programs: the product reads and writes no pickle. And it reaches no other machine.
 
-What joblib passes between our own processes while they run is pickled, too, but in no file. Only the names for that may
-be imported from joblib, and never what reads or writes files.
+What joblib passes between our own processes while they run, or to the workers of a Dask cluster that the user names, is
+pickled, too, but in no file. Only the names for that may be imported from joblib, and never what reads or writes files.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import pytest
 
 PRODUCT_FOLDER = Path(__file__).resolve().parents[2] / "UnCoLSegment"
 PICKLING_PACKAGES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "shelve"}
-PROCESS_NAMES = {"Parallel", "TerminatedWorkerError", "delayed", "get_reusable_executor", "parallel_config"}
+PROCESS_NAMES = {"DaskDistributedBackend", "Parallel", "TerminatedWorkerError", "delayed", "get_reusable_executor",
+                 "parallel_config"}  # fmt: skip
 """What may be imported by name from joblib."""
 NETWORK_PACKAGES = {"aiohttp", "asyncio", "ftplib", "http", "httpx", "huggingface_hub", "requests", "smtplib", "socket",
                     "socketserver", "ssl", "telnetlib", "urllib", "urllib3", "webbrowser", "xmlrpc"}  # fmt: skip

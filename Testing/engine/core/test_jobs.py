@@ -250,6 +250,7 @@ def test_mutated_texts_are_read_or_refused(
 
 
 @pytest.mark.parametrize(("parse", "text"), [(parse_structure, "spleen={}"), (parse_annotated_slices, "{}@K:1")])
-def test_a_number_with_thousands_of_digits_is_refused(parse: Callable[[str], Any], text: str) -> None:
+@pytest.mark.parametrize("number", ["9" * 5000, "\x1c2"], ids=["5000 digits", "a blank that int() does not know"])
+def test_a_number_that_python_does_not_read_is_refused(parse: Callable[[str], Any], text: str, number: str) -> None:
     with pytest.raises(ConfigError, match=r"Write "):
-        parse(text.format("9" * 5000))
+        parse(text.format(number))

@@ -99,7 +99,7 @@ def test_maps_that_were_asked_for_lie_beside_the_entropy(
     assert spread.fits(found.segmentation.labels)
     np.testing.assert_array_equal(spread.voxels, found.segmentation.maps[DISAGREEMENT].voxels)
     assert spread.voxels.any()
-    assert len(json.loads((tmp_path / "out" / "report.json").read_text())["files"]) == 3
+    assert len(json.loads((tmp_path / "out" / "report.json").read_text())["files"]) == 4
 
 
 def test_the_report_says_what_confidence_rests_on_what_is_promised_and_what_to_annotate_next(

@@ -24,10 +24,12 @@ def print_segmentation(document: Mapping[str, Any]) -> None:
 
 
 def print_cohort(document: Mapping[str, Any]) -> None:
-    """Tell what a cohort gave, a JSON object of `pipelines.cohort.run_cohort`."""
-    for note in sentences(document.get("notes", [])):
+    """Tell what `segment --cohort` gave, a JSON object of `pipelines.cohort.run_cohort`."""
+    for note in sentences(document["notes"]):
         say(note)
-    say(f"Done. Results are in {document['out']}")
+    done = document["images"] - len(document["failed"]) - document["kept"]
+    say(f"{done} of {document['images']} images segmented, {document['kept']} kept from before.")
+    _say_next(document["out"], f"open {shlex.quote(document['table'])}")
 
 
 def print_training(document: Mapping[str, Any]) -> None:

@@ -116,7 +116,7 @@ def voxels_in(selection: Sequence[AnnotatedSlices], shape_kji: tuple[int, ...], 
     return chosen
 
 
-_NUMBER = re.compile(r"\s*\d{1,18}\s*")  # Python reads no more than 4,300 digits
+_NUMBER = re.compile(r" *\d{1,18} *")  # Python reads no more than 4,300 digits, and not every blank
 
 
 def parse_structure(text: str) -> Structure:

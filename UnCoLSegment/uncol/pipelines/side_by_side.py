@@ -20,7 +20,7 @@ from typing import Any, Generic, TypeVar
 
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
-from joblib.externals.loky.process_executor import BrokenProcessPool
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from uncol import __version__
 from uncol.core.errors import ConfigError, UncolError
@@ -74,7 +74,7 @@ def processes(count: int, lock: Path) -> Iterator[Place]:
         return parallel_config("loky", n_jobs=count, inner_max_num_threads=1, initializer=_follow, initargs=(lock,))
 
     try:
-        yield Place(backend, lambda: None, stop, lambda: False, (BrokenProcessPool,), "2*n_jobs")
+        yield Place(backend, lambda: None, stop, lambda: False, (TerminatedWorkerError,), "2*n_jobs")
     finally:
         stop()
 
