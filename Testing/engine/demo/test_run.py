@@ -32,6 +32,7 @@ RESULT_FILES = {
     "segmentation.nii.gz",
     "uncertainty.nii.gz",
     "report.html",
+    "report.json",
     "model",
 }
 

@@ -15,6 +15,7 @@ import torch
 from given import a_larger_ball
 
 from uncol.core.errors import DataError, OutputError, UncolError
+from uncol.core.files import sha256_of
 from uncol.core.jobs import AnnotatedSlices, Structure
 from uncol.core.volume import Volume
 from uncol.data.io import write_results
@@ -63,6 +64,8 @@ def test_every_result_has_a_report_with_the_viewer_in_it(result: Path) -> None:
     }  # fmt: skip
     told = data_in(result / "report.html")
     report = json.loads((result / "report.json").read_text(encoding="utf-8"))
+    page = report["files"].pop("report.html")
+    assert page == sha256_of(result / "report.html")
     assert told["files"] == report["files"]
     assert told["structures"][0]["ml"] == report["structures"][0]["volume_ml"]
     assert told["ruler"]["annotated"] == [0, 6, 11]
