@@ -311,7 +311,7 @@ class TestFineTune:
 
     def test_progress_holds_steps_losses_and_time_left(self, shared: Child) -> None:
         number = shared.start_training("progress")
-        event = shared.until(lambda event: event["event"] == "progress" and (event["step"] or 0) > 3)
+        event = shared.until(lambda event: event["event"] == "progress" and (event["step"] or 0) > 20)
         shared.request("cancel", target=number)
         shared.end_of(number)
 

@@ -9,8 +9,8 @@ from uncol.core.clock import awake_s
 from uncol.core.config import BudgetConfig
 
 _EXTENSION, _LATEST_STAGE2 = 0.05, 0.9
-_TOLD_FROM = 0.02
-"""Part of a number of steps from which the time left can be estimated."""
+_TOLD_FROM, _TOLD_AFTER_STEPS = 0.02, 20
+"""Part of a number of steps, or steps if these are fewer, from which the time left can be estimated."""
 _RESERVE_PART = 0.02
 """Part of a time budget that is kept for writing the model."""
 
@@ -117,7 +117,8 @@ class TrainingBudget:
         if self._total_s is not None:
             return max(0.0, self._total_s - self.elapsed_s)
         done = self.fraction(step)
-        return (1 - done) / done * (self.elapsed_s - self.stage1_began_s) if done > _TOLD_FROM else None
+        is_known = done > _TOLD_FROM or (done > 0 and step > _TOLD_AFTER_STEPS)
+        return (1 - done) / done * (self.elapsed_s - self.stage1_began_s) if is_known else None
 
     @property
     def spare_s(self) -> float | None:
