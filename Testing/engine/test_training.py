@@ -21,6 +21,7 @@ from uncol.core.files import sha256_of
 from uncol.core.model_folder import MODEL_FILE, SUMS_FILE, WEIGHTS_FILE
 from uncol.data.io import write_results
 from uncol.models.checkpoints import has_checkpoint, load_model
+from uncol.pipelines.results import PAGE_FILE
 
 pytestmark = [
     pytest.mark.slow,
@@ -100,6 +101,7 @@ for moment in moments:
 """
 
 COUNTS = [pytest.param(20, id="20 kill points"), pytest.param(200, id="200 kill points", marks=pytest.mark.soak)]
+MODEL_FILES = {MODEL_FILE, WEIGHTS_FILE, SUMS_FILE, PAGE_FILE}
 
 
 def run_of(proposal: Path) -> str:
@@ -109,7 +111,7 @@ def run_of(proposal: Path) -> str:
     except FileNotFoundError:
         return "not whole"
     name = "earlier" if "earlier" in report else "this"
-    sums = {each: sha256_of(proposal / each) for each in ("segmentation.nii.gz", "uncertainty.nii.gz")}
+    sums = {each.name: sha256_of(each) for each in proposal.iterdir() if each.is_file() and each.name != "report.json"}
     return name if sums == report["files"] else "mixed"
 
 
@@ -154,7 +156,7 @@ def test_nothing_is_lost_mixed_or_left_wherever_it_is_killed(
         after[what_is_left(left / "model")] += 1
         assert kill["again"] == 0, kill
         assert (folder / "model" / WEIGHTS_FILE).read_bytes() == expected, kill
-        assert {each.name for each in (folder / "model").iterdir()} == {MODEL_FILE, WEIGHTS_FILE, SUMS_FILE}, kill
+        assert {each.name for each in (folder / "model").iterdir()} == MODEL_FILES, kill
         assert run_of(folder / "proposal") == "this", kill
     tell(f"{len(kills)} of {whole['touches']} moments to be killed at: {dict(after)}; losses 0, mixed results 0")
     assert len(kills) == count

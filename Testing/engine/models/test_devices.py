@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from worker_child import ENGINE_FOLDER
 
 from uncol.core.config import Config, DataConfig, StudentConfig
 from uncol.core.errors import ConfigError, UncolError
@@ -29,20 +29,6 @@ from uncol.models.devices import (
 )
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
-
-
-@contextmanager
-def memory_left(size_bytes: int) -> Iterator[None]:
-    """Let this process take so much more memory, and no more, while the block runs."""
-    import resource  # not on Windows
-
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (taken + size_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 class TestSelectDevice:
@@ -187,12 +173,24 @@ class TestMemoryFallback:
 
     @pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the memory of a process")
     def test_with_too_little_memory_for_its_library_a_cpu_gets_no_work(self) -> None:
-        tried: list[int] = []
+        """In a process of its own: this one may hold memory that it was given back."""
+        program = f"""
+import resource
+from pathlib import Path
+import torch
+from uncol.models.devices import with_memory_fallback
+taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (taken + {64 << 20}, resource.getrlimit(resource.RLIMIT_AS)[1]))
+with_memory_fallback(lambda _, size: print("worked", size), torch.device("cpu"), 4, lambda _: None)
+"""
+        environment = os.environ | {"PYTHONPATH": str(ENGINE_FOLDER)}
+        ended = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+        )
 
-        with memory_left(64 << 20), pytest.raises(UncolError, match=r"^The memory is full\. Close other programs"):
-            with_memory_fallback(lambda _, size: tried.append(size), CPU, 4, lambda _: None)
-
-        assert tried == []
+        assert ended.returncode == 1
+        assert "UncolError: The memory is full. Close other programs" in ended.stderr
+        assert ended.stdout == ""
 
     def test_other_errors_are_not_taken_for_a_full_memory(self) -> None:
         def work(device: torch.device, size: int) -> None:

@@ -64,9 +64,11 @@ def run_fine_tune(job: FineTuneJob, config: Config, context: Context) -> Documen
     if job.proposal is not None:
         check_writable(job.proposal)
     out = job.proposal or job.out
-    tuned = fine_tune(job, config, context, lambda proposal: proposal.write(out, context.command))
-    page = training_page(tuned.model, tuned.out.name, context.command)
-    write_results(tuned.out, {}, {PAGE_FILE: page})
+
+    def write_page(model: Model, folder: Path) -> None:
+        write_results(folder, {}, {PAGE_FILE: training_page(model, folder.name, context.command)})
+
+    tuned = fine_tune(job, config, context, lambda proposal: proposal.write(out, context.command), write_page)
     told = {"out": str(tuned.out), **summary(tuned.model)}
     if tuned.proposal is None:
         return told
@@ -76,7 +78,11 @@ def run_fine_tune(job: FineTuneJob, config: Config, context: Context) -> Documen
 
 
 def fine_tune(
-    job: FineTuneJob, config: Config, context: Context, hand_over: Callable[[Segmented], None] = lambda _: None
+    job: FineTuneJob,
+    config: Config,
+    context: Context,
+    hand_over: Callable[[Segmented], None] = lambda _: None,
+    write_beside: Callable[[Model, Path], None] = lambda *_: None,
 ) -> FineTuned:
     """Train a model from files and write it; what is proposed for the first case, if that is wanted, is handed over.
 
@@ -89,6 +95,7 @@ def fine_tune(
         config: Further settings.
         context: Where models and embeddings are, and who is told.
         hand_over: Writes the proposal.
+        write_beside: Writes what else belongs to the model into its folder.
 
     Raises:
         UncolError: If an input cannot be used, the output cannot be written, or another program learns there.
@@ -110,6 +117,7 @@ def fine_tune(
             annotated = annotated_slices(state.setup.cases[0].labels)
             segmented = reported(image, proposal.segmentation, source, state.device, seconds, annotated)
             hand_over(segmented)
+        write_beside(model, out)
         for folder in (job.out, out):
             remove_checkpoint(folder)
     return FineTuned(model, out, segmented)
