@@ -101,6 +101,10 @@ def test_maps_that_were_asked_for_lie_beside_the_entropy(
     assert spread.voxels.any()
     assert len(json.loads((tmp_path / "out" / "report.json").read_text())["files"]) == 4
 
+    segment(make_job(), context).write(tmp_path / "out")  # the map of an earlier result is none of this one's
+
+    assert not (tmp_path / "out" / "uncertainty-teacher-disagreement.nii.gz").exists()
+
 
 def test_the_report_says_what_confidence_rests_on_what_is_promised_and_what_to_annotate_next(
     make_job: Callable[..., SegmentJob], context: Context

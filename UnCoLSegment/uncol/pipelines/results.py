@@ -16,6 +16,7 @@ from uncol.core.files import sha256_of
 from uncol.core.jobs import AnnotatedSlices, Structure
 from uncol.core.model_folder import DISCLAIMER
 from uncol.core.records import to_document
+from uncol.core.uncertainty_maps import DISAGREEMENT
 from uncol.core.volume import SliceView, Volume, plane_of_axis, view_slices
 from uncol.data.io import (
     content_hash,
@@ -33,6 +34,7 @@ from uncol.report.viewer import Scene
 if TYPE_CHECKING:  # loading it takes a while, and most results are no DICOM
     from uncol.formats.dicom_results import Source
 
+MAP_FILE = "uncertainty-{}.nii.gz"
 DICOM_FILES = ("segmentation.dcm", "uncertainty.dcm")
 """Labels as DICOM SEG, uncertainty as DICOM Parametric Map."""
 
@@ -74,11 +76,11 @@ class Segmented:
             {
                 SEGMENTATION_FILE: found.labels,
                 UNCERTAINTY_FILE: found.uncertainty,
-                **{f"uncertainty-{name}.nii.gz": each for name, each in found.maps.items()},
+                **{MAP_FILE.format(name): each for name, each in found.maps.items()},
             },
             {PAGE_FILE: partial(self._write_page, command), **self._as_dicom()},
             self.report,
-            never_beside=DICOM_FILES,
+            never_beside=(*DICOM_FILES, MAP_FILE.format(DISAGREEMENT)),
         )
 
     def _write_page(self, command: str, path: Path) -> None:
