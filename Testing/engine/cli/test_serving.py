@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from http.client import HTTPConnection
 
 import pytest
@@ -43,10 +44,10 @@ def server(kept: Kept) -> Iterator[PageServer]:
 
 
 def ask(server: PageServer, method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, str]:
-    connection = HTTPConnection("127.0.0.1", server.server_port, timeout=30)
-    connection.request(method, path, body, headers)
-    answer = connection.getresponse()
-    return answer.status, answer.read().decode()
+    with closing(HTTPConnection("127.0.0.1", server.server_port, timeout=30)) as connection:
+        connection.request(method, path, body, headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
 
 
 def test_the_page_is_there_under_its_secret_address(server: PageServer) -> None:
@@ -72,7 +73,9 @@ def test_a_verdict_is_kept(server: PageServer, kept: Kept) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "status"), [("{", 400), ('{"a": NaN}', 400), ("x" * (1 << 20 | 1), 413)], ids=["cut", "NaN", "too large"]
+    ("body", "status"),
+    [("{", 400), ('{"a": NaN}', 400), ("x" * (1 << 20 | 1), 413), ("x" * (1 << 24), 413)],
+    ids=["cut", "NaN", "too large", "far too large"],
 )
 def test_what_is_no_verdict_is_not_kept(server: PageServer, kept: Kept, body: str, status: int) -> None:
     assert ask(server, "POST", f"{server.root}verdict", body)[0] == status

@@ -14,6 +14,7 @@ from uncol.core.strict_json import read_json
 
 _HOST = "127.0.0.1"
 _VERDICT_LIMIT_BYTES = 1 << 20
+_PART_BYTES = 1 << 16
 
 
 class PageServer(ThreadingHTTPServer):
@@ -47,25 +48,39 @@ class _Handler(BaseHTTPRequestHandler):
     server: PageServer
     server_version = "uncol"
     sys_version = ""
+    timeout = 60  # seconds in which nothing comes
 
     def do_GET(self) -> None:
         if self._is_ours(self.server.root):
             self._answer(HTTPStatus.OK, self.server.page, "text/html; charset=utf-8")
 
     def do_POST(self) -> None:
+        body = self._body()
         if not self._is_ours(f"{self.server.root}verdict"):
             return
-        length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) > _VERDICT_LIMIT_BYTES:
+        if len(body) > _VERDICT_LIMIT_BYTES:
             self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return
         try:
-            verdict = read_json(self.rfile.read(int(length)).decode("utf-8"))
+            verdict = read_json(body.decode("utf-8"))
             self.server.keep(json.dumps(verdict, indent=2) + "\n")
         except (ValueError, UncolError) as error:
             self._answer(HTTPStatus.BAD_REQUEST, str(error).encode())
             return
         self._answer(HTTPStatus.NO_CONTENT)
+
+    def _body(self) -> bytes:
+        """Read what is sent, and keep no more of it than shows that it is too much.
+
+        A connection that is closed before all of it was read is reset, and the answer may be lost with it.
+        """
+        length = self.headers.get("Content-Length", "")
+        left = int(length) if length.isdecimal() else 0
+        body = b""
+        while left and (part := self.rfile.read(min(left, _PART_BYTES))):
+            left -= len(part)
+            body += part if len(body) <= _VERDICT_LIMIT_BYTES else b""
+        return body
 
     def _is_ours(self, path: str) -> bool:
         """Say whether a request names this host and a secret path; the others are answered here."""
