@@ -29,11 +29,11 @@ from uncol.worker.process import keep_freed_memory
 
 ROUNDS, STEPS = 5, 2000
 SETS = {
-    "acdc": ((10, 216, 256), (128 / 256, 128 / 256, 1.0)),
+    "acdc-heart": ((10, 128, 128), (1.0, 1.0, 1.0)),
     "la2018-fold1": ((88, 142, 190), (0.625, 0.625, 0.625)),
     "hippocampus": ((36, 50, 35), (1.0, 1.0, 1.0)),
 }
-"""Voxels (K, J, I) and spacing (I, J, K) in mm; slices of acdc are made 128 pixels long."""
+"""Voxels (K, J, I) and spacing (I, J, K) in mm."""
 METHODS = ("supervised", "mean-teacher", "bcp", "uncol-without-generalized")
 """UnCoL with the foundation model takes a little longer: its predictions are looked up."""
 

@@ -76,22 +76,23 @@ def test_until_full_supervision_has_converged_is_worth_it_for_some_methods_on_th
     converged = find_benchmarks("converged")
 
     assert [(each.name, each.steps, each.seeds, each.credible_dice) for each in converged] == [
-        ("acdc", 12000, 3, 0.84),
+        ("acdc-heart", 12000, 3, 0.84),
         *((f"la2018-fold{number}", 6000, 1, 0.86) for number in (1, 2, 3, 4)),
         ("hippocampus", 6000, 3, 0.86),
     ]
     one = tuple(method for method in long if method not in ablations)
     methods = {each.table: [each.default_methods(count) for count in each.labeled_counts] for each in converged}
-    assert methods == {"acdc": [one, long], "la2018-folds": [bounds, long], "hippocampus": [one, bounds, bounds]}
+    assert methods == {"acdc-heart": [one, long], "la2018-folds": [bounds, long], "hippocampus": [one, bounds, bounds]}
     assert {each.table: each.labeled_counts for each in converged} == {
-        "acdc": (1, 3),
+        "acdc-heart": (1, 3),
         "la2018-folds": (2, 4),
         "hippocampus": (1, 2, 4),
     }
 
 
-def test_folds_differ_from_the_set_in_who_is_tested_and_for_how_long_is_trained() -> None:
+def test_folds_differ_from_the_set_in_who_is_tested_for_how_long_is_trained_and_how_finely() -> None:
     as_the_set = {"name": "la2018", "fold": 0, "folds_of": "", "steps": 1200, "seeds": 3, "compared": {}}
+    as_the_set |= {"config": LA.config}
 
     folds = find_benchmarks("la2018-folds")
 
@@ -120,7 +121,7 @@ def test_a_volume_with_annotated_slices_is_compared_with_interpolation_and_has_n
 
 
 def test_an_unknown_benchmark_is_named_with_those_that_exist() -> None:
-    message = 'Benchmark "liver" is unknown. Choose one of hippocampus, acdc, la2018, la2018-folds, converged, sparse-'
+    message = 'Benchmark "liver" is unknown. Choose one of hippocampus, acdc, acdc-heart, la2018, la2018-folds, converg'
 
     with pytest.raises(ConfigError, match=re.escape(message)):
         find_benchmarks("liver")

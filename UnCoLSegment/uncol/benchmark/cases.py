@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from uncol.benchmark.moving_part import Window, cut, moving_window, put_back
+from uncol.benchmark.prediction import Prediction
 from uncol.benchmark.splits import splits_of
 from uncol.benchmark.suites import Benchmark
 from uncol.core.errors import DataError
@@ -57,7 +59,8 @@ class CaseReader:
     def __init__(self, benchmark: Benchmark, data: Path) -> None:
         self.benchmark, self.splits = benchmark, splits_of(benchmark, data)
         self._folder = data / benchmark.folder
-        self._image, self._labels = cache(self._read_image), cache(self._read_labels)
+        self._whole_image, self._labels = cache(self._read_image), cache(self._read_labels)
+        self._image, self._window = cache(self._cut_image), cache(self._find_window)
         for case_id in self._case_ids((*self.splits.train, *self.splits.test)):
             self._check_files(case_id)
 
@@ -76,7 +79,7 @@ class CaseReader:
             known = {each: self._case_of_slices(each, labeled) for each in self.test_case_ids}
             rest: list[str] = []
         else:
-            known = {each: LabeledCase(self._image(each), self._labels(each)) for each in self._case_ids(subjects)}
+            known = {each: self._labeled_case(each) for each in self._case_ids(subjects)}
             rest = [subject for subject in self.splits.train if subject not in subjects]
             check_all_labeled(known, structures)
         unlabeled = {each: self._image(each) for each in self._case_ids(rest)}
@@ -108,8 +111,18 @@ class CaseReader:
         return self._case_ids(self.splits.test)
 
     def reference(self, case_id: str) -> Volume:
-        """Return the label map that a test case is scored by, with label values 1, 2, 3, ..."""
+        """Return the label map that a test case is scored by, all of it, with label values 1, 2, 3, ..."""
         return self._labels(case_id)
+
+    def in_whole_image(self, case_id: str, prediction: Prediction) -> Prediction:
+        """Return what was found in the image of a test case on the grid of its reference."""
+        window, whole = self._window(case_id), self._whole_image(case_id)
+        if window is None:
+            return prediction
+        labels, uncertainty = prediction.labels, prediction.uncertainty
+        return Prediction(
+            put_back(labels, whole, window), None if uncertainty is None else put_back(uncertainty, whole, window)
+        )
 
     def annotated(self, case_id: str, labeled: int) -> AnnotatedSlices | None:
         """Return the annotated slices of a test case, which are not scored; None where whole cases are labeled."""
@@ -125,6 +138,10 @@ class CaseReader:
             known[list(annotated.indices)] = labels.voxels[list(annotated.indices)]
         return LabeledCase(self._image(case_id), labels.with_voxels(known))
 
+    def _labeled_case(self, case_id: str) -> LabeledCase:
+        labels, window = self._labels(case_id), self._window(case_id)
+        return LabeledCase(self._image(case_id), labels if window is None else cut(labels, window))
+
     def _case_ids(self, subjects: Iterable[str]) -> list[str]:
         return [case_id for subject in subjects for case_id in self.splits.case_ids[subject]]
 
@@ -139,8 +156,24 @@ class CaseReader:
         image = read_image(self._folder / "images" / f"{case_id}{_ENDING}")
         return image if self.benchmark.modality == "CT" else image.with_voxels(scale_by_itself(image.voxels))
 
+    def _cut_image(self, case_id: str) -> Volume:
+        image, window = self._whole_image(case_id), self._window(case_id)
+        return image if window is None else cut(image, window)
+
+    def _find_window(self, case_id: str) -> Window | None:
+        """Return the part of a subject's images in which most moves, where the benchmark asks for it."""
+        side = self.benchmark.moving_side_vox
+        if not side:
+            return None
+        phases = next(ids for ids in self.splits.case_ids.values() if case_id in ids)
+        first, last = (self._whole_image(each).voxels for each in (phases[0], phases[-1]))
+        if first.shape != last.shape:
+            message = f'The phases "{phases[0]}" and "{phases[-1]}" differ in size, so that nothing tells what moves.'
+            raise DataError(message)
+        return moving_window(first, last, side)
+
     def _read_labels(self, case_id: str) -> Volume:
-        labels = read_labels(self._folder / "labels" / f"{case_id}{_ENDING}", self._image(case_id), case_id)
+        labels = read_labels(self._folder / "labels" / f"{case_id}{_ENDING}", self._whole_image(case_id), case_id)
         if self.benchmark.supervision == "slices":
             return labels.with_voxels(select_structures(labels.voxels, self.benchmark.structures))
         check_values(labels.voxels, len(self.benchmark.structures), case_id)

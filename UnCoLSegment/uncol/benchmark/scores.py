@@ -124,6 +124,7 @@ def score_predictions(predictions: Iterable[tuple[str, Prediction]], reader: Cas
 def score_case(case_id: str, prediction: Prediction, reader: CaseReader, labeled: int) -> Scores:
     """Score one test case, structure by structure, and its uncertainty."""
     reference, in_mm = reader.reference(case_id), reader.benchmark.spacing_known
+    prediction = reader.in_whole_image(case_id, prediction)
     if not prediction.labels.shares_grid_with(reference):
         message = f'The segmentation of case "{case_id}" is not on the grid of its image.'
         raise ValueError(message)
