@@ -11,6 +11,7 @@ from uncol.core.jobs import Structure
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from UnCoLSegmentLib.Scene import Acceptance, Bridge, Grids, Labelmaps, Proposal
 from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedTable, detectAnnotated, markComplete
+from UnCoLSegmentLib.Scene.Painting import Painting
 from UnCoLSegmentLib.Scene.SliceMarks import Kind
 
 SHAPE = (24, 30, 30)
@@ -170,14 +171,18 @@ def test_a_slice_that_lies_apart_from_the_others_that_a_tool_changed_is_not_comp
     assert leftOut(table) == {k: {Kind.MANY} for k in (4, 5, 6, 7, 15)}
 
 
-def test_overlapping_segments_are_counted_each_for_itself(volume) -> None:
-    liver, tumor = squares((8, 20), (12, 20)), squares((8, 6), (12, 2))
-    segmentation = addSegmentation({"liver": liver, "tumor": tumor}, volume)
+@pytest.mark.parametrize("count", [2, 8, 9], ids="{} segments".format)
+def test_overlapping_segments_are_counted_each_for_itself(volume, count) -> None:
+    masks = {f"part {n}": squares((8, 20 - n), (12, 20 - 2 * n)) for n in range(count)}
+    segmentation = addSegmentation(masks, volume)
 
     table = detectAnnotated(segmentation, None, volume)
+    contents = Painting(segmentation, None, volume).contentsOf("K", 8)
 
     assert complete(table) == [8, 12]  # 16 mm apart: nothing to compare with
     assert Labelmaps.layersOf(segmentation)[1:]
+    assert [contents[each].now for each in masks] == [(20 - n) ** 2 for n in range(count)]
+    assert all(content.changed == content.now for content in contents.values())
 
 
 def test_many_slices_that_lie_apart_were_painted_one_by_one(volume) -> None:

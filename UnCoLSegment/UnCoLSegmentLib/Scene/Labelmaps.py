@@ -45,22 +45,25 @@ class Layer:
 
     def recoder(self, codes: dict[str, int], dtype: Any) -> Callable[[NDArray[Any]], NDArray[Any]]:
         """Return a function that turns the layer's labels into codes by segment ID; everything else becomes 0."""
-        isSmall = self.voxels.dtype == np.uint8
-        largest = max(np.iinfo(np.uint8).max, *self.values.values(), 0 if isSmall else int(self.voxels.max()))
-        table = np.zeros(largest + 1, dtype=dtype)
+        highest = np.iinfo(self.voxels.dtype).max if self.voxels.dtype.itemsize <= 2 else int(self.voxels.max())
+        table = np.zeros(max(np.iinfo(np.uint8).max, highest, *self.values.values()) + 1, dtype=dtype)
         for segmentId, value in self.values.items():
             table[value] = codes.get(segmentId, 0)
         return lambda voxels: _recode(voxels, table)
 
 
 def _recode(voxels: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:
-    """Look labels up in a table; that of bytes in bytes, by far the most frequent one, many times faster than numpy."""
-    if voxels.dtype != np.uint8 or table.dtype != np.uint8:
-        return table[voxels]
+    """Look labels up in a table, in which 0 stays 0; small ones in a table of bytes many times faster than by numpy."""
     highest = int(voxels.max(initial=0))
+    if table.dtype != np.uint8 or highest > np.iinfo(np.uint8).max:
+        codes = np.zeros(voxels.shape, dtype=table.dtype)
+        filled = voxels != 0
+        codes[filled] = table[voxels[filled]]
+        return codes
     if np.array_equal(table[: highest + 1], np.arange(highest + 1)):
-        return voxels
-    return np.frombuffer(bytearray(voxels.tobytes()).translate(table.tobytes()), dtype=np.uint8).reshape(voxels.shape)
+        return voxels.astype(np.uint8, copy=False)
+    small, found = voxels.astype(np.uint8, copy=False), table[: np.iinfo(np.uint8).max + 1]
+    return np.frombuffer(bytearray(small.tobytes()).translate(found.tobytes()), dtype=np.uint8).reshape(voxels.shape)
 
 
 class LayersOnGrid:

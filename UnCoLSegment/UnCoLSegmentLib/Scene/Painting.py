@@ -162,8 +162,7 @@ class Painting:
     """
 
     def __init__(self, segmentation: Any, proposal: Any, volumeNode: Any) -> None:
-        self._codes, dtype = _codesOf(segmentation)
-        self._overlaps = dtype is not np.uint8
+        self._codes, dtype, self._overlaps = _codesOf(segmentation)
         accepted = AcceptedVoxels(segmentation)
         toIJK = Grids.rasToIJK(segmentation, volumeNode)
         self._shape = tuple(reversed(volumeNode.GetImageData().GetDimensions()))
@@ -259,13 +258,16 @@ def _masksIn(layers: LayersOnGrid, region: Region) -> dict[int, Mask]:
     return masks
 
 
-def _codesOf(segmentation: Any) -> tuple[dict[str, int], type[np.unsignedinteger[Any]]]:
-    """Return a number for each segment ID, so chosen that those of overlapping segments can be combined by XOR.
+def _codesOf(segmentation: Any) -> tuple[dict[str, int], type[np.unsignedinteger[Any]], bool]:
+    """Return a number for each segment ID, the numbers' type, and whether segments may overlap.
 
-    They are the label values where all segments share one layer of bytes, as they mostly do: nothing to look up.
+    Where all segments share one layer of bytes, as they mostly do, the numbers are the label values: nothing to look
+    up. Those of overlapping segments can be combined by XOR: a bit each in a byte, looked up fastest, else two bytes.
     """
     layers, ids = Labelmaps.layersOf(segmentation), segmentation.GetSegmentation().GetSegmentIDs()
     if len(layers) == 1 and layers[0].voxels.dtype == np.uint8 and len(layers[0].values) == len(ids):
-        return layers[0].values, np.uint8
+        return layers[0].values, np.uint8, False
+    if len(ids) <= np.iinfo(np.uint8).bits:
+        return {segmentId: 1 << bit for bit, segmentId in enumerate(ids)}, np.uint8, True
     numbers = np.random.default_rng(0).choice(np.arange(1, 1 << 16), size=len(ids), replace=False)
-    return dict(zip(ids, numbers.tolist(), strict=True)), np.uint16
+    return dict(zip(ids, numbers.tolist(), strict=True)), np.uint16, True
