@@ -9,7 +9,7 @@ import os
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from random_user import RandomUser
 from slice_view import SliceView
@@ -29,6 +29,10 @@ def user(panel: Any, engine: Any, host: Any, tmp_path: Any) -> RandomUser:
     return RandomUser(panel, engine, tmp_path, views)
 
 
+_UNDO_AFTER_LOADING = [*((act, 0, 0) for act in ("save", "paint", "undo", "load", "redo", "paint", "undo", "redo"))]
+
+
+@example(acts=_UNDO_AFTER_LOADING)
 @given(
     acts=st.lists(
         st.tuples(st.sampled_from(ACTS), st.integers(0, 9), st.integers(0, 4)), min_size=ACTS_EACH, max_size=ACTS_EACH

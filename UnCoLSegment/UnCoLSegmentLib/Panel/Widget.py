@@ -165,6 +165,7 @@ class Widget(slicer.util.VTKObservationMixin):
     def onSceneEndClose(self, _caller: Any = None, _event: Any = None) -> None:
         """Begin anew with the empty scene, or show what the user had chosen when it was saved, if they are here."""
         self.ui.segmentEditor.setMRMLSegmentEditorNode(segmentEditorNode())
+        self.ui.segmentEditor.setSegmentationNode(None)  # one that came with the scene would keep the undo of the last
         if self._isEntered:
             self._setParameterNode(self._moduleLogic.getParameterNode())
 
