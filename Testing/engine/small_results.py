@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from uncol.core.findings import Finding
 from uncol.core.jobs import AnnotatedSlices, Box, Structure
 from uncol.core.volume import Volume, view_slices
 from uncol.evaluation.evaluate import Evaluation, StructureScores, UncertaintyScores
 from uncol.evaluation.metrics import MaskScores
-from uncol.report.outcome import Finding, Outcome
+from uncol.report.outcome import Outcome
 from uncol.report.picture import Picture
 from uncol.report.results import Method, Results, SliceScore, Suggestion
 from uncol.report.viewer import Scene

@@ -72,6 +72,13 @@ def test_sentences_of_a_report() -> None:
     assert sentences_of({}) == []
 
 
+def test_a_slice_without_a_known_gain_is_told_by_its_doubt() -> None:
+    assert NextSlice(6, None, ("liver", "spleen"), 2).sentence == (
+        "Slice 6: least sure of liver and spleen, 2 slices from the nearest annotated one."
+    )
+    assert NextSlice(6, None, (), None).sentence == "Slice 6."
+
+
 def test_even_spacing_and_chance() -> None:
     assert farthest([2, 6], 12) == 11
     assert farthest([0, 11], 12) == 5

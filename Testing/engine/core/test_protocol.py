@@ -16,6 +16,7 @@ import pytest
 from hypothesis.strategies import sampled_from
 from mutated import counted, mutated
 
+from uncol.core.findings import Finding, Findings, Place
 from uncol.core.jobs import (
     AnnotatedSlices,
     Box,
@@ -27,6 +28,7 @@ from uncol.core.jobs import (
     SegmentResult,
     Structure,
 )
+from uncol.core.next_slices import NextSlice, NextSlices
 from uncol.core.progress import Progress
 from uncol.core.protocol import (
     EVENTS,
@@ -65,6 +67,13 @@ RESULT = SegmentResult(
     {"structures": [{"value": 2, "mean_uncertainty": None}], "notes": ["A note."]},
     {"K": (SliceScore(7, 1 / 3, ("Milz \u00e4",)), SliceScore(8, 0.0)), "I": ()},
     {DISAGREEMENT: IMAGE},
+    Findings(
+        (Finding("Milz \u00e4", 2, 7, 0.5, 1 / 3, (0.25, 0.75), (0.9, 0.8, 0.95), "map", 0.925, is_enough=True),),
+        (Place(1, (1, 2, 3), (-1.5, 2.0, 1e-9), 0.25, 0.75, "both", "Milz \u00e4", 2),),
+        NextSlices("K", (NextSlice(7, 0.01, ("Milz \u00e4",), 3), NextSlice(9, None, (), None))),
+        0.25,
+    ),
+    LABELS,
 )
 
 DICOM = DicomChoice(2, allow_incomplete=True)

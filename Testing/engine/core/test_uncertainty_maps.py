@@ -8,7 +8,7 @@ import pytest
 
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import Box, SegmentJob
-from uncol.core.uncertainty_maps import DISAGREEMENT, parse_maps
+from uncol.core.uncertainty_maps import DISAGREEMENT, parse_maps, unsure_from
 
 JOB = {"image": Path("ct.nii.gz"), "out": Path("out")}
 
@@ -39,3 +39,8 @@ def test_one_source_alone_has_no_disagreement() -> None:
         SegmentJob(**JOB, model=Path("model"), maps=(DISAGREEMENT,))
 
     assert SegmentJob(**JOB, labels=Path("labels.nii.gz"), maps=(DISAGREEMENT,)).maps == (DISAGREEMENT,)
+
+
+def test_a_voxel_is_unsure_between_two_classes_however_many_there_are() -> None:
+    """Half of ln 2, divided by ln 2 for one structure and by ln 4 for three."""
+    assert [unsure_from(count) for count in (0, 1, 3)] == [0.5, 0.5, 0.25]

@@ -68,6 +68,13 @@ def test_every_result_has_a_report_with_the_viewer_in_it(result: Path) -> None:
     assert page == sha256_of(result / "report.html")
     assert told["files"] == report["files"]
     assert told["structures"][0]["ml"] == report["structures"][0]["volume_ml"]
+    assert told["structures"][0]["range"] == report["structures"][0]["volume_range_ml"]
+    assert [(each["slice"], each["ml"], each["doubt"]) for each in told["places"]] == [
+        (each["ijk"][2], each["volume_ml"], each["uncertainty"]) for each in report["places"]
+    ]
+    assert told["places"]
+    assert told["ruler"]["next"] == report["next_slices"]["slices"][0]["index"]
+    assert told["unsureFrom"] == report["unsure_from"] == 0.5
     assert told["ruler"]["annotated"] == [0, 6, 11]
     assert report["annotated_slices"] == [{"axis": "K", "indices": [0, 6, 11], "case": None}]
     html = (result / "report.html").read_text(encoding="utf-8")

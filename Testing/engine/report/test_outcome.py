@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from uncol.core.errors import ConfigError
+from uncol.core.findings import Finding
 from uncol.core.jobs import AnnotatedSlices
-from uncol.report.outcome import Finding, Outcome, duration_text, facts, ml_text, sentences, subtitle, trust
+from uncol.report.outcome import Outcome, duration_text, facts, sentences, subtitle, trust
 
 REPORT: dict[str, Any] = {
     "uncol": "0.2.0",
@@ -46,15 +47,6 @@ def test_a_report_is_read_as_it_was_written() -> None:
 def test_what_is_no_report_of_ours_is_one_sentence(change: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         Outcome.of_segmentation({**REPORT, **change})
-
-
-def test_a_volume_has_the_digits_that_mean_something_and_its_range_once_it_is_known() -> None:
-    assert [ml_text(each) for each in (1409.4, 99.96, 1.25, 0.128)] == ["1,409", "100.0", "1.2", "0.13"]
-    finding = Finding("liver", 1, 10, 1409.4, None, (1175.0, 1637.0), (0.95, 0.92, 0.97))
-    assert finding.volume_text == "1,409 ml (1,175 to 1,637)"
-    assert finding.predicted_text == "0.95 (0.92 to 0.97)"
-    assert Finding("liver", 1, 10, 1409.4).volume_text == "1,409 ml"
-    assert Finding("liver", 1).volume_text == Finding("liver", 1).predicted_text == ""
 
 
 def test_a_dice_is_told_or_why_there_is_none() -> None:

@@ -195,6 +195,19 @@ class TestSegment:
         assert [each["score"] for each in slices["K"]] == [each.score for each in expected]
         assert {*slices["K"][0]} == {"index", "score", "unsure"}
 
+    def test_the_result_says_what_the_report_says_and_where_to_look(self, shared: Child) -> None:
+        job = shared.new_job()
+
+        result = shared.ask("segment", **box_fields(job))
+
+        findings, report = result["findings"], result["report"]
+        assert findings == {name: report[name] for name in ("structures", "places", "next_slices", "unsure_from")}
+        assert findings["structures"][0]["why_no_promise"].startswith("What Dice to expect is not known here")
+        assert findings["next_slices"]["slices"][0]["gain"] is None
+        numbers = read(result["places"])
+        assert numbers.voxels.dtype == np.uint8
+        assert set(np.unique(numbers.voxels)) - {0} == {each["number"] for each in findings["places"]}
+
 
 class TestScore:
     def test_a_proposal_is_scored_on_annotated_slices(self, shared: Child) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uncol.core.errors import ConfigError, DataError
+from uncol.core.findings import Findings
 from uncol.core.methods import find_method
 from uncol.core.slice_scores import SliceScore
 from uncol.core.uncertainty_maps import MapName, check_maps
@@ -236,6 +237,8 @@ class SegmentResult:
         report: A JSON object about both.
         slices: By voxel index (I, J, K), the slices in which something was found or is near.
         maps: Further maps that were wanted, by name, float32 in [0, 1].
+        findings: Structures in numbers, where to look, and what to annotate next, as the report has them.
+        places: Numbers of the places to look at, uint8, 0 elsewhere; None where none was looked for.
     """
 
     segmentation: VolumeFile
@@ -243,6 +246,8 @@ class SegmentResult:
     report: dict[str, Any]
     slices: dict[str, tuple[SliceScore, ...]] = field(default_factory=dict)
     maps: dict[str, VolumeFile] = field(default_factory=dict)
+    findings: Findings = field(default_factory=Findings)
+    places: VolumeFile | None = None
 
 
 @dataclass(frozen=True)

@@ -26,21 +26,26 @@ class NextSlice:
 
     Attributes:
         index: Its number along the voxel index of `NextSlices`.
-        gain: By how much the mean Dice is expected to rise, in the slices that nobody annotated.
-        structures: The structures that gain most from it, at most two.
-        distance: Slices to the nearest annotated one.
+        gain: By how much the mean Dice is expected to rise, in the slices that nobody annotated; None where that is not
+            known, and the slice is the least sure one.
+        structures: The structures that gain most from it, or are least sure there, at most two.
+        distance: Slices to the nearest annotated one; None if there is none.
     """
 
     index: int
-    gain: float
+    gain: float | None
     structures: tuple[str, ...]
-    distance: int
+    distance: int | None
 
     @property
     def sentence(self) -> str:
         """The reason, for the user."""
-        away = f"{self.distance} slice{'s' * (self.distance != 1)} from the nearest annotated one"
-        return f"Slice {self.index}: {' and '.join(self.structures)}, {away}; Dice about +{self.gain:.3f}."
+        names = " and ".join(self.structures)
+        reasons = [] if not names else [names if self.gain is not None else f"least sure of {names}"]
+        if self.distance is not None:
+            reasons.append(f"{self.distance} slice{'s' * (self.distance != 1)} from the nearest annotated one")
+        gain = "" if self.gain is None else f"; Dice about +{self.gain:.3f}"
+        return f"Slice {self.index}{': ' * bool(reasons)}{', '.join(reasons)}{gain}."
 
 
 @dataclass(frozen=True)

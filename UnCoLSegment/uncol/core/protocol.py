@@ -21,7 +21,7 @@ from uncol.core.records import from_document, to_document
 from uncol.core.round_scores import ScoreJob, ScoreResult
 from uncol.core.volume_files import VolumeFile
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Version of the messages."""
 LINE_LIMIT_BYTES = 1 << 20
 """Longest line that is a request."""

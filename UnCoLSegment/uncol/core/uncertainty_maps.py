@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final, Literal, cast, get_args
 
@@ -11,6 +12,20 @@ MapName = Literal["teacher-disagreement"]
 """A map beside the entropy: how far apart the sources are that were fused."""
 DISAGREEMENT: Final[MapName] = "teacher-disagreement"
 _ENTROPY = "entropy"
+UNSURE = 0.5
+"""Entropy between two classes, in [0, 1], from which one is unsure: the winning class has a probability of 0.89."""
+
+
+def unsure_from(structure_count: int) -> float:
+    """Return the normalized entropy, in [0, 1], from which a voxel counts as unsure between two of all classes.
+
+    With one structure it is 0.5. With more the entropy is divided by the logarithm of more classes, so that a voxel
+    torn between two of seven has 0.36 at most, and 0.5 would never be reached.
+
+    Args:
+        structure_count: Structures without the background.
+    """
+    return UNSURE * math.log(2) / math.log(max(structure_count, 1) + 1)
 
 
 def parse_maps(text: str) -> tuple[MapName, ...]:

@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from uncol import __version__
 from uncol.core.files import sha256_of
-from uncol.core.jobs import AnnotatedSlices, Structure
+from uncol.core.jobs import AnnotatedSlices
 from uncol.core.model_folder import DISCLAIMER
 from uncol.core.records import to_document
 from uncol.core.uncertainty_maps import DISAGREEMENT
@@ -23,11 +22,13 @@ from uncol.data.io import (
     write_results,
 )
 from uncol.inference.prompted import acquisition_plane
-from uncol.inference.result import Segmentation, label_statistics
+from uncol.inference.result import Segmentation
 from uncol.models.card import Model
+from uncol.pipelines.findings import findings_of
 from uncol.pipelines.history import facts_of, identity_of, line_of, summary, versions
 from uncol.report.outcome import Outcome
 from uncol.report.picture import Picture
+from uncol.report.places import WhereToLook, where_to_look
 from uncol.report.report import write_run
 from uncol.report.viewer import Scene
 
@@ -51,12 +52,14 @@ class Segmented:
         image: The image.
         segmentation: Labels and uncertainty.
         report: A JSON object about both.
+        look: Where to look.
         dicom: The DICOM images that it is of, if the result is to become DICOM, too.
     """
 
     image: Volume
     segmentation: Segmentation
     report: Document
+    look: WhereToLook
     dicom: Source | None = field(default=None, repr=False)
 
     def write(self, out: Path, command: str = "") -> None:
@@ -86,7 +89,7 @@ class Segmented:
     def _write_page(self, command: str, path: Path) -> None:
         outcome = Outcome.of_segmentation({**self.report, "files": sums_beside(path)})
         title = title_of(outcome)
-        view = view_of(self.image, outcome)
+        view = view_of(self.image, outcome.annotated)
         scene = Scene(
             title=title,
             outcome=outcome,
@@ -94,6 +97,7 @@ class Segmented:
             labels=self.segmentation.labels,
             uncertainty=self.segmentation.uncertainty,
             view=view,
+            look=self.look,
         )
         path.write_text(write_run(title, outcome, scene, command), encoding="utf-8")
 
@@ -119,10 +123,10 @@ def title_of(outcome: Outcome) -> str:
     return names[:1].upper() + names[1:]
 
 
-def view_of(image: Volume, outcome: Outcome) -> SliceView:
+def view_of(image: Volume, annotated: Sequence[AnnotatedSlices]) -> SliceView:
     """Return how the slices of a result are counted: as they were annotated, else across the largest spacing."""
-    if outcome.annotated:
-        most = max(outcome.annotated, key=lambda each: len(each.indices))
+    if annotated:
+        most = max(annotated, key=lambda each: len(each.indices))
         return view_slices(image, plane_of_axis(image, most.axis))
     return view_slices(image, acquisition_plane(image))
 
@@ -142,18 +146,9 @@ def reported(
     seconds: float,
     annotated: Sequence[AnnotatedSlices] = (),
 ) -> Segmented:
-    """Return a segmentation with its report: size, volumes, uncertainty, sources, and `source`, who made it."""
-    voxel_ml = float(np.prod(image.spacing_mm)) / 1000
-    counts, mean_uncertainties = label_statistics(result)
-    structures = [
-        {
-            **_structure(each),
-            "voxels": int(counts[each.value]),
-            "volume_ml": round(float(counts[each.value]) * voxel_ml, 3),
-            "mean_uncertainty": _number(mean_uncertainties[each.value]),
-        }
-        for each in result.structures
-    ]
+    """Return a segmentation with its report: size, findings, sources, and `source`, who made it."""
+    look = where_to_look(result.labels, result.uncertainty, result.structures)
+    found = findings_of(result, look, view_of(image, annotated).slice_axis, annotated)
     report = {
         "uncol": __version__,
         "versions": versions(),
@@ -165,30 +160,18 @@ def reported(
         },
         **source,
         **({"annotated_slices": [to_document(each) for each in annotated]} if annotated else {}),
-        "structures": structures,
+        **to_document(found),
         **_expectations(result),
         **({"sources": {name: dict(each) for name, each in result.sources.items()}} if result.sources else {}),
         "device": device.type,
         "seconds": round(seconds, 2),
         "notes": list(result.notes),
     }
-    return Segmented(image, result, report)
+    return Segmented(image, result, report, look)
 
 
 def _expectations(result: Segmentation) -> Document:
-    """Return what the confidence rests on, what is promised and which slices to annotate next, where that is known."""
+    """Return what the confidence rests on, and what is promised slice by slice, where that is known."""
     if not result.calibration:
         return {}
-    return {
-        "calibration": to_document(result.calibration),
-        "promises": to_document(result.promises),
-        "next_slices": to_document(result.next_slices),
-    }
-
-
-def _structure(structure: Structure) -> Document:
-    return {"name": structure.name, "value": structure.value}
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 5)
+    return {"calibration": to_document(result.calibration), "promises": to_document(result.promises)}

@@ -80,7 +80,7 @@ def scene_of(job: ViewJob, most_voxels: int | None = PAGE_VOXELS) -> Scene:
             raise DataError(message)
     labels = _labels_of(job.folder / SEGMENTATION_FILE)
     uncertainty = read_map(job.folder / UNCERTAINTY_FILE, labels, SEGMENTATION_FILE)
-    view = view_of(labels, outcome)
+    view = view_of(labels, outcome.annotated)
     reference = _reference_of(job, labels)
     others = {name: path for name, file in _OTHER_FILES.items() if (path := job.folder / file).is_file()}
     scored = {} if reference is None else _scored(labels, reference, outcome, view.slice_axis)
@@ -139,7 +139,7 @@ def _reference_of(job: ViewJob, labels: Volume) -> Volume | None:
 
 def _picture_of(job: ViewJob, labels: Volume, outcome: Outcome, most_voxels: int | None) -> Picture:
     path = job.image or job.folder / _IMAGE_FILE
-    view = view_of(labels, outcome)
+    view = view_of(labels, outcome.annotated)
     if job.image is not None or path.is_file():
         image = read_image(path, job.dicom)
         if outcome.image_sha256 and content_hash(image) != outcome.image_sha256:

@@ -3,57 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from uncol.core.errors import ConfigError
+from uncol.core.findings import Finding, findings_in
 from uncol.core.jobs import AnnotatedSlices
 from uncol.core.model_card import check_training, verdict_in
-from uncol.core.promise import StructurePromise, promises_in
+from uncol.core.next_slices import NextSlices
 from uncol.core.records import from_document
 
 HELD_OUT_FROM = 10
 """Annotated slices from which a fine-tuning holds one out, the first and the last counted (`data.holdout`)."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One structure in numbers, as it stands in `report.json`.
-
-    Attributes:
-        name: Its name.
-        value: Its label value.
-        voxels: How many voxels were found; None where no image was segmented.
-        volume_ml: The same in ml.
-        mean_uncertainty: In [0, 1], over the voxels found; None where there are none.
-        volume_range_ml: What the volume lies between, in ml; None where that was not measured.
-        predicted_dice: Expected Dice and the ends of its interval, in [0, 1]; None where that was not measured.
-    """
-
-    name: str
-    value: int
-    voxels: int | None = None
-    volume_ml: float | None = None
-    mean_uncertainty: float | None = None
-    volume_range_ml: tuple[float, float] | None = None
-    predicted_dice: tuple[float, float, float] | None = None
-
-    @property
-    def volume_text(self) -> str:
-        """Volume with its range, in ml."""
-        if self.volume_ml is None:
-            return ""
-        text = f"{ml_text(self.volume_ml)} ml"
-        if self.volume_range_ml is None:
-            return text
-        return f"{text} ({ml_text(self.volume_range_ml[0])} to {ml_text(self.volume_range_ml[1])})"
-
-    @property
-    def predicted_text(self) -> str:
-        """Expected Dice with its interval; "" where it was not measured."""
-        if self.predicted_dice is None:
-            return ""
-        return "{:.2f} ({:.2f} to {:.2f})".format(*self.predicted_dice)
 
 
 @dataclass(frozen=True)
@@ -74,6 +35,7 @@ class Outcome:
         notes: Sentences that the user should read.
         version: Of UnCoL.
         files: SHA-256 of the result's files by name.
+        next_slices: Which slices to annotate next; None where that is not known.
     """
 
     findings: tuple[Finding, ...]
@@ -89,6 +51,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
     version: str = ""
     files: dict[str, str] = field(default_factory=dict)
+    next_slices: NextSlices | None = None
 
     @classmethod
     def of_segmentation(cls, report: Mapping[str, Any]) -> Outcome:
@@ -99,10 +62,9 @@ class Outcome:
         """
         image, training, made_by = (_object(report, name) for name in ("image", "training", "foundation_model"))
         check_training(training)
-        listed = report.get("structures")
-        promised = {each.structure: each for each in promises_in(report)}
+        found = findings_in(report)
         document = {
-            "findings": [_finding(each, promised) for each in listed] if isinstance(listed, list) else listed,
+            "findings": [],
             "training": training,
             "model": report.get("model", ""),
             "foundation_model": made_by.get("name", ""),
@@ -116,7 +78,8 @@ class Outcome:
             "version": report.get("uncol", ""),
             "files": report.get("files", {}),
         }
-        return from_document(cls, document, "report.json")
+        outcome = from_document(cls, document, "report.json")
+        return replace(outcome, findings=found.structures, next_slices=found.next_slices)
 
     @classmethod
     def of_training(cls, told: Mapping[str, Any], model: str) -> Outcome:
@@ -154,11 +117,6 @@ class Outcome:
         if self.model:
             return f"model {self.model}"
         return self.foundation_model or "registration alone"
-
-
-def ml_text(volume_ml: float) -> str:
-    """Return a volume with the digits that mean something."""
-    return f"{volume_ml:,.0f}" if volume_ml >= 100 else f"{volume_ml:.1f}" if volume_ml >= 1 else f"{volume_ml:.2f}"
 
 
 def duration_text(seconds: float) -> str:
@@ -202,19 +160,6 @@ def facts(outcome: Outcome) -> dict[str, str]:
         "UnCoL": outcome.version,
     }
     return {name: text for name, text in rows.items() if text}
-
-
-def _finding(document: Any, promised: Mapping[str, StructurePromise]) -> Any:
-    """Return the fields of a structure that are known here, with what is promised of it."""
-    if not isinstance(document, Mapping):
-        return document
-    known = {name: each for name, each in document.items() if name in Finding.__dataclass_fields__}
-    promise = promised.get(str(known.get("name")))
-    if promise is None:
-        return known
-    dice, volume = promise.dice, promise.volume_ml
-    ranges = {"volume_range_ml": [volume.low, volume.high], "predicted_dice": [dice.value, dice.low, dice.high]}
-    return {**known, **ranges}
 
 
 def _object(report: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ import math
 import re
 import zlib
 from base64 import b64decode, b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,6 +69,15 @@ class Frame:
         order, flips = self._turns
         turned = voxels[self.box].transpose(2, 1, 0).transpose(order)
         return turned[tuple(slice(None, None, -1 if flip else 1) for flip in flips)]
+
+    def page_index(self, ijk: Sequence[int]) -> tuple[int, int, int]:
+        """Return the voxel shown (R, A, S) that is nearest to a voxel of the file (I, J, K)."""
+        found = []
+        for axis, flip in zip(*self._turns, strict=True):
+            used = range(*self.box[2 - axis].indices(self.shape_kji[2 - axis]))
+            place = min(max(round((ijk[axis] - used.start) / used.step), 0), len(used) - 1)
+            found.append(len(used) - 1 - place if flip else place)
+        return found[0], found[1], found[2]
 
     @property
     def matrix(self) -> NDArray[np.float64]:

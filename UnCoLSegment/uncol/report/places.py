@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from uncol.core.error_detection import bounding_box, within_distance
+from uncol.core.findings import Place, Side
+from uncol.core.jobs import Structure
+from uncol.core.uncertainty_maps import UNSURE, unsure_from
+from uncol.core.volume import Volume
 
 NEAR_MM = 15.0
 """Uncertainty counts this near to a structure."""
-UNSURE = 0.5
-"""Mean uncertainty, in [0, 1], from which a place is one to look at."""
+_VOXEL_MM = 1.5
+"""Size of a voxel up to which voxels are left out: places are larger than that."""
 _MEAN_OVER_MM = 6.0
 """Side of the cube over which the mean is taken."""
 _RIM_MM, _RIM_PART = 5.0, 0.75
@@ -30,16 +34,86 @@ _MOSTLY = 0.8
 _STRIDE = 2
 """Every second voxel tells well enough which structure is the nearest one."""
 
-Side = Literal["inside", "outside", "both"]
+
+@dataclass(frozen=True)
+class WhereToLook:
+    """The places to look at in a segmentation, and what is unsure of each structure.
+
+    Attributes:
+        places: The one with the most doubt first.
+        numbers: Their numbers (K, J, I), uint8, on the grid of the segmentation; 0 elsewhere.
+        sure_parts: Of what was found of each structure, the part that is sure, in [0, 1]; 1 where none was found.
+        possible_ml: What may belong to each structure besides, in ml.
+    """
+
+    places: tuple[Place, ...]
+    numbers: NDArray[np.uint8]
+    sure_parts: tuple[float, ...]
+    possible_ml: tuple[float, ...]
+
+
+def where_to_look(labels: Volume, uncertainty: Volume, structures: Sequence[Structure]) -> WhereToLook:
+    """Find the places to look at, and how much of each structure is unsure.
+
+    A voxel is unsure where its uncertainty is at least `unsure_from`; outside all structures, but within 15 mm of one,
+    it may belong to the nearest of them. Voxels of up to 0.75 mm are thinned out: that tells it well enough.
+
+    Args:
+        labels: Label map.
+        uncertainty: Entropy divided by the logarithm of the number of structures and the background, on the same grid.
+        structures: The structures.
+    """
+    least = unsure_from(len(structures))
+    steps = np.maximum(1, _VOXEL_MM / np.array(labels.spacing_mm[::-1])).astype(int)
+    spacing_mm = (steps * labels.spacing_mm[::-1]).tolist()
+    few = tuple(slice(None, None, int(step)) for step in steps)
+    found, doubt = np.ascontiguousarray(labels.voxels[few]), np.ascontiguousarray(uncertainty.voxels[few])
+    near = near_structures(found, spacing_mm)
+    pieces, few_numbers = find_places(found, doubt, near, spacing_mm, least)
+    whole = [np.arange(size) // step for size, step in zip(labels.shape_kji, steps, strict=True)]
+    names = {each.value: each.name for each in structures}
+    places = []
+    for each in pieces:
+        k, j, i = (int(index * step) for index, step in zip(each.index, steps, strict=True))
+        x, y, z = (labels.ijk_to_ras @ [i, j, k, 1])[:3].round(2).tolist()
+        name = names.get(each.value, "the structure")
+        numbers = each.number, (i, j, k), (x, y, z), each.volume_ml, each.uncertainty
+        places.append(Place(*numbers, each.side, name, each.value))
+    sure_parts, possible_ml = _ranges(found, (doubt >= least) & near, spacing_mm, structures)
+    return WhereToLook(tuple(places), few_numbers[np.ix_(*whole)], sure_parts, possible_ml)
+
+
+def _ranges(
+    labels: NDArray[np.uint8], unsure: NDArray[np.bool_], spacing_mm: Sequence[float], structures: Sequence[Structure]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return the sure part of each structure, and the ml of what is unsure outside and nearest to it."""
+    voxels, unsure_inside, outside_ml = (np.zeros(256) for _ in range(3))
+    box = bounding_box(unsure | (labels > 0), margin=0)
+    labels, unsure = labels[box], unsure[box]
+    if labels.any():
+        voxels += np.bincount(labels.ravel(), minlength=256)
+        unsure_inside += np.bincount(labels[unsure], minlength=256)
+        present = np.unique(labels[labels > 0])
+        beyond = unsure & (labels == 0)
+        nearest = np.full(np.count_nonzero(beyond), present[0])
+        if len(present) > 1:
+            where = ndimage.distance_transform_edt(
+                labels == 0, spacing_mm, return_distances=False, return_indices=True
+            )[:, beyond]
+            nearest = labels[tuple(where)]
+        outside_ml += np.bincount(nearest, minlength=256) * float(np.prod(spacing_mm)) / 1000
+    sure = 1 - unsure_inside / np.maximum(voxels, 1)
+    values = [each.value for each in structures]
+    return tuple(sure[values].tolist()), tuple(outside_ml[values].tolist())
 
 
 @dataclass(frozen=True)
-class Place:
-    """A place to look at.
+class Piece:
+    """A place to look at in arrays.
 
     Attributes:
         number: From 1, the one with the most doubt first.
-        index: Its middle, voxel indices of the arrays that were searched.
+        index: Its middle, indices of the arrays that were searched.
         volume_ml: How large it is.
         uncertainty: Mean over it, in [0, 1].
         side: Whether it lies inside the contour, where it may be too much, outside, where some may be missing, or both.
@@ -64,10 +138,11 @@ def find_places(
     uncertainty: NDArray[np.floating[Any]],
     near: NDArray[np.bool_],
     spacing_mm: Sequence[float],
-) -> tuple[tuple[Place, ...], NDArray[np.uint8]]:
+    least: float = UNSURE,
+) -> tuple[tuple[Piece, ...], NDArray[np.uint8]]:
     """Find the places to look at.
 
-    They are connected pieces of where the mean uncertainty over a cube of 6 mm is at least 0.5 near a structure, and
+    They are connected pieces of where the mean uncertainty over a cube of 6 mm is high enough near a structure, and
     that is thicker than the rim of the contours; the twelve of at least 0.2 ml with the largest sum of uncertainty.
 
     Args:
@@ -75,6 +150,7 @@ def find_places(
         uncertainty: In [0, 1], same shape.
         near: What `near_structures` marks.
         spacing_mm: Distances of voxels along the axes.
+        least: Mean uncertainty, in [0, 1], from which a place is one to look at.
 
     Returns:
         The places, and a map with their numbers.
@@ -86,7 +162,7 @@ def find_places(
         return (), numbers
     doubt = uncertainty[box].astype(np.float32)
     size = [max(1, round(_MEAN_OVER_MM / each)) for each in spacing_mm]
-    unsure = (ndimage.uniform_filter(doubt, size) >= UNSURE) & near
+    unsure = (ndimage.uniform_filter(doubt, size) >= least) & near
     pieces, count = ndimage.label(_without_rim(unsure, labels > 0, spacing_mm))
     voxel_ml = float(np.prod(spacing_mm)) / 1000
     volumes, sums, inside = (
@@ -104,7 +180,7 @@ def find_places(
         side: Side = "inside" if part >= _MOSTLY else "outside" if part <= 1 - _MOSTLY else "both"
         mean = round(float(sums[piece] / volumes[piece]), 3)
         value = _structure_at(labels, mask, middle)
-        places.append(Place(number, (k, j, i), round(float(volumes[piece]), 2), mean, side, value))
+        places.append(Piece(number, (k, j, i), round(float(volumes[piece]), 2), mean, side, value))
     return tuple(places), numbers
 
 
@@ -141,10 +217,3 @@ def _structure_at(labels: NDArray[np.uint8], mask: NDArray[np.bool_], middle: tu
         where = np.argwhere(labels > 0)
     nearest = where[((where - np.array(middle)) ** 2).sum(axis=1).argmin()]
     return int(labels[tuple(nearest)])
-
-
-def sentence_of(place: Place, names: Mapping[int, str]) -> str:
-    """Return what may be wrong at a place."""
-    name = names.get(place.value, "the structure")
-    words = {"inside": f"may not be {name}", "outside": f"may belong to {name}", "both": f"border of {name} unsure"}
-    return words[place.side]

@@ -20,11 +20,12 @@ import numpy as np
 from uncol.core.jobs import Structure
 from uncol.core.model_folder import DISCLAIMER
 from uncol.core.slice_suggestion import next_slice, score_slices
+from uncol.core.uncertainty_maps import unsure_from
 from uncol.core.volume import ARRAY_AXIS, SliceView, Volume
 from uncol.report.canvas import STRUCTURE_COLORS
 from uncol.report.outcome import Outcome, facts, sentences, subtitle, trust
 from uncol.report.picture import DATA_BLOCK, VOLUME_BLOCK, Picture, nifti_text
-from uncol.report.places import Place, find_places, near_structures, sentence_of
+from uncol.report.places import WhereToLook, near_structures, where_to_look
 
 NIIVUE = {
     "package": "@niivue/niivue",
@@ -51,6 +52,7 @@ class Scene:
         reference: Labels that count as right, 255 where nobody knows; None without them.
         slice_dice: Dice of each slice of the file against the reference, None where neither shows anything.
         scores: What to tell of each structure's score, by label value.
+        look: Where to look; None looks for it.
     """
 
     title: str
@@ -63,6 +65,7 @@ class Scene:
     reference: Volume | None = None
     slice_dice: Sequence[float | None] | None = None
     scores: Mapping[int, str] = field(default_factory=dict)
+    look: WhereToLook | None = None
 
 
 @dataclass(frozen=True)
@@ -101,13 +104,14 @@ def viewer_of(scene: Scene, save_to: str = "") -> Parts:
     stored = np.round(np.clip(frame.upright(scene.uncertainty.voxels), 0, 1) * 255).astype(np.uint8)
     spacing = np.linalg.norm(frame.matrix[:3, :3], axis=0).tolist()
     near = near_structures(labels, spacing)
-    places, numbers = find_places(labels, stored / np.float32(255), near, spacing)
+    structures = [Structure(each.value, each.name) for each in scene.outcome.findings]
+    look = scene.look or where_to_look(scene.labels, scene.uncertainty, structures)
     volumes = {
         "image": scene.picture.text,
         "labels": nifti_text(labels, frame.matrix),
         "uncertainty": nifti_text(stored, frame.matrix, 1 / 255),
         "near": nifti_text(near.astype(np.uint8), frame.matrix),
-        "places": nifti_text(numbers, frame.matrix),
+        "places": nifti_text(frame.upright(look.numbers), frame.matrix),
     }
     others = {f"other-{number}": (name, each) for number, (name, each) in enumerate(scene.compared.items())}
     if scene.reference is not None:
@@ -119,7 +123,8 @@ def viewer_of(scene: Scene, save_to: str = "") -> Parts:
         "disclaimer": DISCLAIMER,
         "version": scene.outcome.version,
         "structures": _structures(scene),
-        "places": _places(scene, places),
+        "places": _places(scene, look),
+        "unsureFrom": unsure_from(max(1, len(structures))),
         "ruler": _ruler(scene),
         "picture": scene.picture.as_document(),
         "compare": [{"id": name, "name": each} for name, (each, _) in others.items()],
@@ -168,6 +173,7 @@ def _structures(scene: Scene) -> list[dict[str, Any]]:
             "color": color,
             "ml": each.volume_ml,
             "range": each.volume_range_ml,
+            "isPromised": each.range_rests_on == "promise",
             "predicted": each.predicted_text,
             "dice": scene.outcome.held_out_dice.get(each.name),
             "scored": scene.scores.get(each.value, ""),
@@ -176,20 +182,18 @@ def _structures(scene: Scene) -> list[dict[str, Any]]:
     ]
 
 
-def _places(scene: Scene, places: Sequence[Place]) -> list[dict[str, Any]]:
-    frame, names = scene.picture.frame, {each.value: each.name for each in scene.outcome.findings}
-    axis, is_turned = frame.page_axis(scene.view.slice_axis)
-    used = frame.used(scene.view.slice_axis)
+def _places(scene: Scene, look: WhereToLook) -> list[dict[str, Any]]:
+    counted = 2 - ARRAY_AXIS[scene.view.slice_axis]
     return [
         {
             "number": each.number,
-            "at": list(each.index),
+            "at": list(scene.picture.frame.page_index(each.ijk)),
             "ml": each.volume_ml,
             "doubt": each.uncertainty,
-            "slice": used[-1 - each.index[axis] if is_turned else each.index[axis]],
-            "text": sentence_of(each, names),
+            "slice": each.ijk[counted],
+            "text": each.sentence,
         }
-        for each in places
+        for each in look.places
     ]
 
 
@@ -204,7 +208,8 @@ def _ruler(scene: Scene) -> dict[str, Any]:
     doubt: list[float | None] = [None] * count
     for each in scores:
         doubt[each.index] = round(each.score, 4)
-    following = next_slice(scores, annotated)
+    told = scene.outcome.next_slices
+    following = next_slice(scores, annotated) if told is None else next(iter(told.slices), None)
     first = max(scores, key=lambda each: each.score).index if scores else count // 2
     dice = scene.slice_dice
     return {
@@ -216,7 +221,7 @@ def _ruler(scene: Scene) -> dict[str, Any]:
         "first": first,
         "plane": scene.view.plane.capitalize(),
         "annotated": annotated,
-        "next": following.index if following and annotated else None,
+        "next": following.index if following and (annotated or told) else None,
         "dice": None if dice is None else [None if each is None else round(each, 3) for each in dice],
     }
 

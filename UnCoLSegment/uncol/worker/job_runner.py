@@ -8,6 +8,7 @@ from pathlib import Path
 
 from uncol.core.config import Config
 from uncol.core.errors import ConfigError
+from uncol.core.findings import findings_in
 from uncol.core.jobs import (
     Case,
     FineTuneJob,
@@ -38,6 +39,7 @@ from uncol.worker.running_job import RunningJob
 _log = logging.getLogger(__name__)
 
 SEGMENTATION_FILE, UNCERTAINTY_FILE, MAP_FILE = "segmentation.npy", "uncertainty.npy", "uncertainty-{}.npy"
+PLACES_FILE = "places.npy"
 PREVIEW_FILE, PREVIEW_UNCERTAINTY_FILE = "preview-{}.npy", "preview-uncertainty-{}.npy"
 
 
@@ -161,6 +163,8 @@ def _write_result(folder: Path, result: Segmented) -> SegmentResult:
         result.report,
         score_all_slices(found.labels, found.uncertainty, found.structures),
         {name: VolumeFile.write(folder / MAP_FILE.format(name), each) for name, each in found.maps.items()},
+        findings_in(result.report),
+        VolumeFile.write(folder / PLACES_FILE, found.labels.with_voxels(result.look.numbers)),
     )
 
 

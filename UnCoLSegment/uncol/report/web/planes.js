@@ -43,7 +43,8 @@ const uncolPlanes = (() => {
       this.labels = parts.labels;
       this.doubt = parts.uncertainty; // stored as 0 to 255
       this.ink = document.getElementById("uv-ink");
-      this.look = { doubt: "regions", fill: true, compare: null, errors: false, hidden: false, off: new Set(), from: 0.5 };
+      this.look = { doubt: "regions", fill: true, compare: null, errors: false, hidden: false, off: new Set(), from: data.unsureFrom };
+      this.most = Math.min(1, 2 * data.unsureFrom); // torn between two classes
       this.cache = new Map();
       this.layout = "all";
     }
@@ -76,14 +77,14 @@ const uncolPlanes = (() => {
       if (!this.heat) {
         this.nv.addColormap("uncol-doubt", { R: [DOUBT[0], DOUBT[0], 255], G: [DOUBT[1], DOUBT[1], 150],
                                              B: [DOUBT[2], DOUBT[2], 215], A: [0, 110, 225], I: [0, 128, 255] });
-        this.heat = await NVImage.new(this.files.uncertainty.slice(0), "doubt.nii", "uncol-doubt", 1, null, this.look.from, 1);
+        this.heat = await NVImage.new(this.files.uncertainty.slice(0), "doubt.nii", "uncol-doubt", 1, null, this.look.from, this.most);
         this.heat.img.forEach((_, n) => {
           if (!this.parts.near[n]) this.heat.img[n] = 0;
         });
         this.nv.addVolume(this.heat);
       }
       this.heat.cal_min = this.look.from;
-      this.heat.cal_max = 1;
+      this.heat.cal_max = this.most;
       this.heat.opacity = 1;
       this.nv.updateGLVolume();
     }
@@ -356,7 +357,7 @@ const uncolPlanes = (() => {
       const shows = this.look.doubt !== "off" && !this.look.hidden;
       for (let n = 0; n < count; n++) {
         const doubt = shows ? this.doubtAt(surface.voxels, 3 * n) : 0;
-        const part = Math.min(1, Math.max(0, (doubt - this.look.from) / Math.max(0.01, 0.95 - this.look.from)));
+        const part = Math.min(1, Math.max(0, (doubt - this.look.from) / Math.max(0.01, 0.95 * this.most - this.look.from)));
         colors.set([r + part * (DOUBT[0] - r), g + part * (DOUBT[1] - g), b + part * (DOUBT[2] - b), 255], 4 * n);
       }
       return colors;

@@ -53,7 +53,7 @@
         eye.setAttribute("aria-pressed", String(!off.has(each.value)));
         view.set({});
       } } });
-    const more = [each.range ? `between ${ml(each.range[0])} and ${ml(each.range[1])} ml` : null,
+    const more = [each.range ? `${each.isPromised ? "between" : "sure"} ${ml(each.range[0])} ${each.isPromised ? "and" : "ml, possible"} ${ml(each.range[1])} ml` : null,
                   each.predicted ? `expected Dice ${each.predicted}` : null,
                   each.dice !== null ? `Dice ${number(each.dice, 3)} on held-out slices` : null,
                   each.scored ? each.scored : null].filter(Boolean).join(" · ");
@@ -224,6 +224,8 @@
   };
   for (const name of ["doubt", "fill", "compare", "layout"]) onChoice(`uv-${name}`, name, actions[name]);
   byId("uv-errors-button").onclick = () => actions.errors(!view.look.errors);
+  byId("uv-from").value = data.unsureFrom;
+  byId("uv-from-text").textContent = number(data.unsureFrom, 2);
   byId("uv-from").oninput = (event) => {
     byId("uv-from-text").textContent = number(Number(event.target.value), 2);
     view.setFrom(Number(event.target.value));
