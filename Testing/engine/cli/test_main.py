@@ -246,7 +246,7 @@ def test_annotated_slices_stay_as_they_are_without_a_model(uncol: Callable[..., 
     code, out, err = uncol(*SEGMENT, *choice, "--structure", "ball=3", "-o", tmp_path)
 
     assert code == 0, err
-    assert re.search(r"│ ball +│ [\d.]+ ml │", out)
+    assert re.search(r"│ ball +│ [\d.]+ ml \(sure [\d.]+, possible [\d.]+\) │", out)
     assert re.search(r"Not measured: nothing was learned.*Segmented in \d+ s on CPU.*Next: uncol view ", err, re.DOTALL)
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "uncol segment FILE --labels FILE --annotated-slices K:2,6,9 --structure ball=3 -o FILE" in html
