@@ -13,10 +13,19 @@ from uncol.core.jobs import AnnotatedSlices, Structure, voxels_in
 from uncol.core.volume import ARRAY_AXIS, PLANES, UNKNOWN_LABEL, Plane, Volume, plane_of_axis, view_slices
 from uncol.data.cases import LabeledCase
 
+_LOOKED_AT = 64
+"""Pixels of a slice that are looked at first."""
+
 
 def complete_slices(labels: NDArray[np.uint8]) -> list[int]:
-    """Return the slices of a stack (S, H, W) in which every voxel is annotated."""
-    return np.flatnonzero((labels != UNKNOWN_LABEL).all((1, 2))).tolist()
+    """Return the slices of a stack (S, H, W) in which every voxel is annotated.
+
+    Only slices that are annotated all along their diagonal are looked at whole: a stack may be large, and its slices lie
+    scattered in memory.
+    """
+    rows, columns = (np.linspace(0, side - 1, _LOOKED_AT).round().astype(int) for side in labels.shape[1:])
+    candidates = np.flatnonzero((labels[:, rows, columns] != UNKNOWN_LABEL).all(1)).tolist()
+    return [index for index in candidates if not (labels[index] == UNKNOWN_LABEL).any()]
 
 
 def annotated_slices(labels: Volume) -> list[AnnotatedSlices]:

@@ -88,7 +88,7 @@ def own_window(voxels: NDArray[np.generic]) -> Window:
 
 def _sample(voxels: NDArray[np.generic]) -> NDArray[np.float32]:
     step = max(1, voxels.size // _SAMPLE_LIMIT)
-    return voxels.ravel()[::step].astype(np.float32)
+    return voxels.flat[::step].astype(np.float32)  # `ravel` would copy a whole stack that is flipped
 
 
 def _shows_air(sample: NDArray[np.float32]) -> bool:

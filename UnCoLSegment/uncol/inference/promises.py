@@ -63,17 +63,19 @@ def promised(
             break
         suggestions.append(best)
     voxel_ml = float(np.prod(found.labels.spacing_mm)) / 1000
-    stack = view.stack_from(found.labels.voxels)
+    stack, is_annotated = view.stack_from(found.labels.voxels), np.zeros(count, dtype=np.bool_)
+    is_annotated[list(annotated)] = True
     promises = []
     for place in range(len(found.structures)):
         check, dice = calibration.left_out[place], expected_dice(slices[place])
         if check is None or dice is None:
             continue
         value = found.structures[place].value
-        whole, sure = (np.count_nonzero(each == value) * voxel_ml for each in (stack, stack[list(annotated)]))
+        sizes = np.array([np.count_nonzero(each == value) for each in stack])
+        whole, sure = (float(each.sum() * voxel_ml) for each in (sizes, sizes[is_annotated]))
         own = best_two(slices[place], calibration, place, known)
         further = expected_with(slices[place], calibration.structures[place], known, own)
-        volume = expected_volume(float(whole), float(sure), dice.value)
+        volume = expected_volume(whole, sure, dice.value)
         name = found.structures[place].name
         promises.append(StructurePromise(name, dice, volume, further, check, slices[place]))
     return replace(
