@@ -20,8 +20,8 @@ _LOOKED_AT = 64
 def complete_slices(labels: NDArray[np.uint8]) -> list[int]:
     """Return the slices of a stack (S, H, W) in which every voxel is annotated.
 
-    Only slices that are annotated all along their diagonal are looked at whole: a stack may be large, and its slices lie
-    scattered in memory.
+    Only slices that are annotated all along their diagonal are looked at whole: a stack may be large, and its slices
+    lie scattered in memory.
     """
     rows, columns = (np.linspace(0, side - 1, _LOOKED_AT).round().astype(int) for side in labels.shape[1:])
     candidates = np.flatnonzero((labels[:, rows, columns] != UNKNOWN_LABEL).all(1)).tolist()
