@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
+from given import a_ball
+from small_benchmark import phantom_case, write_case, write_splits
 
 from uncol import __version__
 from uncol.cli.groups import EXAMPLES
 from uncol.cli.main import app
-from uncol.cli.options import join_cases
+from uncol.data.io import write_results
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 
@@ -38,14 +42,48 @@ def test_every_command_has_an_example(uncol: Callable[..., Any]):
         assert "<bool>" not in out.replace("--help", "").split("Options")[0]
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_is_understood(name: str):
-    program, *arguments = shlex.split(EXAMPLES[name])
-    command, *rest = join_cases(arguments)
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what the examples name: a CT with a kidney, its labels, and a benchmark's data."""
+    here = tmp_path_factory.mktemp("here")
+    kidney = a_ball(shape_kji=(40, 180, 210), center_kji=(33, 115, 150), radius_mm=28, slice_mm=5)
+    labels = kidney.labels.with_voxels(np.minimum(kidney.labels.voxels, 1))
+    write_results(here, {"ct.nii.gz": kidney.image, "labels.nii.gz": labels}, {})
+    for seed in range(9):
+        write_case(here / "DATA" / "hippocampus", f"{seed}", *phantom_case(seed))
+    names = [str(seed) for seed in range(9)]
+    write_splits(here / "DATA" / "hippocampus", train=names[:8], test=names[8:], labeled_8=names[:8])
+    return here
 
-    assert (program, command) == ("uncol", name)
-    context = COMMANDS[name].make_context(name, rest, resilient_parsing=False) if name != "models" else None
-    assert context is None or not context.args
+
+_SHORTER = {
+    "demo": "--minutes 0.05",
+    "fine-tune": "--steps 3",
+    "benchmark": "--steps 2 --seeds 1 --methods supervised",
+}
+"""What is added to an example that takes long."""
+_LONG = {"demo": pytest.mark.soak, "segment": pytest.mark.slow, "fine-tune": pytest.mark.slow}
+_IN_ORDER = ("doctor", "segment", "view", "evaluate", "fine-tune", "models", "benchmark", "demo")
+"""An example may need the result of one before it."""
+
+
+@pytest.mark.parametrize("name", [pytest.param(each, marks=_LONG.get(each, ())) for each in _IN_ORDER])
+def test_an_example_does_what_it_says(
+    uncol: Callable[..., Any], here: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    monkeypatch.chdir(here)
+    program, *arguments = shlex.split(f"{EXAMPLES[name]} {_SHORTER.get(name, '')}")
+
+    code, _, err = uncol(*arguments)
+
+    assert program == "uncol"
+    assert code == 0, err
+    assert set(_IN_ORDER) == set(EXAMPLES)
+    assert bool(opened) == (name == "view")
+    for folder in re.findall(r"-o (\S+)", EXAMPLES[name]):
+        assert (here / folder / "report.html").is_file()
 
 
 def test_the_version_is_told(uncol: Callable[..., Any]):

@@ -16,8 +16,8 @@ START, WORK, MEASURE = "Start here", "Segment", "Measure"
 EXAMPLES = {
     "demo": "uncol demo -o demo-output",
     "doctor": "uncol doctor",
-    "segment": "uncol segment ct.nii.gz --box liver=120,80,10,380,330,62 -o first",
-    "fine-tune": "uncol fine-tune --case ct.nii.gz labels.nii.gz --annotated-slices K:0,16,32 -o liver-model",
+    "segment": "uncol segment ct.nii.gz --box kidney=120,80,30,180,150,36 -o first",
+    "fine-tune": "uncol fine-tune --case ct.nii.gz labels.nii.gz --annotated-slices K:0,16,32 -o kidney-model",
     "view": "uncol view first",
     "models": "uncol models list",
     "evaluate": "uncol evaluate --prediction first/segmentation.nii.gz --reference labels.nii.gz",
