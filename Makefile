@@ -113,6 +113,7 @@ sbom: $(STAMP)  ## write what .venv consists of, the engine first, as build/sbom
 	sed "s/^dynamic = .*/version = $$($(VERSION))/" pyproject.toml > build/sbom/pyproject.toml
 	$(SBOM_TOOL)/cyclonedx-py environment --output-reproducible --pyproject build/sbom/pyproject.toml \
 		--output-file build/sbom.cdx.json $(BIN)/python
+	$(BIN)/python requirements/add_vendored.py build/sbom.cdx.json
 	@echo "build/sbom.cdx.json: $$(grep -c '"purl"' build/sbom.cdx.json) packages"
 
 clean:  ## remove .venv and everything that can be made again

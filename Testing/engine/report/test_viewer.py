@@ -73,6 +73,7 @@ def test_niivue_is_the_file_that_is_named() -> None:
     licence = files("uncol.report").joinpath("web", "LICENSE.niivue.txt").read_text(encoding="utf-8")
     assert "BSD 2-Clause License" in licence
     assert NIIVUE["version"] in licence
+    assert "nifti-reader-js" in licence  # one of those that are bundled in it
 
 
 @pytest.mark.soak
