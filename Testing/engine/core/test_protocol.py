@@ -105,6 +105,7 @@ MESSAGES: list[Any] = [
         student="3d",
         resume=True,
         proposal=Path("/jobs/a"),
+        maps=(DISAGREEMENT,),
         preview_s=30.0,
         device="mps",
         dicom=DICOM,

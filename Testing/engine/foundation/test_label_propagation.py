@@ -182,3 +182,15 @@ def test_the_state_brings_every_answer_back() -> None:
     for index in range(5):
         for before, after in zip(first.fuse(index, EQUAL), second.fuse(index, EQUAL), strict=True):
             assert torch.equal(before, after)
+
+
+def test_the_state_brings_back_what_is_said_of_left_out_slices() -> None:
+    first, second = (labels_of([square(8, 8)] * 9, [0, 4, 8]) for _ in range(2))
+    first.propagate_and_validate(Patience())
+
+    second.load_state(first.state())
+
+    before, after = (each.fuse(4, EQUAL, is_left_out=True) for each in (first, second))
+    assert torch.equal(before[0], after[0])
+    plain = labels_of([square(8, 8)] * 9, [0, 4, 8]).fuse(4, EQUAL, is_left_out=True)
+    assert not torch.equal(before[0], plain[0])

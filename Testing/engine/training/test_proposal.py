@@ -16,6 +16,7 @@ from uncol.core.config import DataConfig
 from uncol.core.errors import CancelledError
 from uncol.core.jobs import AnnotatedSlices
 from uncol.core.progress import UNWATCHED, Monitor
+from uncol.core.uncertainty_maps import DISAGREEMENT
 from uncol.core.volume import Volume, plane_of_axis
 from uncol.data.annotations import keep_annotated
 from uncol.data.cases import LabeledCase, SliceIndex
@@ -96,7 +97,7 @@ def test_annotated_slices_stay_as_they_are_without_doubt(make_setup, tmp_path: P
 
     assert np.array_equal(found.labels.voxels[annotated], TRUTH[annotated] * 3)
     assert not found.uncertainty.voxels[annotated].any()
-    assert found.uncertainty.voxels[BETWEEN].all()  # the specialized teacher's doubt counts, too
+    assert found.uncertainty.voxels[BETWEEN].any(axis=(1, 2)).all()
 
 
 def test_annotated_slices_of_another_plane_stay_as_they_are_too(make_setup, tmp_path: Path):
@@ -198,6 +199,8 @@ def test_a_proposal_that_is_stopped_can_be_made_when_the_run_is_resumed(make_set
     resumed = propose(train(make_setup(method), tmp_path / "stopped", resume=True), tmp_path)
 
     assert np.array_equal(resumed.segmentation.labels.voxels, expected.segmentation.labels.voxels)
+    assert resumed.segmentation.calibration == expected.segmentation.calibration
+    assert resumed.segmentation.promises == expected.segmentation.promises
 
 
 def test_the_golden_run_of_a_proposal_is_the_same_bit_for_bit(make_setup, tmp_path: Path):
@@ -241,3 +244,47 @@ def test_it_is_the_first_case_that_is_proposed_for(make_setup, tmp_path: Path):
     found = propose(in_stage_2(replace(setup, cases=[case, other])), tmp_path).segmentation
 
     assert dice(found.labels.voxels == 3, TRUTH) > 0.9
+
+
+def test_a_proposal_says_how_good_it_is_where_nobody_annotated(make_setup, tmp_path: Path):
+    found = propose(in_stage_2(make_setup()), tmp_path, maps=[DISAGREEMENT]).segmentation
+
+    (promise,), (calibration,) = found.promises, found.calibration
+    real = dice(found.labels.voxels[BETWEEN] == 3, TRUTH[BETWEEN])
+    assert (calibration.structure, calibration.slices) == ("ball", 3)
+    assert promise.dice.low <= real <= promise.dice.high + 0.03
+    assert {each.index for each in promise.slices} <= set(BETWEEN)
+    assert found.next_slices is not None
+    assert {each.index for each in found.next_slices.slices} <= set(BETWEEN)
+    spread = found.maps[DISAGREEMENT]
+    assert spread.shares_grid_with(found.labels)
+    assert not spread.voxels[list(ANNOTATED)].any()
+    assert 0 < spread.voxels[BETWEEN].max() <= 1
+
+
+def test_what_the_model_has_learned_of_a_slice_has_no_part_in_its_calibration(make_setup, tmp_path: Path):
+    """A model that takes everything for the ball, and one that takes nothing for it: one and the same temperature."""
+    calibrations, labels = [], []
+    for odds in (-9.0, 9.0):
+        run = in_stage_2(make_setup())
+        last = [each for each in run.result.modules() if isinstance(each, torch.nn.Conv2d)][-1]
+        last.weight.data.zero_()
+        last.bias.data.copy_(torch.tensor([0.0, odds]))
+        run.sources.found_by = lambda _specialized: np.array([True])  # as if it had been right on its own slices
+        found = propose(run, tmp_path / str(odds)).segmentation
+        calibrations.append(found.calibration)
+        labels.append(found.uncertainty.voxels)
+
+    assert calibrations[0] == calibrations[1]
+    assert calibrations[0][0].beside is not None
+    assert not np.array_equal(*labels)
+
+
+def test_where_nothing_is_followed_no_map_is_made_up(make_setup, tmp_path: Path):
+    found = propose(in_stage_2(make_setup("uncol-paper")), tmp_path, maps=[DISAGREEMENT]).segmentation
+
+    assert found.maps == {}
+    assert found.notes[-1] == (
+        "There is no map of teacher-disagreement: no annotated slice is followed to others here."
+    )
+    assert (found.promises, found.calibration, found.next_slices) == ((), (), None)

@@ -321,6 +321,10 @@ class TestFineTune:
         assert result["proposal"]["report"]["by_both_teachers"] is True
         assert set(result["proposal"]["report"]["sources"]["ball"]) == {"registration", "foundation model", "student"}
         assert [each["name"] for each in result["proposal"]["report"]["structures"]] == ["ball"]
+        (found,) = result["proposal"]["findings"]["structures"]
+        assert found["predicted_dice"] is None or 0 <= found["predicted_dice"][0] <= 1
+        assert bool(found["why_no_promise"]) == (found["predicted_dice"] is None)
+        assert result["proposal"]["findings"]["next_slices"]["axis"] == "K"
 
     def test_progress_holds_steps_losses_and_time_left(self, shared: Child) -> None:
         number = shared.start_training("progress")

@@ -10,7 +10,7 @@ import typer
 from uncol.cli import options
 from uncol.cli.console import print_evaluation, print_result
 from uncol.cli.options import SLICES, Texts
-from uncol.core import jobs
+from uncol.core import job_texts, jobs
 from uncol.pipelines.evaluate import run_evaluate
 
 
@@ -32,9 +32,9 @@ def evaluate(
         prediction,
         reference,
         uncertainty=uncertainty,
-        structures=options.parsed(structure, jobs.parse_structure),
-        excluded=options.parsed(exclude_slices, jobs.parse_slices),
-        only=options.parsed(only_slices, jobs.parse_slices),
+        structures=options.parsed(structure, job_texts.parse_structure),
+        excluded=options.parsed(exclude_slices, job_texts.parse_slices),
+        only=options.parsed(only_slices, job_texts.parse_slices),
         dicom=jobs.DicomChoice(series, allow_incomplete),
     )
     if not print_result(document, as_json=as_json):

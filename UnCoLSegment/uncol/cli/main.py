@@ -25,7 +25,7 @@ from uncol.cli.models import commands as models_commands
 from uncol.cli.options import ANNOTATED_HELP, BOX, SLICES, Texts
 from uncol.cli.summary import print_cohort, print_demo, print_diagnosis, print_segmentation, print_training
 from uncol.cli.view import view
-from uncol.core import jobs
+from uncol.core import job_texts, jobs
 from uncol.core.config import Config, read_config
 from uncol.core.errors import EXIT_BUG, MEMORY_IS_FULL, CancelledError, UncolError, says_memory_is_full
 from uncol.core.methods import MODEL_METHODS
@@ -72,7 +72,7 @@ def demo(
         out=out,
         image=image,
         labels=labels,
-        structures=options.parsed(structure, jobs.parse_structure),
+        structures=options.parsed(structure, job_texts.parse_structure),
         every=every,
         minutes=minutes,
         device=options.parse_device(device),
@@ -160,10 +160,10 @@ def segment(
         image=image,
         out=out,
         model=None if model is None else Path(model),
-        boxes=options.parsed(box, jobs.parse_box),
+        boxes=options.parsed(box, job_texts.parse_box),
         labels=labels,
-        annotated_slices=options.parsed(annotated_slices, jobs.parse_slices),
-        structures=options.parsed(structure, jobs.parse_structure),
+        annotated_slices=options.parsed(annotated_slices, job_texts.parse_slices),
+        structures=options.parsed(structure, job_texts.parse_structure),
         maps=parse_maps(maps) if maps else (),
         device=options.parse_device(device),
         dicom=jobs.DicomChoice(series, allow_incomplete),
@@ -249,6 +249,7 @@ def fine_tune(
             metavar="DIR", help="Folder for what is proposed for the first image, with a report.", readable=False
         ),
     ] = None,
+    maps: options.Maps = None,
     seed: Annotated[
         int | None, typer.Option(metavar="N", rich_help_panel=options.ADVANCED, help="Seed of all randomness.")
     ] = None,
@@ -269,17 +270,18 @@ def fine_tune(
         cases=options.parsed(case, options.parse_case),
         out=out,
         unlabeled=tuple(unlabeled or ()),
-        annotated_slices=options.parsed(annotated_slices, jobs.parse_annotated_slices),
-        structures=options.parsed(structure, jobs.parse_structure),
+        annotated_slices=options.parsed(annotated_slices, job_texts.parse_annotated_slices),
+        structures=options.parsed(structure, job_texts.parse_structure),
         minutes=minutes,
         steps=steps,
         seed=seed,
         base=None if base is None else find_model(base, store_in(models)),
         compare_with=None if compare_with is None else find_model(compare_with, store_in(models)),
         method=method,
-        student=None if student is None else jobs.parse_student(student),
+        student=None if student is None else job_texts.parse_student(student),
         resume=resume,
         proposal=proposal,
+        maps=parse_maps(maps) if maps else (),
         device=options.parse_device(device),
         dicom=jobs.DicomChoice(series, allow_incomplete),
     )

@@ -42,7 +42,10 @@ Structures = Annotated[
 ]
 Maps = Annotated[
     str | None,
-    typer.Option(metavar="NAME,...", help="Maps to write: entropy, always there; teacher-disagreement, with --labels."),
+    typer.Option(
+        metavar="NAME,...",
+        help="Maps to write: entropy, always there; teacher-disagreement, with --labels or --proposal.",
+    ),
 ]
 SLICES, BOX = "AXIS:N1,N2,...", "LABEL=I0,J0,K0,I1,J1,K1"
 ANNOTATED_HELP = (

@@ -39,6 +39,8 @@ def print_training(document: Mapping[str, Any]) -> None:
     if proposal:
         found = Outcome.of_segmentation({**proposal, "model": document["out"], "training": dict(document)})
         _print_findings(found)
+        for sentence in sentences_of(proposal):
+            say(sentence)
         say(f"The model is in {document['out']}")
         _say_next(proposal["out"], f"uncol view {shlex.quote(proposal['out'])}")
         return

@@ -5,11 +5,10 @@ The worker's messages are these dataclasses (`core/protocol.py`): a field has th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,81 +116,6 @@ def voxels_in(selection: Sequence[AnnotatedSlices], shape_kji: tuple[int, ...], 
     return chosen
 
 
-_NUMBER = re.compile(r" *\d{1,18} *")  # Python reads no more than 4,300 digits, and not every blank
-
-
-def parse_structure(text: str) -> Structure:
-    """Read `NAME=VALUE`, as in `spleen=1`."""
-    name, separator, value = text.rpartition("=")
-    if not separator or not name.strip() or not _NUMBER.fullmatch(value):
-        message = f'"{text}" does not say which structure it is. Write NAME=VALUE, for example spleen=1.'
-        raise ConfigError(message)
-    return Structure(int(value), name.strip())
-
-
-def parse_box(text: str) -> Box:
-    """Read `LABEL=I0,J0,K0,I1,J1,K1`, as in `liver=10,20,5,90,80,40`."""
-    name, separator, numbers = text.rpartition("=")
-    try:
-        indices = [int(number) for number in numbers.split(",")]
-    except ValueError:
-        indices = []
-    if not separator or not name.strip() or len(indices) != 6:
-        message = f'Box "{text}" is not readable. Write LABEL=I0,J0,K0,I1,J1,K1 with six whole voxel indices.'
-        raise ConfigError(message)
-    lower, upper = (indices[0], indices[1], indices[2]), (indices[3], indices[4], indices[5])
-    return Box(name.strip(), lower, upper)
-
-
-_HOW_TO_WRITE_SLICES = "Write AXIS:N1,N2,... (I, J or K), as in K:0,8,16"
-
-
-def parse_slices(text: str) -> AnnotatedSlices:
-    """Read `AXIS:N1,N2,...` where there is one image only, as in `K:0,8,16`."""
-    case, at, rest = text.rpartition("@")
-    slices = _read_slices(rest)
-    if at and slices is not None:
-        message = f'Slices "{text}" name a case, but there is only one image here. Leave out "{case}@".'
-        raise ConfigError(message)
-    if slices is None:
-        message = f'Slices "{text}" are not readable. {_HOW_TO_WRITE_SLICES}.'
-        raise ConfigError(message)
-    return slices
-
-
-def parse_annotated_slices(text: str) -> AnnotatedSlices:
-    """Read `[CASE@]AXIS:N1,N2,...` where there may be several cases, as in `K:0,8,16` or `2@J:40`."""
-    case, at, rest = text.rpartition("@")
-    slices = _read_slices(rest)
-    if slices is None or (at and not (_NUMBER.fullmatch(case) and int(case) > 0)):
-        message = (
-            f'Slices "{text}" are not readable. {_HOW_TO_WRITE_SLICES}, '
-            "or CASE@AXIS:N1,N2,... for one of several cases, as in 2@K:0,8,16."
-        )
-        raise ConfigError(message)
-    return replace(slices, case=int(case)) if at else slices
-
-
-def _read_slices(text: str) -> AnnotatedSlices | None:
-    axis, _, numbers = text.partition(":")
-    try:
-        indices = tuple(sorted({int(number) for number in numbers.split(",")}))
-    except ValueError:
-        return None
-    letter = axis.strip().upper()
-    if letter not in ("I", "J", "K") or min(indices) < 0:
-        return None
-    return AnnotatedSlices(letter, indices)  # type: ignore[arg-type]  # checked to be I, J or K above
-
-
-def parse_student(text: str) -> StudentChoice:
-    """Read `2d`, `3d` or `auto`."""
-    if text not in get_args(StudentChoice):
-        message = f'Student "{text}" is unknown. Choose one of {", ".join(get_args(StudentChoice))}.'
-        raise ConfigError(message)
-    return cast(StudentChoice, text)
-
-
 @dataclass(frozen=True)
 class SegmentJob:
     """Segment one image, with a model or, without one, from boxes or annotated slices.
@@ -278,6 +202,7 @@ class FineTuneJob:
         resume: Whether to go on with the unfinished run in `out`.
         proposal: Folder for what is proposed for the first image; None proposes nothing. A worker needs one in its job
             folder, from which images and labels must come.
+        maps: Which maps of the proposal are wanted beside the entropy.
         preview_s: Least time between two previews of a worker, in s; None for no previews.
         device: Where to compute.
         dicom: What to take of DICOM folders.
@@ -299,6 +224,7 @@ class FineTuneJob:
     student: StudentChoice | None = None
     resume: bool = False
     proposal: Path | None = None
+    maps: tuple[MapName, ...] = ()
     preview_s: float | None = None
     device: Device = "auto"
     dicom: DicomChoice = DicomChoice()
@@ -315,12 +241,7 @@ class FineTuneJob:
         if self.preview_s is not None and self.preview_s <= 0:
             message = f"preview_s must be above 0, got {self.preview_s:g}. Leave it out for no previews."
             raise ConfigError(message)
-        if self.proposal is not None and self.proposal.resolve().is_relative_to(self.out.resolve()):
-            message = (
-                f'"{self.proposal}" lies in the model\'s folder. Models are passed on, and what was found in an image '
-                "is not to go with them: choose another folder for --proposal."
-            )
-            raise ConfigError(message)
+        self._check_proposal()
         for each in self.annotated_slices:
             if each.case is not None and each.case > len(self.cases):
                 message = (
@@ -328,6 +249,17 @@ class FineTuneJob:
                     "Cases are counted from 1, in the order of --case: correct the number."
                 )
                 raise ConfigError(message)
+
+    def _check_proposal(self) -> None:
+        if self.maps and self.proposal is None:
+            message = f"There is {self.maps[0]} of a proposal only. Add --proposal, or leave out --maps."
+            raise ConfigError(message)
+        if self.proposal is not None and self.proposal.resolve().is_relative_to(self.out.resolve()):
+            message = (
+                f'"{self.proposal}" lies in the model\'s folder. Models are passed on, and what was found in an image '
+                "is not to go with them: choose another folder for --proposal."
+            )
+            raise ConfigError(message)
 
 
 @dataclass(frozen=True)

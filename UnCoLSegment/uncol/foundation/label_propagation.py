@@ -33,6 +33,7 @@ _WHOLE_STEP = 4
 _EDGE_SOFTNESS = 0.5
 """Width of the interpolated contour's edge, in pixels of the image."""
 _FROM_TEACHER = (Source.PROMPTED, Source.FORWARD, Source.BACKWARD)
+_LEFT_OUT = len(Source)
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class CroppedMask:
     row: int
     column: int
     values: NDArray[np.uint8]
+
+
+_NOTHING = CroppedMask(0, 0, np.zeros((1, 1), dtype=np.uint8))
 
 
 class PropagatedLabels:
@@ -74,12 +78,11 @@ class PropagatedLabels:
             for value in self._structures
         ]
         self.candidates: dict[tuple[int, int, int], CroppedMask] = {}
-        """What the teacher found, by (slice, structure, source)."""
+        """What the teacher found, by (slice, structure, source); with `_LEFT_OUT` as source, what interpolated contours
+        prompt in annotated slices that are left out."""
         self.has_candidate = np.zeros((len(labels), structure_count, len(Source)), dtype=np.bool_)
         """Where a source has a say; without a mask it says that the structure is not there."""
 
-        self._left_out: dict[tuple[int, int], NDArray[np.float32]] = {}
-        """What interpolated contours prompt in annotated slices that are left out, by (slice, structure)."""
         self.is_propagated = np.ones(structure_count, dtype=np.bool_)
         """Which structures (N,) the teacher finds well enough in the boxes of annotated contours."""
 
@@ -221,13 +224,11 @@ class PropagatedLabels:
 
     def _keep(self, index: int, structure: int, source: Source, probability: NDArray[np.float32]) -> None:
         self.has_candidate[index, structure, source] = True
-        values = np.round(probability * 255).astype(np.uint8)
-        if values.any():
-            row, column, last_row, last_column = box_of_mask(values > 0).astype(int).tolist()
-            mask = CroppedMask(row, column, values[row:last_row, column:last_column].copy())
-            self.candidates[index, structure, source] = mask
-        else:
+        mask = _cropped(probability)
+        if mask is None:
             self.candidates.pop((index, structure, source), None)
+        else:
+            self.candidates[index, structure, source] = mask
 
     def _prompt(self, index: int, masks: Sequence[NDArray[np.bool_]]) -> list[NDArray[np.float32]]:
         """Return what the box of each mask prompts (h, w); it reaches beyond the box by the margin at most."""
@@ -252,8 +253,12 @@ class PropagatedLabels:
         if prompts:
             phase.step()
             found = self._prompt(index, [mask for _, _, mask in prompts])
-            guessed = [(index, key) if table is scores.far else None for table, key, _ in prompts]
-            self._left_out |= {key: each for key, each in zip(guessed, found, strict=True) if key is not None}
+            said = {
+                (index, key, _LEFT_OUT): each
+                for (table, key, _), each in zip(prompts, found, strict=True)
+                if table is scores.far
+            }
+            self.candidates |= {key: _cropped(each) or _NOTHING for key, each in said.items()}
             for (table, structure, _), each in zip(prompts, found, strict=True):
                 score = dice(each > INSIDE, self._truth(index, structure))
                 for source in _FROM_TEACHER if table is scores.near else (Source.PROMPTED,):
@@ -292,18 +297,27 @@ class PropagatedLabels:
         for source in _FROM_TEACHER:
             if self.has_candidate[index, structure, source]:
                 yield source, self._on_canvas(index, structure, source)
-        if is_left_out and (index, structure) in self._left_out:
-            yield Source.PROMPTED, self._left_out[index, structure]
+        if is_left_out and (index, structure, _LEFT_OUT) in self.candidates:
+            yield Source.PROMPTED, self._on_canvas(index, structure, _LEFT_OUT)
         shape = self.shapes[structure].without(index) if is_left_out else self.shapes[structure]
         distance = shape.distance_mm(index)
         if distance is not None:
             inside = torch.from_numpy(distance / self._softness_mm).sigmoid()
             yield Source.INTERPOLATED, self.predictor.to_frame(inside).clamp(0, 1).numpy()
 
-    def _on_canvas(self, index: int, structure: int, source: Source) -> NDArray[np.float32]:
+    def _on_canvas(self, index: int, structure: int, source: int) -> NDArray[np.float32]:
         canvas = np.zeros((self.predictor.frame.rows, self.predictor.frame.columns), dtype=np.float32)
         mask = self.candidates.get((index, structure, source))
         if mask is not None:
             rows, columns = mask.values.shape
             canvas[mask.row : mask.row + rows, mask.column : mask.column + columns] = mask.values / 255
         return canvas
+
+
+def _cropped(probability: NDArray[np.float32]) -> CroppedMask | None:
+    """Return a probability (h, w) where it is not zero; None where it is zero everywhere."""
+    values = np.round(probability * 255).astype(np.uint8)
+    if not values.any():
+        return None
+    row, column, last_row, last_column = box_of_mask(values > 0).astype(int).tolist()
+    return CroppedMask(row, column, values[row:last_row, column:last_column].copy())

@@ -19,8 +19,8 @@ from uncol.report.places import WhereToLook
 _NAMED = 3
 """How many slices are suggested."""
 _NOT_TRIED = (
-    "What Dice to expect is not known here: that is foreseen from annotated slices of the image, at least three of "
-    "which show the structure."
+    "What Dice to expect is not known here: it is foreseen only where annotated slices of the image are followed to "
+    "the others."
 )
 _NOTHING_LEFT = "There is nothing to foresee: no slice that nobody annotated is expected to show it."
 

@@ -73,7 +73,8 @@ def run_fine_tune(job: FineTuneJob, config: Config, context: Context) -> Documen
     if tuned.proposal is None:
         return told
     report = tuned.proposal.report
-    kept = {name: report[name] for name in ("by_both_teachers", "structures", "sources", "notes") if name in report}
+    told_of_it = ("by_both_teachers", "structures", "calibration", "promises", "next_slices", "sources", "notes")
+    kept = {name: report[name] for name in told_of_it if name in report}
     return {**told, "proposal": {"out": str(job.proposal), **kept}}
 
 
@@ -125,7 +126,7 @@ def fine_tune(
 
 def _proposed(state: TrainingState, job: FineTuneJob, context: Context) -> Proposal | None:
     if job.proposal is not None:
-        return propose(state, job.out, context.monitor)
+        return propose(state, job.out, context.monitor, job.maps)
     save(state, job.out)  # as `propose` does first: what comes now may be interrupted
     return None
 

@@ -18,9 +18,17 @@ from uncol.core.progress import UNWATCHED, Monitor
 from uncol.data.annotations import complete_slices
 from uncol.data.cases import FramedCase, Pool, SliceIndex
 from uncol.data.transforms import resize_image
+from uncol.inference.calibration import LeftOutSlice
 from uncol.inference.few_slices import foundation_opinion
 from uncol.inference.fusion import average, shares, weigh
-from uncol.inference.stretches import STUDENT, FusedSlice, Opinion, fused_slices, sources_of_stretches
+from uncol.inference.stretches import (
+    STUDENT,
+    FusedSlice,
+    Opinion,
+    fused_slices,
+    left_out_slices,
+    sources_of_stretches,
+)
 from uncol.inference.student import in_own_pixels
 from uncol.registration.carried_labels import CarriedLabels
 from uncol.training.generalized_teacher import GeneralizedTeacher, Probabilities
@@ -102,7 +110,24 @@ class GeneralizedSources:
         carried = self._carried[case]
         if carried is not None:
             student = self._student_opinion(case, specialized, self.found_by(specialized))
-            yield from fused_slices(carried, self._opinions_on(case, student, asks=asks), monitor)
+            yield from fused_slices(carried, [*self._frozen_opinions(case, asks=asks), student], monitor)
+
+    def left_out_slices(self, case: int, monitor: Monitor = UNWATCHED) -> Iterator[LeftOutSlice]:
+        """Yield annotated slices of a case as the others predict them, without any student: it has seen them."""
+        carried = self._carried[case]
+        if carried is not None:
+            yield from left_out_slices(carried, self._framed[case].native_labels, self._frozen_opinions(case), monitor)
+
+    def annotated_in(self, case: int) -> list[int]:
+        """Return the slices of a case that are completely annotated and carried; none where none is carried."""
+        carried = self._carried[case]
+        return [] if carried is None else list(carried.annotated)
+
+    def distance(self, case: int, index: int) -> int:
+        """Return how many slices away the nearest annotated one is, in a case that is carried."""
+        carried = self._carried[case]
+        assert carried is not None  # whoever asks has slices of it
+        return carried.distance(index)
 
     def fuse(self, specialized: Probabilities, monitor: Monitor = UNWATCHED) -> None:
         """Fuse all sources but the specialized teacher, and note how much that one counts beside them.
@@ -123,7 +148,8 @@ class GeneralizedSources:
             if carried is None:
                 self._take_foundation(case, probabilities, share)
             else:
-                opinions = self._opinions_on(case, self._student_opinion(case, specialized, has_vote))
+                student = self._student_opinion(case, specialized, has_vote)
+                opinions = [*self._frozen_opinions(case), student]
                 for stretch, sources in sources_of_stretches(carried, opinions, monitor):
                     weights = weigh(sources)
                     share[stretch.start : stretch.stop] = torch.from_numpy(shares(sources, weights)[-1])
@@ -188,12 +214,13 @@ class GeneralizedSources:
             probabilities[index] = (found.probabilities[0, 1:, :rows, :columns] * 255).round().to(torch.uint8)
             share[index] = torch.where(found.prompted[0], _EQUAL_SHARE, 1.0)
 
-    def _opinions_on(self, case: int, student: Opinion, *, asks: bool = True) -> list[Opinion]:
+    def _frozen_opinions(self, case: int, *, asks: bool = True) -> list[Opinion]:
+        """Return what knows nothing of the task beside registration."""
         foundation = self._foundation
         if foundation is None:
-            return [*self._others[case], student]
+            return list(self._others[case])
         prompted = foundation_opinion(foundation.cases[case], foundation.source_reliability, asks=asks)
-        return [*self._others[case], prompted, student]
+        return [*self._others[case], prompted]
 
     def _student_opinion(self, case: int, specialized: Probabilities, has_vote: NDArray[np.bool_]) -> Opinion:
         rows, columns = self._framed[case].images.shape[1:]

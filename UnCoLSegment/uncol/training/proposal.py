@@ -2,22 +2,26 @@
 
 A model segments any image. For the one that it learned from there is more: its annotated slices, carried to the others
 by registration, and what the foundation model says. All of them are fused with the model by how far they agree
-(docs/decisions/0024). Without registration, as in the paper, the proposal is what both teachers predict in the end,
-fused voxel by voxel as pseudo-labels are (method, section 5), but with a label for every voxel (docs/decisions/0017).
+(docs/decisions/0024), and how sure they may be is tried on annotated slices first (docs/decisions/0028). Without
+registration, as in the paper, the proposal is what both teachers predict in the end, fused voxel by voxel as
+pseudo-labels are (method, section 5), but with a label for every voxel (docs/decisions/0017).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from uncol.core.progress import UNWATCHED, Monitor
+from uncol.core.uncertainty_maps import MapName
 from uncol.data.cases import SliceIndex
+from uncol.inference.calibration import calibrate
 from uncol.inference.predict import predict
+from uncol.inference.promises import promised
 from uncol.inference.result import Segmentation, SegmentationBuilder, Shares, with_background
 from uncol.inference.student import in_own_pixels, segment_with_model
 from uncol.training.generalized_sources import GeneralizedSources
@@ -39,12 +43,20 @@ class Proposal:
     by_both_teachers: bool
 
 
-def propose(state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED) -> Proposal:
+def propose(
+    state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED, maps: Collection[MapName] = ()
+) -> Proposal:
     """Segment the first case of a training whose budget is spent and which is not finished yet.
 
     Annotated voxels stay as they are, in slices of other planes, too. Where nothing can be carried and one teacher
     predicts nothing, or with a 3D student, the model segments alone; without registration, one of which no slice was
     held out counts as fully reliable.
+
+    Args:
+        state: The training.
+        folder: Where its checkpoint is kept.
+        monitor: Told about the progress, and asked at every slice.
+        maps: Which maps are wanted beside the entropy; a note says so where there is no such map.
 
     Raises:
         CancelledError: If the monitor says so; the training can be resumed then.
@@ -52,13 +64,15 @@ def propose(state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED) ->
     save(state, folder)
     monitor = watching(state, folder, monitor)
     if state.sources is not None and state.sources.carries(0):
-        found = _by_all_sources(state, state.sources, state.result.eval(), monitor)
+        found = _by_all_sources(state, state.sources, state.result.eval(), monitor, maps=maps)
         return Proposal(found, by_both_teachers=True)
-    if _both_vote(state) and state.config.student.dims == 2:
-        return Proposal(_by_both_teachers(state, monitor), by_both_teachers=True)
-    model = model_of(state)
-    result = segment_with_model(state.setup.cases[0].image, model, state.device, monitor)
-    return Proposal(result, by_both_teachers=False)
+    by_both_teachers = _both_vote(state) and state.config.student.dims == 2
+    if by_both_teachers:
+        found = _by_both_teachers(state, monitor)
+    else:
+        found = segment_with_model(state.setup.cases[0].image, model_of(state), state.device, monitor)
+    left_out = tuple(f"There is no map of {each}: no annotated slice is followed to others here." for each in maps)
+    return Proposal(replace(found, notes=(*found.notes, *left_out)), by_both_teachers)
 
 
 def found_so_far(state: TrainingState, sources: GeneralizedSources, monitor: Monitor = UNWATCHED) -> Segmentation:
@@ -73,14 +87,34 @@ def found_so_far(state: TrainingState, sources: GeneralizedSources, monitor: Mon
 
 
 def _by_all_sources(
-    state: TrainingState, sources: GeneralizedSources, network: nn.Module, monitor: Monitor, *, asks: bool = True
+    state: TrainingState,
+    sources: GeneralizedSources,
+    network: nn.Module,
+    monitor: Monitor,
+    *,
+    maps: Collection[MapName] = (),
+    asks: bool = True,
 ) -> Segmentation:
-    """Segment the first case by registration, foundation model and model, each as far as the others agree with it."""
-    proposed = _Proposed(state)
+    """Segment the first case by registration, foundation model and model, each as far as the others agree with it.
+
+    Calibrated, and with a promise, unless nobody is asked: a first look needs none.
+    """
+    proposed, view = _Proposed(state, maps), state.framed[0].view
+    calibration = None
+    if asks:
+        calibration = calibrate(sources.left_out_slices(0, monitor), state.card.structures, view.spacing_mm[1:])
     model = SpecializedSlices(network, state.pool, state.framed, state.device)
     for each in sources.fused_slices(0, model, monitor, asks=asks):
-        proposed.put(each.number, with_background(each.probabilities), each.shares)
-    return proposed.finish(sources.breaks_of(0))
+        calibrated = None
+        if calibration is not None:
+            nearest = sources.distance(0, each.number)
+            calibrated = with_background(calibration.apply(each.probabilities, nearest))
+        proposed.put(each.number, with_background(each.probabilities), each.shares, calibrated)
+        proposed.builder.put_disagreement(each.number, each.disagreement)
+    found = proposed.finish(sources.breaks_of(0))
+    if calibration is None:
+        return found
+    return promised(found, calibration, proposed.builder.expected, view, sources.annotated_in(0))
 
 
 def _both_vote(state: TrainingState) -> bool:
@@ -107,26 +141,28 @@ def _by_both_teachers(state: TrainingState, monitor: Monitor) -> Segmentation:
 class _Proposed:
     """The segmentation of the first case, in which annotated voxels stay as they are."""
 
-    def __init__(self, state: TrainingState) -> None:
+    def __init__(self, state: TrainingState, maps: Collection[MapName] = ()) -> None:
         self._labels = state.framed[0].native_labels
         self._is_connected = which_are_connected(state.framed, state.card.class_count)
         image, view = state.setup.cases[0].image, state.framed[0].view
-        self._builder = SegmentationBuilder(image, view, state.card.structures)
+        self.builder = SegmentationBuilder(image, view, state.card.structures, maps)
 
-    def put(self, index: int, probabilities: Tensor, shares: Shares | None = None) -> None:
+    def put(
+        self, index: int, probabilities: Tensor, shares: Shares | None = None, calibrated: Tensor | None = None
+    ) -> None:
         """Enter class probabilities (C, H, W) of a slice, and by source its part in each structure (N,)."""
-        self._builder.put(index, probabilities)
-        self._builder.count_sources(index, shares or {})
+        self.builder.put(index, probabilities, calibrated)
+        self.builder.count_sources(index, shares or {})
 
     def finish(self, breaks: Sequence[int] = ()) -> Segmentation:
         """Remove small components, but none that was annotated; note where the stack breaks off."""
         self._keep_annotated()
-        self._builder.remove_small_components(self._is_connected)
+        self.builder.remove_small_components(self._is_connected)
         self._keep_annotated()
-        self._builder.note_open_ends()
-        self._builder.note_breaks(breaks)
-        return self._builder.finish()
+        self.builder.note_open_ends()
+        self.builder.note_breaks(breaks)
+        return self.builder.finish()
 
     def _keep_annotated(self) -> None:
         for index, known in enumerate(self._labels):
-            self._builder.put_known(index, known)
+            self.builder.put_known(index, known)
