@@ -39,7 +39,7 @@ CONFIG = Config(student=StudentConfig(channels=(2, 2, 2, 2, 2)), data=DataConfig
 CARD = ModelCard((Structure(7, "spleen"),), "axial", 1.0, 3.0, (-160.0, 240.0), CONFIG, {"steps": 12}, (False,))
 DOCS = Path(__file__).parents[3] / "docs"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(DOCS.parent / "UnCoLSegment"), "OMP_NUM_THREADS": "1"}
-HEADER = ["image", "structure", "volume_ml", "mean_uncertainty", "notes", "error"]
+HEADER = ["image", "structure", "volume_ml", "sure_ml", "possible_ml", "mean_uncertainty", "notes", "error"]
 
 
 def an_image(seed: int) -> Volume:
@@ -88,11 +88,13 @@ def test_every_image_has_a_result_and_a_row_and_a_bad_file_stops_no_other(job: C
     assert [row[0] for row in rows] == ["a.nrrd", "b.nii.gz", "broken.mha", "ct", "two"]
     report = json.loads((job.out / "ct" / "report.json").read_text(encoding="utf-8"))
     structure = report["structures"][0]
-    assert rows[3][1:4] == ["spleen", str(structure["volume_ml"]), str(structure["mean_uncertainty"] or "")]
-    assert rows[3][4] == " ".join(report["notes"])
-    assert 'Image "broken.mha" cannot be read' in rows[2][5]
-    assert rows[2][1:4] == ["", "", ""]
-    assert "holds 2 DICOM series: 1 (" in rows[4][5]
+    numbers = (structure["volume_ml"], *structure["volume_range_ml"], structure["mean_uncertainty"])
+    assert rows[3][1:6] == ["spleen", *map(str, numbers)]
+    assert numbers[1] <= numbers[0] <= numbers[2]
+    assert rows[3][6] == " ".join(report["notes"])
+    assert 'Image "broken.mha" cannot be read' in rows[2][7]
+    assert rows[2][1:6] == [""] * 5
+    assert "holds 2 DICOM series: 1 (" in rows[4][7]
     assert told["images"] == 5
     assert told["kept"] == 0
     assert list(told["failed"]) == ["broken.mha", "two"]
@@ -129,7 +131,7 @@ def test_warnings_about_an_image_stand_among_its_notes(job: CohortJob) -> None:
     run(job)
 
     (row,) = (row for row in table_of(job) if row[0] == "c.nrrd")
-    assert "The image is not a finite number in 1 of 2048 voxels" in row[4]
+    assert "The image is not a finite number in 1 of 2048 voxels" in row[6]
 
 
 def test_a_cancelled_cohort_keeps_what_is_finished_and_goes_on_to_the_same_table(job: CohortJob) -> None:
@@ -223,7 +225,7 @@ def test_a_full_disk_is_told_for_each_image_that_it_stops(job: CohortJob) -> Non
         told = run(job)
 
     assert list(told["failed"]) == ["a.nrrd", "ct"]
-    assert all("Free some space or choose another folder" in row[5] for row in table_of(job)[1:])
+    assert all("Free some space or choose another folder" in row[7] for row in table_of(job)[1:])
 
 
 def test_a_table_that_cannot_be_written_is_one_sentence(job: CohortJob) -> None:

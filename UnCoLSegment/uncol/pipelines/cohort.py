@@ -27,7 +27,9 @@ from uncol.pipelines.side_by_side import Place, Work, dask_cluster, each_result,
 
 TABLE_FILE = "cohort.csv"
 _LOCK = ".cohort.lock"
-_COLUMNS = ("image", "structure", "volume_ml", "mean_uncertainty", "notes", "error")
+_COLUMNS = (
+    "image", "structure", "volume_ml", "sure_ml", "possible_ml", "mean_uncertainty", "notes", "error",
+)  # fmt: skip
 _TABLE_INTERVAL_S = 5.0
 _SHOWN = 3
 _LOST = (
@@ -221,6 +223,7 @@ class _Table:
 def _rows(result: ImageResult) -> Iterator[list[object]]:
     notes = " ".join(result.notes)
     if result.error:
-        yield [result.name, "", "", "", notes, result.error]
+        yield [result.name, *[""] * 5, notes, result.error]
     for each in result.structures:
-        yield [result.name, each["name"], each["volume_ml"], each["mean_uncertainty"], notes, ""]
+        sure_ml, possible_ml = each["volume_range_ml"] or ("", "")
+        yield [result.name, each["name"], each["volume_ml"], sure_ml, possible_ml, each["mean_uncertainty"], notes, ""]

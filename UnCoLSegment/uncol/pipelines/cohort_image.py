@@ -27,7 +27,7 @@ from uncol.pipelines.segment import segment
 
 _LOGGER = logging.getLogger(__name__)
 _LARGEST_REPORT_BYTES = 16 << 20
-TOLD = ("name", "voxels", "volume_ml", "mean_uncertainty")
+TOLD = ("name", "voxels", "volume_ml", "volume_range_ml", "mean_uncertainty")
 """What of each structure in a report the table tells."""
 
 
