@@ -48,6 +48,7 @@ HEADLINES = [
     "The result in pictures",
     "The first pass from a box",
     "How far from an annotated slice can it be trusted?",
+    "Can its confidence be believed?",
     "Structure by structure",
     "Which slice to annotate next",
     "Where these numbers come from",

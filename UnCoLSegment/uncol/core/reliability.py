@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -18,3 +19,9 @@ class ReliabilityBin:
     confidence: float
     accuracy: float
     voxels: int
+
+
+def calibration_error(bins: Sequence[ReliabilityBin]) -> float | None:
+    """Return the mean gap between confidence and accuracy over all voxels, in [0, 1]; None where there are none."""
+    voxels = sum(each.voxels for each in bins)
+    return sum(each.voxels * abs(each.confidence - each.accuracy) for each in bins) / voxels if voxels else None

@@ -22,6 +22,11 @@ def figure(png: bytes, headline: str, caption: str) -> str:
     )
 
 
+def drawing(svg: str, headline: str, caption: str) -> str:
+    """Return a drawing of ours, an SVG whose texts are escaped, with what to say about it."""
+    return f"<figure>{svg}<figcaption><b>{escape(headline)}</b> {escape(caption)}</figcaption></figure>"
+
+
 def facts_table(rows: Mapping[str, str]) -> str:
     """Return facts by name."""
     cells = "".join(

@@ -13,6 +13,7 @@ from uncol.core.error_detection import BAND_MM
 from uncol.core.jobs import Structure
 from uncol.core.model_folder import DISCLAIMER
 from uncol.report.blocks import figure, paragraph
+from uncol.report.confidence import tried_on_reference
 from uncol.report.figures import distance_png, first_pass_png, slice_png
 from uncol.report.outcome import duration_text
 from uncol.report.results import METHOD_NAMES, Cut, Method, Results, SliceScore, known_mm
@@ -29,6 +30,7 @@ def sections(results: Results) -> dict[str, str]:
         "The result in pictures": _pictures(results),
         "The first pass from a box": _first_pass(results),
         "How far from an annotated slice can it be trusted?": _distance(results),
+        **tried_on_reference(results.evaluations[_OURS].uncertainty),
         "Structure by structure": _table(results),
         "Which slice to annotate next": _suggestion(results),
         "Where these numbers come from": _provenance(results),

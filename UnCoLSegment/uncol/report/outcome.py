@@ -11,6 +11,7 @@ from uncol.core.findings import Finding, findings_in
 from uncol.core.jobs import AnnotatedSlices
 from uncol.core.model_card import check_training, verdict_in
 from uncol.core.next_slices import NextSlices
+from uncol.core.promise import StructureCalibration
 from uncol.core.records import from_document
 
 HELD_OUT_FROM = 10
@@ -36,6 +37,7 @@ class Outcome:
         version: Of UnCoL.
         files: SHA-256 of the result's files by name.
         next_slices: Which slices to annotate next; None where that is not known.
+        calibration: What confidence was brought in line with, by structure; empty where that was not tried.
     """
 
     findings: tuple[Finding, ...]
@@ -52,6 +54,7 @@ class Outcome:
     version: str = ""
     files: dict[str, str] = field(default_factory=dict)
     next_slices: NextSlices | None = None
+    calibration: tuple[StructureCalibration, ...] = ()
 
     @classmethod
     def of_segmentation(cls, report: Mapping[str, Any]) -> Outcome:
@@ -77,6 +80,7 @@ class Outcome:
             "notes": [*report.get("notes", []), *training.get("notes", [])],
             "version": report.get("uncol", ""),
             "files": report.get("files", {}),
+            "calibration": report.get("calibration", []),
         }
         outcome = from_document(cls, document, "report.json")
         return replace(outcome, findings=found.structures, next_slices=found.next_slices)

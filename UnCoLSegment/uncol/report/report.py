@@ -9,6 +9,7 @@ from html import escape
 from uncol.core.model_folder import DISCLAIMER
 from uncol.report import comparison
 from uncol.report.blocks import code, facts_table, figure, number_cards, paragraph
+from uncol.report.confidence import tried_on_left_out
 from uncol.report.figures import curve_png, stage2_step
 from uncol.report.outcome import Outcome, duration_text, facts, sentences, trust
 from uncol.report.results import Results
@@ -43,7 +44,8 @@ def write(results: Results, scene: Scene, command: str = "") -> str:
 def write_run(title: str, outcome: Outcome, scene: Scene | None, command: str = "") -> str:
     """Return the report of a run without a reference; without a scene, of one that segmented no image."""
     viewer = None if scene is None else viewer_of(scene)
-    return _page(title, trust(outcome), outcome, _numbers(outcome), list(outcome.notes), {}, viewer, command)
+    more = tried_on_left_out(outcome.calibration)
+    return _page(title, trust(outcome), outcome, _numbers(outcome), list(outcome.notes), more, viewer, command)
 
 
 def _page(
