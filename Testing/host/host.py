@@ -156,6 +156,8 @@ def _makeApplication(host: Host) -> SimpleNamespace:
         layoutManager=_nothing,
         mainWindow=_nothing,
         moduleManager=lambda: moduleManager,
+        installEventFilter=lambda each: sys.modules["qt"].application.installEventFilter(each) or None,
+        removeEventFilter=lambda each: sys.modules["qt"].application.removeEventFilter(each) or None,
         pauseRender=_nothing,
         resumeRender=_nothing,
         setOverrideCursor=_nothing,

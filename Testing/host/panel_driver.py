@@ -26,7 +26,7 @@ import UnCoLSegmentLib.Logic
 PANEL_WIDTH = 400  # pixels, about the application's module panel
 _INDICATOR = 12  # pixels from the left edge of a check box to the middle of its square
 
-SECTIONS = ("inputs", "segment", "annotate", "fineTune", "uncertainty", "models", "engine")
+SECTIONS = ("segment", "result", "correct", "fineTune", "models", "advanced")
 
 
 class Panel:
@@ -107,8 +107,10 @@ class Panel:
         assert index >= 0, f"{name} has no entry {text}"
         box.setFocus()
         key = Qt.Key_Down if index > box.currentIndex else Qt.Key_Up
-        while box.currentIndex != index:
-            QTest.keyClick(box, key)
+        for _ in range(box.count):
+            if box.currentIndex != index:
+                QTest.keyClick(box, key)
+        assert box.currentIndex == index, f"{text} cannot be chosen in {name}"
         box.activated.emit(index)
         self.settle()
 
@@ -186,18 +188,23 @@ class Panel:
             [_cellText(table.item(row, column)) for column in range(table.columnCount)] for row in range(table.rowCount)
         ]
 
-    def shown(self, prefix: str) -> str:
-        """Return the message of a section; "" if there is none."""
-        frame = getattr(self.ui, f"{prefix}MessageFrame")
-        return getattr(self.ui, f"{prefix}MessageLabel").text if not frame.isHidden() else ""
+    def shown(self) -> str:
+        """Return the message in the strip; "" if there is none."""
+        return self.ui.messageLabel.text if not self.ui.messageFrame.isHidden() else ""
+
+    def fit(self, width: int = PANEL_WIDTH) -> None:
+        """Make the window so wide, and so high that nothing needs to be scrolled."""
+        for _ in range(3):
+            self.settle()
+            area, contents = self.ui.sectionsArea, self.ui.sectionsContents
+            layout, inner = contents.layout(), area.viewport().width()
+            wanted = max(layout.totalHeightForWidth(inner), 0) or layout.totalSizeHint().height()
+            self.window.resize(width, self.window.height - area.height + wanted)
+        self.settle()
 
     def photograph(self, name: str) -> Path:
         """Save what the panel looks like, as narrow as in the application and as high as it wants to be."""
-        self.settle()
-        self.window.resize(PANEL_WIDTH, max(self.window.layout().totalHeightForWidth(PANEL_WIDTH), 60))
-        self.settle()
-        self.window.resize(PANEL_WIDTH, max(self.window.layout().totalHeightForWidth(PANEL_WIDTH), 60))
-        self.settle()
+        self.fit()
         folder = Path(os.environ.get("UNCOL_SCREENSHOTS") or self.host.folder / "screenshots")
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{name}.png"

@@ -172,9 +172,9 @@ class RandomUser:
         self._show(index)
         self._press("sliceIsRightButton", complete=index % SHAPE_KJI[0])
 
-    def markComplete(self, index: int, size: int) -> None:
+    def sliceIsEmpty(self, index: int, size: int) -> None:
         self._show(index)
-        self._press("markCompleteButton", complete=index % SHAPE_KJI[0])
+        self._press("sliceIsEmptyButton", complete=index % SHAPE_KJI[0])
 
     def untick(self, index: int, size: int) -> None:
         """Take the tick of a row away."""
@@ -349,7 +349,7 @@ class RandomUser:
             before = State(notes=notesOf(self._own))
             self._histories[self._own.GetID()] = History(before)
         state = replace(before, voxels=voxelsOf(self._own), notes=notesOf(self._own))
-        if complete is not None and self.panel.shown("annotate") == "":
+        if complete is not None and not self.panel.shown().startswith("No "):
             state = replace(state, complete=state.complete | {complete}, open=state.open - {complete})
         if state != before:
             self._history().add(state)
@@ -385,8 +385,7 @@ class RandomUser:
         while not isReached():
             self._poll()
             waitAsSlicer(1)
-            shown = {name: self.panel.shown(name) for name in ("segment", "fineTune")}
-            assert time.monotonic() < end, f"waited in vain until {what}; the panel says {shown}"
+            assert time.monotonic() < end, f"waited in vain until {what}; the panel says {self.panel.shown()!r}"
 
 
 def block(index: int, size: int) -> NDArray[np.uint8]:

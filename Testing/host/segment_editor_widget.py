@@ -16,8 +16,11 @@ import vtk
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QColor, QIcon, QPixmap
 
-_EFFECTS = ("Paint", "Draw", "Erase", "Level tracing", "Scissors", "Fill between slices")
-_COLUMNS = 3
+_EFFECTS = (
+    "Threshold", "Paint", "Draw", "Erase", "Level tracing", "Grow from seeds", "Fill between slices", "Margin",
+    "Hollow", "Smoothing", "Scissors", "Islands", "Logical operators", "Mask volume",
+)  # fmt: skip
+"""Those of Slicer, in its order."""
 _KEYS = {"z": "undo", "Ctrl+Z": "undo", "y": "redo", "Ctrl+Y": "redo"}
 
 
@@ -28,6 +31,11 @@ class qMRMLSegmentEditorWidget(mrml_widgets.qMRMLWidget):
     segmentationNodeSelectorVisible = qt.stored(bool, True, "_refresh")
     sourceVolumeNodeSelectorVisible = qt.stored(bool, True, "_refresh")
     switchToSegmentationsButtonVisible = qt.stored(bool, True, "_refresh")
+    specifyGeometryButtonVisible = qt.stored(bool, True, "_refresh")
+    show3DButtonVisible = qt.stored(bool, True, "_refresh")
+    maskingSectionVisible = qt.stored(bool, True, "_refresh")
+    unorderedEffectsVisible = qt.stored(bool, True, "_showEffects")
+    effectColumnCount = qt.stored(int, 2, "_showEffects")
     maximumNumberOfUndoStates = qt.stored(int, 10, "_limitUndo")
 
     def __init__(self, parent: Any = None) -> None:
@@ -49,16 +57,32 @@ class qMRMLSegmentEditorWidget(mrml_widgets.qMRMLWidget):
         for button, action in zip(self._buttons.values(), actions, strict=True):
             button.clicked.connect(action)
             buttons.addWidget(button)
-        for position, effect in enumerate(_EFFECTS):
-            button = qt.QPushButton(effect)
+        self._grid, self._order = grid, ()
+        self._buttonOf = {effect: qt.QPushButton(effect, self._effects) for effect in _EFFECTS}
+        for button in self._buttonOf.values():
             button.setCheckable(True)
-            grid.addWidget(button, position // _COLUMNS, position % _COLUMNS)
+        self._showEffects()
         for each in (layout, grid):
             each.setContentsMargins(0, 0, 0, 0)
         layout.addLayout(buttons)
         layout.addWidget(self._list)
         layout.addWidget(self._effects)
         self._refresh()
+
+    def setEffectNameOrder(self, names: Any) -> None:
+        self._order = tuple(names)
+        self._showEffects()
+
+    def _showEffects(self) -> None:
+        """Show the effects in their order, and those that are not in it if they are wanted."""
+        others = [each for each in _EFFECTS if each not in self._order] if self.unorderedEffectsVisible else []
+        shown = [*filter(_EFFECTS.__contains__, self._order), *others]
+        for effect, button in self._buttonOf.items():
+            self._grid.removeWidget(button)
+            button.setVisible(effect in shown)
+            if effect in shown:
+                position = shown.index(effect)
+                self._grid.addWidget(button, position // self.effectColumnCount, position % self.effectColumnCount)
 
     def setMRMLScene(self, scene: Any) -> None:
         """The real one's hidden selector chooses a segmentation once there is one, and needs its node for that."""

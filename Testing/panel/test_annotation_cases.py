@@ -59,7 +59,7 @@ def test_the_next_patient_begins_with_an_empty_table_and_the_first_keeps_his(
     phantom.paint(annotating.parameters.segmentation, annotating.parameters.inputVolume, 8, 12)
     annotating.waitForDetection()
     showSlice(annotating, 2)
-    annotating.click("markCompleteButton")
+    annotating.click("sliceIsEmptyButton")
     assert slicesOf(annotating) == ["Axial 2", "Axial 8", "Axial 12"]
 
     volume, segmentation = addPatient(phantom, "Next")
@@ -139,19 +139,20 @@ def test_what_was_painted_a_moment_ago_is_sent_too(annotating: Any, phantom: Any
 def test_background_alone_is_refused_in_a_sentence(annotating: Any, phantom: Any, source: str, isPainted: bool) -> None:
     for index in (1, 2):
         showSlice(annotating, index)
-        annotating.click("markCompleteButton")
+        annotating.click("sliceIsEmptyButton")
     if isPainted:
         phantom.paint(annotating.parameters.segmentation, annotating.parameters.inputVolume, 12)
         annotating.waitForDetection()
         annotating.clickCell("slicesTable", slicesOf(annotating).index("Axial 12"), 3)
-    annotating.choose("segmentFromComboBox", "Annotated slices")
+    annotating.click("fromSlicesButton")
 
-    button = annotating.ui.fineTuneButton if source == "fine-tune" else annotating.ui.segmentButton
-
-    assert not button.enabled
-    assert button.toolTip == (
-        "No annotated slice shows a structure. Paint it in at least one slice that is ticked as complete."
-    )
+    sentence = "No annotated slice shows a structure. Paint it in at least one slice that is ticked as complete."
+    if source == "fine-tune":
+        assert not annotating.ui.fineTuneButton.enabled
+        assert annotating.ui.fineTuneButton.toolTip == sentence
+    else:
+        annotating.click("segmentButton")
+        assert annotating.shown() == f"{sentence} Or draw a box."
 
 
 def test_a_moved_segmentation_is_looked_at_again(annotating: Any, phantom: Any) -> None:

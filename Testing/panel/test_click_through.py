@@ -47,8 +47,8 @@ def test_a_user_gets_from_a_box_to_a_model_of_their_own_without_leaving_the_pane
     panel.click("drawBoxButton")
     placeBox(panel.parameters.roi, volume, liver)
     panel.click("segmentButton")
-    panel.wait(lambda: panel.shown("segment"), PATIENCE_S)
-    assert panel.shown("segment").startswith("Proposed: liver"), panel.shown("segment")
+    panel.wait(panel.shown, PATIENCE_S)
+    assert panel.shown().startswith("Proposed: liver"), panel.shown()
     first = diceOf(panel, liver)
     assert first > 0.5
 
@@ -63,21 +63,21 @@ def test_a_user_gets_from_a_box_to_a_model_of_their_own_without_leaving_the_pane
     ijkToRAS = slicer.util.arrayFromVTKMatrix(worldOf(volume))
     empty = int(np.flatnonzero(~liver.any(axis=(1, 2)))[0])
     views[0].node.JumpSliceByOffsetting(*(ijkToRAS @ [48, 40, empty, 1])[:3])
-    panel.click("markCompleteButton")
+    panel.click("sliceIsEmptyButton")
     assert ["none", "[x]"] in [row[2:] for row in panel.cells("slicesTable")]
 
     # Learning, the shortest time that the slider offers; cancelled once on the way and resumed.
     panel.ui.minutesSlider.value = MINUTES
     panel.click("fineTuneButton")
     panel.wait(lambda: len(panel.logic.curve) >= 2, PATIENCE_S)
-    panel.click("cancelFineTuneButton")
-    panel.wait(lambda: panel.shown("fineTune"), 5)
+    panel.click("cancelRunButton")
+    panel.wait(panel.shown, 5)
     saved = "What was learned is saved; Resume goes on from there."
     told = f"Cancelled. The proposal is the best that was found so far. {saved}"
-    assert panel.shown("fineTune") == told
+    assert panel.shown() == told
     panel.click("resumeButton")
-    panel.wait(lambda: panel.logic.state.value == "idle" and panel.shown("fineTune"), PATIENCE_S)
-    assert panel.shown("fineTune").startswith("First model, in use now."), panel.shown("fineTune")
+    panel.wait(lambda: panel.logic.state.value == "idle" and panel.shown(), PATIENCE_S)
+    assert panel.shown().startswith("First model, in use now."), panel.shown()
     [entry] = panel.cells("roundsTable")
     assert entry[2].startswith("liver 0.")
     assert entry[2] != "liver 0.00"
@@ -87,9 +87,9 @@ def test_a_user_gets_from_a_box_to_a_model_of_their_own_without_leaving_the_pane
     assert panel.ui.modelComboBox.currentText == "liver (in use)"
     assert diceOf(panel, liver) > 0.5
     panel.click("suggestSliceButton")
-    panel.click("jumpToWorstButton")
-    assert panel.shown("uncertainty").startswith("Most uncertain place: ")
-    panel.unfold("inputs", "fineTune", "uncertainty")
+    panel.click("nextPlaceButton")
+    assert panel.shown().startswith("Most uncertain place: ")
+    panel.unfold("result", "correct")
     picture = panel.photograph("17-after-a-round")
     saveWorkplace(picture, views, picture.with_name("overview.png"))
     assert panel.host.errors == []

@@ -11,10 +11,11 @@ import slicer.util
 from panel_phantom import IJK_TO_RAS
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
+from slice_view import SliceView
 
 CORNERS_IJK = (12, 12, 12), (38, 32, 12)  # round the liver, in the slice that the axial view shows
 OTHER_CORNERS_IJK = (8, 10, 12), (42, 36, 12)
-OPEN = "Click two opposite corners of the structure in a slice view. Escape leaves the box as it was."
+OPEN = "Next: click two opposite corners of the structure in a slice view. Escape leaves the box as it was."
 
 
 @pytest.fixture
@@ -80,12 +81,11 @@ def test_two_clicks_place_a_box_and_never_a_point_list(drawing: Any) -> None:
 def test_draw_shows_that_it_is_on_until_the_box_is_placed(drawing: Any) -> None:
     draw(drawing, CORNERS_IJK[0])
     assert drawing.ui.drawBoxButton.checked
-    assert drawing.shown("segment") == OPEN
-    assert drawing.ui.segmentButton.toolTip == "The box (ROI) is not placed yet. Draw it round the structure."
+    assert drawing.ui.nextLabel.text == OPEN
 
     clickAt(drawing, CORNERS_IJK[1])
     assert not drawing.ui.drawBoxButton.checked
-    assert drawing.shown("segment") == ""
+    assert drawing.ui.nextLabel.text == "Next: pull the faces of the box to the structure, then Segment."
 
 
 def test_draw_places_the_same_box_anew(boxed: Any) -> None:
@@ -126,13 +126,14 @@ def stop(panel: Any, end: str) -> None:
     panel.settle()
 
 
-def test_a_new_box_that_is_given_up_cannot_be_segmented(drawing: Any) -> None:
+def test_after_a_box_was_given_up_segment_lets_it_be_drawn_again(drawing: Any) -> None:
     draw(drawing, CORNERS_IJK[0])
 
     stop(drawing, "Escape")
 
     assert drawing.parameters.roi.GetNumberOfControlPoints() == 0
-    assert drawing.ui.segmentButton.toolTip == "The box (ROI) is not placed yet. Draw it round the structure."
+    drawing.click("segmentButton")
+    assert isPlacing()
 
 
 def test_two_clicks_at_one_place_are_no_box(boxed: Any) -> None:
@@ -186,8 +187,8 @@ def test_a_box_drawn_and_pulled_by_a_handle_is_what_the_engine_segments(boxed: A
     assert np.allclose(box["lower_ijk"][:2], [8, 12], atol=1)
     assert np.allclose(box["upper_ijk"][:2], [38, 32], atol=1)
     engine.finishSegment(phantom.liver, phantom.uncertainty, ["liver"])
-    boxed.wait(lambda: boxed.shown("segment"))
-    assert boxed.shown("segment") == "Proposed: liver. Check it, then accept what is right."
+    boxed.wait(boxed.shown)
+    assert boxed.shown() == "Proposed: liver. Check it, then accept what is right."
 
 
 def test_a_result_hides_the_box_which_can_be_shown_and_hidden(boxed: Any, engine: Any, phantom: Any) -> None:
@@ -197,7 +198,7 @@ def test_a_result_hides_the_box_which_can_be_shown_and_hidden(boxed: Any, engine
     boxed.click("segmentButton")
     boxed.wait(lambda: engine.asked("segment"))
     engine.finishSegment(phantom.liver, phantom.uncertainty, ["liver"])
-    boxed.wait(lambda: boxed.shown("segment"))
+    boxed.wait(boxed.shown)
     assert not display.GetVisibility()
     assert not boxed.ui.boxShownCheckBox.checked
 
@@ -212,27 +213,28 @@ def test_a_result_hides_the_box_which_can_be_shown_and_hidden(boxed: Any, engine
 
 
 def test_the_proposal_is_shown_filled_or_as_an_outline_and_in_3d(boxed: Any, engine: Any, phantom: Any) -> None:
-    assert boxed.ui.proposalShownCheckBox.toolTip == "There is no proposal yet. Segment the volume first."
+    assert boxed.ui.hideButton.toolTip == "There is no proposal yet. Segment the volume first."
     segmentLiver(boxed, engine, phantom)
     node = boxed.parameters.proposal
     picture = boxed.views[0].pixels().copy()
 
     boxed.click("proposalFilledCheckBox")
     outline = boxed.views[0].pixels().copy()
-    boxed.click("proposalShownCheckBox")
+    boxed.click("hideButton")
     hidden = boxed.views[0].pixels()
 
     assert changed(picture, outline) > 1000
-    assert 0 < changed(outline, hidden) < 1000
+    assert np.ptp(SliceView.pixels(boxed.views[0]).astype(int), axis=-1).max() == 0  # the map is hidden, too
+    assert changed(outline, hidden) > 0
     assert not node.GetDisplayNode().GetVisibility2DFill()
     assert not node.GetDisplayNode().GetVisibility()
 
-    boxed.click("proposal3DCheckBox")
+    boxed.click("show3DButton")
     assert surfacesOf(node) == 1
     segmentLiver(boxed, engine, phantom)
     assert surfacesOf(node) == 1  # the new proposal's
-    assert boxed.ui.proposal3DCheckBox.checked
-    boxed.click("proposal3DCheckBox")
+    assert boxed.ui.show3DButton.checked
+    boxed.click("show3DButton")
     assert surfacesOf(node) == 0
 
 
@@ -241,7 +243,7 @@ def segmentLiver(panel: Any, engine: Any, phantom: Any) -> None:
     panel.click("segmentButton")
     panel.wait(lambda: sum(op == "segment" for op, _ in engine.requests) > count)
     engine.finishSegment(phantom.liver, phantom.uncertainty, ["liver"])
-    panel.wait(lambda: panel.shown("segment"))
+    panel.wait(panel.shown)
     panel.settle()
 
 

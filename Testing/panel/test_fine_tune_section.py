@@ -47,10 +47,10 @@ def learn(
     count = len(engine.requests)
     found = phantom.proposed if segmentation is None else segmentation
     engine.finishFineTune({} if heldOut is None else {"liver": heldOut}, found, phantom.uncertainty, alone=alone)
-    panel.wait(lambda: panel.shown("fineTune") or any(op == "segment" for op, _ in engine.requests[count:]))
-    if not panel.shown("fineTune"):
+    panel.wait(lambda: panel.shown() or any(op == "segment" for op, _ in engine.requests[count:]))
+    if not panel.shown():
         engine.finishSegment(found, phantom.uncertainty, ["liver"])
-        panel.wait(lambda: panel.shown("fineTune"))
+        panel.wait(panel.shown)
 
 
 def leaveUnfinished(panel: Any, name: str, volume: str, digest: str) -> None:
@@ -84,7 +84,9 @@ def reportSteps(engine: Any, *, until: int) -> None:
 def test_annotated_slices_enable_fine_tuning(annotated: Any) -> None:
     assert annotated.ui.fineTuneButton.enabled
     assert annotated.ui.resumeButton.toolTip == "There is no unfinished fine-tuning of this volume to resume."
-    assert annotated.ui.cancelFineTuneButton.toolTip == "Nothing to cancel."
+    assert annotated.ui.nextLabel.text == "Next: Fine-tune, to learn from 3 finished slices."
+    assert annotated.ui.fineTuneButton.property("isPrimary")
+    assert annotated.ui.fineTuneButton.isVisible()
 
 
 def test_the_time_of_the_slider_is_the_budget(annotated: Any, engine: Any) -> None:
@@ -103,7 +105,7 @@ def test_learning_shows_progress_time_left_and_a_curve_in_a_plot_node(learning: 
     learning.unfold("fineTune")
     learning.photograph("10-fine-tuning")
 
-    assert learning.ui.runLabel.text == "Fine-tuning: Learning from all slices - 1 min 30 s left"
+    assert learning.ui.nextLabel.text == "Fine-tuning: Learning from all slices - 1 min 30 s left"
     chart = _chart()
     assert chart.GetNumberOfPlotSeriesNodes() == 2
     table = chart.GetNthPlotSeriesNode(0).GetTableNode()
@@ -117,19 +119,19 @@ def test_learning_shows_progress_time_left_and_a_curve_in_a_plot_node(learning: 
 
 def test_while_something_is_learned_nothing_can_be_segmented(learning: Any, engine: Any) -> None:
     assert learning.ui.segmentButton.toolTip == "A run is under way. Wait for its end, or cancel it."
-    assert not learning.ui.cancelSegmentButton.enabled
+    assert learning.ui.cancelRunButton.enabled
 
 
 def test_a_cancelled_fine_tuning_can_be_resumed(learning: Any, engine: Any) -> None:
-    learning.click("cancelFineTuneButton")
+    learning.click("cancelRunButton")
     learning.unfold("fineTune")
     learning.photograph("11-fine-tuning-cancelling")
     out = Path(engine.asked("fine_tune")["out"])
     writeCheckpoint(out)
     engine.say("fine_tune", "cancelled", resumable=True)
-    learning.wait(lambda: learning.shown("fineTune"))
+    learning.wait(learning.shown)
     learning.photograph("12-fine-tuning-cancelled")
-    assert learning.shown("fineTune") == "Cancelled. What was learned is saved; Resume goes on from there."
+    assert learning.shown() == "Cancelled. What was learned is saved; Resume goes on from there."
 
     learning.click("resumeButton")
     learning.wait(lambda: [op for op, _ in engine.requests].count("fine_tune") == 2)
@@ -172,7 +174,7 @@ def test_the_unfinished_fine_tuning_of_the_volume_is_resumed_and_another_one_if_
     annotated.wait(lambda: engine.asked("fine_tune"))
     assert Path(engine.asked("fine_tune")["out"]).name == "first"
     engine.say("fine_tune", "cancelled", resumable=True)
-    annotated.wait(lambda: annotated.shown("fineTune"))
+    annotated.wait(annotated.shown)
 
     annotated.ui.unfinishedTable.setCurrentCell(-1, -1)
     annotated.click("resumeButton")
@@ -203,10 +205,10 @@ def test_an_unfinished_fine_tuning_is_removed_when_the_user_says_so(
 def test_the_first_model_is_used_and_segments_the_volume(learning: Any, engine: Any, phantom: Any) -> None:
     reportSteps(engine, until=200)
     learn(learning, engine, phantom, 0.93)
-    learning.unfold("inputs", "fineTune")
+    learning.unfold("fineTune")
     learning.photograph("13-fine-tuned")
 
-    assert learning.shown("fineTune").startswith("First model, in use now. Annotate new slices to measure it.")
+    assert learning.shown().startswith("First model, in use now. Annotate new slices to measure it.")
     assert learning.logic.store.active == "liver"
     assert learning.parameters.modelName == "liver"
     assert learning.ui.modelComboBox.currentText == "liver (in use)"
@@ -244,7 +246,7 @@ def test_a_round_whose_new_slices_are_empty_says_so(learning: Any, engine: Any, 
     views = [node for node in slicer.util.getNodesByClass("vtkMRMLSliceNode") if node.GetOrientation() == "Axial"]
     for view in views:
         view.JumpSliceByOffsetting(0, 0, -46 + 4 * 1)  # slice 1, where there is no liver
-    learning.click("markCompleteButton")
+    learning.click("sliceIsEmptyButton")
 
     learning.click("fineTuneButton")
     learning.wait(lambda: [op for op, _ in engine.requests].count("fine_tune") == 2)
@@ -292,7 +294,7 @@ def test_a_model_that_is_not_better_is_kept_but_not_used(learning: Any, engine: 
     learning.unfold("fineTune", "models")
     learning.photograph("14-not-better-kept-the-old-model")
 
-    assert learning.shown("fineTune").startswith("Not better than before - kept the old model")
+    assert learning.shown().startswith("Not better than before - kept the old model")
     assert learning.logic.store.active == "liver"
     # Slice 9 is new: the proposal lies two voxels beside the liver there.
     liver, proposed = phantom.liver[9], phantom.proposed[9]
@@ -304,12 +306,11 @@ def test_a_model_that_is_not_better_is_kept_but_not_used(learning: Any, engine: 
     assert [row[:2] for row in learning.cells("modelsTable")] == [["liver", "yes"], ["liver-2", ""]]
 
 
-def test_an_error_while_learning_is_told_in_its_section(learning: Any, engine: Any) -> None:
+def test_an_error_while_learning_is_told(learning: Any, engine: Any) -> None:
     engine.say("fine_tune", "error", kind="user", message="The disk is full. Free some space and try again.")
-    learning.wait(lambda: learning.shown("fineTune"))
+    learning.wait(learning.shown)
 
-    assert learning.shown("fineTune") == "The disk is full. Free some space and try again."
-    assert learning.shown("segment") == ""
+    assert learning.shown() == "The disk is full. Free some space and try again."
     assert learning.ui.fineTuneButton.enabled
 
 

@@ -98,7 +98,7 @@ def test_label_maps_and_what_the_engine_made_are_never_chosen_nor_listed(
     panel.click("segmentButton")
     panel.wait(lambda: engine.asked("segment"))
     engine.finishSegment(phantom.liver, phantom.uncertainty, ["liver"])
-    panel.wait(lambda: panel.shown("segment"))
+    panel.wait(panel.shown)
     slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")
     preview = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", "preview")
     preview.SetAttribute("UnCoL.Preview", "1")
@@ -149,7 +149,7 @@ def test_views_that_cut_across_the_slices_are_offered_to_be_rotated(panel: Any, 
     for view in views:
         view.show(volume)
     panel.choose("inputVolumeSelector", "MR")
-    panel.unfold("annotate")
+    panel.unfold("correct")
     assert panel.ui.alignViewsRow.isVisible()
 
     panel.click("alignViewsButton")
@@ -166,7 +166,7 @@ def test_a_slice_of_an_oblique_volume_is_marked_in_the_rotated_view(panel: Any, 
     panel.parameters.segmentation = addSegmentation({"liver": np.zeros((6, 8, 10))}, volume)
     panel.click("alignViewsButton")
 
-    panel.click("markCompleteButton")
+    panel.click("sliceIsEmptyButton")
 
     assert [row[0] for row in panel.cells("slicesTable")] == ["Axial 3"]
-    assert panel.shown("annotate") == ""
+    assert panel.shown() == ""

@@ -44,7 +44,7 @@ def test_closing_the_scene_in_mid_run_stops_the_run_and_leaves_an_empty_panel(bo
     assert boxed.ui.inputVolumeSelector.currentNode() is None
     assert boxed.ui.segmentButton.toolTip == "Choose the volume to segment."
     assert boxed.ui.segmentEditor.segmentationNode() is None
-    assert boxed.shown("segment") == "The scene was closed, so the run was stopped."
+    assert boxed.shown() == "The scene was closed, so the run was stopped."
 
 
 def test_after_the_scene_was_closed_the_panel_works_as_before(boxed: Any, engine: Any, phantom: Any) -> None:
@@ -64,7 +64,7 @@ def test_after_the_scene_was_closed_the_panel_works_as_before(boxed: Any, engine
 def test_everything_the_user_chose_comes_back_with_the_scene(boxed: Any, phantom: Any, tmp_path: Path) -> None:
     boxed.ui.minutesSlider.value = 7.5
     boxed.ui.thresholdSlider.value = 0.35
-    boxed.choose("segmentFromComboBox", "Annotated slices")
+    boxed.click("fromSlicesButton")
     boxed.choose("planeComboBox", "Sagittal")
     boxed.choose("deviceComboBox", "Processor (CPU)")
     phantom.paint(boxed.parameters.segmentation, boxed.parameters.inputVolume, 8)
@@ -80,7 +80,7 @@ def test_everything_the_user_chose_comes_back_with_the_scene(boxed: Any, phantom
     assert boxed.ui.segmentationSelector.currentNode().GetName() == "My segmentation"
     assert boxed.ui.minutesSlider.value == 7.5
     assert boxed.ui.thresholdSlider.value == 0.35
-    assert boxed.ui.segmentFromComboBox.currentText == "Annotated slices"
+    assert boxed.ui.fromSlicesButton.checked
     assert boxed.ui.planeComboBox.currentText == "Sagittal"
     assert boxed.ui.deviceComboBox.currentText == "Processor (CPU)"
     assert boxed.parameters.roi.GetName() == "liver"
@@ -92,7 +92,7 @@ def test_removing_the_volume_disables_what_needs_it(boxed: Any) -> None:
     boxed.settle()
 
     assert boxed.ui.segmentButton.toolTip == "Choose the volume to segment."
-    assert not boxed.ui.markCompleteButton.enabled
+    assert not boxed.ui.sliceIsEmptyButton.enabled
 
 
 def test_removing_the_segmentation_empties_the_segment_editor(boxed: Any) -> None:
@@ -100,7 +100,7 @@ def test_removing_the_segmentation_empties_the_segment_editor(boxed: Any) -> Non
     boxed.settle()
 
     assert boxed.ui.segmentEditor.segmentationNode() is None
-    assert boxed.ui.markCompleteButton.toolTip == "Choose or create a segmentation first."
+    assert boxed.ui.sliceIsRightButton.toolTip == ("There is nothing in this slice yet. Segment or paint first.")
 
 
 def test_a_closed_panel_has_stopped_its_engine_and_hears_of_nothing_any_more(openPanel: Any, engine: Any) -> None:
@@ -185,26 +185,27 @@ def test_every_text_that_the_code_puts_into_the_panel_is_translated(
         panel.click("segmentButton")
         panel.wait(lambda: engine.asked("segment"))
         engine.finishSegment(phantom.liver, phantom.uncertainty, ["liver"])
-        panel.wait(lambda: panel.shown("segment"))
-        for name in ("markCompleteButton", "suggestSliceButton", "acceptAllButton", "jumpToWorstButton"):
+        panel.wait(panel.shown)
+        for name in ("sliceIsEmptyButton", "suggestSliceButton", "acceptAllButton", "nextPlaceButton"):
             panel.click(name)
         panel.settle()
 
-        untranslated = [text for text in textsOf(panel) if text and not text.startswith("«")]
+        inPanel = (MODULE_FOLDER / "Resources" / "UI" / "UnCoLSegment.ui").read_text(encoding="utf-8")
+        untranslated = [each for each in textsOf(panel) if each and f">{each}<" not in inPanel and each[0] != "«"]
 
     assert untranslated == []
 
 
 def textsOf(panel: Any) -> list[str]:
     """Return what the code wrote: tool tips of buttons, messages, heads and words of tables, entries of lists."""
-    texts = [panel.shown(prefix) for prefix in ("segment", "annotate", "uncertainty", "models")]
+    texts = [panel.shown(), panel.ui.nextLabel.text]
     texts += [button.toolTip for button in panel.window.findChildren(qt.QPushButton) if _isOurs(panel, button)]
     texts += [panel.ui.trustLabel.text]
     for name in ("slicesTable", "roundsTable", "modelsTable"):
         table = getattr(panel.ui, name)
         texts += [table.horizontalHeaderItem(column).text() for column in range(table.columnCount)]
     texts += [row[2] for row in panel.cells("slicesTable")]
-    for name in ("segmentFromComboBox", "deviceComboBox", "planeComboBox", "modelComboBox"):
+    for name in ("deviceComboBox", "planeComboBox", "modelComboBox"):
         box = getattr(panel.ui, name)
         texts += [box.itemText(index) for index in range(box.count)]
     return texts
@@ -215,7 +216,7 @@ def _isOurs(panel: Any, widget: QWidget) -> bool:
 
 
 def test_the_tab_key_leads_from_the_first_control_to_the_last(boxed: Any) -> None:
-    boxed.unfold("inputs", "segment", "annotate", "fineTune", "uncertainty", "models")
+    boxed.unfold("segment", "result", "correct", "fineTune", "models", "advanced")
     boxed.window.activateWindow()
     boxed.ui.inputVolumeSelector._combo.setFocus()
     reached: list[str] = []
@@ -247,25 +248,26 @@ def _nameOf(panel: Any, widget: Any) -> str:
 
 
 def test_a_section_folds_with_the_space_key(panel: Any) -> None:
-    section = panel.ui.inputsCollapsibleButton
+    section = panel.ui.segmentCollapsibleButton
     section.setFocus()
 
     QTest.keyClick(section, Qt.Key_Space)
 
     assert section.collapsed
-    assert not panel.ui.deviceComboBox.isVisible()
+    assert not panel.ui.inputVolumeSelector.isVisible()
 
 
 def test_a_mnemonic_leads_to_its_control(boxed: Any) -> None:
     boxed.window.activateWindow()
 
+    boxed.unfold("advanced")
     QTest.keyClick(boxed.window, Qt.Key_D, Qt.AltModifier)
 
     assert QApplication.focusWidget() is boxed.ui.deviceComboBox
 
 
 def test_the_panel_never_asks_for_more_than_400_pixels(boxed: Any) -> None:
-    boxed.unfold("inputs", "segment", "annotate", "fineTune", "uncertainty", "models")
+    boxed.unfold("segment", "result", "correct", "fineTune", "models", "advanced")
 
     assert boxed.window.minimumSizeHint().width() <= 400
     assert not any(box.width > 400 for box in boxed.window.findChildren(QComboBox) if isinstance(box.width, int))
@@ -305,6 +307,6 @@ def test_an_idle_panel_wakes_the_application_twice_a_second_and_a_run_more_often
     boxed.wait(lambda: engine.asked("segment"))
     assert timer.interval == 50
     engine.say("segment", "error", kind="user", message="Not today.")
-    boxed.wait(lambda: boxed.shown("segment") == "Not today.")
+    boxed.wait(lambda: boxed.shown() == "Not today.")
 
     assert timer.interval == 500

@@ -99,10 +99,10 @@ def test_choosing_a_model_makes_it_what_segmenting_starts_with(stocked: Any, pha
 
     assert stocked.parameters.modelName == "liver"
     assert stocked.parameters.segmentFrom.value == "model"
-    assert stocked.ui.segmentFromComboBox.currentText == "Model"
+    assert stocked.ui.fromModelButton.checked
     assert stocked.ui.segmentButton.enabled
 
-    stocked.choose("modelComboBox", "None (box or annotated slices)")
+    stocked.choose("modelComboBox", "Choose a model")
     assert stocked.parameters.modelName == ""
     assert stocked.parameters.segmentFrom.value == "box"
 
@@ -113,11 +113,11 @@ def test_activate_puts_another_model_into_use_and_roll_back_the_one_before(stock
     stocked.click("activateButton")
     assert inUse(stocked) == ["liver"]
     assert stocked.parameters.modelName == "liver"
-    assert stocked.shown("models") == '"liver" is in use from now on.'
+    assert stocked.shown() == '"liver" is in use from now on.'
 
     stocked.click("rollBackButton")
     assert inUse(stocked) == ["liver-2"]
-    assert stocked.shown("models") == '"liver-2" is in use again.'
+    assert stocked.shown() == '"liver-2" is in use again.'
 
 
 def test_the_model_in_use_cannot_be_activated_again(stocked: Any) -> None:
@@ -159,7 +159,7 @@ def test_a_name_that_cannot_be_used_is_refused_and_the_old_one_comes_back(stocke
     stocked.typeInto("modelsTable", "My Liver!")
 
     assert names(stocked) == ["liver", "liver-2"]
-    assert '"My Liver!" is no name for a model' in stocked.shown("models")
+    assert '"My Liver!" is no name for a model' in stocked.shown()
 
 
 def test_export_and_import_carry_a_model_over_in_one_file(
@@ -181,7 +181,7 @@ def test_export_and_import_carry_a_model_over_in_one_file(
     dialog.answers.append(str(tmp_path / "for-a-colleague.zip"))
     stocked.click("importButton")
     assert names(stocked) == ["liver", "liver-2"]
-    assert stocked.shown("models") == '"liver" was imported. It is not in use yet.'
+    assert stocked.shown() == '"liver" was imported. It is not in use yet.'
 
 
 def test_a_model_whose_name_is_taken_is_imported_after_the_other_one_was_renamed(
@@ -193,15 +193,13 @@ def test_a_model_whose_name_is_taken_is_imported_after_the_other_one_was_renamed
     stocked.click("exportButton")
 
     stocked.click("importButton")
-    assert stocked.shown("models") == (
-        'A model called "liver" is here already. Rename that one first, then import again.'
-    )
+    assert stocked.shown() == ('A model called "liver" is here already. Rename that one first, then import again.')
     assert names(stocked) == ["liver", "liver-2"]
 
     stocked.click("renameButton")
     stocked.typeInto("modelsTable", "my-liver")
     stocked.click("importButton")
-    assert stocked.shown("models") == '"liver" was imported. It is not in use yet.'
+    assert stocked.shown() == '"liver" was imported. It is not in use yet.'
     assert names(stocked) == ["liver", "liver-2", "my-liver"]
 
 
@@ -217,9 +215,7 @@ def test_a_model_that_has_the_name_of_an_unfinished_run_is_not_imported(
 
     stocked.click("importButton")
 
-    assert stocked.shown("models") == (
-        'An unfinished fine-tuning is called "liver". Resume or remove it, then import again.'
-    )
+    assert stocked.shown() == ('An unfinished fine-tuning is called "liver". Resume or remove it, then import again.')
     assert store.has_unfinished("liver")
 
 
@@ -231,7 +227,7 @@ def test_a_zip_without_a_folder_is_named_after_its_file(stocked: Any, dialog: An
 
     stocked.click("importButton")
 
-    assert stocked.shown("models").startswith('A model called "liver" is here already.')
+    assert stocked.shown().startswith('A model called "liver" is here already.')
 
 
 def test_a_cancelled_file_dialog_changes_nothing(stocked: Any, dialog: Any) -> None:
@@ -240,7 +236,7 @@ def test_a_cancelled_file_dialog_changes_nothing(stocked: Any, dialog: Any) -> N
     stocked.click("importButton")
 
     assert names(stocked) == ["liver", "liver-2"]
-    assert stocked.shown("models") == ""
+    assert stocked.shown() == ""
 
 
 def test_a_file_that_is_no_model_is_refused_in_words(stocked: Any, dialog: Any, tmp_path: Path) -> None:
@@ -250,7 +246,7 @@ def test_a_file_that_is_no_model_is_refused_in_words(stocked: Any, dialog: Any, 
     stocked.click("importButton")
 
     assert names(stocked) == ["liver", "liver-2"]
-    assert '"holiday.zip" is no zip of a model' in stocked.shown("models")
+    assert '"holiday.zip" is no zip of a model' in stocked.shown()
 
 
 def test_enter_on_a_model_activates_it(stocked: Any) -> None:

@@ -16,7 +16,7 @@ from slice_view import SliceView
 
 ACTS = (
     *("paint", "paint", "erase", "effect", "acceptSlice", "acceptSegment", "acceptAll", "sliceIsRight"),
-    *("markComplete", "untick", "undo", "undo", "redo", "segment", "fineTune", "preview", "finish", "cancel"),
+    *("sliceIsEmpty", "untick", "undo", "undo", "redo", "segment", "fineTune", "preview", "finish", "cancel"),
     *("changeVolume", "changeSegmentation", "rename", "save", "load", "importScene", "close"),
 )
 ACTS_EACH = 12

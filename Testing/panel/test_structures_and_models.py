@@ -74,8 +74,8 @@ class Patient:
     def finish(self, engine: Any, heldOut: dict[str, float], found: np.ndarray, **options: Any) -> str:
         """Let the engine end the run; return what the user is told."""
         engine.finishFineTune(heldOut, found.astype(np.uint8), UNSURE, **options)
-        self.panel.wait(lambda: self.panel.shown("fineTune"))
-        return self.panel.shown("fineTune")
+        self.panel.wait(self.panel.shown)
+        return self.panel.shown()
 
 
 def labelsOf(structures: dict[str, int], masks: dict[str, np.ndarray]) -> np.ndarray:
@@ -225,7 +225,7 @@ def test_choosing_another_model_deletes_nothing_and_a_renamed_volume_is_still_th
         panel.wait(lambda: any(op == "segment" for op, _ in engine.requests[count:]))
         patient.volume.SetName(f"renamed while {model} runs")
         engine.finishSegment(found, UNSURE, [model])
-        panel.wait(lambda: panel.shown("segment"))
+        panel.wait(panel.shown)
 
     segment("liver", LIVER)
     assert panel.parameters.proposal.GetNodeReference("UnCoL.Volume") is patient.volume
@@ -287,12 +287,12 @@ def test_the_kept_models_proposal_is_about_the_segment_that_it_learned_whatever_
     patient.fineTune(engine)
     patient.finish(engine, {"Segment_1": 0.9}, LIVER)
     patient.segments.GetSegment(patient.ids["Segment_1"]).SetName("liver")
-    panel.choose("segmentFromComboBox", "Model")
+    panel.click("fromModelButton")
 
     panel.click("segmentButton")
     panel.wait(lambda: engine.asked("segment"))
     engine.finishSegment(LIVER, UNSURE, ["Segment_1"])  # all that this model can call it
-    panel.wait(lambda: panel.shown("segment"))
+    panel.wait(panel.shown)
 
     proposed = panel.parameters.proposal.GetSegmentation()
     assert [(each, proposed.GetSegment(each).GetName()) for each in proposed.GetSegmentIDs()] == [

@@ -102,6 +102,10 @@ class Logic:
         without = _POLL_IDLE_MS if self._run is None else _POLL_IN_RUN_MS
         return _POLL_FOR_THREAD_MS if self._waitsForThread else without
 
+    def whyNotRead(self, parameters: Any) -> str:
+        """Return why the volume cannot be worked on now, whatever is to be done; "" if it can."""
+        return self._state.obstacle or Preconditions.toReadVolume(parameters)
+
     def whyNotSegment(self, parameters: Any) -> str:
         """Return what is missing for `segment`, as a sentence; "" if nothing is."""
         return self._state.obstacle or Preconditions.toSegment(parameters, self.store)

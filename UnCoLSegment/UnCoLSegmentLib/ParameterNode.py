@@ -15,14 +15,6 @@ class SegmentFrom(enum.Enum):
     SLICES = "slices"
     MODEL = "model"
 
-    def label(self) -> str:
-        """Return the text of the entry in the panel."""
-        return {
-            SegmentFrom.BOX: _("Box around the structure"),
-            SegmentFrom.SLICES: _("Annotated slices"),
-            SegmentFrom.MODEL: _("Model"),
-        }[self]
-
 
 class Device(enum.Enum):
     """What the engine computes on."""
@@ -63,7 +55,7 @@ class ParameterNode:
         segmentation: The user's own segmentation; the engine never writes to it.
         proposal: What the engine proposes.
         uncertaintyVolume: The map that is shown over the volume.
-        roi: The box round the structure.
+        roi: The box around the structure.
         segmentFrom: What a segmentation starts from.
         modelName: Name of the chosen model in the store; "" for none.
         device: What the engine computes on.
@@ -71,6 +63,7 @@ class ParameterNode:
         plane: Plane in which slices are annotated and suggested.
         rounds: Those of a scene of version 0.1, as text, until they are moved to their volumes (see `RoundStore`).
         uncertaintyShown: Whether the map lies over the volume.
+        previewsShown: Whether a run shows what is found so far.
         legendShown: Whether the slice views explain the map's colors.
         uncertaintyOpacity: Opacity of the map, in [0, 1].
         uncertaintyThreshold: Smallest uncertainty that is shown, in [0, 1].
@@ -88,6 +81,7 @@ class ParameterNode:
     plane: Plane = Plane.AXIAL
     rounds: str = ""
     uncertaintyShown: bool = True
+    previewsShown: bool = True
     legendShown: bool = True
     uncertaintyOpacity: Annotated[float, WithinRange(0, 1)] = 0.5
     uncertaintyThreshold: Annotated[float, WithinRange(0, 1)] = 0.5

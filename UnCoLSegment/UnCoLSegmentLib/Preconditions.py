@@ -17,12 +17,12 @@ from UnCoLSegmentLib.Scene.RunScene import annotatedSlices, segmentNames
 def toSegment(parameters: Any, store: Store) -> str:
     """Return what is missing to segment the volume in the chosen way."""
     missing = {"box": _toSegmentBox, "slices": _toLearn, "model": lambda each: _toUseModel(each, store)}
-    return _toReadVolume(parameters) or missing[parameters.segmentFrom.value](parameters)
+    return toReadVolume(parameters) or missing[parameters.segmentFrom.value](parameters)
 
 
 def toFineTune(parameters: Any) -> str:
     """Return what is missing to learn from annotated slices."""
-    return _toReadVolume(parameters) or _toLearn(parameters)
+    return toReadVolume(parameters) or _toLearn(parameters)
 
 
 def toResume(parameters: Any, run: UnfinishedRun | None) -> str:
@@ -35,7 +35,8 @@ def toResume(parameters: Any, run: UnfinishedRun | None) -> str:
     return ""
 
 
-def _toReadVolume(parameters: Any) -> str:
+def toReadVolume(parameters: Any) -> str:
+    """Return what is missing to read the volume."""
     if parameters.inputVolume is None:
         return _("Choose the volume to segment.")
     if parameters.inputVolume.GetImageData() is None:
@@ -45,9 +46,9 @@ def _toReadVolume(parameters: Any) -> str:
 
 def _toSegmentBox(parameters: Any) -> str:
     if parameters.roi is None:
-        return _("Draw a box (ROI) round the structure first.")
+        return _("Draw a box (ROI) around the structure first.")
     if not Bridge.isPlaced(parameters.roi):
-        return _("The box (ROI) is not placed yet. Draw it round the structure.")
+        return _("The box (ROI) is not placed yet. Draw it around the structure.")
     return ""
 
 

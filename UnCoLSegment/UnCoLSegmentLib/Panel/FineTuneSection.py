@@ -16,6 +16,7 @@ from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Panel.Controls import enable, fill, setColumns
 from UnCoLSegmentLib.Panel.LearningCurve import LearningCurve
 from UnCoLSegmentLib.Panel.RunSection import RunSection
+from UnCoLSegmentLib.Panel.Section import Message
 from UnCoLSegmentLib.ParameterNode import ParameterNode
 from UnCoLSegmentLib.Scene.Rounds import Round
 
@@ -23,9 +24,11 @@ from UnCoLSegmentLib.Scene.Rounds import Round
 class FineTuneSection(RunSection):
     """Starts, stops and resumes learning; shows curve, rounds, and what has not come to its end."""
 
-    def __init__(self, ui: Any, logic: Logic, prepareEngine: Callable[[], None]) -> None:
-        super().__init__(ui, logic, "fineTune", prepareEngine)
-        ui.cancelFineTuneButton.connect("clicked(bool)", logic.cancel)
+    def __init__(self, ui: Any, logic: Logic, message: Message, prepareEngine: Callable[[], None]) -> None:
+        super().__init__(ui, logic, message, prepareEngine)
+        self._efforts = {2.0: ui.effort2Button, 5.0: ui.effort5Button, 15.0: ui.effort15Button}
+        for minutes, button in self._efforts.items():
+            button.connect("clicked(bool)", self._choosing(minutes))
         self._curve = LearningCurve(ui.curveWidget)
         setColumns(ui.roundsTable, _("Round"), _("Slices"), _("Dice of the proposal"), _("New model"))
         ui.fineTuneButton.connect("clicked(bool)", lambda: self._start(logic.fineTune))
@@ -46,11 +49,26 @@ class FineTuneSection(RunSection):
         self._unfinished = self._logic.store.unfinished()
         fill(self.ui.unfinishedTable, [_unfinishedTexts(each) for each in self._unfinished])
         self._updateUnfinished()
-        obstacle = self._whyNotCancel(_("Nothing to cancel."))
-        enable(obstacle, (self.ui.cancelFineTuneButton, _("Stop; what was learned is saved and can be resumed")))
+        for minutes, button in self._efforts.items():
+            button.checked = parameters is not None and parameters.minutes == minutes
+            button.enabled = parameters is not None
+        self._unfinished = self._logic.store.unfinished()
+        fill(self.ui.unfinishedTable, [_unfinishedTexts(each) for each in self._unfinished])
+        self._updateUnfinished()
+        for minutes, button in self._efforts.items():
+            button.checked = parameters is not None and parameters.minutes == minutes
+            purpose = _("Learn for {minutes:.0f} minutes; any other time can be chosen in Advanced")
+            enable("" if parameters else obstacle, (button, purpose.format(minutes=minutes)))
         rounds = self._logic.rounds(parameters) if parameters else []
         fill(self.ui.roundsTable, [_roundTexts(each) for each in rounds])
         self.ui.roundsLabel.visible = bool(rounds)
+
+    def _choosing(self, minutes: float) -> Callable[[], None]:
+        def choose() -> None:
+            self._given.minutes = minutes
+            self.update(self._parameters)  # a second click would take the button back
+
+        return choose
 
     def _updateUnfinished(self) -> None:
         """Say of which unfinished run the buttons speak: the one selected, else the latest about the volume."""
@@ -58,6 +76,7 @@ class FineTuneSection(RunSection):
         self.ui.unfinishedLabel.visible = self.ui.removeUnfinishedButton.visible = bool(self._unfinished)
         obstacle = self._logic.whyNotResume(parameters, selected) if parameters else self._whyNoVolume()
         enable(obstacle, (self.ui.resumeButton, _("Go on with the fine-tuning that was stopped")))
+        self.ui.resumeButton.visible = bool(self._unfinished)
         missing = "" if selected else _("Select an unfinished fine-tuning in the list.")
         enable(missing, (self.ui.removeUnfinishedButton, _("Delete what the selected one has learned so far")))
 
@@ -82,8 +101,8 @@ class FineTuneSection(RunSection):
         self._curve.forget()
 
     def _onProgressed(self, progress: Progress) -> None:
-        if self._isMine and progress.losses:
-            self._curve.show(self._logic.curve, self._given.parameterNode)
+        if self._logic.runKind == "fineTune" and progress.losses and self._parameters is not None:
+            self._curve.show(self._logic.curve, self._parameters.parameterNode)
 
 
 def _unfinishedTexts(run: UnfinishedRun) -> list[str]:

@@ -1,4 +1,4 @@
-"""The section "Models": list, rename, activate, roll back, import, export and remove; and the choice in "Inputs"."""
+"""The section "Models": list, use, rename, import, export and remove; and the choice in "Segment"."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uncol.core.errors import CheckpointError
 from uncol.core.model_store import ModelEntry, NameTakenError
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Panel.Controls import enable, fill, setColumns
-from UnCoLSegmentLib.Panel.Section import Section
+from UnCoLSegmentLib.Panel.Section import Message, Section
 from UnCoLSegmentLib.ParameterNode import ParameterNode, SegmentFrom
 from UnCoLSegmentLib.Scene.RunScene import renameModel
 
@@ -23,8 +23,8 @@ _IMAGES_COLUMN = 3
 class ModelsSection(Section):
     """Shows the store and changes it."""
 
-    def __init__(self, ui: Any, logic: Logic) -> None:
-        super().__init__(ui, logic, "models")
+    def __init__(self, ui: Any, logic: Logic, message: Message) -> None:
+        super().__init__(ui, logic, message)
         self._entries: list[ModelEntry] = []
         setColumns(ui.modelsTable, _("Name"), _("In use"), _("Structures"), _("Images"), _("Created"))
         ui.modelsTable.connect("itemSelectionChanged()", self._updateButtons)
@@ -57,7 +57,7 @@ class ModelsSection(Section):
         texts = [_rowTexts(each) for each in self._entries]
         fill(self.ui.modelsTable, texts, self.ui.modelsHintLabel, self._finishRow)
         self.ui.modelComboBox.clear()
-        self.ui.modelComboBox.addItem(_("None (box or annotated slices)"))
+        self.ui.modelComboBox.addItem(_("Choose a model"))
         for each in self._entries:
             self.ui.modelComboBox.addItem(_("{name} (in use)").format(name=each.name) if each.is_active else each.name)
         self.update(self._parameters)
@@ -87,7 +87,7 @@ class ModelsSection(Section):
         )
         few = "" if len(self._entries) > 1 else _("There is no earlier model to go back to.")
         enable(few, (self.ui.rollBackButton, _("Use the model again that was in use before")))
-        enable("", (self.ui.importButton, _("Take in a model that was exported elsewhere; it is checked first")))
+        enable("", (self.ui.importButton, _("Import a model that was exported elsewhere; it is checked first")))
 
     def _selected(self) -> ModelEntry | None:
         row = self.ui.modelsTable.currentRow()

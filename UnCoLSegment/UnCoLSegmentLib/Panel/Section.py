@@ -1,4 +1,4 @@
-"""What the sections of the panel have in common: clicks that report, and a sentence below the buttons, no pop-up."""
+"""What the sections of the panel have in common: clicks that report in the strip on top, without a pop-up."""
 
 from __future__ import annotations
 
@@ -22,32 +22,36 @@ class Message:
 
     Args:
         ui: The panel's widgets by name.
-        name: The section's name, with which the names of its widgets begin.
     """
 
-    def __init__(self, ui: Any, name: str) -> None:
-        self._frame, self._icon = getattr(ui, f"{name}MessageFrame"), getattr(ui, f"{name}MessageIcon")
-        self._label, self._button = getattr(ui, f"{name}MessageLabel"), getattr(ui, f"{name}MessageDetailsButton")
+    def __init__(self, ui: Any) -> None:
+        self._frame, self._icon = ui.messageFrame, ui.messageIcon
+        self._label, self._button = ui.messageLabel, ui.messageDetailsButton
         self._tellMore: Callable[[], None] = lambda: None
+        self.tone = ""
+        """What kind of sentence is shown: "good", "bad" or "" for none."""
+        self.changed = Signal()
         self._button.connect("clicked(bool)", lambda: self._tellMore())  # noqa: PLW0108  # what that is changes
 
     def showInformation(self, text: str, notes: Sequence[str] = ()) -> None:
         """Tell what was reached; notes that explain it stand behind a button."""
         self._button.text = _("Notes ({count})").format(count=len(notes))
         self._button.toolTip = _("Show what else is worth knowing about this result")
-        self._show(text, bool(notes), qt.QStyle.SP_MessageBoxInformation)
+        self._show(text, bool(notes), qt.QStyle.SP_MessageBoxInformation, "good")
         self._tellMore = lambda: slicer.util.infoDisplay("\n\n".join(notes))
 
     def showWarning(self, text: str, details: str = "") -> None:
         """Tell what went wrong and what to do; keep a developer's details behind a button."""
         self._button.text = _("Details")
         self._button.toolTip = _("Show what a developer needs to find the cause")
-        self._show(text, bool(details), qt.QStyle.SP_MessageBoxWarning)
+        self._show(text, bool(details), qt.QStyle.SP_MessageBoxWarning, "bad")
         self._tellMore = lambda: slicer.util.errorDisplay(text, detailedText=details)
 
     def clear(self) -> None:
         """Say nothing any more."""
-        self._frame.visible = False
+        wasShown, self._frame.visible, self.tone = bool(self.tone), False, ""
+        if wasShown:
+            self.changed.emit()
 
     @contextmanager
     def reporting(self) -> Iterator[None]:
@@ -57,12 +61,13 @@ class Message:
         except Exception as error:  # noqa: BLE001 - the end of a click: whatever happened, the user is told
             self.showWarning(*messageAndDetails(error))
 
-    def _show(self, text: str, hasMore: bool, icon: int) -> None:
+    def _show(self, text: str, hasMore: bool, icon: int, tone: str) -> None:
         side = self._frame.style().pixelMetric(qt.QStyle.PM_SmallIconSize)
         self._icon.setPixmap(self._frame.style().standardIcon(icon).pixmap(side, side))
         self._label.text = self._label.accessibleName = text
         self._button.visible = hasMore
-        self._frame.visible = True
+        self._frame.visible, self.tone = True, tone
+        self.changed.emit()
 
 
 class Follower:
@@ -87,15 +92,15 @@ class Section(Follower):
     Args:
         ui: The panel's widgets by name.
         logic: What does the work.
-        name: The section's name, with which the names of its widgets begin.
+        message: Where it is told how clicks ended.
     """
 
     _during: Callable[[], Any] = nullcontext
     """Makes what is around each click, as a context manager."""
 
-    def __init__(self, ui: Any, logic: Logic, name: str) -> None:
+    def __init__(self, ui: Any, logic: Logic, message: Message) -> None:
         super().__init__()
-        self.ui, self._logic, self._message = ui, logic, Message(ui, name)
+        self.ui, self._logic, self._message = ui, logic, message
         self._parameters: ParameterNode | None = None
 
     def update(self, parameters: ParameterNode | None) -> None:

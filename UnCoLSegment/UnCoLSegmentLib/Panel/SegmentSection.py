@@ -8,38 +8,65 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
-from UnCoLSegmentLib.Engine.Run import RunResult
+from UnCoLSegmentLib.Engine.Run import RunState
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Panel.BoxPlacing import BoxPlacing
 from UnCoLSegmentLib.Panel.Controls import enable
-from UnCoLSegmentLib.Panel.ProposalControls import ProposalControls
 from UnCoLSegmentLib.Panel.RunSection import RunSection
+from UnCoLSegmentLib.Panel.Section import Message
 from UnCoLSegmentLib.ParameterNode import ParameterNode, SegmentFrom
+from UnCoLSegmentLib.Scene.Bridge import isPlaced
 
 
 class SegmentSection(RunSection):
-    """Starts and stops segmenting; lets a box be drawn, and the proposal be looked at."""
+    """Starts segmenting, and lets a box be drawn where nothing else says what to segment.
 
-    def __init__(self, ui: Any, logic: Logic, prepareEngine: Callable[[], None]) -> None:
-        super().__init__(ui, logic, "segment", prepareEngine)
-        ui.cancelSegmentButton.connect("clicked(bool)", logic.cancel)
-        ui.segmentButton.connect("clicked(bool)", lambda: self._start(logic.segment))
+    Args:
+        ui: The panel's widgets by name.
+        logic: Whose runs these are.
+        message: Where it is told how clicks ended.
+        prepareEngine: Called before a run; installs what is missing, with consent.
+        changed: Called when drawing a box begins and when it has ended.
+    """
+
+    def __init__(
+        self,
+        ui: Any,
+        logic: Logic,
+        message: Message,
+        prepareEngine: Callable[[], None],
+        changed: Callable[[], None],
+    ) -> None:
+        super().__init__(ui, logic, message, prepareEngine)
+        self._changed = changed
         self._placing = BoxPlacing(ui.drawBoxButton, self._onPlacingChanged)
-        self._proposalControls = ProposalControls(ui)
+        self._from = {
+            SegmentFrom.BOX: ui.fromBoxButton,
+            SegmentFrom.SLICES: ui.fromSlicesButton,
+            SegmentFrom.MODEL: ui.fromModelButton,
+        }
+        for source, button in self._from.items():
+            button.connect("clicked(bool)", self._choosing(source))
+        ui.segmentButton.connect("clicked(bool)", self._segment)
         ui.drawBoxButton.connect("clicked(bool)", lambda isOn: self._drawBox() if isOn else self._placing.stop())
         ui.boxShownCheckBox.connect("clicked(bool)", self._showBox)
         ui.structureNameEdit.connect("editingFinished()", self._onNamed)
-        self._follow(logic.finished, self._onResult)
+        self._follow(logic.finished, lambda _result: self._showBox(False))  # it has done its work
+
+    @property
+    def isPlacing(self) -> bool:
+        """Whether the next clicks in a view place a box."""
+        return self._placing.isActive
 
     def update(self, parameters: ParameterNode | None) -> None:
         """Show the state of parameters and run."""
         super().update(parameters)
         self._showBoxControls(parameters)
-        self._proposalControls.update(parameters.proposal if parameters else None)
-        obstacle = self._logic.whyNotSegment(parameters) if parameters else self._whyNoVolume()
+        obstacle = self._logic.whyNotRead(parameters) if parameters else self._whyNoVolume()
         enable(obstacle, (self.ui.segmentButton, _("Propose a segmentation of the whole volume")))
-        obstacle = self._whyNotCancel(_("Nothing to cancel."))
-        enable(obstacle, (self.ui.cancelSegmentButton, _("Stop; nothing in the scene is changed")))
+        for source, button in self._from.items():
+            button.checked = parameters is not None and parameters.segmentFrom is source
+            button.enabled = parameters is not None
 
     def leave(self) -> None:
         """The user goes to another module: the next clicks there are for something else."""
@@ -54,20 +81,45 @@ class SegmentSection(RunSection):
         super().disconnect()
         self._placing.close()
 
+    def _choosing(self, source: SegmentFrom) -> Callable[[], None]:
+        def choose() -> None:
+            self._given.segmentFrom = source
+            self.update(self._parameters)  # a second click would take the button back
+
+        return choose
+
+    def _segment(self) -> None:
+        """Start a run; where a box, slices or a model is missing, let a box be drawn instead."""
+        missing = self._logic.whyNotSegment(self._given)
+        if self._logic.state is not RunState.IDLE or (missing and self._placing.isActive):
+            return
+        self._placing.stop()
+        if not missing or self._logic.whyNotRead(self._given):
+            self._start(self._logic.segment)
+            return
+        self._message.clear()
+        if self._given.segmentFrom is not SegmentFrom.BOX:
+            self._message.showInformation(_("{missing} Or draw a box.").format(missing=missing))
+        self._given.segmentFrom = SegmentFrom.BOX
+        self._drawBox()
+
     def _showBoxControls(self, parameters: ParameterNode | None) -> None:
         ui = self.ui
-        isBox = parameters is not None and parameters.segmentFrom is SegmentFrom.BOX
+        source = parameters.segmentFrom if parameters is not None else SegmentFrom.BOX
         for widget in (ui.roiLabel, ui.boxControls, ui.structureNameLabel, ui.structureNameEdit):
-            widget.visible = isBox
+            widget.visible = source is SegmentFrom.BOX
+        ui.modelLabel.visible = ui.modelComboBox.visible = source is SegmentFrom.MODEL
         roi = parameters.roi if parameters is not None else None
         purpose = _("Draw a box in a slice view: click two opposite corners, then pull its faces to the structure")
         if self._placing.isActive:
             purpose = _("Stop drawing; the box stays as it was")
         named = _("What is in the box; its segment gets this name")
         enable(self._whyNoVolume(), (ui.drawBoxButton, purpose), (ui.structureNameEdit, named))
-        noBox = "" if roi is not None else _("Draw a box (ROI) round the structure first.")
-        enable(noBox, (ui.boxShownCheckBox, _("Show the box in all views")))
-        ui.boxShownCheckBox.checked = roi is not None and bool(_displayOf(roi).GetVisibility())
+        isBox = roi is not None and isPlaced(roi)
+        enable("" if isBox else _("Draw a box first."), (ui.boxShownCheckBox, _("Show the box in all views")))
+        ui.boxShownCheckBox.visible = isBox
+        ui.boxShownCheckBox.checked = isBox and bool(_displayOf(roi).GetVisibility())
+        ui.boxSizeLabel.text = _("{0:.0f} x {1:.0f} x {2:.0f} mm").format(*roi.GetSize()) if isBox else ""
         if roi is not None and not ui.structureNameEdit.hasFocus():
             ui.structureNameEdit.text = roi.GetName()
 
@@ -97,23 +149,16 @@ class SegmentSection(RunSection):
 
     def _onPlacingChanged(self) -> None:
         self.ui.drawBoxButton.checked = self._placing.isActive
-        if self._placing.isActive:
-            text = _("Click two opposite corners of the structure in a slice view. Escape leaves the box as it was.")
-            self._message.showInformation(text)
-        else:
+        if not self._placing.isActive:
             self._message.clear()
             self.ui.segmentEditor.installKeyboardShortcuts()
         self.update(self._parameters)
+        self._changed()
 
     def _showBox(self, isShown: bool) -> None:
         if self._parameters is not None and self._parameters.roi is not None:
             _displayOf(self._parameters.roi).SetVisibility(isShown)
             self.ui.boxShownCheckBox.checked = isShown
-
-    def _onResult(self, _result: RunResult) -> None:
-        """Clear the view for the proposal: the box has done its work. A surface would show the proposal before."""
-        self._showBox(False)
-        self._proposalControls.showAnew()
 
 
 def _displayOf(roi: Any) -> Any:

@@ -13,27 +13,29 @@ import vtk
 from slicer.i18n import tr as _
 
 from uncol.core.errors import CancelledError
-from uncol.core.protocol import Greeting
 from UnCoLSegmentLib.Dependencies import ensureInstalled, missingPackages
+from UnCoLSegmentLib.Engine.Run import RunState
+from UnCoLSegmentLib.Engine.Signal import Signal
 from UnCoLSegmentLib.Logic import Logic
-from UnCoLSegmentLib.Panel.AnnotateSection import AnnotateSection
-from UnCoLSegmentLib.Panel.EngineSection import EngineSection
+from UnCoLSegmentLib.Panel.AdvancedSection import AdvancedSection
+from UnCoLSegmentLib.Panel.CorrectSection import CorrectSection
+from UnCoLSegmentLib.Panel.Editor import Editor
 from UnCoLSegmentLib.Panel.FineTuneSection import FineTuneSection
+from UnCoLSegmentLib.Panel.Guide import Guide, nextStep
 from UnCoLSegmentLib.Panel.Inputs import Inputs
+from UnCoLSegmentLib.Panel.Keys import Held, Keys
 from UnCoLSegmentLib.Panel.ModelsSection import ModelsSection
-from UnCoLSegmentLib.Panel.RunRow import RunRow
+from UnCoLSegmentLib.Panel.ResultSection import ResultSection
+from UnCoLSegmentLib.Panel.Section import Message
 from UnCoLSegmentLib.Panel.SegmentSection import SegmentSection
 from UnCoLSegmentLib.Panel.Settings import Defaults
-from UnCoLSegmentLib.Panel.UncertaintySection import UncertaintySection
-from UnCoLSegmentLib.ParameterNode import Device, ParameterNode
+from UnCoLSegmentLib.Panel.StartCard import StartCard
+from UnCoLSegmentLib.Panel.StatusStrip import StatusStrip
+from UnCoLSegmentLib.Panel.VerdictSection import VerdictSection
+from UnCoLSegmentLib.ParameterNode import ParameterNode
 
 _DETECT_AFTER_MS = 400
 """So long after the last brush stroke the annotated slices are looked for."""
-
-_CHOOSABLE = 33
-"""Qt's flags of an entry that can be chosen: enabled and selectable."""
-_FLAGS_ROLE = qt.Qt.UserRole - 1
-"""Where a combo box keeps the flags of its entries, within reach of its own methods."""
 
 _SEGMENTATION_EVENTS = (
     slicer.vtkSegmentation.SegmentAdded,
@@ -70,7 +72,7 @@ class Widget(slicer.util.VTKObservationMixin):
         self.parameters: ParameterNode | None = None
         self._guiTag: int | None = None
         self._observed: dict[str, Any] = {}
-        self._signals = (logic.stateChanged, logic.modelsChanged, logic.engineGreeted)
+        self._signals: tuple[Signal, ...] = (logic.stateChanged, logic.modelsChanged, logic.engineGreeted)
         self._isEntered = False
         self._defaults = Defaults()
 
@@ -82,21 +84,27 @@ class Widget(slicer.util.VTKObservationMixin):
         for button in (each for each in vars(self.ui).values() if isinstance(each, qt.QPushButton)):
             button.autoDefault = True  # Enter presses it: Space is a key of the Segment Editor
         # Before the scene: the editor selects a segmentation by itself, and has to keep it somewhere.
-        self.ui.segmentEditor.setMRMLSegmentEditorNode(segmentEditorNode())
+        self._editor, self._message = Editor(self.ui), Message(self.ui)
         uiWidget.setMRMLScene(slicer.mrmlScene)
-        self._inputs = Inputs(self.ui)
-        self._runRow = RunRow(self.ui, self.logic)
-        self._effects = slicer.qSlicerSegmentEditorEffectFactory.instance()
-        self._effects.connect("effectRegistered(QString)", self._updateEffects)
-        annotateSection = AnnotateSection(self.ui, self.logic)
+        self._inputs, self._guide = Inputs(self.ui), Guide(self.ui)
+        logic, ui, message = self.logic, self.ui, self._message
+        self._strip = StatusStrip(ui, logic, message)
+        self._segmentSection = SegmentSection(ui, logic, message, self._prepareEngine, self.update)
+        self._correctSection = CorrectSection(ui, logic, message, self._editor)
+        self._startCard = StartCard(ui, logic, message, self._whatIsMissing, self._prepareEngine)
+        result = ResultSection(ui, logic, message)
         self._sections = (
-            SegmentSection(self.ui, self.logic, self._prepareEngine),
-            annotateSection,
-            FineTuneSection(self.ui, self.logic, self._prepareEngine),
-            UncertaintySection(self.ui, self.logic),
-            ModelsSection(self.ui, self.logic),
-            EngineSection(self.ui, self.logic, self._requirementsFile),
+            self._segmentSection,
+            result,
+            VerdictSection(ui, logic, message, self._editor, self._correctSection.goOn),
+            self._correctSection,
+            FineTuneSection(ui, logic, message, self._prepareEngine),
+            ModelsSection(ui, logic, message),
+            AdvancedSection(ui, logic, message, self._requirementsFile),
+            self._startCard,
         )
+        self._held = Held(qt.Qt.Key_C, lambda: result.compare(True), lambda: result.compare(False))
+        self._keys = Keys(uiWidget, self._keyActions())
         for event, observer in (
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
             (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
@@ -105,12 +113,12 @@ class Widget(slicer.util.VTKObservationMixin):
             (slicer.mrmlScene.NodeAddedEvent, self._onNodeAdded),
         ):
             self.addObserver(slicer.mrmlScene, event, observer)
+        self._signals = (*self._signals, message.changed)
         for signal in self._signals:
             signal.connect(self.update)
         self.logic.pollSooner.connect(self._pace)
         self._pollTimer = _timer(self.logic.pollAfter_ms, self._poll)
         self._pollTimer.start()
-        self._annotateSection = annotateSection
         self._detectTimer = _timer(_DETECT_AFTER_MS, self._detect)
         self._detectTimer.setSingleShot(True)
         self._chooseTimer = _timer(0, self._onNodesAdded)
@@ -123,8 +131,10 @@ class Widget(slicer.util.VTKObservationMixin):
         if self.parameters is None:
             self._setParameterNode(self._moduleLogic.getParameterNode())
         self._onNodesAdded()
-        self.ui.segmentEditor.setupViewObservations()
-        self.ui.segmentEditor.installKeyboardShortcuts()
+        self._startCard.enter()
+        self.update()
+        self._editor.enter()
+        self._keys.install()
 
     def exit(self) -> None:
         """The user goes to another module; a run goes on meanwhile."""
@@ -134,26 +144,25 @@ class Widget(slicer.util.VTKObservationMixin):
     def cleanup(self) -> None:
         """The panel is going away: end what runs, leave nothing behind."""
         self._leave()
-        self._effects.disconnect("effectRegistered(QString)", self._updateEffects)
         self._pollTimer.stop()
         self._detectTimer.stop()
         self._chooseTimer.stop()
         for signal in self._signals:
             signal.disconnect(self.update)
         self.logic.pollSooner.disconnect(self._pace)
-        for follower in (self._runRow, *self._sections):
+        for follower in (self._strip, *self._sections):
             follower.disconnect()
         self._setParameterNode(None)
         self.removeObservers()
         self.logic.shutdown()
 
     def _leave(self) -> None:
-        """Let go of views and keys: an editor that keeps its keys makes those of the next one ambiguous."""
+        """Let go of views and keys."""
+        self._held.release()
+        self._keys.uninstall()
         for section in self._sections:
             section.leave()
-        self.ui.segmentEditor.setActiveEffect(None)
-        self.ui.segmentEditor.uninstallKeyboardShortcuts()
-        self.ui.segmentEditor.removeViewObservations()
+        self._editor.leave()
 
     def onSceneStartClose(self, _caller: Any = None, _event: Any = None) -> None:
         """Let go of everything in the scene; logic stops a run by itself."""
@@ -164,8 +173,7 @@ class Widget(slicer.util.VTKObservationMixin):
 
     def onSceneEndClose(self, _caller: Any = None, _event: Any = None) -> None:
         """Begin anew with the empty scene, or show what the user had chosen when it was saved, if they are here."""
-        self.ui.segmentEditor.setMRMLSegmentEditorNode(segmentEditorNode())
-        self.ui.segmentEditor.setSegmentationNode(None)  # one that came with the scene would keep the undo of the last
+        self._editor.takeParameters()
         if self._isEntered:
             self._setParameterNode(self._moduleLogic.getParameterNode())
 
@@ -179,9 +187,12 @@ class Widget(slicer.util.VTKObservationMixin):
         self._defaults.note(parameters)
         self._observeNodes(parameters)
         self._inputs.update(parameters)
-        _offerDevices(self.ui.deviceComboBox, self.logic.engine.greeting)
         for section in self._sections:
             section.update(parameters)
+        missing, isPlacing = self._startCard.missing, self._segmentSection.isPlacing
+        step = nextStep(parameters, self.logic, self._correctSection.table, missing, isPlacing)
+        self._strip.update(step)
+        self._guide.show(step, self.logic.state)
 
     def _poll(self) -> None:
         try:
@@ -259,12 +270,42 @@ class Widget(slicer.util.VTKObservationMixin):
 
     def _detect(self) -> None:
         """Look for annotated slices, and show what that noted in the segments."""
-        self._annotateSection.detect()
+        self._correctSection.detect()
         self.update()
 
-    def _updateEffects(self) -> None:
-        """An extension brought an effect after this panel was made, as when this is the startup module."""
-        self.ui.segmentEditor.updateEffectList()
+    def _keyActions(self) -> dict[str, Callable[[], None]]:
+        """Return what each key does: mostly it presses the button on which it is printed."""
+        ui = self.ui
+        buttons = {
+            "O": ui.drawBoxButton,
+            "U": ui.unsureButton,
+            "H": ui.hideButton,
+            "N": ui.nextPlaceButton,
+            "D": ui.sliceIsRightButton,
+            "E": ui.sliceIsEmptyButton,
+            "K": ui.acceptSliceButton,
+            "Ctrl+Shift+Return": ui.fineTuneButton,
+            "Ctrl+Shift+Enter": ui.fineTuneButton,
+        }
+        actions = {key: self._pressing(button) for key, button in buttons.items()}
+        actions |= dict.fromkeys(("Ctrl+Return", "Ctrl+Enter"), self._segmentOrCancel)
+        return {**actions, "C": self._held.press}
+
+    def _pressing(self, button: qt.QPushButton) -> Callable[[], None]:
+        def press() -> None:
+            if button.enabled:
+                button.click()
+            else:
+                self._message.showInformation(button.toolTip)
+
+        return press
+
+    def _segmentOrCancel(self) -> None:
+        isIdle = self.logic.state is RunState.IDLE
+        self._pressing(self.ui.segmentButton if isIdle else self.ui.cancelRunButton)()
+
+    def _whatIsMissing(self) -> list[str]:
+        return missingPackages(self._requirementsFile)
 
     @property
     def _requirementsFile(self) -> Path:
@@ -275,38 +316,13 @@ class Widget(slicer.util.VTKObservationMixin):
         damaged = self.logic.damagedPackage
         if damaged:
             self.logic.engine.stop()  # it may hold the files of the package
-        if self.logic.engine.isRunning or not (damaged or missingPackages(self._requirementsFile)):
+        if self.logic.engine.isRunning or not (damaged or self._whatIsMissing()):
             return
         with self.logic.installing():
             ensureInstalled(self._requirementsFile, damaged)
         if self.parameters is None:
             message = _("The scene or the module was closed meanwhile, so nothing was started.")
             raise CancelledError(message)
-
-
-def _offerDevices(box: qt.QComboBox, greeting: Greeting | None) -> None:
-    """Let only those devices be chosen that the engine has, by their names; before it has said so, all of them."""
-    named = greeting.devices if greeting else None
-    cards = {each.device: each for each in greeting.graphics_cards} if greeting else {}
-    for index, device in enumerate(Device):
-        isOffered = named is None or device is Device.AUTO or device.value in named
-        box.setItemData(index, _CHOOSABLE if isOffered else 0, _FLAGS_ROLE)
-        card = cards.get(device.value)
-        text = _("{kind}: {name}, {memory:.0f} GB")
-        known = text.format(kind=device.label(), name=card.name, memory=card.memory_gib) if card else device.label()
-        box.setItemText(index, known)
-
-
-def segmentEditorNode() -> Any:
-    """Return the Segment Editor's parameters for this panel, kept apart from those of the Segment Editor module."""
-    tag = "UnCoLSegmentEditor"
-    node = slicer.mrmlScene.GetSingletonNode(tag, "vtkMRMLSegmentEditorNode")
-    if node is None:
-        node = slicer.mrmlScene.CreateNodeByClass("vtkMRMLSegmentEditorNode")
-        node.UnRegister(None)
-        node.SetSingletonTag(tag)
-        node = slicer.mrmlScene.AddNode(node)
-    return node
 
 
 def _timer(interval_ms: int, action: Any) -> qt.QTimer:

@@ -93,6 +93,25 @@ def acceptSlice(
     return _accept(proposal, target, Labelmaps.segmentsOf(proposal), _OneSlice(volumeNode, axis, index), beforeChange)
 
 
+def emptySlice(target: Any, volumeNode: Any, axis: Axis, index: int) -> None:
+    """Take the voxels of all segments out of one slice of a volume; locked and finished segments keep theirs.
+
+    Raises:
+        GeometryError: If a non-linear transform lies between the nodes.
+    """
+    scope = _OneSlice(volumeNode, axis, index)
+    for segmentId, segment in Labelmaps.segmentsOf(target).items():
+        lattice = Labelmaps.workingLattice(target, segmentId)
+        if lattice is None or _whyNot(segment):
+            continue
+        region = scope.regionOn(target, lattice)
+        before = Labelmaps.maskOfSegment(target, segmentId, lattice, region)
+        accepted = AcceptedVoxels(target).read(segmentId, lattice, region)
+        edit = _Edit(target, segmentId, lattice, region, before, accepted, np.zeros_like(before))
+        kept = ~scope.changeable(edit)
+        _apply(edit, segment, before & kept, accepted & kept, scope)
+
+
 def needSegments(proposal: Any, target: Any) -> None:
     """Add the proposed segments that the user's segmentation lacks to it, without voxels."""
     for segmentId, segment in Labelmaps.segmentsOf(proposal).items():
@@ -149,7 +168,7 @@ class _OneSlice:
         self.keptSlices: set[tuple[Axis, int]] = set()
         self._place = Grids.SliceOfVolume(volumeNode, axis, index)
 
-    def regionOn(self, target: Any, lattice: Matrix, _filled: Region) -> Region:
+    def regionOn(self, target: Any, lattice: Matrix, _filled: Region | None = None) -> Region:
         return self._place.regionOn(target, lattice)
 
     def changeable(self, edit: _Edit) -> Mask:

@@ -25,7 +25,7 @@ def proposed(panel: Any, phantom: Any, engine: Any, host: Any) -> Any:
     panel.click("segmentButton")
     panel.wait(lambda: engine.asked("segment"))
     engine.finishSegment(phantom.proposed, phantom.uncertainty, ["liver"])
-    panel.wait(lambda: panel.shown("segment"))
+    panel.wait(panel.shown)
     panel.waitForDetection()
     assert panel.parameters.segmentation is segmentation
     return panel
@@ -57,7 +57,7 @@ def test_the_segment_editors_undo_takes_back_what_was_accepted_and_redo_brings_i
     painted = liverOf(proposed)
 
     proposed.click("acceptAllButton")
-    assert proposed.shown("annotate") == "Accepted: liver. Slices that you painted were kept: 1."
+    assert proposed.shown() == "Accepted: liver. Slices that you painted were kept: 1."
     accepted = liverOf(proposed)
     assert accepted.sum() > painted.sum()
 
@@ -76,7 +76,7 @@ def test_marking_and_a_tick_are_undone_like_painting(proposed: Any, phantom: Any
     phantom.paint(proposed.parameters.segmentation, proposed.parameters.inputVolume, 8)
     proposed.waitForDetection()
     proposed.clickCell("slicesTable", 0, COMPLETE)
-    proposed.click("markCompleteButton")
+    proposed.click("sliceIsEmptyButton")
     rows = [["Axial 8", "I 14.0 mm", "yes", "[ ]"], ["Axial 12", "S 2.0 mm", "none", "[x]"]]
     assert proposed.cells("slicesTable") == rows
 
@@ -91,7 +91,7 @@ def test_marking_and_a_tick_are_undone_like_painting(proposed: Any, phantom: Any
 def test_this_slice_is_right_takes_the_slice_over_and_marks_it_complete_in_one_step(
     proposed: Any, phantom: Any
 ) -> None:
-    proposed.choose("segmentationSelector", "Select or create a segmentation")
+    proposed.choose("segmentationSelector", "Made when you accept or paint")
 
     proposed.click("sliceIsRightButton")
     proposed.waitForDetection()
@@ -179,7 +179,7 @@ def test_accept_segment_takes_over_the_one_selected_in_the_segment_editor(propos
 
 
 def test_accepting_without_a_segmentation_makes_one(proposed: Any, phantom: Any) -> None:
-    proposed.choose("segmentationSelector", "Select or create a segmentation")
+    proposed.choose("segmentationSelector", "Made when you accept or paint")
 
     proposed.click("acceptAllButton")
 
@@ -198,18 +198,18 @@ def test_painted_slices_appear_in_the_table_with_plane_and_position(proposed: An
     ]
 
 
-def test_mark_complete_adds_a_slice_that_does_not_show_the_structure(proposed: Any) -> None:
+def test_an_empty_slice_is_done_although_it_does_not_show_the_structure(proposed: Any) -> None:
     proposed.views[0].node.JumpSliceByOffsetting(0, 0, -46 + 4 * 2)
 
-    proposed.click("markCompleteButton")
+    proposed.click("sliceIsEmptyButton")
 
     assert proposed.cells("slicesTable") == [["Axial 2", "I 38.0 mm", "none", "[x]"]]
 
 
-def test_mark_complete_follows_the_chosen_plane(proposed: Any) -> None:
+def test_an_empty_slice_is_one_of_the_chosen_plane(proposed: Any) -> None:
     proposed.choose("planeComboBox", "Sagittal")
 
-    proposed.click("markCompleteButton")
+    proposed.click("sliceIsEmptyButton")
 
     # The views show the middle of the liver, (I, J, K) = (25, 22, 12); R = 48 - 1.5 * 25 = 10.5 mm.
     assert proposed.cells("slicesTable") == [["Sagittal 25", "R 10.5 mm", "none", "[x]"]]
@@ -237,10 +237,47 @@ def test_a_click_on_a_row_and_enter_shows_that_slice(proposed: Any, phantom: Any
     assert proposed.views[0].node.GetSliceOffset() == pytest.approx(-14)
 
 
+def test_an_empty_slice_is_emptied_in_one_step_of_the_editors_history(proposed: Any, phantom: Any) -> None:
+    phantom.paint(proposed.parameters.segmentation, proposed.parameters.inputVolume, 11, 12)
+    proposed.waitForDetection()
+
+    proposed.click("sliceIsEmptyButton")
+    proposed.waitForDetection()
+    assert not liverOf(proposed)[12].any()
+    assert np.array_equal(liverOf(proposed)[11], phantom.liver[11])
+    assert proposed.cells("slicesTable")[1] == ["Axial 12", "S 2.0 mm", "none", "[x]"]
+
+    proposed.pressKey("z")
+    proposed.waitForDetection()
+    assert np.array_equal(liverOf(proposed)[12], phantom.liver[12])
+
+
+def test_an_empty_slice_needs_neither_proposal_nor_segmentation(panel: Any, phantom: Any, host: Any) -> None:
+    phantom.addVolume()
+    phantom.addSliceViews(host)
+    panel.settle()
+    panel.typeText("structureNameEdit", "liver")
+
+    panel.click("sliceIsEmptyButton")
+
+    assert panel.cells("slicesTable") == [["Axial 12", "S 2.0 mm", "none", "[x]"]]
+    assert panel.parameters.segmentation.GetSegmentation().GetNthSegment(0).GetName() == "liver"
+
+
+def test_after_a_slice_is_done_the_next_one_is_shown(proposed: Any) -> None:
+    before = proposed.views[0].node.GetSliceOffset()
+
+    for done in range(1, 4):
+        proposed.click("sliceIsRightButton")
+        assert len(proposed.cells("slicesTable")) == done
+        assert proposed.views[0].node.GetSliceOffset() != before
+        before = proposed.views[0].node.GetSliceOffset()
+
+
 def test_suggest_slice_jumps_there_and_says_why(proposed: Any) -> None:
     proposed.click("suggestSliceButton")
 
-    assert proposed.shown("annotate") == "Least sure here: liver. No slice is annotated yet."
+    assert proposed.shown() == "Least sure here: liver. No slice is annotated yet."
     shown = round((proposed.views[0].node.GetSliceOffset() + 46) / 4)
     assert 3 <= shown <= 20
 
@@ -249,9 +286,9 @@ def test_a_plane_that_no_view_shows_is_told(proposed: Any) -> None:
     proposed.views[1].node.SetOrientation("Axial")
     proposed.choose("planeComboBox", "Coronal")
 
-    proposed.click("markCompleteButton")
+    proposed.click("sliceIsEmptyButton")
 
-    assert proposed.shown("annotate").startswith("No Coronal slice view shows a slice of the volume.")
+    assert proposed.shown().startswith("No Coronal slice view shows a slice of the volume.")
     assert proposed.cells("slicesTable") == []
 
 
@@ -259,13 +296,12 @@ def test_annotating_looks_like_this(proposed: Any, phantom: Any) -> None:
     proposed.click("acceptAllButton")
     phantom.paint(proposed.parameters.segmentation, proposed.parameters.inputVolume, 8, 15)
     proposed.views[0].node.JumpSliceByOffsetting(0, 0, -46 + 4 * 2)
-    proposed.click("markCompleteButton")
+    proposed.click("sliceIsEmptyButton")
     proposed.waitForDetection()
     proposed.click("suggestSliceButton")
-    proposed.unfold("annotate")
     proposed.photograph("09-annotating")
 
-    assert proposed.shown("annotate")
+    assert proposed.shown()
 
 
 def test_the_segment_editor_lets_go_of_the_views_when_the_user_leaves_the_module(proposed: Any) -> None:

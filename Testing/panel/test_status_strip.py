@@ -33,38 +33,37 @@ def learning(panel: Any, phantom: Any, host: Any, engine: Any) -> Any:
     panel.waitForDetection()
     panel.click("fineTuneButton")
     panel.wait(lambda: engine.asked("fine_tune"))
-    panel.unfold("annotate")
+    panel.unfold("correct")
     return panel
 
 
-def test_without_a_run_there_is_no_row(panel: Any) -> None:
+def test_without_a_run_there_is_no_bar(panel: Any) -> None:
     assert not panel.ui.runRow.isVisible()
 
 
 def test_a_run_of_a_folded_section_is_seen_and_can_be_cancelled(learning: Any, engine: Any) -> None:
     engine.say("fine_tune", "progress", phase="Learning", fraction=0.25, seconds_left=90.0, step=7)
     learning.wait(lambda: learning.ui.runProgressBar.value == 25)
-    assert not learning.ui.cancelFineTuneButton.isVisible()
-    assert learning.ui.runLabel.isVisible()
-    assert learning.ui.runLabel.text == "Fine-tuning: Learning - 1 min 30 s left"
+    assert learning.ui.nextLabel.isVisible()
+    assert learning.ui.nextLabel.text == "Fine-tuning: Learning - 1 min 30 s left"
 
     learning.click("cancelRunButton")
 
     assert engine.asked("cancel") is not None
-    assert learning.ui.runLabel.text == "Fine-tuning: Cancelling ..."
+    assert learning.ui.nextLabel.text == "Fine-tuning: Cancelling ..."
     assert learning.ui.cancelRunButton.toolTip == "The run is being cancelled."
     engine.say("fine_tune", "cancelled", resumable=False)
-    learning.wait(lambda: learning.shown("fineTune"))
+    learning.wait(learning.shown)
     assert not learning.ui.runRow.isVisible()
 
 
-def test_the_end_of_a_run_opens_its_folded_section(learning: Any, engine: Any) -> None:
+def test_the_end_of_a_run_is_told_whatever_is_folded(learning: Any, engine: Any) -> None:
     engine.say("fine_tune", "error", kind="user", message="The memory is full. Crop the volume.")
-    learning.wait(lambda: learning.shown("fineTune"))
+    learning.wait(learning.shown)
     learning.settle()
 
-    assert learning.ui.fineTuneMessageLabel.isVisible()
-    assert learning.ui.fineTuneMessageLabel.text == "The memory is full. Crop the volume."
+    assert learning.ui.messageLabel.isVisible()
+    assert learning.ui.messageLabel.text == "The memory is full. Crop the volume."
 
 
 def test_who_works_in_another_module_reads_of_the_run_in_the_status_bar(
@@ -84,22 +83,19 @@ def test_sentences_about_an_older_map_go_when_a_run_begins_and_when_its_result_c
     learning: Any, engine: Any, phantom: Any
 ) -> None:
     engine.finishFineTune({"liver": 0.9}, phantom.proposed, phantom.uncertainty)
-    learning.wait(lambda: learning.shown("fineTune"))
-    learning.click("jumpToWorstButton")
-    learning.click("acceptAllButton")
-    assert learning.shown("uncertainty").startswith("Most uncertain place: ")
-    assert learning.shown("annotate").startswith("Accepted")
-    learning.waitForDetection()
+    learning.wait(learning.shown)
+    learning.click("nextPlaceButton")
+    assert learning.shown().startswith("Most uncertain place: ")
 
     learning.click("fineTuneButton")
-    assert [learning.shown(each) for each in ("uncertainty", "annotate", "fineTune")] == ["", "", ""]
+    assert learning.shown() == ""
     learning.wait(lambda: sum(op == "fine_tune" for op, _ in engine.requests) == 2)
 
-    learning.click("jumpToWorstButton")
-    assert learning.shown("uncertainty").startswith("Most uncertain place: ")
+    learning.click("nextPlaceButton")
+    assert learning.shown().startswith("Most uncertain place: ")
     engine.finishFineTune({"liver": 0.95}, phantom.proposed, phantom.uncertainty)
-    learning.wait(lambda: learning.shown("fineTune"))
-    assert learning.shown("uncertainty") == ""
+    learning.wait(lambda: learning.logic.state.value == "idle")
+    assert "Most uncertain place" not in learning.shown()
 
 
 def test_a_long_sentence_makes_the_panel_higher_and_not_wider(learning: Any, engine: Any) -> None:
@@ -109,9 +105,9 @@ def test_a_long_sentence_makes_the_panel_higher_and_not_wider(learning: Any, eng
     learning.settle()
     assert learning.window.minimumSizeHint().width() <= PANEL_WIDTH
     engine.say("fine_tune", "error", kind="user", message=sentence)
-    learning.wait(lambda: learning.shown("fineTune"))
+    learning.wait(learning.shown)
 
     learning.settle()
 
     assert learning.window.minimumSizeHint().width() <= PANEL_WIDTH
-    assert learning.ui.fineTuneMessageLabel.height > 100
+    assert learning.ui.messageLabel.height > 100

@@ -22,10 +22,10 @@ def mapped(panel: Any, phantom: Any, engine: Any, host: Any) -> Any:
     phantom.uncertainty[14, 30, 20:40] = 1  # the worst region: in a slice of its own
     phantom.uncertainty[13:16, 28:33, 20:40] = np.maximum(phantom.uncertainty[13:16, 28:33, 20:40], 0.9)
     engine.finishSegment(phantom.liver, phantom.uncertainty, ["liver"])
-    panel.wait(lambda: panel.shown("segment"))
+    panel.wait(panel.shown)
     for view in panel.views:
         view.fit()
-    panel.unfold("uncertainty")
+    panel.unfold("result")
     return panel
 
 
@@ -57,11 +57,11 @@ def test_opacity_and_threshold_of_the_sliders_reach_the_views(mapped: Any) -> No
 
 
 def test_show_over_volume_hides_and_shows_the_map(mapped: Any) -> None:
-    mapped.click("uncertaintyShownCheckBox")
+    mapped.click("unsureButton")
     assert coloredPixels(mapped) == 0
     assert not slicer.vtkSlicerColorLogic.GetColorLegendDisplayNode(mapped.parameters.uncertaintyVolume).GetVisibility()
 
-    mapped.click("uncertaintyShownCheckBox")
+    mapped.click("unsureButton")
     assert coloredPixels(mapped) > 0
 
 
@@ -88,14 +88,14 @@ def test_the_legend_is_drawn_only_in_views_that_show_the_map(mapped: Any) -> Non
 def test_an_overlay_of_the_user_comes_back_when_the_map_is_switched_off(mapped: Any, phantom: Any) -> None:
     pet = phantom.addVolume()
     layers = mapped.views[0].layers
-    mapped.click("uncertaintyShownCheckBox")
+    mapped.click("unsureButton")
     layers.SetForegroundVolumeID(pet.GetID())
     layers.SetForegroundOpacity(0.25)
 
-    mapped.click("uncertaintyShownCheckBox")
+    mapped.click("unsureButton")
     assert layers.GetForegroundVolumeID() == mapped.parameters.uncertaintyVolume.GetID()
 
-    mapped.click("uncertaintyShownCheckBox")
+    mapped.click("unsureButton")
     assert layers.GetForegroundVolumeID() == pet.GetID()
     assert layers.GetForegroundOpacity() == pytest.approx(0.25)
 
@@ -120,7 +120,7 @@ def test_what_the_user_shows_otherwise_is_not_changed_back_by_every_click(mapped
 
 def test_jump_to_worst_region_centers_the_views_there_and_says_how_unsure_it_is(mapped: Any) -> None:
     mapped.views[0].node.SetSliceOrigin(0, 0, 0)
-    mapped.click("jumpToWorstButton")
+    mapped.click("nextPlaceButton")
     mapped.photograph("16-worst-region")
 
     shown = round((mapped.views[0].node.GetSliceOffset() + 46) / 4)
@@ -129,15 +129,15 @@ def test_jump_to_worst_region_centers_the_views_there_and_says_how_unsure_it_is(
     for view in mapped.views:  # in the middle, even if the user had zoomed elsewhere
         place = slicer.util.arrayFromVTKMatrix(view.node.GetSliceToRAS())[:3, 3]
         assert np.allclose(place, crosshair.GetCrosshairRAS())
-    assert mapped.shown("uncertainty").startswith("Most uncertain place: 0.")
+    assert mapped.shown().startswith("Most uncertain place: 0.")
 
 
 def test_a_map_that_is_sure_of_everything_has_no_worst_region_and_says_so(mapped: Any) -> None:
     slicer.util.arrayFromVolume(mapped.parameters.uncertaintyVolume)[:] = 0
 
-    mapped.click("jumpToWorstButton")
+    mapped.click("nextPlaceButton")
 
-    assert "is 0 everywhere" in mapped.shown("uncertainty")
+    assert "is 0 everywhere" in mapped.shown()
 
 
 def test_a_proposal_of_the_foundation_model_says_how_to_get_a_score(mapped: Any) -> None:
@@ -156,7 +156,7 @@ def test_a_model_of_another_patient_is_not_measured_on_this_volume(mapped: Any, 
     mapped.click("segmentButton")
     mapped.wait(lambda: engine.asked("segment")["model"])
     engine.finishSegment(phantom.liver, phantom.uncertainty, ["liver"])
-    mapped.wait(lambda: mapped.shown("segment"))
+    mapped.wait(mapped.shown)
 
     assert mapped.ui.trustLabel.text == "Not measured on this volume: the model learned from another one."
 
@@ -168,9 +168,9 @@ def test_only_uncertainty_maps_can_be_chosen_as_map(mapped: Any) -> None:
 
 
 def test_without_a_map_every_control_says_what_is_missing(panel: Any) -> None:
-    panel.unfold("uncertainty")
+    panel.unfold("result")
 
     missing = "There is no uncertainty map yet. Segment the volume first."
-    for name in ("jumpToWorstButton", "opacitySlider", "thresholdSlider", "legendShownCheckBox"):
+    for name in ("nextPlaceButton", "opacitySlider", "thresholdSlider", "legendShownCheckBox"):
         assert not getattr(panel.ui, name).enabled
         assert getattr(panel.ui, name).toolTip == missing

@@ -1,4 +1,4 @@
-"""The section "Engine": which versions work, what they wrote, how to mend them, and where models are kept."""
+"""The section "Advanced": what is rarely needed; here the devices, and the engine: versions, log, repair, models."""
 
 from __future__ import annotations
 
@@ -10,25 +10,32 @@ import slicer.util
 from slicer.i18n import tr as _
 
 from uncol import __version__
+from uncol.core.protocol import Greeting
 from UnCoLSegmentLib.Dependencies import installedVersion, reinstallAll
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Panel.Controls import enable
-from UnCoLSegmentLib.Panel.Section import Section
+from UnCoLSegmentLib.Panel.Section import Message, Section
 from UnCoLSegmentLib.Panel.Settings import chooseModelFolder
 from UnCoLSegmentLib.ParameterNode import Device, ParameterNode
 
+_CHOOSABLE = 33
+"""Qt's flags of an entry that can be chosen: enabled and selectable."""
+_FLAGS_ROLE = qt.Qt.UserRole - 1
+"""Where a combo box keeps the flags of its entries, within reach of its own methods."""
 
-class EngineSection(Section):
+
+class AdvancedSection(Section):
     """Tells about the engine, and mends it.
 
     Args:
         ui: The panel's widgets by name.
         logic: Has the engine.
+        message: Where it is told how clicks ended.
         requirementsFile: What the engine needs.
     """
 
-    def __init__(self, ui: Any, logic: Logic, requirementsFile: Path) -> None:
-        super().__init__(ui, logic, "engine")
+    def __init__(self, ui: Any, logic: Logic, message: Message, requirementsFile: Path) -> None:
+        super().__init__(ui, logic, message)
         self._requirementsFile = requirementsFile
         self._shown: object = None
         self._onClicks(
@@ -41,6 +48,7 @@ class EngineSection(Section):
         """Show what is there now."""
         super().update(parameters)
         state, greeting = self._logic.state, self._logic.engine.greeting
+        self._offerDevices(greeting)
         if (state, greeting) == self._shown:
             return  # versions are read from files
         self._shown = (state, greeting)
@@ -58,6 +66,18 @@ class EngineSection(Section):
         text = _('Models are in "{folder}"; choose another folder').format(folder=self._logic.store.folder)
         enable("", (self.ui.modelFolderButton, text))
         enable("", (self.ui.engineLogButton, _("Read and copy what the engine wrote last")))
+
+    def _offerDevices(self, greeting: Greeting | None) -> None:
+        """Let only those devices be chosen that the engine has, by their names; before it has said so, all of them."""
+        box, named = self.ui.deviceComboBox, greeting.devices if greeting else None
+        cards = {each.device: each for each in greeting.graphics_cards} if greeting else {}
+        for index, device in enumerate(Device):
+            isOffered = named is None or device is Device.AUTO or device.value in named
+            box.setItemData(index, _CHOOSABLE if isOffered else 0, _FLAGS_ROLE)
+            card = cards.get(device.value)
+            text = _("{kind}: {name}, {memory:.0f} GB")
+            known = text.format(kind=device.label(), name=card.name, memory=card.memory_gib) if card else device.label()
+            box.setItemText(index, known)
 
     def _showLog(self) -> None:
         log = self._logic.engine.log
