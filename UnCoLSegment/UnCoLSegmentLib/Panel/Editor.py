@@ -28,6 +28,7 @@ class Editor:
     def takeParameters(self) -> None:
         """Give the editor its own node of the scene: it must have one before a segmentation comes."""
         self.ui.segmentEditor.setMRMLSegmentEditorNode(_parametersInScene())
+        self.ui.segmentEditor.setSegmentationNode(None)  # one that came with the scene would keep the undo of the last
 
     def follow(self, parameters: ParameterNode | None) -> None:
         """Edit the chosen segmentation over the chosen volume."""

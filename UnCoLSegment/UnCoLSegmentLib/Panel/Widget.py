@@ -173,12 +173,7 @@ class Widget(slicer.util.VTKObservationMixin):
 
     def onSceneEndClose(self, _caller: Any = None, _event: Any = None) -> None:
         """Begin anew with the empty scene, or show what the user had chosen when it was saved, if they are here."""
-<<<<<<< HEAD
-        self.ui.segmentEditor.setMRMLSegmentEditorNode(segmentEditorNode())
-        self.ui.segmentEditor.setSegmentationNode(None)  # one that came with the scene would keep the undo of the last
-=======
         self._editor.takeParameters()
->>>>>>> d481d00 (feat(panel): a strip names the next step, the button for it stands out, and one key says that a slice is right)
         if self._isEntered:
             self._setParameterNode(self._moduleLogic.getParameterNode())
 
