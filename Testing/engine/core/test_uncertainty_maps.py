@@ -8,7 +8,7 @@ import pytest
 
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import Box, SegmentJob
-from uncol.core.uncertainty_maps import DISAGREEMENT, parse_maps, unsure_from
+from uncol.core.uncertainty_maps import AUGMENTATION, DISAGREEMENT, parse_maps, unsure_from
 
 JOB = {"image": Path("ct.nii.gz"), "out": Path("out")}
 
@@ -27,7 +27,9 @@ def test_the_entropy_is_always_there_and_others_are_named(text: str, expected: t
 
 @pytest.mark.parametrize("text", ["", "aleatoric", "entropy,Teacher-Disagreement"])
 def test_what_does_not_exist_is_refused_with_what_does(text: str) -> None:
-    with pytest.raises(ConfigError, match=r'^Map ".*" is unknown\. Choose from entropy, teacher-disagreement\.$'):
+    with pytest.raises(
+        ConfigError, match=r'^Map ".*" is unknown\. Choose from entropy, teacher-disagreement, augmentation-variance\.$'
+    ):
         parse_maps(text)
 
 
@@ -37,6 +39,10 @@ def test_one_source_alone_has_no_disagreement() -> None:
         SegmentJob(**JOB, boxes=(Box("ball", (0, 0, 0), (1, 1, 1)),), maps=(DISAGREEMENT,))
     with pytest.raises(ConfigError, match=message):
         SegmentJob(**JOB, model=Path("model"), maps=(DISAGREEMENT,))
+    with pytest.raises(ConfigError, match="augmentation-variance only of what a model segments"):
+        SegmentJob(**JOB, labels=Path("labels.nii.gz"), maps=(AUGMENTATION,))
+
+    assert SegmentJob(**JOB, model=Path("model"), maps=(AUGMENTATION,)).maps == (AUGMENTATION,)
 
     assert SegmentJob(**JOB, labels=Path("labels.nii.gz"), maps=(DISAGREEMENT,)).maps == (DISAGREEMENT,)
 

@@ -117,3 +117,34 @@ class TestPromises:
         assert self.checked(runs[0], own, ()) == []
         assert self.checked(runs[0], own, (AnnotatedSlices("K", (0,)),)) == []
         assert self.checked(runs[0], own, (AnnotatedSlices("I", (2,)),)) == []
+
+
+class TestNextPatient:
+    def judged_with(self, run: Path, earlier: list[Path]) -> dict[str, Any]:
+        file = run / "segmentation.nii.gz"
+        fields: dict[str, Any] = {"uncertainty": None, "excluded": (), "only": (), "dicom": DicomChoice()}
+        return run_evaluate(file, file, structures=[Structure(1, "ball")], earlier=earlier, **fields)
+
+    def test_with_eight_earlier_patients_nine_are_enough(self, runs: tuple[Path, Path], tmp_path: Path) -> None:
+        files = [tmp_path / f"{number}.json" for number in range(8)]
+        for number, file in enumerate(files):
+            patient = {"structures": [{"name": "ball", "dice": 0.9 - number / 100}]}
+            file.write_text(json.dumps({"event": "result", **patient}))
+
+        (enough,) = self.judged_with(runs[0], files)["next_patient"]
+        (few,) = self.judged_with(runs[0], files[:3])["next_patient"]
+
+        assert (enough["patients"], enough["least_dice"]) == (9, pytest.approx(0.83))
+        assert (few["patients"], few["least_dice"], few["missing"]) == (4, None, 5)
+        assert "next_patient" not in self.judged_with(runs[0], [])
+
+    @pytest.mark.parametrize("text", ["", "[]", '{"structures": 1}', '{"structures": [{"name": "a", "dice": null}]}'])
+    def test_what_is_no_evaluation_is_one_sentence(self, runs: tuple[Path, Path], tmp_path: Path, text: str) -> None:
+        (tmp_path / "a.json").write_text(text)
+
+        with pytest.raises(DataError, match=r'^"a\.json" is no evaluation\. Give what `uncol evaluate --json` wrote'):
+            self.judged_with(runs[0], [tmp_path / "a.json"])
+
+    def test_nobody_counts_twice(self, runs: tuple[Path, Path], tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="given twice"):
+            self.judged_with(runs[0], [tmp_path / "a.json", tmp_path / "." / "a.json"])

@@ -134,7 +134,7 @@ def print_evaluation(document: dict[str, Any]) -> None:
     print_table("Segmentation against reference", ["structure", "Dice", "HD95 (mm)", "ASD (mm)"], rows)
     if document["uncertainty"] is not None:
         _print_uncertainty(document["uncertainty"])
-    for each in document.get("promises", []):
+    for each in [*document.get("promises", []), *document.get("next_patient", [])]:
         Console(highlight=False, markup=False).print(printable(each["sentence"]))
 
 

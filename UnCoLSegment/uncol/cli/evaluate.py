@@ -23,6 +23,12 @@ def evaluate(
     exclude_slices: Annotated[Texts, typer.Option(metavar=SLICES, help="Slices that do not count; repeatable.")] = None,
     only_slices: Annotated[Texts, typer.Option(metavar=SLICES, help="Slices that alone count; repeatable.")] = None,
     structure: options.Structures = None,
+    earlier: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Evaluation of another patient, as --json wrote it; repeatable.", readable=False
+        ),
+    ] = None,
     series: options.Series = None,
     allow_incomplete: options.AllowIncomplete = False,
     as_json: options.JsonFlag = False,
@@ -36,6 +42,7 @@ def evaluate(
         excluded=options.parsed(exclude_slices, job_texts.parse_slices),
         only=options.parsed(only_slices, job_texts.parse_slices),
         dicom=jobs.DicomChoice(series, allow_incomplete),
+        earlier=tuple(earlier or ()),
     )
     if not print_result(document, as_json=as_json):
         print_evaluation(document)

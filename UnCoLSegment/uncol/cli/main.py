@@ -140,8 +140,8 @@ def segment(
     as_json: options.JsonFlag = False,
 ) -> None:
     """Segment an image with a model, or without one from boxes or a few annotated slices; or a whole folder."""
-    of_slices = {"--labels": labels, "--annotated-slices": annotated_slices, "--structure": structure, "--maps": maps}
-    of_one = {"--box": box, **of_slices}
+    of_slices = {"--labels": labels, "--annotated-slices": annotated_slices, "--structure": structure}
+    of_one = {"--box": box, "--maps": maps, **of_slices}
     options.check_cohort(cohort=cohort, of_one_image=of_one, of_cohorts={"--jobs": jobs_count, "--dask": dask})
     if cohort:
         whole = CohortJob(

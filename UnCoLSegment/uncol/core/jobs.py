@@ -145,7 +145,7 @@ class SegmentJob:
     dicom: DicomChoice = DicomChoice()
 
     def __post_init__(self) -> None:
-        check_maps(self.maps, has_annotated_slices=self.labels is not None)
+        check_maps(self.maps, has_sources=self.labels is not None, has_model=self.model is not None)
         if sum([self.model is not None, bool(self.boxes), self.labels is not None]) != 1:
             message = "Say what to segment with: exactly one of a model (--model), boxes (--box) or slices (--labels)."
             raise ConfigError(message)
@@ -251,6 +251,7 @@ class FineTuneJob:
                 raise ConfigError(message)
 
     def _check_proposal(self) -> None:
+        check_maps(self.maps, has_sources=True, has_model=False)
         if self.maps and self.proposal is None:
             message = f"There is {self.maps[0]} of a proposal only. Add --proposal, or leave out --maps."
             raise ConfigError(message)

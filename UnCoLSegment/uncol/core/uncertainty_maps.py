@@ -8,9 +8,10 @@ from typing import Final, Literal, cast, get_args
 
 from uncol.core.errors import ConfigError
 
-MapName = Literal["teacher-disagreement"]
-"""A map beside the entropy: how far apart the sources are that were fused."""
+MapName = Literal["teacher-disagreement", "augmentation-variance"]
+"""A map beside the entropy: how far apart the sources are that were fused, or a model's answers to changed inputs."""
 DISAGREEMENT: Final[MapName] = "teacher-disagreement"
+AUGMENTATION: Final[MapName] = "augmentation-variance"
 _ENTROPY = "entropy"
 UNSURE = 0.5
 """Entropy between two classes, in [0, 1], from which one is unsure: the winning class has a probability of 0.89."""
@@ -42,15 +43,26 @@ def parse_maps(text: str) -> tuple[MapName, ...]:
     return cast(tuple[MapName, ...], tuple(dict.fromkeys(names)))
 
 
-def check_maps(maps: Sequence[MapName], *, has_annotated_slices: bool) -> None:
+def check_maps(maps: Sequence[MapName], *, has_sources: bool, has_model: bool) -> None:
     """Refuse maps that a result cannot have.
 
+    Args:
+        maps: What is wanted.
+        has_sources: Whether several sources are fused, as from annotated slices.
+        has_model: Whether a model segments alone.
+
     Raises:
-        ConfigError: If sources are to be compared where there is one only.
+        ConfigError: If sources are to be compared where there is one only, or a model's answers where there is none.
     """
-    if maps and not has_annotated_slices:
+    if DISAGREEMENT in maps and not has_sources:
         message = (
-            f"There is {maps[0]} only where several sources are fused, which needs annotated slices (--labels). Leave "
-            f"{maps[0]} out of --maps."
+            f"There is {DISAGREEMENT} only where several sources are fused, which needs annotated slices (--labels). "
+            f"Leave {DISAGREEMENT} out of --maps."
+        )
+        raise ConfigError(message)
+    if AUGMENTATION in maps and not has_model:
+        message = (
+            f"There is {AUGMENTATION} only of what a model segments (--model of uncol segment). "
+            f"Leave {AUGMENTATION} out of --maps."
         )
         raise ConfigError(message)

@@ -19,7 +19,7 @@ from uncol.core.errors import DataError
 from uncol.core.grey_values import Window
 from uncol.core.jobs import Structure
 from uncol.core.progress import UNWATCHED, Monitor
-from uncol.core.uncertainty_maps import MapName
+from uncol.core.uncertainty_maps import DISAGREEMENT, MapName
 from uncol.core.volume import PLANES, Plane, SliceView, Volume, view_slices
 from uncol.data.annotations import complete_slices
 from uncol.data.cases import class_indices
@@ -147,7 +147,7 @@ class FewSlices:
                 calibrated = with_background(calibration.apply(each.probabilities, nearest))
             builder.put(each.number, with_background(each.probabilities), calibrated)
             builder.count_sources(each.number, each.shares)
-            builder.put_disagreement(each.number, each.disagreement)
+            builder.put_map(DISAGREEMENT, each.number, each.disagreement)
             builder.put_known(each.number, self._classes[each.number])
             if show is not None and time.monotonic() > show_after_s:
                 show(builder.labels, None)

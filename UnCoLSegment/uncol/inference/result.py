@@ -15,7 +15,7 @@ from uncol.core.errors import NotFiniteError
 from uncol.core.jobs import Structure
 from uncol.core.next_slices import NextSlices
 from uncol.core.promise import StructureCalibration, StructurePromise
-from uncol.core.uncertainty_maps import DISAGREEMENT, MapName
+from uncol.core.uncertainty_maps import MapName
 from uncol.core.volume import UNKNOWN_LABEL, SliceView, Volume
 from uncol.data.connected_components import remove_small_components
 from uncol.inference.uncertainty import normalized_entropy
@@ -121,10 +121,14 @@ class SegmentationBuilder:
         for name, parts in shares.items():
             self._shares[name] = self._shares.get(name, np.zeros_like(parts)) + parts * is_there
 
-    def put_disagreement(self, index: int, spread: Tensor) -> None:
-        """Enter how far apart the sources are in a slice (H, W), if that is wanted."""
-        if DISAGREEMENT in self._map_stacks:
-            self._map_stacks[DISAGREEMENT][index] = spread.numpy()
+    def wants(self, name: MapName) -> bool:
+        """Whether a map is wanted."""
+        return name in self._map_stacks
+
+    def put_map(self, name: MapName, index: int, values: Tensor) -> None:
+        """Enter a slice (H, W) of a map, if that is wanted."""
+        if name in self._map_stacks:
+            self._map_stacks[name][index] = values.numpy()
 
     def put_known(self, index: int, classes: NDArray[np.uint8]) -> None:
         """Enter the annotated pixels of a slice as they are, without uncertainty: class indices (H, W), 255 unknown."""

@@ -6,11 +6,13 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from uncol.core.between_volumes import expect_of_next
 from uncol.core.errors import DataError
-from uncol.core.files import sha256_of
+from uncol.core.files import read_limited, sha256_of
 from uncol.core.jobs import AnnotatedSlices, DicomChoice, Structure
 from uncol.core.promise import PromiseCheck, check_promise, promises_in
 from uncol.core.records import to_document
+from uncol.core.strict_json import read_json
 from uncol.data.io import (
     REPORT_FILE,
     read_map,
@@ -19,6 +21,8 @@ from uncol.data.io import (
 )
 from uncol.evaluation.evaluate import Evaluation, evaluate
 from uncol.pipelines.results import Document
+
+_EVALUATION_LIMIT_BYTES = 16 << 20
 
 
 def run_evaluate(
@@ -30,12 +34,24 @@ def run_evaluate(
     excluded: Sequence[AnnotatedSlices],
     only: Sequence[AnnotatedSlices],
     dicom: DicomChoice,
+    earlier: Sequence[Path] = (),
 ) -> Document:
     """Compare a segmentation with a reference; return the evaluation.
+
+    Args:
+        prediction: The segmentation.
+        reference: The label map.
+        uncertainty: Its uncertainty map, if it is to be measured, too.
+        structures: What is compared; none compares all values.
+        excluded: Slices that do not count.
+        only: Slices that alone count.
+        dicom: What to take of DICOM folders.
+        earlier: Evaluations of other patients, as `uncol evaluate --json` wrote them, one for each.
 
     Raises:
         UncolError: If a file cannot be used, the uncertainty is of another segmentation, or nothing is left to compare.
     """
+    before = _dice_of_patients(earlier)
     if uncertainty is not None:
         check_one_run(prediction, uncertainty)
     truth = read_reference(reference, dicom)
@@ -43,7 +59,35 @@ def run_evaluate(
     uncertainty_map = read_map(uncertainty, truth, reference.name) if uncertainty else None
     found = evaluate(predicted, truth, structures=structures, excluded=excluded, only=only, uncertainty=uncertainty_map)
     checks = _checked_promises(_report_beside(prediction), found, only)
-    return found.as_document() | {"promises": [to_document(each) | {"sentence": each.sentence} for each in checks]}
+    told = found.as_document() | {"promises": [to_document(each) | {"sentence": each.sentence} for each in checks]}
+    if not before:
+        return told
+    patients = [*before, {each.structure.name: each.scores.dice for each in found.structures}]
+    expected = expect_of_next(patients)
+    return told | {"next_patient": [to_document(each) | {"sentence": each.sentence} for each in expected]}
+
+
+def _dice_of_patients(paths: Sequence[Path]) -> list[dict[str, float]]:
+    """Return the Dice by structure of each patient; nobody may count twice."""
+    files = {path.resolve() for path in paths}
+    if len(files) < len(paths):
+        message = "An evaluation is given twice with --earlier. Give one file for each patient."
+        raise DataError(message)
+    return [_dice_in(path) for path in paths]
+
+
+def _dice_in(path: Path) -> dict[str, float]:
+    """Return the Dice of each structure in an evaluation of another patient."""
+    try:
+        listed = read_json(read_limited(path, _EVALUATION_LIMIT_BYTES).decode("utf-8"))["structures"]
+        dice = {str(each["name"]): float(each["dice"]) for each in listed}
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        message = f'"{path.name}" is no evaluation. Give what `uncol evaluate --json` wrote, one file for each patient.'
+        raise DataError(message) from error
+    if not all(0 <= each <= 1 for each in dice.values()):
+        message = f'"{path.name}" holds a Dice that is not in 0 to 1. Evaluate that patient again.'
+        raise DataError(message)
+    return dice
 
 
 def _checked_promises(report: Document, found: Evaluation, only: Sequence[AnnotatedSlices]) -> tuple[PromiseCheck, ...]:

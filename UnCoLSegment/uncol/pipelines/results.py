@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 
@@ -15,7 +15,7 @@ from uncol.core.files import sha256_of
 from uncol.core.jobs import AnnotatedSlices
 from uncol.core.model_folder import DISCLAIMER
 from uncol.core.records import to_document
-from uncol.core.uncertainty_maps import DISAGREEMENT
+from uncol.core.uncertainty_maps import MapName
 from uncol.core.volume import SliceView, Volume, plane_of_axis, view_slices
 from uncol.data.io import (
     content_hash,
@@ -83,7 +83,7 @@ class Segmented:
             },
             {PAGE_FILE: partial(self._write_page, command), **self._as_dicom()},
             self.report,
-            never_beside=(*DICOM_FILES, MAP_FILE.format(DISAGREEMENT)),
+            never_beside=(*DICOM_FILES, *map(MAP_FILE.format, get_args(MapName))),
         )
 
     def _write_page(self, command: str, path: Path) -> None:

@@ -71,7 +71,7 @@ def segment(job: SegmentJob, context: Context, *, as_dicom: bool = False) -> Seg
     annotated: Sequence[AnnotatedSlices] = ()
     if job.model is not None:
         model = context.load_model(job.model)
-        result = segment_with_model(image, model, device, monitor)
+        result = segment_with_model(image, model, device, monitor, job.maps)
         source = made_with(model, job.model)
     elif job.labels is not None:
         case = read_case(job.image, job.labels, job.annotated_slices, job.dicom, image)

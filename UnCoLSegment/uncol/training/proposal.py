@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from uncol.core.progress import UNWATCHED, Monitor
-from uncol.core.uncertainty_maps import MapName
+from uncol.core.uncertainty_maps import DISAGREEMENT, MapName
 from uncol.data.cases import SliceIndex
 from uncol.inference.calibration import calibrate
 from uncol.inference.predict import predict
@@ -110,7 +110,7 @@ def _by_all_sources(
             nearest = sources.distance(0, each.number)
             calibrated = with_background(calibration.apply(each.probabilities, nearest))
         proposed.put(each.number, with_background(each.probabilities), each.shares, calibrated)
-        proposed.builder.put_disagreement(each.number, each.disagreement)
+        proposed.builder.put_map(DISAGREEMENT, each.number, each.disagreement)
     found = proposed.finish(sources.breaks_of(0))
     if calibration is None:
         return found
