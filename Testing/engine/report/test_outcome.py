@@ -61,6 +61,14 @@ def test_a_dice_is_told_or_why_there_is_none() -> None:
     assert untrained.made_by == "registration alone"
 
 
+def test_what_is_foreseen_is_told_where_nothing_was_held_out() -> None:
+    foreseen = [{"name": "liver", "value": 1, "predicted_dice": [0.96, 0.93, 0.98]}, {"name": "spleen", "value": 2}]
+    outcome = Outcome.of_segmentation({**REPORT, "training": {}, "structures": foreseen})
+
+    said = "Dice foreseen where nobody annotated, by annotated slices that were left out in turn: "
+    assert trust(outcome).startswith(f"{said}liver 0.96 (0.93 to 0.98).")
+
+
 def test_a_verdict_is_told_with_the_rest() -> None:
     verdict = {"outcome": "better", "old": {"liver": 0.9}, "new": {"liver": 0.93}, "slices": 2, "reason": ""}
     outcome = Outcome.of_segmentation({**REPORT, "training": {"verdict": verdict}})

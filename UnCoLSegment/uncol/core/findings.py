@@ -51,14 +51,20 @@ class Finding:
     @property
     def volume_text(self) -> str:
         """Volume with its range, in ml."""
-        if self.volume_ml is None:
+        return f"{self.size_text} ({self.range_text})" if self.range_text else self.size_text
+
+    @property
+    def size_text(self) -> str:
+        """Volume in ml; "" where no image was segmented."""
+        return "" if self.volume_ml is None else f"{ml_text(self.volume_ml)} ml"
+
+    @property
+    def range_text(self) -> str:
+        """What the volume lies between, in ml; "" where that is not known."""
+        if self.volume_ml is None or self.volume_range_ml is None:
             return ""
-        text = f"{ml_text(self.volume_ml)} ml"
-        if self.volume_range_ml is None:
-            return text
         low, high = map(ml_text, self.volume_range_ml)
-        is_promised = self.range_rests_on == "promise"
-        return f"{text} ({low} to {high})" if is_promised else f"{text} (sure {low}, possible {high})"
+        return f"{low} to {high}" if self.range_rests_on == "promise" else f"sure {low}, possible {high}"
 
     @property
     def predicted_text(self) -> str:

@@ -35,10 +35,14 @@ def facts_table(rows: Mapping[str, str]) -> str:
     return f'<table class="facts"><tbody>{cells}</tbody></table>'
 
 
-def number_cards(numbers: Mapping[str, str]) -> str:
-    """Return numbers by what they are, large."""
-    items = "".join(f"<li><b>{escape(number)}</b><span>{escape(text)}</span></li>" for text, number in numbers.items())
-    return f'<ul class="numbers">{items}</ul>'
+def number_cards(numbers: Mapping[str, str], details: Mapping[str, str]) -> str:
+    """Return numbers by what they are, large, and what is to be said of some of them, small."""
+
+    def card(text: str, number: str) -> str:
+        small = f"<small>{escape(details[text])}</small>" if details.get(text) else ""
+        return f"<li><b>{escape(number)}</b><span>{escape(text)}</span>{small}</li>"
+
+    return f'<ul class="numbers">{"".join(card(*each) for each in numbers.items())}</ul>'
 
 
 def code(text: str) -> str:

@@ -140,9 +140,12 @@ def subtitle(outcome: Outcome) -> str:
 def trust(outcome: Outcome) -> str:
     """Say in a sentence or two how far the result was checked."""
     dice = outcome.held_out_dice
+    foreseen = ", ".join(f"{each.name} {each.predicted_text}" for each in outcome.findings if each.predicted_text)
     if dice:
         told = ", ".join(f"{name} {value:.3f}" for name, value in dice.items())
         checked = f"Dice of the model on annotated slices that it had not learned from: {told}."
+    elif foreseen:
+        checked = f"Dice foreseen where nobody annotated, by annotated slices that were left out in turn: {foreseen}."
     else:
         checked = outcome.why_no_dice
     doubt = "Doubt says where the result is unsure, not whether it is right."

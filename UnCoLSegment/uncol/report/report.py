@@ -69,7 +69,7 @@ def _page(
     links = "".join(f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name in sections)
     body = (
         f"<nav>{links}</nav>\n<main>\n<header><h1>{escape(title)}</h1>{paragraph(summary)}"
-        f'<p class="disclaimer">{DISCLAIMER}</p>{number_cards(numbers)}'
+        f'<p class="disclaimer">{DISCLAIMER}</p>{number_cards(numbers, _details(outcome))}'
         f"{f'<ul class=warnings>{warnings}</ul>' if warnings else ''}</header>\n"
         + "\n".join(_section(name, content) for name, content in sections.items())
         + "\n</main>\n"
@@ -90,8 +90,7 @@ def _anchor(name: str) -> str:
 
 
 def _numbers(outcome: Outcome) -> dict[str, str]:
-    numbers = {each.name: each.volume_text for each in outcome.findings if each.volume_text}
-    numbers |= {f"{each.name}: expected Dice": each.predicted_text for each in outcome.findings if each.predicted_text}
+    numbers = {each.name: each.size_text for each in outcome.findings if each.size_text}
     numbers |= {f"{name}: Dice on held-out slices": f"{dice:.3f}" for name, dice in outcome.held_out_dice.items()}
     training = outcome.training
     if "seconds" in training and "steps" in training:
@@ -99,6 +98,16 @@ def _numbers(outcome: Outcome) -> dict[str, str]:
     if outcome.seconds is not None:
         numbers[f"to segment on {outcome.device.upper()}"] = duration_text(outcome.seconds)
     return numbers
+
+
+def _details(outcome: Outcome) -> dict[str, str]:
+    """Return what is known of the structures' volumes and Dice besides, by name."""
+    return {
+        each.name: " · ".join(
+            sentences(each.range_text, each.predicted_text and f"expected Dice {each.predicted_text}")
+        )
+        for each in outcome.findings
+    }
 
 
 def _learning(outcome: Outcome) -> dict[str, str]:
