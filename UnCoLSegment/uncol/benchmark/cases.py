@@ -110,6 +110,10 @@ class CaseReader:
         """Names of all test cases."""
         return self._case_ids(self.splits.test)
 
+    def image(self, case_id: str) -> Volume:
+        """Return the image of a case as a run sees it."""
+        return self._image(case_id)
+
     def reference(self, case_id: str) -> Volume:
         """Return the label map that a test case is scored by, all of it, with label values 1, 2, 3, ..."""
         return self._labels(case_id)

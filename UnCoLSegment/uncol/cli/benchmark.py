@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from uncol.benchmark.annotator import ANNOTATORS, MOST_SLICES, AnnotatorJob, run_annotator
+from uncol.benchmark.annotator_rounds import TABLE_FILE
 from uncol.benchmark.report import TABLES_FILE
 from uncol.benchmark.runner import BenchmarkJob, run_benchmark
 from uncol.benchmark.runs import Choice, RunSpec
@@ -17,12 +19,14 @@ from uncol.cli import options
 from uncol.cli.console import monitored, print_result, say
 from uncol.core.errors import CheckpointError, ConfigError
 from uncol.core.files import sha256_of
-from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
+from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice, load_foundation_model
+from uncol.foundation.promptable import PromptableModel
+from uncol.models.devices import select_device
 from uncol.worker.process import keep_freed_memory
 
 
 def benchmark(
-    name: Annotated[str, typer.Argument(metavar="NAME", help=f"{', '.join(SUITES)}.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help=f"{', '.join((*SUITES, *ANNOTATORS))}.")],
     data: Annotated[Path, typer.Option(help="Folder that holds the benchmark's folder with its splits.json.")],
     out: Annotated[Path, typer.Option(help="Folder for the results; the same folder goes on where it was.")],
     methods: Annotated[
@@ -43,6 +47,18 @@ def benchmark(
 ) -> None:
     """Compare UnCoL with its baselines on test images: a table with intervals, and pictures."""
     foundation = FoundationChoice.of(foundation_model, foundation_weights)
+    if name in ANNOTATORS:
+        job = AnnotatorJob(
+            name,
+            data,
+            out,
+            () if methods is None else tuple(_parts("--methods", methods)),
+            most=_one_count(labeled),
+            steps=steps or 0,
+            device=options.parse_device(device),
+        )
+        _simulate(job, foundation, options.cache_folder(cache), as_json=as_json)
+        return
     choice = Choice(
         methods=() if methods is None else tuple(_parts("--methods", methods)),
         labeled=tuple(_whole_number(part) for text in labeled or () for part in _parts("--labeled", text)),
@@ -60,6 +76,26 @@ def benchmark(
         document = run_benchmark(BenchmarkJob(name, data, out, choice, jobs), trainer, monitor)
     if not print_result(document, as_json=as_json):
         say(f"Done. The table of {document['finished']} runs is in {out / TABLES_FILE}")
+
+
+def _simulate(job: AnnotatorJob, foundation: FoundationChoice, cache: Path | None, *, as_json: bool) -> None:
+    def load_teacher() -> PromptableModel | None:
+        return load_foundation_model(select_device(job.device), foundation) if foundation.is_installed else None
+
+    with monitored(as_json=as_json) as monitor:
+        document = run_annotator(job, load_teacher, cache, monitor)
+    if not print_result(document, as_json=as_json):
+        for note in document["notes"]:
+            say(note)
+        say(f"Done. The table of {document['rounds']} rounds is in {job.out / TABLE_FILE}")
+
+
+def _one_count(labeled: list[str] | None) -> int:
+    counts = [_whole_number(part) for text in labeled or () for part in _parts("--labeled", text)]
+    if len(counts) > 1 or any(each < 2 for each in counts):
+        message = "The annotator begins with two slices and ends with one number of them. Give that with --labeled."
+        raise ConfigError(message)
+    return counts[0] if counts else MOST_SLICES
 
 
 def _trainer_of(spec: RunSpec, cache: Path, foundation: FoundationChoice) -> Trainer:
