@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from uncol.inference.fusion import Source, agreement_between, average, disagreement, shares, weigh
+from uncol.inference.fusion import Source, agreement_between, average, disagreement, is_torn, shares, weigh
 
 
 def source(rows: list[list[float]], *, votes: list[bool] | None = None, voices: float = 1.0) -> Source:
     """One structure in as many slices as there are rows, each of them one row of pixels."""
     maps = np.array(rows, dtype=np.float32)[:, None, None, :]
     return Source("any", maps, np.array(votes or [True] * len(rows))[:, None], voices)
+
+
+def made_of(whole: Source, *parts: Source) -> Source:
+    weights = np.full((len(parts), len(whole.has_vote)), 1 / max(len(parts), 1))
+    return replace(whole, parts=tuple(each.probabilities for each in parts), part_weights=weights)
 
 
 def fuse(sources: list[Source]) -> np.ndarray:
@@ -57,6 +64,32 @@ class TestFuse:
         found = fuse([source(wrong, voices=1.5), source(right), source(right)])
 
         np.testing.assert_array_equal(found[0, 0, 0] > 0.5, np.array(right[0]) > 0)
+
+    def test_one_whose_parts_show_a_structure_in_different_places_is_outvoted_by_another(self) -> None:
+        """Spots that are others in every slice: carried from either side, they are right nowhere."""
+        sides = (source([[1, 1, 0, 0, 0, 0]]), source([[0, 0, 1, 1, 0, 0]]))
+        carried = made_of(source([[0.5, 0.5, 0.5, 0.5, 0, 0]], voices=5), *sides)
+        student = source([[0, 0, 0, 0, 1, 1]])
+
+        np.testing.assert_array_equal(fuse([carried, student])[0, 0, 0] > 0.5, [0, 0, 0, 0, 1, 1])
+        np.testing.assert_allclose(weigh([carried, student])[:, 0], [0.05 * 0.05**4, 0.05**4])
+        np.testing.assert_array_equal(fuse([carried]), carried.probabilities)
+
+    @pytest.mark.parametrize(
+        ("sides", "torn"),
+        [
+            ([[1, 1, 0, 0]], False),
+            ([[1, 1, 0, 0], [0, 0, 0, 0]], False),  # it ends between the two
+            ([[1, 1, 0, 0], [0, 1, 1, 0]], False),
+            ([[1, 1, 0, 0], [0, 0, 1, 1]], True),
+            ([[1, 1, 0, 0], [0, 0, 1, 1], [0, 0, 0, 0]], True),
+            ([], False),
+        ],
+    )
+    def test_a_source_is_torn_where_the_parts_that_show_it_share_nothing(
+        self, sides: list[list[float]], torn: bool
+    ) -> None:
+        assert is_torn(made_of(source([[1, 1, 1, 1]]), *(source([each]) for each in sides))).tolist() == [torn]
 
     def test_one_alone_is_believed(self) -> None:
         np.testing.assert_allclose(fuse([source([[0.3, 0.9]])])[0, 0, 0], [0.3, 0.9])

@@ -266,12 +266,16 @@ def test_a_cohort_of_200_images_killed_at_ten_random_points_ends_with_the_same_t
     run(whole)
     killed = replace(whole, out=tmp_path / "killed")
     command = [sys.executable, "-m", "uncol", "segment", str(folder), "--cohort", "--jobs", "2", "--device", "cpu"]
-    draw = np.random.default_rng(0)
+    draw, finished = np.random.default_rng(0), 0
     for _ in range(10):
+        finished += int(draw.integers(1, 19))
         process = subprocess.Popen([*command, "--model", str(job.model), "--out", str(killed.out)])
-        time.sleep(float(draw.uniform(5, 30)))
+        while len([*killed.out.glob("*/report.json")]) < finished and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(float(draw.uniform(0, 0.5)))
+        assert process.poll() is None, "it ended before it was killed"
         process.kill()
         process.wait()
 
-    assert run(killed)["kept"] > 0
+    assert run(killed)["kept"] >= finished
     assert table_of(killed) == table_of(whole)

@@ -54,6 +54,15 @@ class TestCarriedLabels:
         assert labels.stretches() == [range(2), range(4, 7), range(8, 40), range(40, 72), range(72, 80)]
         assert [labels.lies_between(each) for each in labels.stretches()] == [False, True, False, False, False]
 
+    def test_what_is_shown_on_both_hands_is_told_of_slices_between_annotated_ones(self) -> None:
+        there, ends = np.stack([disk(24, 30, 7)] * 9), np.stack([disk(10, 10, 6) * (k < 5) for k in range(9)])
+        labels = carried_by([there, ends], image_of([there, ends], [0.3, 0.3]), [1, 4, 7])
+
+        assert labels.shown_on_both_hands(2, 3).tolist() == [True, True]
+        assert labels.shown_on_both_hands(5, 6).tolist() == [True, False]
+        assert labels.shown_on_both_hands(4, 4).tolist() == [True, False]  # as if nobody had annotated slice 4
+        assert labels.shown_on_both_hands(0, 0).tolist() == labels.shown_on_both_hands(8, 8).tolist() == [False, False]
+
     def test_a_structure_that_moves_is_followed(self) -> None:
         moving = np.stack([disk(14 + 1.5 * index, 24, 7) for index in range(13)])
         found = all_carried(carried_by([moving], image_of([moving], [0.5]), [0, 12]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,9 @@ _INSIDE = 0.5
 _SHARPNESS = 4
 """A source weighs its agreement to this power."""
 _LEAST_AGREEMENT = 0.05
+_TORN = 0.1
+"""Mean Dice between the parts of a source, below which they show a structure in different places."""
+_VOICES_OF_TORN = 0.05
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,24 @@ class Source:
 def weigh(sources: Sequence[Source]) -> NDArray[np.float64]:
     """Return the weight of each source for every structure (sources, N): `voices * max(agreement, 0.05)^4`.
 
-    A source that shares no slice with another one agrees with itself: 1.
+    A source that shares no slice with another one agrees with itself: 1. One whose parts show a structure in different
+    places, as registration shows spots that are others in every slice, has 0.05 voices there.
     """
     agreement = agreement_between(sources)
     known = np.where(np.isnan(agreement), 1.0, agreement).clip(_LEAST_AGREEMENT)
-    weights: NDArray[np.float64] = known**_SHARPNESS * np.array([[each.voices] for each in sources])
+    voices = np.stack([np.where(is_torn(each), _VOICES_OF_TORN, each.voices) for each in sources])
+    weights: NDArray[np.float64] = known**_SHARPNESS * voices
     return weights
+
+
+def is_torn(source: Source) -> NDArray[np.bool_]:
+    """Return for which structures (N,) the parts of a source that show them share less than a Dice of 0.1."""
+    torn = np.zeros(source.has_vote.shape[1], dtype=np.bool_)
+    for structure in range(len(torn)):
+        shown = [mask for part in source.parts if (mask := part[:, structure] > _INSIDE).any()]
+        overlaps = [dice(first, second) for first, second in combinations(shown, 2)]
+        torn[structure] = bool(overlaps) and sum(overlaps) < _TORN * len(overlaps)
+    return torn
 
 
 def average(sources: Sequence[Source], weights: NDArray[np.float64]) -> NDArray[np.float32]:

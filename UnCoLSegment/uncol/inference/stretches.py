@@ -6,7 +6,7 @@ The same of annotated slices that are left out, as if nobody had annotated them:
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -67,8 +67,15 @@ def sources_of_stretches(
             said = [opinion.of_slice(index) for index in monitor.checked(stretch)]
             own = np.stack([carried.frame.from_native(probabilities) for probabilities, _ in said])
             sources.append(Source(opinion.name, own, np.stack([has_vote for _, has_vote in said]), opinion.voices))
-        yield stretch, sources
+        expected = carried.shown_on_both_hands(stretch[0], stretch[-1])
+        yield stretch, [without_lost(each, expected) for each in sources]
         done += len(stretch)
+
+
+def without_lost(source: Source, expected: NDArray[np.bool_]) -> Source:
+    """Let a source abstain from structures that it shows nowhere in a stretch though they are expected (N,) there."""
+    is_shown = (source.probabilities > 0.5).any((0, 2, 3))  # inside
+    return replace(source, has_vote=source.has_vote & (is_shown | ~expected))
 
 
 def registration_source(found: Carried, voices: float) -> Source:
@@ -124,6 +131,8 @@ def left_out_slices(
         for opinion in opinions:
             said, has_vote = (opinion.of_left_out or opinion.of_slice)(index)
             sources.append(Source(opinion.name, carried.frame.from_native(said)[None], has_vote[None], opinion.voices))
+        expected = carried.shown_on_both_hands(index, index)
+        sources = [without_lost(each, expected) for each in sources]
         fused = carried.frame.to_native(average(sources, weigh(sources))[0]).numpy()
         truth = np.stack([classes[index] == place + 1 for place in range(len(fused))])
         yield LeftOutSlice(carried.distance(index), fused, truth)

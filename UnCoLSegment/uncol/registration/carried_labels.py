@@ -9,7 +9,7 @@ carried across a break of the stack, such as a blank slice; what neither side re
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -73,6 +73,8 @@ class CarriedLabels:
             index: self.frame.distances(np.stack([labels == value + 1 for value in range(structure_count)]))
             for index, labels in zip(annotated, known, strict=True)
         }
+        values = np.arange(1, structure_count + 1)
+        self._shown = [np.isin(values, labels) for labels in known]
         image = lru_cache(_IMAGES_IN_MEMORY)(lambda index: self.frame.image(stack[index], window))
         self._motion = SliceMotion(image, len(stack), store, threads)
         self._coarse = SliceMotion(image, len(stack), store, threads, is_coarse_first=True)
@@ -95,6 +97,13 @@ class CarriedLabels:
     def distance(self, index: int) -> int:
         """Return how many slices away the nearest annotated slice is, other than the slice itself."""
         return min(abs(index - each) for each in self.annotated if each != index)
+
+    def shown_on_both_hands(self, first: int, last: int) -> NDArray[np.bool_]:
+        """Return which structures (N,) both annotated slices show between which some slices lie; none beyond them."""
+        before, behind = bisect_left(self.annotated, first) - 1, bisect_right(self.annotated, last)
+        if before < 0 or behind == len(self.annotated):
+            return np.zeros(len(self._shown[0]), dtype=np.bool_)
+        return self._shown[before] & self._shown[behind]
 
     def carry_to(self, stretch: range) -> Carried:
         """Return what is said about the slices of a stretch that nobody annotated."""
