@@ -1,4 +1,4 @@
-"""The map over the volume: which one, how opaque, from which value on, its legend and its worst region."""
+"""The map over the volume: which one, how opaque, from which value on, its legend, and where to look."""
 
 from __future__ import annotations
 
