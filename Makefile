@@ -30,7 +30,7 @@ export OMP_WAIT_POLICY
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-fast test-module test-next test-panel test-scene soak lint format install lock sbom clean
+.PHONY: help demo test test-fast test-module test-next test-panel test-scene soak screenshots lint format install lock sbom clean
 
 help:  ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -79,6 +79,13 @@ soak: $(MRML_STAMP)  ## run what takes hours, without network: kills, full disks
 	@echo "$(if $(OFFLINE),Without network ($(OFFLINE)).,WITH NETWORK: this system makes no namespace without it.)"
 	UNCOL_PATIENCE_S=1800 $(OFFLINE) $(BIN)/python -m pytest -m soak $(SOAK_TESTS)
 	UNCOL_RANDOM_USERS=5000 QT_QPA_PLATFORM=offscreen $(OFFLINE) $(BIN)/python -m pytest Testing/panel/test_random_user.py
+
+# The pictures of each state, with the program of today; the tests that take them check what is on them.
+PICTURED := Testing/panel/test_segment_section.py Testing/panel/test_correct_section.py \
+	Testing/panel/test_fine_tune_section.py Testing/panel/test_models_section.py Testing/panel/test_result_section.py \
+	Testing/panel/test_click_through.py
+screenshots: $(MRML_STAMP)  ## take the pictures in Resources/Screenshots anew
+	printf '%s\n' $(PICTURED) | UNCOL_SCREENSHOTS=$(CURDIR)/Resources/Screenshots $(EACH)
 
 lint: $(MRML_STAMP)  ## check style, types and import directions
 	$(BIN)/python -m ruff check .

@@ -41,5 +41,6 @@ class Parameters:
     minutes: float = 5.0
     plane: Plane = Plane.AXIAL
     rounds: str = ""
+    previewsShown: bool = True
     uncertaintyOpacity: float = 0.5
     uncertaintyThreshold: float = 0.5

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from uncol.core.config import Config
+from uncol.core.findings import Finding, Findings
 from uncol.core.grey_values import GreyValues
 from uncol.core.jobs import Device, FineTuneResult, SegmentResult, Structure
 from uncol.core.model_card import ModelCard
@@ -38,6 +39,7 @@ from uncol.core.slice_suggestion import score_all_slices
 from uncol.core.verdict import Verdict
 from uncol.core.volume import Volume
 from uncol.core.volume_files import VolumeFile
+from uncol.report.places import where_to_look
 from UnCoLSegmentLib.Engine.Signal import Signal
 
 MODEL_FILES = ("model.json", "weights.safetensors")
@@ -190,11 +192,20 @@ def _writeResult(
     grid = readVolume(image)
     labels, doubts = grid.with_voxels(voxels.astype(np.uint8)), grid.with_voxels(uncertainty.astype(np.float32))
     structures = tuple(Structure(each["value"], each["name"]) for each in report["structures"])
+    look = where_to_look(labels, doubts, structures)
+    ml, findings = float(np.prod(labels.spacing_mm)) / 1000, []
+    for each, sure, more in zip(structures, look.sure_parts, look.possible_ml, strict=True):
+        count = int((voxels == each.value).sum())
+        range_ml = sure * count * ml, count * ml + more
+        found = Finding(each.name, each.value, count, count * ml, volume_range_ml=range_ml, range_rests_on="map")
+        findings.append(found)
     return SegmentResult(
         VolumeFile.write(folder / "segmentation.npy", labels),
         VolumeFile.write(folder / "uncertainty.npy", doubts),
         report,
         score_all_slices(labels, doubts, structures),
+        findings=Findings(tuple(findings), look.places),
+        places=VolumeFile.write(folder / "places.npy", labels.with_voxels(look.numbers)),
     )
 
 

@@ -21,6 +21,8 @@ _EFFECTS = (
     "Hollow", "Smoothing", "Scissors", "Islands", "Logical operators", "Mask volume",
 )  # fmt: skip
 """Those of Slicer, in its order."""
+_LEAST_WIDTH = 40
+"""Pixels; in Slicer these are tool buttons, no wider than their icons."""
 _KEYS = {"z": "undo", "Ctrl+Z": "undo", "y": "redo", "Ctrl+Y": "redo"}
 
 
@@ -61,6 +63,9 @@ class qMRMLSegmentEditorWidget(mrml_widgets.qMRMLWidget):
         self._buttonOf = {effect: qt.QPushButton(effect, self._effects) for effect in _EFFECTS}
         for button in self._buttonOf.values():
             button.setCheckable(True)
+        for button in (*self._buttonOf.values(), *self._buttons.values()):
+            button.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Fixed)
+            button.setMinimumWidth(_LEAST_WIDTH)
         self._showEffects()
         for each in (layout, grid):
             each.setContentsMargins(0, 0, 0, 0)

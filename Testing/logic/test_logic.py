@@ -23,9 +23,9 @@ def test_reasons_name_what_is_missing_one_after_the_other(user: User) -> None:
     parameters.inputVolume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
     assert logic.whyNotSegment(parameters) == "The chosen volume holds no image. Choose another one."
     parameters.inputVolume = user.parameters.inputVolume
-    assert logic.whyNotSegment(parameters) == "Draw a box (ROI) round the structure first."
+    assert logic.whyNotSegment(parameters) == "Draw a box (ROI) around the structure first."
     parameters.roi = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLMarkupsROINode")
-    assert logic.whyNotSegment(parameters) == "The box (ROI) is not placed yet. Draw it round the structure."
+    assert logic.whyNotSegment(parameters) == "The box (ROI) is not placed yet. Draw it around the structure."
     parameters.roi = user.parameters.roi
     assert logic.whyNotSegment(parameters) == ""
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtTest import QTest
 
 STRUCTURE, COMPLETE = 2, 3
 """Columns of the table of annotated slices."""
@@ -118,7 +120,7 @@ def test_this_slice_is_right_keeps_what_was_painted_there(proposed: Any, phantom
 def test_a_slice_can_be_taken_out_of_the_table_and_comes_back_with_undo(proposed: Any, phantom: Any) -> None:
     phantom.paint(proposed.parameters.segmentation, proposed.parameters.inputVolume, 8, 15)
     proposed.waitForDetection()
-    assert proposed.ui.removeSliceButton.toolTip == "Select a slice in the list."
+    assert not proposed.ui.removeSliceButton.isVisible()
     proposed.clickCell("slicesTable", 0, 0)
 
     proposed.click("removeSliceButton")
@@ -272,6 +274,51 @@ def test_after_a_slice_is_done_the_next_one_is_shown(proposed: Any) -> None:
         assert len(proposed.cells("slicesTable")) == done
         assert proposed.views[0].node.GetSliceOffset() != before
         before = proposed.views[0].node.GetSliceOffset()
+
+
+def rulerOf(panel: Any) -> Any:
+    from UnCoLSegmentLib.Panel.SliceRuler import SliceRuler
+
+    panel.reveal(panel.ui.rulerWidget)
+    panel.settle()
+    return panel.ui.rulerWidget.findChild(SliceRuler)
+
+
+def test_a_click_on_the_ruler_goes_to_that_slice(proposed: Any) -> None:
+    ruler = rulerOf(proposed)
+
+    QTest.mouseClick(ruler, Qt.LeftButton, pos=QPoint(ruler.placeOf(7), 10))
+    assert round((proposed.views[0].node.GetSliceOffset() + 46) / 4) == 7
+
+    QTest.keyClick(ruler, Qt.Key_Right)
+    assert round((proposed.views[0].node.GetSliceOffset() + 46) / 4) == 8
+
+
+def test_the_ruler_shows_bars_dots_rings_and_the_slice_in_the_view(proposed: Any) -> None:
+    ruler = rulerOf(proposed)
+    slices = ruler._slices
+    assert slices.count == 24
+    assert slices.shown == 12
+    assert set(slices.scores) >= set(range(5, 20))
+    plain = ruler.grab().toImage()
+
+    proposed.click("sliceIsRightButton")
+    proposed.views[0].node.SetSliceOffset(-46 + 4 * 2)
+    proposed.click("sliceIsEmptyButton")
+    proposed.waitForDetection()
+
+    assert set(ruler._slices.done) == {2, 12}
+    assert set(ruler._slices.empty) == {2}
+    assert ruler.grab().toImage() != plain
+    assert ruler.accessibleDescription.endswith("of 24; 2 done")
+
+
+def test_the_ruler_follows_the_view(proposed: Any) -> None:
+    ruler = rulerOf(proposed)
+
+    proposed.views[0].node.SetSliceOffset(-46 + 4 * 5)
+
+    proposed.wait(lambda: ruler._slices.shown == 5)
 
 
 def test_suggest_slice_jumps_there_and_says_why(proposed: Any) -> None:

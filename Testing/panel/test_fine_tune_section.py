@@ -283,6 +283,16 @@ def test_a_preview_cannot_be_accepted_and_nothing_is_said_of_its_trust(
         assert not getattr(learning.ui, name).enabled
 
 
+def test_previews_can_be_switched_off(learning: Any, engine: Any, phantom: Any) -> None:
+    learning.click("previewsShownCheckBox")
+
+    engine.say("fine_tune", "preview", segmentation=engine.writePreview(phantom.liver))
+    engine.say("fine_tune", "progress", phase="Learning", fraction=0.5, seconds_left=9.0, step=7)
+    learning.wait(lambda: learning.ui.runProgressBar.value == 50 and learning.logic._preview is None)
+
+    assert not any("preview" in each.GetName() for each in segmentations())
+
+
 def test_a_model_that_is_not_better_is_kept_but_not_used(learning: Any, engine: Any, phantom: Any) -> None:
     learn(learning, engine, phantom, 0.93, alone=True)
     phantom.paint(learning.parameters.segmentation, learning.parameters.inputVolume, 9)

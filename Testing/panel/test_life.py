@@ -186,7 +186,7 @@ def test_every_text_that_the_code_puts_into_the_panel_is_translated(
         panel.wait(lambda: engine.asked("segment"))
         engine.finishSegment(phantom.liver, phantom.uncertainty, ["liver"])
         panel.wait(panel.shown)
-        for name in ("sliceIsEmptyButton", "suggestSliceButton", "acceptAllButton", "nextPlaceButton"):
+        for name in ("sliceIsEmptyButton", "suggestSliceButton", "acceptAllButton"):
             panel.click(name)
         panel.settle()
 

@@ -227,7 +227,7 @@ def test_a_result_becomes_a_proposal_with_an_uncertainty_map(running: Any, engin
     shown = slicer.util.arrayFromVolume(running.parameters.uncertaintyVolume)
     assert abs(shown - phantom.uncertainty).max() < 1e-6
     assert running.ui.uncertaintySelector.currentNode() is running.parameters.uncertaintyVolume
-    assert running.ui.nextPlaceButton.enabled
+    assert running.ui.unsureButton.enabled
 
 
 def test_notes_about_a_result_stand_behind_a_button(

@@ -85,17 +85,17 @@ def test_sentences_about_an_older_map_go_when_a_run_begins_and_when_its_result_c
     engine.finishFineTune({"liver": 0.9}, phantom.proposed, phantom.uncertainty)
     learning.wait(learning.shown)
     learning.click("nextPlaceButton")
-    assert learning.shown().startswith("Most uncertain place: ")
+    assert learning.shown().startswith("Place ")
 
     learning.click("fineTuneButton")
     assert learning.shown() == ""
     learning.wait(lambda: sum(op == "fine_tune" for op, _ in engine.requests) == 2)
 
     learning.click("nextPlaceButton")
-    assert learning.shown().startswith("Most uncertain place: ")
+    assert learning.shown().startswith("Place ")
     engine.finishFineTune({"liver": 0.95}, phantom.proposed, phantom.uncertainty)
     learning.wait(lambda: learning.logic.state.value == "idle")
-    assert "Most uncertain place" not in learning.shown()
+    assert "Place " not in learning.shown()
 
 
 def test_a_long_sentence_makes_the_panel_higher_and_not_wider(learning: Any, engine: Any) -> None:

@@ -25,9 +25,10 @@ from UnCoLSegmentLib.Engine.RunSteps import RunSteps, Training
 from UnCoLSegmentLib.Engine.Signal import Signal
 from UnCoLSegmentLib.Engine.SliceComparison import SliceComparison
 from UnCoLSegmentLib.Scene import Bridge, Rounds
+from UnCoLSegmentLib.Scene.Places import findingsOf
 from UnCoLSegmentLib.Scene.RunData import RunInputs, SegmentationResult
 from UnCoLSegmentLib.Scene.RunScene import RunScene, annotatedSlices, resultInScene, roundsOf
-from UnCoLSegmentLib.Scene.SliceSuggestion import Suggestion, suggest
+from UnCoLSegmentLib.Scene.SliceSuggestion import Suggestion, suggest, suggestTold
 
 PREVIEW_EVERY_S = 30.0
 _THREAD_SHARE_S = 0.01
@@ -82,7 +83,7 @@ class Logic:
         self._preview: tuple[int, Future[tuple[Volume, Volume | None]]] | None = None
         self._lastStep = 0
         self._warnings: list[str] = []
-        self._comparison, self._isSuggestionAwaited = SliceComparison(), False
+        self.comparison, self._isSuggestionAwaited = SliceComparison(), False
         self.damagedPackage = ""
         """A package that the engine could not load in the latest run; "" for none."""
 
@@ -101,10 +102,6 @@ class Logic:
         """How soon `poll` wants to be called, in ms: an idle panel wakes Slicer twice a second at most."""
         without = _POLL_IDLE_MS if self._run is None else _POLL_IN_RUN_MS
         return _POLL_FOR_THREAD_MS if self._waitsForThread else without
-
-    def whyNotRead(self, parameters: Any) -> str:
-        """Return why the volume cannot be worked on now, whatever is to be done; "" if it can."""
-        return self._state.obstacle or Preconditions.toReadVolume(parameters)
 
     def whyNotSegment(self, parameters: Any) -> str:
         """Return what is missing for `segment`, as a sentence; "" if nothing is."""
@@ -212,12 +209,14 @@ class Logic:
         """
         volume, node = parameters.inputVolume, parameters.uncertaintyVolume
         axis = view_slices(Bridge.snapshotVolume(volume), parameters.plane.value).slice_axis
-        scores = self._comparison.find(node, axis, lambda: partial(score_slices, *resultInScene(parameters), axis))
+        annotated = [row.index for row in annotatedSlices(parameters) if row.axis == axis]
+        if told := suggestTold(findingsOf(parameters.proposal).next_slices, axis, annotated):
+            return told
+        scores = self.comparison.find(node, axis, lambda: partial(score_slices, *resultInScene(parameters), axis))
         if scores is None:
             self._isSuggestionAwaited = True
             self.pollSooner.emit()
             return None
-        annotated = [row.index for row in annotatedSlices(parameters) if row.axis == axis]
         return suggest(scores, axis, annotated)
 
     def rounds(self, parameters: Any) -> list[Rounds.Round]:
@@ -336,14 +335,14 @@ class Logic:
         self.outdated.emit()
         self._preview = None  # one that is still being read is older
         isAboutAll = self._scene is None or not self._scene.isJoint  # else it is about what is new only
-        self._comparison.take(parameters.uncertaintyVolume, shown.slices if isAboutAll else {})
+        self.comparison.take(parameters.uncertaintyVolume, shown.slices if isAboutAll else {})
 
     def _tellCompared(self) -> None:
-        if self._isSuggestionAwaited and self._comparison.isDone:
+        if self._isSuggestionAwaited and self.comparison.isDone:
             self._isSuggestionAwaited = False
             self.slicesCompared.emit()
 
     @property
     def _waitsForThread(self) -> bool:
         isInRun = self._run is not None and self._run.waitsForThread
-        return isInRun or self._preview is not None or not self._comparison.isDone
+        return isInRun or self._preview is not None or not self.comparison.isDone

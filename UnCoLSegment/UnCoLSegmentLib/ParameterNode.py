@@ -16,6 +16,16 @@ class SegmentFrom(enum.Enum):
     MODEL = "model"
 
 
+class Overlay(enum.Enum):
+    """How the uncertainty lies over the volume; each is followed by the next one."""
+
+    REGIONS = "regions"
+    """Numbered outlines of the places to look at."""
+    HEAT = "heat"
+    """The map itself."""
+    OFF = "off"
+
+
 class Device(enum.Enum):
     """What the engine computes on."""
 
@@ -62,7 +72,7 @@ class ParameterNode:
         minutes: Time for a fine-tune, in minutes.
         plane: Plane in which slices are annotated and suggested.
         rounds: Those of a scene of version 0.1, as text, until they are moved to their volumes (see `RoundStore`).
-        uncertaintyShown: Whether the map lies over the volume.
+        overlay: How the uncertainty lies over the volume.
         previewsShown: Whether a run shows what is found so far.
         legendShown: Whether the slice views explain the map's colors.
         uncertaintyOpacity: Opacity of the map, in [0, 1].
@@ -80,7 +90,7 @@ class ParameterNode:
     minutes: Annotated[float, WithinRange(0.5, 60)] = 5.0
     plane: Plane = Plane.AXIAL
     rounds: str = ""
-    uncertaintyShown: bool = True
+    overlay: Overlay = Overlay.REGIONS
     previewsShown: bool = True
     legendShown: bool = True
     uncertaintyOpacity: Annotated[float, WithinRange(0, 1)] = 0.5

@@ -28,6 +28,11 @@ class SliceComparison:
         """Take over what the engine said about the map that is in a node now."""
         self._scores = {(_contentOf(mapNode), axis): _known(scores) for axis, scores in byAxis.items()}
 
+    def known(self, mapNode: Any, axis: Axis) -> Scores:
+        """Return the scores along an axis as far as they are there; none while nobody has compared the slices."""
+        found = self._scores.get((_contentOf(mapNode), axis))
+        return found.result() if found is not None and found.done() and not found.exception() else ()
+
     def find(self, mapNode: Any, axis: Axis, compare: Callable[[], Callable[[], Scores]]) -> Scores | None:
         """Return the scores along an axis; None while a thread compares, which begins with the first call.
 

@@ -8,8 +8,8 @@ import qt
 
 _MOST_ROWS = 7
 """A longer table is scrolled."""
-_PRIMARY, _PRIMARY_TEXT = (23, 92, 150), (255, 255, 255)
-"""Contrast 6.9 : 1."""
+_PRIMARY, _PRIMARY_TEXT = (8, 56, 104), (255, 255, 255)
+"""Qt draws buttons lighter than their color."""
 _TINT = 0.14
 """Part of the color in the ground of a tinted frame."""
 _HEADER_EXTRA = 8

@@ -9,15 +9,20 @@ import slicer
 from slicer.i18n import tr as _
 
 from uncol.core.errors import DataError, GeometryError
+from uncol.core.slice_suggestion import next_slice
 from uncol.core.volume import Axis
+from UnCoLSegmentLib import Preconditions
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Panel.Controls import enable
 from UnCoLSegmentLib.Panel.Editor import Editor
 from UnCoLSegmentLib.Panel.Section import Message, Section
+from UnCoLSegmentLib.Panel.SliceRuler import SliceRuler, Slices
 from UnCoLSegmentLib.Panel.SlicesTable import SlicesTable, summaryText
 from UnCoLSegmentLib.ParameterNode import ParameterNode
 from UnCoLSegmentLib.Scene import AnnotatedSlices, Labelmaps, SliceViews
 from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedTable
+from UnCoLSegmentLib.Scene.Places import findingsOf
+from UnCoLSegmentLib.Scene.SliceSuggestion import suggestTold
 
 
 class CorrectSection(Section):
@@ -41,6 +46,9 @@ class CorrectSection(Section):
             lambda slices, on: self._reporting(lambda: self._markComplete(slices, on))(),
             self._jump,
         )
+        self._ruler = SliceRuler(lambda index: self._jump(self._axis, index))
+        self._axis: Axis = "K"
+        ui.rulerWidget.layout().addWidget(self._ruler)
         self.table = AnnotatedTable()
         """What is known of the slices of the chosen volume."""
         ui.slicesTable.connect("itemSelectionChanged()", self._updateRemoving)
@@ -52,9 +60,36 @@ class CorrectSection(Section):
         super().update(parameters)
         self._editor.follow(parameters)
         self._showTable(parameters)
+        self.showRuler()
         noMap = "" if parameters and parameters.uncertaintyVolume else _("Segment the volume first.")
         purpose = _("Show the slice whose annotation promises most")
         enable(self._whyNoVolume() or noMap, (self.ui.suggestSliceButton, purpose))
+
+    def showRuler(self) -> None:
+        """Show where the user is among the slices; called also when a view moves."""
+        parameters = self._parameters
+        hasImage = parameters is not None and not Preconditions.toReadVolume(parameters)
+        self.ui.rulerWidget.visible = self.ui.rulerLabel.visible = hasImage
+        if not hasImage:
+            return
+        volume = self._given.inputVolume
+        self._axis = SliceViews.axisOf(volume, self._given.plane.value)
+        shown = SliceViews.shownSlice(volume, self._given.plane.value)
+        rows = [row for row in self.table.complete if row.axis == self._axis]
+        scores = self._logic.comparison.known(self._given.uncertaintyVolume, self._axis)
+        following = findingsOf(self._given.proposal).next_slices
+        done = [row.index for row in rows]
+        told = suggestTold(following, self._axis, done) or next_slice(scores, done)
+        self._ruler.show_(
+            Slices(
+                volume.GetImageData().GetDimensions()["IJK".index(self._axis)],
+                {each.index: each.score for each in scores},
+                done,
+                [row.index for row in rows if not row.hasStructure],
+                shown[1] if shown else None,
+                told.index if told else None,
+            )
+        )
 
     def detect(self) -> None:
         """Look which slices the user painted since; called a moment after the last change of the segmentation."""
@@ -102,7 +137,7 @@ class CorrectSection(Section):
         missing = "" if self._table.selected else _("Select a slice in the list.")
         purpose = _("Take the selected slices out of the list; their voxels stay, but they are no annotation")
         enable(missing, (self.ui.removeSliceButton, purpose))
-        self.ui.removeSliceButton.visible = bool(self.table.rows)
+        self.ui.removeSliceButton.visible = bool(self._table.selected)
 
     def _markComplete(self, slices: Sequence[tuple[Axis, int]], on: bool) -> None:
         nodes = self._given.segmentation, self._given.inputVolume
@@ -131,6 +166,7 @@ class CorrectSection(Section):
 
     def _jump(self, axis: Axis, index: int) -> None:
         SliceViews.jumpTo(SliceViews.middleOfSlice(self._given.inputVolume, axis, index))
+        self.showRuler()
 
 
 def _tableOf(parameters: ParameterNode | None) -> AnnotatedTable:

@@ -11,12 +11,12 @@ from slicer.i18n import tr as _
 
 from UnCoLSegmentLib.Panel.Controls import enable
 from UnCoLSegmentLib.ParameterNode import ParameterNode
-from UnCoLSegmentLib.Scene import Bridge, Preview, Proposal, SliceViews
+from UnCoLSegmentLib.Scene import Bridge, Places, Preview, Proposal, SliceViews
 
 _VOLUME, _SEGMENTATION = "vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode"
 _OURS = {
     _VOLUME: (Bridge.UNCERTAINTY_ATTRIBUTE,),
-    _SEGMENTATION: (Proposal.ATTRIBUTE, Preview.ATTRIBUTE),
+    _SEGMENTATION: (Proposal.ATTRIBUTE, Preview.ATTRIBUTE, Places.ATTRIBUTE),
 }
 """Attributes of nodes that the engine writes: nobody segments or annotates them."""
 

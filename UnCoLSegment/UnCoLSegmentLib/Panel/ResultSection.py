@@ -9,14 +9,15 @@ from typing import Any
 import slicer
 from slicer.i18n import tr as _
 
+from uncol.core.findings import Finding, ml_text
 from UnCoLSegmentLib.Engine.Run import RunResult
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Panel.Controls import enable
 from UnCoLSegmentLib.Panel.Section import Message, Section
-from UnCoLSegmentLib.ParameterNode import ParameterNode
-from UnCoLSegmentLib.Scene import Bridge, Labelmaps, SliceViews, UncertaintyDisplay
+from UnCoLSegmentLib.ParameterNode import Overlay, ParameterNode
+from UnCoLSegmentLib.Scene import Bridge, Labelmaps, Places, UncertaintyDisplay
 from UnCoLSegmentLib.Scene.Maker import Maker
-from UnCoLSegmentLib.Scene.Overlay import Overlay
+from UnCoLSegmentLib.Scene.Overlay import Overlay as OverlayInViews
 from UnCoLSegmentLib.Scene.ResultDisplay import ResultDisplay
 from UnCoLSegmentLib.Scene.Rounds import Round
 from UnCoLSegmentLib.Scene.RunScene import VOLUME_ROLE
@@ -30,13 +31,13 @@ class ResultSection(Section):
     def __init__(self, ui: Any, logic: Logic, message: Message) -> None:
         super().__init__(ui, logic, message)
         self._shown: object = None
-        self._overlay, self._display = Overlay(slicer.mrmlScene), ResultDisplay()
+        self._lifted, self._display = OverlayInViews(slicer.mrmlScene), ResultDisplay()
         ui.uncertaintySelector.addAttribute("vtkMRMLScalarVolumeNode", Bridge.UNCERTAINTY_ATTRIBUTE)
         ui.show3DButton.connect("clicked(bool)", self._display.show3D)
         ui.compareButton.connect("pressed()", lambda: self.compare(True))
         ui.compareButton.connect("released()", lambda: self.compare(False))
         ui.proposalFilledCheckBox.connect("clicked(bool)", self._display.fill)
-        self._onClicks((ui.nextPlaceButton, self._jumpToWorst), (ui.unsureButton, self._toggleUnsure))
+        self._onClicks((ui.unsureButton, self._nextOverlay))
         ui.hideButton.connect("clicked(bool)", self._hide)
         self._follow(logic.finished, self._onResult)
 
@@ -58,15 +59,17 @@ class ResultSection(Section):
         node = parameters.uncertaintyVolume if parameters else None
         enable(
             "" if node else _("There is no uncertainty map yet. Segment the volume first."),
-            (ui.nextPlaceButton, _("Center the slice views and the crosshair on the region of highest uncertainty")),
-            (ui.unsureButton, _("Lay the uncertainty over the volume in the slice views, or take it away")),
+            (
+                ui.unsureButton,
+                _("Show numbered outlines of the places to look at, or the map itself, or neither"),
+            ),
             (ui.legendShownCheckBox, _("Explain the colors in the slice views")),
             (ui.opacitySlider, _("0 hides the map, 1 hides the volume")),
             (ui.thresholdSlider, _("Only uncertainty from this value on is shown")),
         )
         if parameters is not None:
             self._lay(parameters, node)
-        text = _structuresText(proposal, parameters)
+        text = _structuresText(proposal)
         ui.structuresLabel.text = text or escape(_("Nothing is proposed yet."))
         ui.trustLabel.text = trustText(parameters, self._logic) if parameters else ""
         ui.trustLabel.visible = bool(ui.trustLabel.text)
@@ -78,19 +81,20 @@ class ResultSection(Section):
     def forgetScene(self) -> None:
         """Let go of a scene that is being closed."""
         self._shown = None
-        self._overlay.forget()
+        self._lifted.forget()
         self._message.clear()
 
     def disconnect(self) -> None:
         """Follow logic and views no more."""
         super().disconnect()
-        self._overlay.close()
+        self._lifted.close()
 
     def _onResult(self, _result: RunResult) -> None:
         self._display.showAnew()
 
-    def _toggleUnsure(self) -> None:
-        self._given.uncertaintyShown = not self._given.uncertaintyShown
+    def _nextOverlay(self) -> None:
+        ways = list(Overlay)
+        self._given.overlay = ways[(ways.index(self._given.overlay) + 1) % len(ways)]
 
     def _hide(self, isHidden: bool) -> None:
         self._display.hide(isHidden)
@@ -99,33 +103,63 @@ class ResultSection(Section):
     def _lay(self, parameters: ParameterNode, node: Any) -> None:
         """Change the display only where the user changed something here: elsewhere they may want it otherwise."""
         isThere = node is not None and node.GetImageData() is not None
-        isShown = parameters.uncertaintyShown and not self._display.isHidden
+        way = Overlay.OFF if self._display.isHidden else parameters.overlay
+        words = {Overlay.REGIONS: _("regions"), Overlay.HEAT: _("heat"), Overlay.OFF: _("off")}
+        self.ui.unsureButton.text = _("Unsure: {what} (U)").format(what=words[parameters.overlay])
+        if parameters.inputVolume is not None:
+            Places.show(parameters.inputVolume, way is Overlay.REGIONS)
+        isShown = way is Overlay.HEAT
         volume = (node.GetNodeReference(VOLUME_ROLE) or parameters.inputVolume) if isThere else None
         if volume is None or not isShown:
-            self._overlay.hide()
+            self._lifted.hide()
         else:
-            self._overlay.show(volume, node, parameters.uncertaintyOpacity)
+            self._lifted.show(volume, node, parameters.uncertaintyOpacity)
         hasLegend = parameters.legendShown and isShown
         wanted = (node and node.GetID(), hasLegend, parameters.uncertaintyThreshold)
         if isThere and wanted != self._shown:
             self._shown = wanted
-            UncertaintyDisplay.show(node, parameters.uncertaintyThreshold)
+            unsureFrom = Places.findingsOf(parameters.proposal).unsure_from
+            UncertaintyDisplay.show(node, parameters.uncertaintyThreshold, unsureFrom)
             UncertaintyDisplay.addLegend(node).SetVisibility(hasLegend)
 
-    def _jumpToWorst(self) -> None:
-        ras, value = UncertaintyDisplay.worstPoint(self._given.uncertaintyVolume)
-        SliceViews.centerOn(ras)
-        text = _("Most uncertain place: {value:.2f} on average (0 is certain, 1 is as uncertain as possible).")
-        self._message.showInformation(text.format(value=value))
 
-
-def _structuresText(proposal: Any, _parameters: ParameterNode | None) -> str:
-    """Return the structures as rich text, each with its color."""
-    rows = []
+def _structuresText(proposal: Any) -> str:
+    """Return the structures as rich text: color, name, volume and its range, and what Dice to expect, or why not."""
+    found = {each.name: each for each in Places.findingsOf(proposal).structures}
+    rows, reasons = [], []
     for segment in Labelmaps.segmentsOf(proposal).values() if proposal is not None else ():
         color = "#" + "".join(f"{round(255 * each):02x}" for each in segment.GetColor())
-        rows.append(f'<span style="color:{color}">&#9632;</span> {escape(segment.GetName())}')
-    return "<br>".join(rows)
+        name, finding = segment.GetName(), found.get(segment.GetName(), Finding(segment.GetName(), 1))
+        volume = _("{volume} ml").format(volume=ml_text(finding.volume_ml)) if finding.volume_ml is not None else ""
+        rows.append(
+            f'<tr><td><span style="color:{color}">&#9632;</span> {escape(name)}</td>'
+            f'<td align="right"><b>{escape(volume)}</b></td></tr>'
+        )
+        details = filter(None, [_rangeText(finding), _diceText(finding)])
+        rows.append(f'<tr><td colspan="2">{escape(" ".join(details))}</td></tr>')
+        reasons.append(finding.why_no_promise)
+    sentences = "<br>".join(escape(each) for each in dict.fromkeys(filter(None, reasons)))
+    return f'<table width="100%">{"".join(rows)}</table>{sentences}' if rows else ""
+
+
+def _rangeText(finding: Finding) -> str:
+    if finding.volume_range_ml is None:
+        return ""
+    low, high = map(ml_text, finding.volume_range_ml)
+    if finding.range_rests_on == "promise":
+        return _("{low} to {high} ml in 90 of 100 cases.").format(low=low, high=high)
+    return _("Sure: {low} ml, possible: {high} ml.").format(low=low, high=high)
+
+
+def _diceText(finding: Finding) -> str:
+    if finding.predicted_dice is None:
+        return ""
+    text = _("Expected Dice {0:.2f} ({1:.2f} to {2:.2f}).").format(*finding.predicted_dice)
+    if finding.is_enough:
+        return _("{text} More slices would change little.").format(text=text)
+    if finding.with_two_more is not None:
+        return _("{text} Two more slices: about {dice:.2f}.").format(text=text, dice=finding.with_two_more)
+    return text
 
 
 def trustText(parameters: ParameterNode, logic: Logic) -> str:

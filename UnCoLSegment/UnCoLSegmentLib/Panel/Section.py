@@ -11,6 +11,7 @@ import slicer
 import slicer.util
 from slicer.i18n import tr as _
 
+from UnCoLSegmentLib import Preconditions
 from UnCoLSegmentLib.Engine.Run import messageAndDetails
 from UnCoLSegmentLib.Engine.Signal import Signal
 from UnCoLSegmentLib.Logic import Logic
@@ -117,6 +118,12 @@ class Section(Follower):
     def _given(self) -> ParameterNode:
         assert self._parameters is not None  # without parameters the buttons are disabled
         return self._parameters
+
+    def _whyNotRead(self) -> str:
+        """Return why the volume cannot be worked on now, whatever is to be done; "" if it can."""
+        if self._parameters is None:
+            return self._whyNoVolume()
+        return self._logic.state.obstacle or Preconditions.toReadVolume(self._parameters)
 
     def _whyNoVolume(self) -> str:
         return "" if self._parameters and self._parameters.inputVolume else _("Choose the volume to segment.")

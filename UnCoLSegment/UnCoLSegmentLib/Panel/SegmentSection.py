@@ -62,8 +62,7 @@ class SegmentSection(RunSection):
         """Show the state of parameters and run."""
         super().update(parameters)
         self._showBoxControls(parameters)
-        obstacle = self._logic.whyNotRead(parameters) if parameters else self._whyNoVolume()
-        enable(obstacle, (self.ui.segmentButton, _("Propose a segmentation of the whole volume")))
+        enable(self._whyNotRead(), (self.ui.segmentButton, _("Propose a segmentation of the whole volume")))
         for source, button in self._from.items():
             button.checked = parameters is not None and parameters.segmentFrom is source
             button.enabled = parameters is not None
@@ -94,7 +93,7 @@ class SegmentSection(RunSection):
         if self._logic.state is not RunState.IDLE or (missing and self._placing.isActive):
             return
         self._placing.stop()
-        if not missing or self._logic.whyNotRead(self._given):
+        if not missing or self._whyNotRead():
             self._start(self._logic.segment)
             return
         self._message.clear()
@@ -117,7 +116,7 @@ class SegmentSection(RunSection):
         enable(self._whyNoVolume(), (ui.drawBoxButton, purpose), (ui.structureNameEdit, named))
         isBox = roi is not None and isPlaced(roi)
         enable("" if isBox else _("Draw a box first."), (ui.boxShownCheckBox, _("Show the box in all views")))
-        ui.boxShownCheckBox.visible = isBox
+        ui.boxShownCheckBox.visible = ui.boxSizeLabel.visible = isBox
         ui.boxShownCheckBox.checked = isBox and bool(_displayOf(roi).GetVisibility())
         ui.boxSizeLabel.text = _("{0:.0f} x {1:.0f} x {2:.0f} mm").format(*roi.GetSize()) if isBox else ""
         if roi is not None and not ui.structureNameEdit.hasFocus():

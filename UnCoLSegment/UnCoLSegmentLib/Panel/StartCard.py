@@ -71,7 +71,7 @@ class StartCard(Section):
     def update(self, parameters: ParameterNode | None) -> None:
         """Start the engine, which takes some seconds, before it is asked for anything."""
         super().update(parameters)
-        isWanted = self._isEntered and parameters is not None and not self._logic.whyNotRead(parameters)
+        isWanted = self._isEntered and not self._whyNotRead()
         if isWanted and not (self._isWarm or self.missing or self._logic.damagedPackage):
             self._isWarm = True
             with suppress(OSError):  # the next run tells

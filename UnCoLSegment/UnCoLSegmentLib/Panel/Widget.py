@@ -25,6 +25,7 @@ from UnCoLSegmentLib.Panel.Guide import Guide, nextStep
 from UnCoLSegmentLib.Panel.Inputs import Inputs
 from UnCoLSegmentLib.Panel.Keys import Held, Keys
 from UnCoLSegmentLib.Panel.ModelsSection import ModelsSection
+from UnCoLSegmentLib.Panel.PlacesSection import PlacesSection
 from UnCoLSegmentLib.Panel.ResultSection import ResultSection
 from UnCoLSegmentLib.Panel.Section import Message
 from UnCoLSegmentLib.Panel.SegmentSection import SegmentSection
@@ -36,6 +37,9 @@ from UnCoLSegmentLib.ParameterNode import ParameterNode
 
 _DETECT_AFTER_MS = 400
 """So long after the last brush stroke the annotated slices are looked for."""
+
+_LEAST_BETWEEN_LOOKS_MS = 50
+"""Where the views are is looked at no more often than this."""
 
 _SEGMENTATION_EVENTS = (
     slicer.vtkSegmentation.SegmentAdded,
@@ -98,6 +102,7 @@ class Widget(slicer.util.VTKObservationMixin):
             result,
             VerdictSection(ui, logic, message, self._editor, self._correctSection.goOn),
             self._correctSection,
+            PlacesSection(ui, logic, message, lambda: self._correctSection.table),
             FineTuneSection(ui, logic, message, self._prepareEngine),
             ModelsSection(ui, logic, message),
             AdvancedSection(ui, logic, message, self._requirementsFile),
@@ -197,6 +202,8 @@ class Widget(slicer.util.VTKObservationMixin):
     def _poll(self) -> None:
         try:
             self.logic.poll()
+            if self._isEntered and self.logic.pollAfter_ms >= _LEAST_BETWEEN_LOOKS_MS:
+                self._correctSection.showRuler()  # the views may have moved
         finally:
             self._pace()
 
@@ -281,6 +288,7 @@ class Widget(slicer.util.VTKObservationMixin):
             "U": ui.unsureButton,
             "H": ui.hideButton,
             "N": ui.nextPlaceButton,
+            "Shift+N": ui.previousPlaceButton,
             "D": ui.sliceIsRightButton,
             "E": ui.sliceIsEmptyButton,
             "K": ui.acceptSliceButton,

@@ -267,7 +267,7 @@ def boxFromRoi(roiNode: Any, volumeNode: Any, structureName: str) -> Box:
         GeometryError: If a non-linear transform is above the ROI or the volume.
     """
     if not isPlaced(roiNode):
-        message = _('The box "{name}" has no size yet. Draw it round the structure, in the slice views.')
+        message = _('The box "{name}" has no size yet. Draw it around the structure, in the slice views.')
         raise DataError(message.format(name=roiNode.GetName()))
     shape_kji = snapshotVolume(volumeNode).shape_kji
     boxToIJK = Grids.rasToIJK(roiNode, volumeNode) @ slicer.util.arrayFromVTKMatrix(roiNode.GetObjectToNodeMatrix())

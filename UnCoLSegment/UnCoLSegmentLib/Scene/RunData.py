@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from uncol.core.findings import Findings
 from uncol.core.jobs import Box, SegmentResult, Structure
 from uncol.core.slice_scores import SliceScore
 from uncol.core.volume import Volume
@@ -53,6 +54,8 @@ class SegmentationResult:
         filled: The region that holds all labels; None where it is not known, or there are none.
         byBothTeachers: Whether the foundation model had a say beside the model.
         joins: Whether other structures that were proposed before stay.
+        findings: Structures in numbers, where to look and what to annotate next.
+        places: Numbers of the places to look at; None where none was looked for.
         slices: By voxel index (I, J, K), how unsure the slices are in which something was found.
     """
 
@@ -64,6 +67,8 @@ class SegmentationResult:
     filled: Region | None = None
     byBothTeachers: bool = False
     joins: bool = False
+    findings: Findings = field(default_factory=Findings)
+    places: Volume | None = None
     slices: Mapping[str, tuple[SliceScore, ...]] = field(default_factory=dict)
 
     @classmethod
@@ -79,5 +84,7 @@ class SegmentationResult:
             Grids.nonzeroRegion(labels.voxels),
             byBothTeachers=bool(result.report.get("by_both_teachers")),
             joins=bool(inputs.boxes),
+            findings=result.findings,
+            places=result.places.read() if result.places is not None else None,
             slices=result.slices,
         )

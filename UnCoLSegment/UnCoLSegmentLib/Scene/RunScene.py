@@ -18,6 +18,7 @@ from uncol.core.volume import Volume
 from UnCoLSegmentLib.Scene import (
     Bridge,
     Labelmaps,
+    Places,
     Proposal,
     Rounds,
     RoundStore,
@@ -152,6 +153,8 @@ class RunScene:
 
         With uncertainty it may stand as the proposal later.
         """
+        if not self._parameters.previewsShown:
+            return
         own = self._parameters.segmentation
         structures = self._asNamedNow(inputs.structures, "")
         self._preview.show(labels, structures, step, own if self._isInScene(own) else None)
@@ -197,7 +200,8 @@ class RunScene:
             UncertaintyParts.join(volume, node)
         node.SetAttribute(MODEL_ATTRIBUTE, self._maker.model)
         node.SetNodeReferenceID(VOLUME_ROLE, volume.GetID())
-        UncertaintyDisplay.show(node, parameters.uncertaintyThreshold)
+        UncertaintyDisplay.show(node, parameters.uncertaintyThreshold, shown.findings.unsure_from)
+        Places.put(volume, self._proposal(), shown.findings, shown.places, self._kept)
         parameters.uncertaintyVolume = node
 
     def proposalIn(self, slices: Sequence[str]) -> tuple[Bridge.SlicesOfLabels, tuple[Structure, ...]]:

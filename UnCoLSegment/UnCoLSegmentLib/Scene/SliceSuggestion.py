@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from slicer.i18n import tr as _
 
 from uncol.core.errors import DataError
+from uncol.core.next_slices import NextSlices
 from uncol.core.slice_scores import SliceScore
 from uncol.core.slice_suggestion import NextSlice, next_slice
 from uncol.core.volume import Axis
@@ -20,6 +21,13 @@ class Suggestion:
     axis: Axis
     index: int
     reason: str
+
+
+def suggestTold(following: NextSlices | None, axis: Axis, annotated: Collection[int]) -> Suggestion | None:
+    """Return the best slice of those that a result names and that are not annotated yet; None if there is none."""
+    named = following.slices if following is not None and following.axis == axis else ()
+    left = (each for each in named if each.index not in annotated)
+    return next((Suggestion(axis, each.index, each.sentence) for each in left), None)
 
 
 def suggest(scores: Sequence[SliceScore], axis: Axis, annotated: Collection[int]) -> Suggestion:

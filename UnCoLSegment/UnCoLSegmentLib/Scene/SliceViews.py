@@ -60,7 +60,7 @@ def shownSlice(volumeNode: Any, plane: Plane) -> tuple[Axis, int] | None:
     """
     if volumeNode.GetImageData() is None:
         return None
-    axis = view_slices(_inWorld(volumeNode), plane).slice_axis
+    axis = axisOf(volumeNode, plane)
     count = volumeNode.GetImageData().GetDimensions()[_AXES.index(axis)]
     shown = {view: _sliceIn(view, volumeNode, axis) for view in mappedViews()}
     candidates = [view for view, index in shown.items() if index is not None and 0 <= index < count]
@@ -70,6 +70,11 @@ def shownSlice(volumeNode: Any, plane: Plane) -> tuple[Axis, int] | None:
     index = shown[view]
     assert index is not None  # or it was no candidate
     return axis, index
+
+
+def axisOf(volumeNode: Any, plane: Plane) -> Axis:
+    """Return the voxel index that counts the volume's slices of a plane."""
+    return view_slices(_inWorld(volumeNode), plane).slice_axis
 
 
 def unalignedViews(volumeNode: Any) -> list[Any]:
