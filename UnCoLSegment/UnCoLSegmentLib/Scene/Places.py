@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +13,11 @@ import slicer.util
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
-from uncol.core.findings import Findings
+from uncol.core.findings import Findings, Place
 from uncol.core.jobs import Structure
 from uncol.core.records import from_document, to_document
 from uncol.core.volume import Volume
-from UnCoLSegmentLib.Scene import Bridge, Proposal
+from UnCoLSegmentLib.Scene import Bridge, Grids, Proposal
 from UnCoLSegmentLib.Scene.UncertaintyParts import VOLUME_ROLE
 
 ATTRIBUTE = "UnCoL.Places"
@@ -44,19 +44,35 @@ def put(volumeNode: Any, proposal: Any, found: Findings, labels: Volume | None, 
         labels: Numbers of their places; None where none was looked for.
         kept: Names of structures that were proposed before and stay: what was told of them stays, too.
     """
-    before, own = findingsOf(proposal), labels.voxels if labels is not None else None
-    earlier = _labelsIn(volumeNode) if kept else None
+    before = findingsOf(proposal)
     known = [each for each in before.structures if each.name in kept]
-    ranked = [(each, own) for each in found.places if own is not None]
-    ranked += [(each, earlier) for each in before.places if each.structure in kept and earlier is not None]
-    ranked.sort(key=lambda each: -each[0].uncertainty)
-    joined: NDArray[np.uint8] = np.zeros(Bridge.snapshotVolume(volumeNode).shape_kji, np.uint8)
-    for number, (place, voxels) in enumerate(ranked, 1):
-        joined[voxels == place.number] = number
-    places = tuple(replace(place, number=number) for number, (place, _voxels) in enumerate(ranked, 1))
+    drawn = [(labels.voxels, found.places)] if labels is not None else []
+    earlier = _labelsIn(volumeNode) if kept else None
+    if earlier is not None:
+        drawn.append((earlier, tuple(each for each in before.places if each.structure in kept)))
+    ranked = sorted((each for _voxels, places in drawn for each in places), key=lambda each: -each.uncertainty)
+    numbers = {id(each): number for number, each in enumerate(ranked, 1)}
+    joined = _renumbered(drawn, numbers, Bridge.snapshotVolume(volumeNode).shape_kji)
+    places = tuple(replace(each, number=numbers[id(each)]) for each in ranked)
     findings = replace(found, structures=(*known, *found.structures), places=places)
     proposal.SetAttribute(_FINDINGS, json.dumps(to_document(findings)))
     _draw(volumeNode, findings, joined)
+
+
+def _renumbered(
+    drawn: Sequence[tuple[NDArray[np.uint8], tuple[Place, ...]]], numbers: dict[int, int], shape: tuple[int, int, int]
+) -> NDArray[np.uint8]:
+    """Return all places in one array; only the part of each that holds any is looked at, for volumes are large."""
+    joined = np.zeros(shape, np.uint8)
+    for voxels, places in drawn:
+        table = np.zeros(256, np.uint8)
+        for each in places:
+            table[each.number] = numbers[id(each)]
+        region = Grids.nonzeroRegion(voxels)
+        if region is not None:
+            here = table[voxels[region]]
+            np.copyto(joined[region], here, where=here > 0)
+    return joined
 
 
 def show(volumeNode: Any, isOn: bool) -> None:
