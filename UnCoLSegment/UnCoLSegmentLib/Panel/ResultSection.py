@@ -91,6 +91,7 @@ class ResultSection(Section):
 
     def _onResult(self, _result: RunResult) -> None:
         self._display.showAnew()
+        self.ui.show3DButton.checked = self._display.is3D
 
     def _nextOverlay(self) -> None:
         ways = list(Overlay)
