@@ -10,6 +10,8 @@ from typing import Any
 
 from worker_child import file_fields, fine_tune_fields
 
+from uncol.core.protocol import PROTOCOL
+
 DEPTHS = (40, *range(960, 1000, 2), 5_000)
 NUMBERS = (-1, 0, 255, 2**31, 2**63, -(2**63), 2**64, 10**309, 10**400, -(10**400), 0.5, -0.0, 1e300, 5e-324)
 TEXTS = ("", " ", ".", "..", "/", "a" * 255, "a" * 300, "b" * 5_000, "a/" * 3_000, "../" * 40, "a\0b", "\ud800",
@@ -23,7 +25,7 @@ def requests_of(job: Path) -> list[dict[str, Any]]:
     slices = [{"axis": "K", "indices": [0, 99], "case": None}]
     stack = {"reference": labels, "prediction": labels, "uncertainty": image}
     return [
-        {"op": "hello", "protocol": 4},
+        {"op": "hello", "protocol": PROTOCOL},
         {"op": "cancel", "target": 1},
         {"op": "segment", "out": str(job), "image": image, "boxes": [box], "device": "cpu"},
         {"op": "segment", "out": job.name, "image": image, "labels": labels, "annotated_slices": slices},
