@@ -34,7 +34,7 @@ def main(result: Path, image: Path, reference: Path | None = None) -> None:
     scene = scene_of(job)
     volume = read_image(image)
     started, used = time.perf_counter(), time.process_time()
-    Picture.of(volume, scene.labels, view_of(volume, scene.outcome))
+    Picture.of(volume, scene.labels, view_of(volume, scene.outcome.annotated))
     page = write_run(scene.title, scene.outcome, scene)
     seconds, used = time.perf_counter() - started, time.process_time() - used
     print(f"report.html: {len(page) / 1e6:.1f} MB, {seconds:.1f} s to make, {used:.1f} s of one core")
