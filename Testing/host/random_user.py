@@ -264,11 +264,15 @@ class RandomUser:
                 self._forgetUndo()
 
     def rename(self, index: int, size: int) -> None:
+        """Rename all there is; to Slicer's history a renamed segment is an edit, after which nothing can be redone."""
         if self._own is not None:
+            couldRedo = self._editor._editor.CanRedo()
             self._own.SetName(f"renamed {size}")
             segmentation = self._own.GetSegmentation()
             segmentation.GetNthSegment(0).SetName(f"{NAMES[0]} {index}")
             self._parameters.inputVolume.SetName(f"volume {index}")
+            if couldRedo and not self._editor._editor.CanRedo():
+                self._history().add(self._history().now)
 
     def save(self, index: int, size: int) -> None:
         self.look()
