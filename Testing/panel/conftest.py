@@ -54,3 +54,16 @@ def phantom() -> Any:
     from panel_phantom import Phantom
 
     return Phantom()
+
+
+@pytest.fixture
+def annotated(panel: Any, phantom: Any, host: Any) -> Any:
+    """The panel with three annotated slices and no model yet."""
+    volume = phantom.addVolume()
+    phantom.addSliceViews(host)
+    segmentation = phantom.addSegmentation(volume)
+    panel.choose("inputVolumeSelector", "CT abdomen")
+    panel.choose("segmentationSelector", "My segmentation")
+    phantom.paint(segmentation, volume, 6, 12, 18)
+    panel.waitForDetection()
+    return panel

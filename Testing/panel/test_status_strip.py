@@ -22,15 +22,9 @@ def statusBar(host: Any, panel: Any, monkeypatch: pytest.MonkeyPatch) -> QStatus
 
 
 @pytest.fixture
-def learning(panel: Any, phantom: Any, host: Any, engine: Any) -> Any:
+def learning(annotated: Any, engine: Any) -> Any:
     """The panel while the engine learns, with the section that started it folded."""
-    volume = phantom.addVolume()
-    phantom.addSliceViews(host)
-    segmentation = phantom.addSegmentation(volume)
-    panel.choose("inputVolumeSelector", "CT abdomen")
-    panel.choose("segmentationSelector", "My segmentation")
-    phantom.paint(segmentation, volume, 6, 12, 18)
-    panel.waitForDetection()
+    panel = annotated
     panel.click("fineTuneButton")
     panel.wait(lambda: engine.asked("fine_tune"))
     panel.unfold("correct")

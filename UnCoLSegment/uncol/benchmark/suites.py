@@ -167,7 +167,7 @@ Slices of at most 128 pixels: on one thread of a CPU a step of two slices takes 
 (performance/training_step.py)."""
 
 _ACDC_HEART = replace(_ACDC, data=replace(_ACDC.data, max_side_vox=96))
-"""Of the square of 128 pixels in which the heart beats: finer than whole slices of 128, at 0.56 of their price. That
+"""Of the square of 128 pixels in which the heart beats: finer than whole slices of 128, with 0.56 of their pixels. That
 square holds all of the three labeled hearts."""
 
 _LA2018 = Config(
@@ -179,7 +179,7 @@ _LA2018 = Config(
 )
 
 _LA2018_COARSER = replace(_LA2018, data=replace(_LA2018.data, voxel_mm=1.5, patch_vox=(48, 64, 64)))
-"""As much of the patient in a patch, 72 x 96 x 96 mm for 60 x 100 x 120, at 0.53 of the price."""
+"""As much of the patient in a patch, 72 x 96 x 96 mm for 60 x 100 x 120, in 0.53 of the voxels."""
 
 _BODY = {1: "spleen", 2: "right kidney", 3: "left kidney", 5: "liver", 6: "stomach", 52: "aorta"}
 _DEVELOPMENT = {
