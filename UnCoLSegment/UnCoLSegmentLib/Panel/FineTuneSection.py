@@ -28,7 +28,7 @@ class FineTuneSection(RunSection):
         super().__init__(ui, logic, message, prepareEngine)
         self._efforts = {2.0: ui.effort2Button, 5.0: ui.effort5Button, 15.0: ui.effort15Button}
         for minutes, button in self._efforts.items():
-            button.connect("clicked(bool)", self._choosing(minutes))
+            button.connect("clicked(bool)", self._choosing("minutes", minutes))
         self._curve = LearningCurve(ui.curveWidget)
         setColumns(ui.roundsTable, _("Round"), _("Slices"), _("Dice of the proposal"), _("New model"))
         ui.fineTuneButton.connect("clicked(bool)", lambda: self._start(logic.fineTune))
@@ -62,13 +62,6 @@ class FineTuneSection(RunSection):
         rounds = self._logic.rounds(parameters) if parameters else []
         fill(self.ui.roundsTable, [_roundTexts(each) for each in rounds])
         self.ui.roundsLabel.visible = bool(rounds)
-
-    def _choosing(self, minutes: float) -> Callable[[], None]:
-        def choose() -> None:
-            self._given.minutes = minutes
-            self.update(self._parameters)  # a second click would take the button back
-
-        return choose
 
     def _updateUnfinished(self) -> None:
         """Say of which unfinished run the buttons speak: the one selected, else the latest about the volume."""

@@ -128,6 +128,15 @@ class Section(Follower):
     def _whyNoVolume(self) -> str:
         return "" if self._parameters and self._parameters.inputVolume else _("Choose the volume to segment.")
 
+    def _choosing(self, parameter: str, value: object) -> Callable[[], None]:
+        """Return what a click on one of several buttons does that stand for the values of a parameter."""
+
+        def choose() -> None:
+            setattr(self._given, parameter, value)
+            self.update(self._parameters)  # a second click would take the button back
+
+        return choose
+
     def _onClicks(self, *actions: tuple[qt.QAbstractButton, Callable[[], None]]) -> None:
         for button, action in actions:
             button.connect("clicked(bool)", self._reporting(action))

@@ -46,7 +46,7 @@ class SegmentSection(RunSection):
             SegmentFrom.MODEL: ui.fromModelButton,
         }
         for source, button in self._from.items():
-            button.connect("clicked(bool)", self._choosing(source))
+            button.connect("clicked(bool)", self._choosing("segmentFrom", source))
         ui.segmentButton.connect("clicked(bool)", self._segment)
         ui.drawBoxButton.connect("clicked(bool)", lambda isOn: self._drawBox() if isOn else self._placing.stop())
         ui.boxShownCheckBox.connect("clicked(bool)", self._showBox)
@@ -79,13 +79,6 @@ class SegmentSection(RunSection):
         """Follow logic and views no more."""
         super().disconnect()
         self._placing.close()
-
-    def _choosing(self, source: SegmentFrom) -> Callable[[], None]:
-        def choose() -> None:
-            self._given.segmentFrom = source
-            self.update(self._parameters)  # a second click would take the button back
-
-        return choose
 
     def _segment(self) -> None:
         """Start a run; where a box, slices or a model is missing, let a box be drawn instead."""
