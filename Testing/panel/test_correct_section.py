@@ -107,6 +107,21 @@ def test_this_slice_is_right_takes_the_slice_over_and_marks_it_complete_in_one_s
     assert proposed.cells("slicesTable") == []
 
 
+@pytest.mark.parametrize("button", ["sliceIsRightButton", "sliceIsEmptyButton"])
+def test_what_was_said_of_a_slice_already_is_no_step_of_the_history(proposed: Any, button: str) -> None:
+    proposed.choose("segmentationSelector", "Made when you accept or paint")
+    place = proposed.views[0].node.GetSliceOffset()
+    for _ in range(3):
+        proposed.views[0].node.JumpSliceByOffsetting(0, 0, place)
+        proposed.click(button)
+        proposed.waitForDetection()
+    assert [row[0] for row in proposed.cells("slicesTable")] == ["Axial 12"]
+
+    proposed.pressKey("z")
+    proposed.waitForDetection()
+    assert proposed.cells("slicesTable") == []
+
+
 def test_this_slice_is_right_keeps_what_was_painted_there(proposed: Any, phantom: Any) -> None:
     phantom.paint(proposed.parameters.segmentation, proposed.parameters.inputVolume, 12)
     proposed.waitForDetection()

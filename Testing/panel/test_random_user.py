@@ -31,8 +31,14 @@ def user(panel: Any, engine: Any, host: Any, tmp_path: Any) -> RandomUser:
 
 _UNDO_AFTER_LOADING = [*((act, 0, 0) for act in ("save", "paint", "undo", "load", "redo", "paint", "undo", "redo"))]
 
+_RIGHT_ONCE_MORE = [
+    *(("paint", 2, 0), ("sliceIsRight", 6, 0), ("effect", 2, 2), ("sliceIsRight", 6, 0), ("effect", 9, 0)),
+    *(("rename", 9, 1), ("acceptAll", 6, 0), ("undo", 2, 3)),
+]
+
 
 @example(acts=_UNDO_AFTER_LOADING)
+@example(acts=_RIGHT_ONCE_MORE)
 @given(
     acts=st.lists(
         st.tuples(st.sampled_from(ACTS), st.integers(0, 9), st.integers(0, 4)), min_size=ACTS_EACH, max_size=ACTS_EACH

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -79,25 +80,26 @@ class VerdictSection(Section):
     def _sliceIsRight(self) -> None:
         """Take the shown slice over unless the user painted in it, and mark it complete: one act, one undo."""
         place, parameters, target = self._shownSlice(), self._given, self._target()
-        self._saveForUndo()
+        saveOnce = functools.cache(self._saveForUndo)
         table = AnnotatedSlices.detectAnnotated(target, parameters.proposal, parameters.inputVolume)
         if parameters.proposal is not None:
             if place not in {(row.axis, row.index) for row in table.rows}:
-                Acceptance.acceptSlice(parameters.proposal, target, parameters.inputVolume, *place)
-            Acceptance.needSegments(parameters.proposal, target)
-        AnnotatedSlices.markComplete(target, parameters.inputVolume, *place, True)
+                Acceptance.acceptSlice(parameters.proposal, target, parameters.inputVolume, *place, saveOnce)
+            Acceptance.needSegments(parameters.proposal, target, saveOnce)
+        AnnotatedSlices.markSlices(target, parameters.inputVolume, [place], True, saveOnce)
         self._goOn()
 
     def _sliceIsEmpty(self) -> None:
         """Take everything out of the shown slice, and mark it complete: one act, one undo."""
         place, parameters, target = self._shownSlice(), self._given, self._target()
-        self._saveForUndo()
+        saveOnce = functools.cache(self._saveForUndo)
         if parameters.proposal is not None:
-            Acceptance.needSegments(parameters.proposal, target)
+            Acceptance.needSegments(parameters.proposal, target, saveOnce)
         if not Labelmaps.segmentsOf(target):
+            saveOnce()
             target.GetSegmentation().AddEmptySegment("", self.ui.structureNameEdit.text.strip() or _("structure"))
-        Acceptance.emptySlice(target, parameters.inputVolume, *place)
-        AnnotatedSlices.markComplete(target, parameters.inputVolume, *place, True)
+        Acceptance.emptySlice(target, parameters.inputVolume, *place, saveOnce)
+        AnnotatedSlices.markSlices(target, parameters.inputVolume, [place], True, saveOnce)
         self._goOn()
 
     def _saveForUndo(self) -> None:

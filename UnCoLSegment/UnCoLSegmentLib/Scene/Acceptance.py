@@ -93,8 +93,10 @@ def acceptSlice(
     return _accept(proposal, target, Labelmaps.segmentsOf(proposal), _OneSlice(volumeNode, axis, index), beforeChange)
 
 
-def emptySlice(target: Any, volumeNode: Any, axis: Axis, index: int) -> None:
+def emptySlice(target: Any, volumeNode: Any, axis: Axis, index: int, beforeChange: BeforeChange = _nothing) -> None:
     """Take the voxels of all segments out of one slice of a volume; locked and finished segments keep theirs.
+
+    `beforeChange` is called before each change.
 
     Raises:
         GeometryError: If a non-linear transform lies between the nodes.
@@ -109,13 +111,18 @@ def emptySlice(target: Any, volumeNode: Any, axis: Axis, index: int) -> None:
         accepted = AcceptedVoxels(target).read(segmentId, lattice, region)
         edit = _Edit(target, segmentId, lattice, region, before, accepted, np.zeros_like(before))
         kept = ~scope.changeable(edit)
-        _apply(edit, segment, before & kept, accepted & kept, scope)
+        if (before & ~kept).any() or (accepted & ~kept).any():
+            beforeChange()
+            _apply(edit, segment, before & kept, accepted & kept, scope)
 
 
-def needSegments(proposal: Any, target: Any) -> None:
-    """Add the proposed segments that the user's segmentation lacks to it, without voxels."""
+def needSegments(proposal: Any, target: Any, beforeChange: BeforeChange = _nothing) -> None:
+    """Add the proposed segments that the user's segmentation lacks to it, without voxels; see `emptySlice`."""
     for segmentId, segment in Labelmaps.segmentsOf(proposal).items():
-        Labelmaps.needSegment(target, _counterpart(proposal, segmentId, target), segment)
+        targetId = _counterpart(proposal, segmentId, target)
+        if target.GetSegmentation().GetSegment(targetId) is None:
+            beforeChange()
+            Labelmaps.needSegment(target, targetId, segment)
 
 
 @dataclass(frozen=True)

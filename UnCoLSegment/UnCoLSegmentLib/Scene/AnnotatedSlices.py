@@ -7,7 +7,7 @@ changed together with many others or that voxels only vanished from is shown, an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -114,8 +114,16 @@ def markComplete(segmentation: Any, volumeNode: Any, axis: Axis, index: int, on:
     return markSlices(segmentation, volumeNode, [(axis, index)], on)
 
 
-def markSlices(segmentation: Any, volumeNode: Any, slices: Iterable[Slice], on: bool) -> AnnotatedTable:
+def markSlices(
+    segmentation: Any,
+    volumeNode: Any,
+    slices: Iterable[Slice],
+    on: bool,
+    beforeChange: Callable[[], object] = lambda: None,
+) -> AnnotatedTable:
     """Note that slices are annotated completely, for all segments there are, even if they hold none; or that not.
+
+    `beforeChange` is called first, unless all of that is noted already.
 
     Raises:
         DataError: If there is no segment yet: nobody knows of what they are complete.
@@ -125,12 +133,15 @@ def markSlices(segmentation: Any, volumeNode: Any, slices: Iterable[Slice], on: 
     if not segments:
         message = _('"{name}" has no segment yet. Add the structure as a segment, then say which slices are done.')
         raise DataError(message.format(name=segmentation.GetName()))
-    marks = readMarks(segmentation, volumeNode)
+    before = readMarks(segmentation, volumeNode)
+    marks = Marks(before)
     painting, kind = Painting(segmentation, None, volumeNode), Kind.COMPLETE if on else Kind.OPEN
     for place in slices:
         contents = painting.contentsOf(*place)
         marks[place] = {each: Mark(kind, contents.get(each, _NOTHING).now) for each in segments}
-    writeMarks(segmentation, volumeNode, marks)
+    if marks != before:
+        beforeChange()
+        writeMarks(segmentation, volumeNode, marks)
     return _tableOf(marks)
 
 
