@@ -20,6 +20,9 @@ PANEL_LIBRARIES := libgl1 libegl1 libxkbcommon0 libdbus-1-3 libfontconfig1 libgl
 # What validates the DICOM files of results (dciodvfy); .ci/run installs it, too.
 DICOM_TOOLS := dicom3tools
 
+# Opens the pages of results, without a screen; .ci/run installs it, too.
+BROWSER := chromium
+
 # The first of these that is Python 3.11 or newer makes the virtual environment; `make PYTHON=... test` names another.
 PYTHON ?=
 CANDIDATES := $(if $(PYTHON),$(PYTHON),python3 python3.12 python3.11 python)

@@ -5,9 +5,6 @@ const uncolPlanes = (() => {
   const AXES = [[0, 1, 2], [0, 2, 1], [1, 2, 0]]; // by NiiVue's slice type: axes to the right and up, and across
   const DOUBT = [255, 74, 170];
 
-  const COMMON = { dragAndDropEnabled: false, isColorbar: false, logLevel: "error", loadingText: "",
-                   clipPlaneHotKey: "", viewModeHotKey: "", cycleClipPlaneHotKey: "" };
-
   const text = (id) => document.getElementById(id)?.textContent.trim() || null;
 
   // The file of a volume, or its voxels: what Python wrote is a NIfTI file, whose voxels begin at byte 352.
@@ -20,10 +17,13 @@ const uncolPlanes = (() => {
   async function open(data, onMove) {
     const canvas = document.getElementById("uv-planes");
     const nv = new Niivue({
-      ...COMMON, backColor: [0, 0, 0, 1], crosshairColor: [1, 0.86, 0.42, 0.55], crosshairWidth: 0.5,
+      dragAndDropEnabled: false, isColorbar: false, logLevel: "error", loadingText: "",
+      clipPlaneHotKey: "", viewModeHotKey: "", cycleClipPlaneHotKey: "",
+      backColor: [0, 0, 0, 1], crosshairColor: [1, 0.86, 0.42, 0.55], crosshairWidth: 0.5,
       crosshairWidthUnit: "mm", crosshairGap: 6, fontColor: [0.72, 0.77, 0.83, 1], isRadiologicalConvention: true,
-      dragMode: DRAG_MODE.windowing, fontMinPx: 12,
+      dragMode: DRAG_MODE.windowing, fontMinPx: 12, isOrientCube: true, show3Dcrosshair: false, meshThicknessOn2D: 0,
     });
+    nv.drawImage3D = () => {}; // 3D shows the surfaces; casting rays through the image takes seconds without a GPU
     const ids = ["labels", "uncertainty", "near", "places", ...data.compare.map((each) => each.id)];
     const [stored, ...others] = await Promise.all(["image", ...ids].map(file));
     const [low, high] = data.picture.window;
@@ -134,20 +134,19 @@ const uncolPlanes = (() => {
     // ---- what is shown ------------------------------------------------------------------------------------------
     arrange() {
       const { clientWidth: width, clientHeight: height } = this.canvas.parentElement;
-      if (!width || !height) return;
-      const one = { axial: 0, coronal: 1, sagittal: 2 }[this.layout];
-      const stage = this.canvas.parentElement;
-      stage.dataset.layout = this.layout;
+      const arranged = [this.layout, width, height].join();
+      if (!width || !height || arranged === this.arranged) return;
+      this.arranged = arranged;
       if (this.layout === "all") {
         const tall = width < height * 0.8;
         this.nv.setCustomLayout(tall
-          ? [{ sliceType: 0, position: [0, 0, 1, 0.55] }, { sliceType: 1, position: [0, 0.55, 0.5, 0.45] }]
-          : [{ sliceType: 0, position: [0, 0, 0.58, 1] }, { sliceType: 1, position: [0.58, 0, 0.42, 0.34] },
-             { sliceType: 2, position: [0.58, 0.34, 0.42, 0.3] }]);
-        stage.classList.toggle("tall", tall);
-      } else if (one !== undefined) this.nv.setCustomLayout([{ sliceType: one, position: [0, 0, 1, 1] }]);
+          ? [{ sliceType: SLICE_TYPE.AXIAL, position: [0, 0, 1, 0.55] }, { sliceType: SLICE_TYPE.CORONAL, position: [0, 0.55, 0.5, 0.45] },
+             { sliceType: SLICE_TYPE.RENDER, position: [0.5, 0.55, 0.5, 0.45] }]
+          : [{ sliceType: SLICE_TYPE.AXIAL, position: [0, 0, 0.58, 1] }, { sliceType: SLICE_TYPE.CORONAL, position: [0.58, 0, 0.42, 0.34] },
+             { sliceType: SLICE_TYPE.SAGITTAL, position: [0.58, 0.34, 0.42, 0.3] },
+             { sliceType: SLICE_TYPE.RENDER, position: [0.58, 0.64, 0.42, 0.36] }]);
+      } else this.nv.setCustomLayout([{ sliceType: SLICE_TYPE[this.layout === "3d" ? "RENDER" : this.layout.toUpperCase()], position: [0, 0, 1, 1] }]);
       this.nv.resizeListener();
-      this.nv3d?.resizeListener();
     }
 
     setLayout(layout) {
@@ -334,21 +333,29 @@ const uncolPlanes = (() => {
     }
 
     // ---- 3D -----------------------------------------------------------------------------------------------------
-    async build3d() {
-      this.nv3d = new Niivue({ ...COMMON, backColor: [0, 0, 0, 0], isOrientCube: true, show3Dcrosshair: false });
-      await this.nv3d.attachToCanvas(document.getElementById("uv-surfaces"), true);
-      this.nv3d.setSliceType(SLICE_TYPE.RENDER);
+    build3d() {
+      const { nv } = this;
       this.surfaces = this.data.structures.map((each) => {
         const { points, triangles } = uncolGeometry.surface(this.labels, this.dims, each.value);
         return { ...each, points: uncolGeometry.moved(points, this.data.picture.matrix), triangles, voxels: points };
       });
-      for (const each of this.surfaces) {
-        if (!each.triangles.length) continue;
-        each.mesh = new NVMesh(each.points, each.triangles, each.name, this.colors(each), 1, true, this.nv3d.gl);
-        this.nv3d.addMesh(each.mesh);
-      }
-      this.nv3d.setRenderAzimuthElevation(215, 12);
-      this.nv3d.resizeListener();
+      const there = this.surfaces.filter((each) => each.triangles.length);
+      for (const each of there)
+        each.mesh = new NVMesh(each.points, each.triangles, each.name, this.colors(each), 1, true, nv.gl);
+      nv.meshes = there.map((each) => each.mesh); // addMesh would give the image to the graphics card once more
+      if (there.length) this.lookAt(nv.meshes);
+      nv.setRenderAzimuthElevation(215, 12);
+    }
+
+    // 3D is about the surfaces and as large as they are, not about all of the image.
+    lookAt(meshes) {
+      const { nv } = this, axes = [0, 1, 2];
+      const low = axes.map((axis) => Math.min(...meshes.map((each) => each.extentsMin[axis])));
+      const high = axes.map((axis) => Math.max(...meshes.map((each) => each.extentsMax[axis])));
+      nv.setPivot3D = () => {
+        nv.pivot3D = axes.map((axis) => (low[axis] + high[axis]) / 2);
+        nv.furthestFromPivot = Math.hypot(...axes.map((axis) => high[axis] - low[axis])) / 2;
+      };
     }
 
     colors(surface) {
@@ -382,26 +389,22 @@ const uncolPlanes = (() => {
         if (!each.mesh) continue;
         each.mesh.rgba255 = this.colors(each);
         each.mesh.visible = !this.look.off.has(each.value);
-        each.mesh.updateMesh(this.nv3d.gl);
+        each.mesh.updateMesh(this.nv.gl);
       }
-      this.nv3d?.drawScene();
+      this.nv.drawScene();
     }
 
     // ---- out of the page ----------------------------------------------------------------------------------------
     picture(caption) {
-      const sources = [this.canvas, this.ink, this.nv3d.canvas], out = document.createElement("canvas");
+      const out = document.createElement("canvas");
       this.nv.drawScene();
-      this.nv3d.drawScene();
       this.paint();
       const unit = this.canvas.width / this.canvas.clientWidth || 1, foot = 34 * unit;
       Object.assign(out, { width: this.canvas.width, height: this.canvas.height + foot });
-      const pen = out.getContext("2d"), origin = this.canvas.getBoundingClientRect();
+      const pen = out.getContext("2d");
       pen.fillStyle = "#000";
       pen.fillRect(0, 0, out.width, out.height);
-      for (const each of sources) {
-        const box = each.getBoundingClientRect();
-        if (box.width) pen.drawImage(each, (box.left - origin.left) * unit, (box.top - origin.top) * unit, box.width * unit, box.height * unit);
-      }
+      for (const each of [this.canvas, this.ink]) pen.drawImage(each, 0, 0);
       pen.fillStyle = "#e8edf2";
       pen.font = `${12.5 * unit}px system-ui, sans-serif`;
       pen.textBaseline = "middle";

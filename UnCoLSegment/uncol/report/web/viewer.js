@@ -326,8 +326,8 @@
   tell();
   window.uncolView = view;
   root.dataset.state = "planes";
-  requestAnimationFrame(() => setTimeout(async () => {
-    await view.build3d();
+  requestAnimationFrame(() => setTimeout(() => {
+    view.build3d();
     root.dataset.state = "ready";
   }));
 })();
