@@ -72,6 +72,10 @@ test-panel: $(MRML_STAMP)  ## test the panel alone
 test-scene: $(MRML_STAMP)  ## test scene, logic and engine process alone
 	@printf '%s\n' $(SCENE_TESTS) | $(EACH)
 
+# Not part of `test`: it warns early of what another MRML does differently, in an environment beside the first.
+test-next: $(NEXT_STAMP)  ## test panel, scene and logic on the MRML of Slicer's next version
+	$(MAKE) --no-print-directory BIN=$(NEXT)/bin test-module
+
 test-fast: $(STAMP)  ## run the tests that need no GPU, no shared images and little time
 	$(BIN)/python -m pytest -m "not slow and not gpu and not realdata and not soak"
 

@@ -69,6 +69,16 @@ class UnCoLSegmentWidget(ScriptedLoadableModuleWidget):
             self.panel.cleanup()
             self.panel = None
 
+    def nodeEditable(self, node):
+        """Say how well this module shows a node: what was found in a volume better than any other, others not at all."""
+        from UnCoLSegmentLib.Scene.Results import volumeOf
+
+        return 0.9 if volumeOf(node) is not None else 0.0
+
+    def setEditedNode(self, node, role="", context=""):
+        """Show a proposal or a map with its volume; *Edit properties* in the data tree asks for it."""
+        return bool(self.panel and self.panel.showResult(node))
+
     def onReload(self):
         """Load all of our code again; Slicer by itself loads this file only."""
         self.cleanup()

@@ -73,6 +73,22 @@ class ModuleTest(unittest.TestCase):
         self.assertIsNotNone(frame.self().panel)
         self.assertEqual(loadedBefore, [name for name in HEAVY if name in sys.modules])
 
+    def test_edit_properties_of_a_map_shows_it_with_its_volume(self) -> None:
+        from UnCoLSegmentLib.Scene.Bridge import UNCERTAINTY_ATTRIBUTE
+        from UnCoLSegmentLib.Scene.Results import VOLUME_ROLE
+        from UnCoLSegmentLib.SelfTest import makePhantomVolume
+
+        first, next_, shown = (makePhantomVolume()[0] for _number in range(3))
+        shown.SetAttribute(UNCERTAINTY_ATTRIBUTE, "1")
+        shown.SetNodeReferenceID(VOLUME_ROLE, next_.GetID())
+        widget = slicer.modules.uncolsegment.widgetRepresentation().self()
+
+        self.assertEqual([0.0, 0.0, 0.9], [widget.nodeEditable(each) for each in (None, first, shown)])
+        self.assertFalse(widget.setEditedNode(first))
+        self.assertTrue(widget.setEditedNode(shown, "", ""))
+        parameters = widget.panel.parameters
+        self.assertEqual([next_, shown], [parameters.inputVolume, parameters.uncertaintyVolume])
+
     def test_the_self_test_says_what_it_lacks_and_is_no_failure(self) -> None:
         from UnCoLSegment import UnCoLSegmentTest
         from UnCoLSegmentLib import Dependencies

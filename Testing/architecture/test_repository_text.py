@@ -1,4 +1,4 @@
-"""The repository works on any machine: no file names a path or a package index of one of them."""
+"""The repository works on any machine: no file names a path or a package index of one; what texts name is there."""
 
 from __future__ import annotations
 
@@ -50,6 +50,21 @@ def test_the_check_finds_package_indexes(text: str) -> None:
 @pytest.mark.parametrize("text", ["../shared/data", "docs/home/page.md", "https://example.org/home/page"])
 def test_relative_paths_and_addresses_are_no_machine_paths(text: str) -> None:
     assert machine_details(text) == []
+
+
+def test_every_command_that_make_promises_does_something() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    promised = set(re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)[0].split())
+
+    assert promised == set(re.findall(r"^([a-z-]+):.*## ", text, re.MULTILINE))
+
+
+def test_every_test_file_that_the_review_names_is_there() -> None:
+    text = (ROOT / "docs/slicer-review.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\b((?:[a-z]+/)*(?:test_|as_|random_|scripted_)\w+\.py)\b", text))
+    there = {path.as_posix() for path in (ROOT / "Testing").rglob("*.py")}
+
+    assert sorted(name for name in named if not any(path.endswith(f"/{name}") for path in there)) == []
 
 
 def _tracked_texts() -> list[tuple[str, str]]:

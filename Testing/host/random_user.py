@@ -160,7 +160,7 @@ class RandomUser:
 
     def acceptSlice(self, index: int, size: int) -> None:
         self._show(index)
-        self._press("acceptSliceButton")
+        self._press("acceptSliceButton", index % SHAPE_KJI[0])
 
     def acceptSegment(self, index: int, size: int) -> None:
         self._press("acceptSegmentButton")
@@ -170,11 +170,11 @@ class RandomUser:
 
     def sliceIsRight(self, index: int, size: int) -> None:
         self._show(index)
-        self._press("sliceIsRightButton", complete=index % SHAPE_KJI[0])
+        self._press("sliceIsRightButton", index % SHAPE_KJI[0], completes=True)
 
     def sliceIsEmpty(self, index: int, size: int) -> None:
         self._show(index)
-        self._press("sliceIsEmptyButton", complete=index % SHAPE_KJI[0])
+        self._press("sliceIsEmptyButton", index % SHAPE_KJI[0], completes=True)
 
     def untick(self, index: int, size: int) -> None:
         """Take the tick of a row away."""
@@ -339,12 +339,17 @@ class RandomUser:
     def _history(self) -> History:
         return self._histories[self._own.GetID()]
 
-    def _press(self, button: str, *, complete: int | None = None) -> None:
-        """Click a button of ours that may change the segmentation, and take what it did for the user's act."""
+    def _press(self, button: str, place: int | None = None, *, completes: bool = False) -> None:
+        """Click a button of ours that may change the segmentation, and take what it did for the user's act.
+
+        What is proposed must be about the volume, and an act on one slice, `place`, must leave the others alone.
+        """
         widget = getattr(self.panel.ui, button)
         if not widget.enabled:
             return
         before = self._history().now if self._own is not None else None
+        proposal, volume = self._parameters.proposal, self._parameters.inputVolume
+        assert proposal is None or proposal.GetNodeReference("UnCoL.Volume") is volume, "another volume's proposal"
         widget.click()
         self.panel.settle()
         if before is None:
@@ -353,8 +358,10 @@ class RandomUser:
             before = State(notes=notesOf(self._own))
             self._histories[self._own.GetID()] = History(before)
         state = replace(before, voxels=voxelsOf(self._own), notes=notesOf(self._own))
-        if complete is not None and not self.panel.shown().startswith("No "):
-            state = replace(state, complete=state.complete | {complete}, open=state.open - {complete})
+        if place is not None:
+            assert changedSlices(before.voxels, state.voxels) <= {place}, f"an act on slice {place} changed others"
+        if completes and not self.panel.shown().startswith("No "):
+            state = replace(state, complete=state.complete | {place}, open=state.open - {place})
         if state != before:
             self._history().add(state)
 
@@ -390,6 +397,17 @@ class RandomUser:
             self._poll()
             waitAsSlicer(1)
             assert time.monotonic() < end, f"waited in vain until {what}; the panel says {self.panel.shown()!r}"
+
+
+def changedSlices(before: Voxels, after: Voxels) -> set[int]:
+    """Return the slices in which a segment holds other voxels than before."""
+    empty = bytes(np.packbits(np.zeros(SHAPE_KJI, bool)))
+    changed: set[int] = set()
+    for each in {*before, *after}:
+        then, now = (np.frombuffer(voxels.get(each, empty), np.uint8) for voxels in (before, after))
+        differs = np.unpackbits(then ^ now, count=int(np.prod(SHAPE_KJI))).reshape(SHAPE_KJI)
+        changed |= set(np.flatnonzero(differs.any(axis=(1, 2))).tolist())
+    return changed
 
 
 def block(index: int, size: int) -> NDArray[np.uint8]:

@@ -263,15 +263,17 @@ def test_a_preview_that_the_user_removed_does_not_become_the_proposal(following:
 
 
 @pytest.mark.parametrize(
-    ("annotated", "step", "isKept"),
+    ("annotated", "step", "isRight", "isKept"),
     [
-        pytest.param([], 0, False, id="registration alone against all sources"),
-        pytest.param([], 82, True, id="all sources and a model on the way"),
-        pytest.param([11], 0, True, id="one more annotated slice"),
+        pytest.param([], 0, True, False, id="registration alone against all sources"),
+        pytest.param([], 82, True, True, id="all sources and a model on the way"),
+        pytest.param([], 82, False, False, id="a model on the way that finds the opposite"),
+        pytest.param([11], 0, True, False, id="one more annotated slice, and nothing better"),
+        pytest.param([11], 82, False, False, id="one more annotated slice, and worse"),
     ],
 )
-def test_only_a_preview_that_more_is_behind_takes_the_place_of_a_proposal(
-    following: User, annotated: list[int], step: int, isKept: bool
+def test_a_preview_takes_the_place_of_a_proposal_that_less_is_behind_and_that_is_not_better(
+    following: User, annotated: list[int], step: int, isRight: bool, isKept: bool
 ) -> None:
     following.propose()
     assert following.end()[0] == "finished"
@@ -279,14 +281,32 @@ def test_only_a_preview_that_more_is_behind_takes_the_place_of_a_proposal(
         following.driver.annotate(annotated)
     following.logic.fineTune(following.parameters)
     following.untilAsked("fine_tune")
-    sayPreview(following, "fine_tune", ~following.truth, step)
+    sayPreview(following, "fine_tune", following.truth if isRight else ~following.truth, step)
 
     cancel(following)
 
     told = "is the best that was found so far" if isKept else "is as it was before"
     assert following.end()[1] == f"Cancelled. The proposal {told}."
-    assert following.driver.dice() == (0.0 if isKept else 1.0)
+    assert following.driver.dice() == 1.0
     assert np.isclose(mapNow(following).max(), 0.4 if isKept else 0.3)
+
+
+@pytest.mark.parametrize("isRight", [True, False])
+def test_a_preview_takes_the_place_of_a_box_proposal_if_it_fits_the_annotated_slices_better(
+    user: User, isRight: bool
+) -> None:
+    user.driver.drawBox()
+    user.segment(user.truth if not isRight else ~user.truth)
+    user.driver.annotate([5, 8])
+    user.logic.fineTune(user.parameters)
+    user.untilAsked("fine_tune")
+    sayPreview(user, "fine_tune", user.truth if isRight else ~user.truth, 2)
+
+    cancel(user)
+
+    told = "is the best that was found so far" if isRight else "is as it was before"
+    assert user.end()[1] == f"Cancelled. The proposal {told}."
+    assert user.driver.dice() == 1.0
 
 
 def test_the_proposal_of_a_model_that_knows_all_slices_is_not_replaced_by_one_on_the_way(user: User) -> None:

@@ -94,16 +94,12 @@ def test_slice_after_slice_adds_up(plain) -> None:
         assert np.array_equal(maskOf(user, structure.name, plain), expected == structure.value)
 
 
-@pytest.mark.parametrize("protection", ["completed", "locked"])
 @pytest.mark.parametrize("accept", ["all", "slice", "segment"])
-def test_a_finished_or_locked_segment_is_never_changed(plain, protection: str, accept: str) -> None:
+def test_a_finished_segment_is_never_changed(plain, accept: str) -> None:
     user = emptySegmentation(plain)
     finished = oneSlice("K", 2)
     paint(user, "liver", finished, plain)
-    if protection == "completed":
-        Status.SetSegmentStatus(segmentOf(user, "liver"), Status.Completed)
-    else:
-        segmentOf(user, "liver").SetTag(Acceptance.LOCKED_TAG, "1")
+    Status.SetSegmentStatus(segmentOf(user, "liver"), Status.Completed)
     proposal = propose(plain, user)
 
     if accept == "all":
@@ -114,15 +110,15 @@ def test_a_finished_or_locked_segment_is_never_changed(plain, protection: str, a
         summary = Acceptance.acceptSegment(proposal, user, "liver")
 
     assert np.array_equal(maskOf(user, "liver", plain), finished)
-    reason = "it is marked as completed" if protection == "completed" else "it is locked"
+    reason = "it is marked as completed"
     assert summary.skipped == (("liver", reason),)
     assert summary.text.endswith(f"liver: {reason}.")
 
 
-def test_an_unlocked_segment_can_be_changed_again(plain) -> None:
+def test_a_segment_that_is_in_progress_again_can_be_changed_again(plain) -> None:
     user = emptySegmentation(plain)
-    segmentOf(user, "liver").SetTag(Acceptance.LOCKED_TAG, "1")
-    segmentOf(user, "liver").RemoveTag(Acceptance.LOCKED_TAG)
+    for status in (Status.Completed, Status.InProgress):
+        Status.SetSegmentStatus(segmentOf(user, "liver"), status)
 
     Acceptance.acceptSegment(propose(plain, user), user, "liver")
 

@@ -24,7 +24,7 @@ from UnCoLSegmentLib.Engine.Run import Run, RunState, Steps, inThread, messageAn
 from UnCoLSegmentLib.Engine.RunSteps import RunSteps, Training
 from UnCoLSegmentLib.Engine.Signal import Signal
 from UnCoLSegmentLib.Engine.SliceComparison import SliceComparison
-from UnCoLSegmentLib.Scene import Bridge, Rounds
+from UnCoLSegmentLib.Scene import Bridge, Results, Rounds
 from UnCoLSegmentLib.Scene.Places import findingsOf
 from UnCoLSegmentLib.Scene.RunData import RunInputs, SegmentationResult
 from UnCoLSegmentLib.Scene.RunScene import RunScene, annotatedSlices, resultInScene, roundsOf
@@ -207,6 +207,7 @@ class Logic:
         Raises:
             UncolError: If there is nothing to go by, or no slice is left.
         """
+        Results.choose(parameters)
         volume, node = parameters.inputVolume, parameters.uncertaintyVolume
         axis = view_slices(Bridge.snapshotVolume(volume), parameters.plane.value).slice_axis
         annotated = [row.index for row in annotatedSlices(parameters) if row.axis == axis]
@@ -228,7 +229,7 @@ class Logic:
             self.failed.emit(obstacle, "")
             return
         scene, resultShown = RunScene(parameters), Signal()
-        resultShown.connect(partial(self._onResultShown, parameters))
+        resultShown.connect(partial(self._onResultShown, scene))
         steps = RunSteps(scene, self.store, self.roundScored, self.modelsChanged, resultShown)
         try:
             self._run = Run(kind, self.engine, prepare(scene, steps))
@@ -281,7 +282,7 @@ class Logic:
         self._steps.closeFolder()
         if self._run is not None and self._run.kind == "fineTune" and self._training is not None:
             self.store.release(self._training.name)
-        self._run = self._scene = self._steps = self._preview = None
+        self._run = self._scene = self._steps = self._preview = self._training = self._inputs = None
 
     def _leftText(self, run: Run) -> str:
         """Return what is left of a run that did not reach its end."""
@@ -330,12 +331,12 @@ class Logic:
             labels, uncertainty = preview.result()
             self._scene.showPreview(labels, self._inputs, step, uncertainty)
 
-    def _onResultShown(self, parameters: Any, shown: SegmentationResult) -> None:
+    def _onResultShown(self, scene: RunScene, shown: SegmentationResult) -> None:
         """Keep what the engine found out about the slices until the user asks for the next one to annotate."""
         self.outdated.emit()
         self._preview = None  # one that is still being read is older
-        isAboutAll = self._scene is None or not self._scene.isJoint  # else it is about what is new only
-        self.comparison.take(parameters.uncertaintyVolume, shown.slices if isAboutAll else {})
+        isAboutAll = not scene.isJoint  # else it is about what is new only
+        self.comparison.take(scene.uncertaintyMap, shown.slices if isAboutAll else {})
 
     def _tellCompared(self) -> None:
         if self._isSuggestionAwaited and self.comparison.isDone:

@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from UnCoLSegmentLib.Panel.Controls import enable
 from UnCoLSegmentLib.ParameterNode import ParameterNode
-from UnCoLSegmentLib.Scene import Bridge, Places, Preview, Proposal, SliceViews
+from UnCoLSegmentLib.Scene import Bridge, Places, Preview, Proposal, Results, SliceViews
 
 _VOLUME, _SEGMENTATION = "vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode"
 _OURS = {
@@ -34,7 +34,9 @@ class Inputs:
         ui.alignViewsButton.connect("clicked(bool)", self._alignViews)
 
     def update(self, parameters: ParameterNode | None) -> None:
-        """Show what can be chosen now, and whether the views cut across the slices of the volume."""
+        """Take the results of the chosen volume; show what can be chosen, and whether views cut across its slices."""
+        if parameters is not None:
+            Results.choose(parameters)
         _hide(self.ui.inputVolumeSelector, _VOLUME)
         _hide(self.ui.segmentationSelector, _SEGMENTATION)
         self._volume = parameters.inputVolume if parameters else None

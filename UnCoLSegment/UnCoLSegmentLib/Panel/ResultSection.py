@@ -19,8 +19,8 @@ from UnCoLSegmentLib.Scene import Bridge, Labelmaps, Places, UncertaintyDisplay
 from UnCoLSegmentLib.Scene.Maker import Maker
 from UnCoLSegmentLib.Scene.Overlay import Overlay as OverlayInViews
 from UnCoLSegmentLib.Scene.ResultDisplay import ResultDisplay
+from UnCoLSegmentLib.Scene.Results import VOLUME_ROLE
 from UnCoLSegmentLib.Scene.Rounds import Round
-from UnCoLSegmentLib.Scene.RunScene import VOLUME_ROLE
 
 
 class ResultSection(Section):

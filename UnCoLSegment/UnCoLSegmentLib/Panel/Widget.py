@@ -25,6 +25,7 @@ from UnCoLSegmentLib.Panel.Guide import Guide, nextStep
 from UnCoLSegmentLib.Panel.Inputs import Inputs
 from UnCoLSegmentLib.Panel.Keys import Held, Keys
 from UnCoLSegmentLib.Panel.ModelsSection import ModelsSection
+from UnCoLSegmentLib.Panel.Observations import Observations
 from UnCoLSegmentLib.Panel.PlacesSection import PlacesSection
 from UnCoLSegmentLib.Panel.ResultSection import ResultSection
 from UnCoLSegmentLib.Panel.Section import Message
@@ -34,6 +35,7 @@ from UnCoLSegmentLib.Panel.StartCard import StartCard
 from UnCoLSegmentLib.Panel.StatusStrip import StatusStrip
 from UnCoLSegmentLib.Panel.VerdictSection import VerdictSection
 from UnCoLSegmentLib.ParameterNode import ParameterNode
+from UnCoLSegmentLib.Scene import Proposal, Results
 
 _DETECT_AFTER_MS = 400
 """So long after the last brush stroke the annotated slices are looked for."""
@@ -60,7 +62,7 @@ _ROI_EVENTS = (
 )
 
 
-class Widget(slicer.util.VTKObservationMixin):
+class Widget:
     """What the module's panel shows and does.
 
     Args:
@@ -70,12 +72,11 @@ class Widget(slicer.util.VTKObservationMixin):
     """
 
     def __init__(self, moduleWidget: Any, logic: Logic, moduleLogic: Any = None) -> None:
-        slicer.util.VTKObservationMixin.__init__(self)
         self._moduleWidget, self.logic = moduleWidget, logic
         self._moduleLogic = moduleLogic or moduleWidget.logic
         self.parameters: ParameterNode | None = None
         self._guiTag: int | None = None
-        self._observed: dict[str, Any] = {}
+        self._observations = Observations()
         self._signals: tuple[Signal, ...] = (logic.stateChanged, logic.modelsChanged, logic.engineGreeted)
         self._isEntered = False
         self._defaults = Defaults()
@@ -110,14 +111,14 @@ class Widget(slicer.util.VTKObservationMixin):
         )
         self._held = Held(qt.Qt.Key_C, lambda: result.compare(True), lambda: result.compare(False))
         self._keys = Keys(uiWidget, self._keyActions())
-        for event, observer in (
+        ofScene = (
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
             (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
             (slicer.mrmlScene.StartImportEvent, self.onSceneStartImport),
             (slicer.mrmlScene.EndImportEvent, self.onSceneEndClose),
             (slicer.mrmlScene.NodeAddedEvent, self._onNodeAdded),
-        ):
-            self.addObserver(slicer.mrmlScene, event, observer)
+        )
+        self._observations.observe("scene", slicer.mrmlScene, ofScene)
         self._signals = (*self._signals, message.changed)
         for signal in self._signals:
             signal.connect(self.update)
@@ -141,6 +142,21 @@ class Widget(slicer.util.VTKObservationMixin):
         self._editor.enter()
         self._keys.install()
 
+    def showResult(self, node: Any) -> bool:
+        """Choose a proposal or a map with its volume; say whether the node is one."""
+        volume = Results.volumeOf(node)
+        if volume is None:
+            return False
+        if self.parameters is None:
+            self._setParameterNode(self._moduleLogic.getParameterNode())
+        if self.parameters is not None:
+            self.parameters.inputVolume = volume
+            if node.GetAttribute(Proposal.ATTRIBUTE):
+                self.parameters.proposal = node
+            else:
+                self.parameters.uncertaintyVolume = node
+        return True
+
     def exit(self) -> None:
         """The user goes to another module; a run goes on meanwhile."""
         self._isEntered = False
@@ -158,7 +174,7 @@ class Widget(slicer.util.VTKObservationMixin):
         for follower in (self._strip, *self._sections):
             follower.disconnect()
         self._setParameterNode(None)
-        self.removeObservers()
+        self._observations.end()
         self.logic.shutdown()
 
     def _leave(self) -> None:
@@ -216,7 +232,7 @@ class Widget(slicer.util.VTKObservationMixin):
     def _setParameterNode(self, node: Any) -> None:
         if self.parameters is not None:
             self.parameters.disconnectGui(self._guiTag)
-            self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.update)
+            self._observations.observe("parameters", None, ())
         isNew = node is not None and not node.GetParameterNames()  # that of a new scene
         self.parameters = ParameterNode(node) if node is not None else None
         if self.parameters is not None:
@@ -225,7 +241,7 @@ class Widget(slicer.util.VTKObservationMixin):
             self._choose(self.parameters)
             # Not connectGui: in some releases of Slicer that returns no tag to disconnect with.
             self._guiTag = self.parameters.connectParametersToGui(self._widgetsOfParameters())
-            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.update)
+            self._observations.observe("parameters", node, [(vtk.vtkCommand.ModifiedEvent, self.update)])
         self.update()
 
     def _widgetsOfParameters(self) -> dict[str, qt.QWidget]:
@@ -258,16 +274,8 @@ class Widget(slicer.util.VTKObservationMixin):
             segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
 
     def _observe(self, role: str, node: Any, events: Sequence[int], callback: Callable[..., None]) -> None:
-        before = self._observed.get(role)
-        if node is before:
-            return
-        for event in events:
-            if before is not None:
-                self.removeObserver(before, event, callback)
-            if node is not None:
-                self.addObserver(node, event, callback)
-        self._observed[role] = node
-        if role in ("volume", "segmentation") and node is not None:
+        isAnother = self._observations.observe(role, node, [(event, callback) for event in events])
+        if isAnother and role in ("volume", "segmentation") and node is not None:
             self._detectTimer.start()
 
     def _onSegmentationChanged(self, _caller: Any, _event: Any) -> None:

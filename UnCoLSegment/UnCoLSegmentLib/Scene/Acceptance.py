@@ -1,6 +1,6 @@
 """Taking a proposal over into the user's segmentation: by segment, by slice or whole; in one step.
 
-Locked and finished segments are never changed. Neither is what the user painted, unless they accept that very slice.
+Segments that are marked as completed are never changed. Neither is what the user painted, unless they accept that very slice.
 """
 
 from __future__ import annotations
@@ -18,9 +18,6 @@ from UnCoLSegmentLib.Scene import Grids, Labelmaps
 from UnCoLSegmentLib.Scene.Grids import Mask, Matrix, Region
 from UnCoLSegmentLib.Scene.Painting import AcceptedVoxels
 from UnCoLSegmentLib.Scene.SliceCover import slicesCovering
-
-LOCKED_TAG = "UnCoL.Locked"
-"""Tag of a segment that nothing of ours may change."""
 
 SOURCE_ROLE = "UnCoL.Segmentation"
 """Node reference of a proposal to the segmentation whose segment IDs it uses."""
@@ -94,7 +91,7 @@ def acceptSlice(
 
 
 def emptySlice(target: Any, volumeNode: Any, axis: Axis, index: int, beforeChange: BeforeChange = _nothing) -> None:
-    """Take the voxels of all segments out of one slice of a volume; locked and finished segments keep theirs.
+    """Take the voxels of all segments out of one slice of a volume; those that are marked as completed keep theirs.
 
     `beforeChange` is called before each change.
 
@@ -257,8 +254,5 @@ def _counterpart(proposal: Any, segmentId: str, target: Any) -> str:
 
 def _whyNot(segment: Any) -> str:
     """Return why a segment of the user's must not be changed; "" if it may, or is not there yet."""
-    if segment is None:
-        return ""
-    if _Logic.GetSegmentStatus(segment) == _Logic.Completed:
-        return _("it is marked as completed")
-    return _("it is locked") if Labelmaps.tagOf(segment, LOCKED_TAG) else ""
+    isFinished = segment is not None and _Logic.GetSegmentStatus(segment) == _Logic.Completed
+    return _("it is marked as completed") if isFinished else ""

@@ -18,7 +18,7 @@ from uncol.core.jobs import Structure
 from uncol.core.records import from_document, to_document
 from uncol.core.volume import Volume
 from UnCoLSegmentLib.Scene import Bridge, Grids, Proposal
-from UnCoLSegmentLib.Scene.UncertaintyParts import VOLUME_ROLE
+from UnCoLSegmentLib.Scene.Results import VOLUME_ROLE
 
 ATTRIBUTE = "UnCoL.Places"
 """Set on the segmentation whose segments are the places, and on the points that carry their numbers."""
@@ -76,10 +76,11 @@ def _renumbered(
 
 
 def show(volumeNode: Any, isOn: bool) -> None:
-    """Show the outlines and numbers of a volume's places, or hide them."""
-    for node in _nodesOf(volumeNode):
-        if bool(node.GetDisplayNode().GetVisibility()) != isOn:
-            node.GetDisplayNode().SetVisibility(isOn)
+    """Show the outlines and numbers of a volume's places, or hide them; those of other volumes are hidden."""
+    for node in _nodes():
+        isShown = isOn and node.GetNodeReference(VOLUME_ROLE) is volumeNode
+        if bool(node.GetDisplayNode().GetVisibility()) != isShown:
+            node.GetDisplayNode().SetVisibility(isShown)
 
 
 def _draw(volumeNode: Any, findings: Findings, voxels: NDArray[np.uint8]) -> None:
@@ -120,10 +121,14 @@ def _newNode(volumeNode: Any, className: str) -> Any:
     return node
 
 
-def _nodesOf(volumeNode: Any) -> list[Any]:
+def _nodes() -> list[Any]:
     nodes = [*slicer.util.getNodesByClass("vtkMRMLSegmentationNode")]
     nodes += slicer.util.getNodesByClass("vtkMRMLMarkupsFiducialNode")
-    return [each for each in nodes if each.GetAttribute(ATTRIBUTE) and each.GetNodeReference(VOLUME_ROLE) is volumeNode]
+    return [each for each in nodes if each.GetAttribute(ATTRIBUTE)]
+
+
+def _nodesOf(volumeNode: Any) -> list[Any]:
+    return [each for each in _nodes() if each.GetNodeReference(VOLUME_ROLE) is volumeNode]
 
 
 def _labelsIn(volumeNode: Any) -> NDArray[np.uint8] | None:

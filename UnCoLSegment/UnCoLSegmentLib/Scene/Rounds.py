@@ -13,7 +13,7 @@ from slicer.i18n import tr as _
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import Structure
 from uncol.core.records import from_document, to_document
-from uncol.core.round_scores import ComparedSlices
+from uncol.core.round_scores import ComparedSlices, dice_by_structure
 from uncol.core.volume import ARRAY_AXIS, Axis, Volume
 
 
@@ -182,6 +182,18 @@ def stacksOf(
                 )
             )
     return stacks
+
+
+def agreement(
+    slices: Sequence[str],
+    reference: Volume,
+    structures: Sequence[Structure],
+    prediction: Volume,
+    predicted: Sequence[Structure],
+) -> float:
+    """Return the Dice of labels over annotated slices, mean over the annotated structures; see `stacksOf`."""
+    dice = dice_by_structure(stacksOf(slices, reference, structures, prediction, predicted, None), structures)
+    return sum(dice.values()) / len(dice) if dice else 0.0
 
 
 def _cut(volume: Volume, axis: Axis, indices: Sequence[int]) -> Volume:

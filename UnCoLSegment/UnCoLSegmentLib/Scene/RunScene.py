@@ -20,6 +20,7 @@ from UnCoLSegmentLib.Scene import (
     Labelmaps,
     Places,
     Proposal,
+    Results,
     Rounds,
     RoundStore,
     UncertaintyDisplay,
@@ -36,7 +37,9 @@ from UnCoLSegmentLib.Scene.Maker import MODEL_ATTRIBUTE, Maker
 from UnCoLSegmentLib.Scene.Preview import Preview
 from UnCoLSegmentLib.Scene.RunData import RunInputs, SegmentationResult
 from UnCoLSegmentLib.Scene.SegmentNames import SegmentNames, proposedAsNow
-from UnCoLSegmentLib.Scene.UncertaintyParts import VOLUME_ROLE
+
+_AS_GOOD = 0.02
+"""Dice on annotated slices that are known to both: a smaller difference is that of their rims."""
 
 
 class RunScene:
@@ -51,7 +54,7 @@ class RunScene:
         self._volume = parameters.inputVolume
         self._scene = self._volume.GetScene()
         self._observations: list[int] = []
-        self._preview, self._soFar = Preview(self._volume), (None, 0)
+        self._preview, self._soFar = Preview(self._volume), (None, 0, None)
         self._names = SegmentNames(parameters.segmentation)
         self._kept, self._new, self._maker = [], [], Maker()
         self.hasResult = self._hasPreview = False
@@ -62,6 +65,11 @@ class RunScene:
     def isJoint(self) -> bool:
         """Whether this run's result joined structures that were proposed before."""
         return bool(self._kept)
+
+    @property
+    def uncertaintyMap(self) -> Any:
+        """The map about this run's volume; None if there is none."""
+        return Results.mapAbout(self._volume, self._parameters.uncertaintyVolume)
 
     @property
     def leftText(self) -> str:
@@ -116,7 +124,7 @@ class RunScene:
             DataError: If no annotated slice shows a structure.
         """
         parameters = self._parameters
-        table = detectAnnotated(parameters.segmentation, parameters.proposal, self._volume)
+        table = detectAnnotated(parameters.segmentation, self._proposal(), self._volume)
         labels, structures, notes = Bridge.labelsFromSegmentation(parameters.segmentation, self._volume, table)
         if not structures:
             raise DataError(noStructureText())
@@ -144,8 +152,8 @@ class RunScene:
         maker = Maker(shown.model, shown.known, shown.byBothTeachers)
         self._maker = earlier.andFoundationModel() if self._kept else maker  # only the foundation model joins others
         self._maker.write(node)
-        node.SetNodeReferenceID(VOLUME_ROLE, self._volume.GetID())
-        parameters.proposal = node
+        node.SetNodeReferenceID(Results.VOLUME_ROLE, self._volume.GetID())
+        Results.choose(parameters)
         self.hasResult = True
 
     def showPreview(self, labels: Volume, inputs: RunInputs, step: int, uncertainty: Volume | None) -> None:
@@ -160,24 +168,38 @@ class RunScene:
         self._preview.show(labels, structures, step, own if self._isInScene(own) else None)
         if uncertainty is not None:
             found = SegmentationResult(labels, uncertainty, inputs.structures, known=inputs.annotated)
-            self._soFar = found, step
+            self._soFar = found, step, inputs.labels
 
     def proposePreview(self) -> SegmentationResult | None:
         """Let what was found so far be the proposal of a run that ends early, and return it.
 
-        None where nothing is shown that may stand, or where the proposal there knows all its annotated slices, too, and
-        a model is behind that one, or none behind this.
+        None where nothing is shown that may stand, or where the proposal there is not worse: see `_isBetter`.
         """
-        (found, step), before = self._soFar, self._proposal()
+        (found, step, labels), before = self._soFar, self._proposal()
         if found is None or self.hasResult or not self._preview.isShown:
             return None
-        maker = Maker.of(before)
-        if before is not None and set(found.known) <= set(maker.known) and (maker.model or not step):
+        if before is not None and not self._isBetter(found, step, labels):
             return None
         self.showProposal(found)
         self.showUncertainty(found)
         self._hasPreview = True
         return found
+
+    def _isBetter(self, found: SegmentationResult, step: int, annotated: Bridge.SlicesOfLabels | None) -> bool:
+        """Say whether a preview may take the place of the proposal.
+
+        One that has seen slices which the proposal has not must agree better with the annotated slices than the
+        proposal does. Any other one must have learned, where no model made the proposal, and agree about as well.
+        """
+        maker = Maker.of(self._proposal())
+        knowsMore = not set(found.known) <= set(maker.known)
+        if annotated is None or not (knowsMore or (step and not maker.model)):
+            return False
+        proposed, structures = self.proposalIn(found.known)
+        own, truth = self._asNamedNow(found.structures, ""), annotated.volume()
+        new = Rounds.agreement(found.known, truth, own, found.labels, own)
+        old = Rounds.agreement(found.known, truth, own, proposed.volume(), structures)
+        return new > old if knowsMore else new > old - _AS_GOOD
 
     def endPreview(self) -> None:
         """Remove the preview; the run has nothing more to say before its result."""
@@ -192,31 +214,31 @@ class RunScene:
         if not self._isInScene(volume):
             return
         name = _("{volume} uncertainty").format(volume=volume.GetName())
-        before = parameters.uncertaintyVolume if self._isAboutVolume(parameters.uncertaintyVolume) else None
+        before = self.uncertaintyMap
         UncertaintyParts.keep(volume, before, self._kept)
         node = Bridge.putUncertainty(shown.uncertainty, volume, before, name)
         if self._kept:
             UncertaintyParts.add(volume, shown.uncertainty.voxels, self._new)
             UncertaintyParts.join(volume, node)
         node.SetAttribute(MODEL_ATTRIBUTE, self._maker.model)
-        node.SetNodeReferenceID(VOLUME_ROLE, volume.GetID())
+        node.SetNodeReferenceID(Results.VOLUME_ROLE, volume.GetID())
         UncertaintyDisplay.show(node, parameters.uncertaintyThreshold, shown.findings.unsure_from)
         Places.put(volume, self._proposal(), shown.findings, shown.places, self._kept)
-        parameters.uncertaintyVolume = node
+        Results.choose(parameters)
 
     def proposalIn(self, slices: Sequence[str]) -> tuple[Bridge.SlicesOfLabels, tuple[Structure, ...]]:
         """Return what the proposal says now in some slices ("K:12"), and all of its structures.
 
         A structure has the name that the user's segment with its ID has now, so that it is compared with that one.
         """
-        proposal, own = self._parameters.proposal, self._parameters.segmentation
+        proposal, own = self._proposal(), self._parameters.segmentation
         labels, structures = Bridge.labelsInSlices(proposal, self._volume, slices)
         return labels, proposedAsNow(proposal, structures, own)
 
     def uncertaintyOfProposal(self) -> Volume | None:
         """Return the map that came with the proposal; None if there is none, or it is another model's."""
-        proposal, node = self._proposal(), self._parameters.uncertaintyVolume
-        if proposal is None or not self._isAboutVolume(node):
+        proposal, node = self._proposal(), self.uncertaintyMap
+        if proposal is None or node is None:
             return None
         isSameModel = node.GetAttribute(MODEL_ATTRIBUTE) == proposal.GetAttribute(MODEL_ATTRIBUTE)
         return Bridge.snapshotVolume(node) if isSameModel else None
@@ -267,10 +289,7 @@ class RunScene:
 
     def _proposal(self) -> Any:
         """Return the proposal about this run's volume; None if there is none, or the user removed it."""
-        return self._parameters.proposal if self._isAboutVolume(self._parameters.proposal) else None
-
-    def _isAboutVolume(self, node: Any) -> bool:
-        return self._isInScene(node) and node.GetNodeReference(VOLUME_ROLE) is self._volume
+        return Results.proposalAbout(self._volume, self._parameters.proposal)
 
     def _isInScene(self, node: Any) -> bool:
         return node is not None and node.GetScene() is self._scene

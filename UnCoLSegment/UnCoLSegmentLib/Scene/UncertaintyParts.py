@@ -19,13 +19,12 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from UnCoLSegmentLib.Scene import Bridge, Grids
+from UnCoLSegmentLib.Scene.Results import VOLUME_ROLE
 
 ATTRIBUTE = "UnCoL.UncertaintyPart"
 """On a hidden volume, the filled block of one run's map: JSON list of the structures that it is about."""
 FIRST_ATTRIBUTE = "UnCoL.FirstVoxel"
 """On the same: JSON list, the index (I, J, K) in the volume of the block's first voxel."""
-VOLUME_ROLE = "UnCoL.Volume"
-"""Reference of a proposal and of an uncertainty map to the volume that it is about."""
 
 
 def partsOf(volumeNode: Any) -> list[Any]:
