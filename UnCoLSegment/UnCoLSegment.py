@@ -70,12 +70,12 @@ class UnCoLSegmentWidget(ScriptedLoadableModuleWidget):
             self.panel = None
 
     def nodeEditable(self, node):
-        """Say how well this module shows a node: what was found in a volume better than any other, others not at all."""
+        """Say how well this module shows a node: results better than any other module, the rest not at all."""
         from UnCoLSegmentLib.Scene.Results import volumeOf
 
         return 0.9 if volumeOf(node) is not None else 0.0
 
-    def setEditedNode(self, node, role="", context=""):
+    def setEditedNode(self, node, role="", context=""):  # noqa: ARG002 - Slicer gives all three
         """Show a proposal or a map with its volume; *Edit properties* in the data tree asks for it."""
         return bool(self.panel and self.panel.showResult(node))
 

@@ -1,6 +1,7 @@
 """Taking a proposal over into the user's segmentation: by segment, by slice or whole; in one step.
 
-Segments that are marked as completed are never changed. Neither is what the user painted, unless they accept that very slice.
+Segments that are marked as completed are never changed. Neither is what the user painted, unless they accept that very
+slice.
 """
 
 from __future__ import annotations
