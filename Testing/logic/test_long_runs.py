@@ -12,12 +12,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import slicer
+import slicer.util
 from parameters import Parameters
 
 from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess, engineCommand, engineEnvironment
 from UnCoLSegmentLib.Engine.Run import RunState
 from UnCoLSegmentLib.Logic import Logic
+from UnCoLSegmentLib.Scene.AnnotatedSlices import markSlices
 from UnCoLSegmentLib.SelfTest import LoopDriver, makePhantomVolume
 
 pytestmark = [pytest.mark.soak, pytest.mark.skipif(sys.platform == "win32", reason="these tests send POSIX signals")]
@@ -221,3 +225,53 @@ def test_an_engine_that_starts_slowly_is_cancelled_at_once_and_serves_the_next_c
     window.logic.segment(window.parameters)
     assert window.end()[0] == "finished"
     assert window.engine.processId == worker
+
+
+PEOPLE_WRITE = [
+    "Übergangszone",
+    "\N{ANATOMICAL HEART} Herz",
+    "a/b",
+    "x, y; z",
+    "k=v",
+    '"quoted"',
+    "肝臓",
+    "a\ttab",
+    "L" * 300,
+]
+
+
+def test_a_worker_in_folders_as_people_name_them_learns_structures_as_people_name_them(
+    scene: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "Größe \N{EN DASH} Köln 名"
+    folder.mkdir()
+    window = Window(folder, {"LC_ALL": "C", "LANG": "C", "TMPDIR": str(folder)})
+    try:
+        window.driver.annotate([5, 8, 11])
+        node, volume = window.parameters.segmentation, window.parameters.inputVolume
+        segments = node.GetSegmentation()
+        liver = slicer.util.arrayFromSegmentBinaryLabelmap(node, segments.GetNthSegmentID(0), volume).copy()
+        segments.RemoveAllSegments()
+        inside = np.flatnonzero(liver.any(axis=(0, 1)))
+        colors = [(number / 10, 0.5, 0.25) for number in range(len(PEOPLE_WRITE))]
+        for columns, name, color in zip(np.array_split(inside, len(PEOPLE_WRITE)), PEOPLE_WRITE, colors, strict=True):
+            segmentId = segments.AddEmptySegment("", name, color)
+            part = np.zeros_like(liver)
+            part[:, :, columns] = liver[:, :, columns]
+            slicer.util.updateSegmentBinaryLabelmapFromArray(part, node, segmentId, volume)
+        markSlices(node, volume, [("K", index) for index in (5, 8, 11)], True)
+        window.logic.fineTune(window.parameters, steps=6)
+
+        kind, result = window.end()
+
+        assert kind == "finished", result
+        store, proposal = window.logic.store, window.parameters.proposal.GetSegmentation()
+        assert [each.name for each in store.entry(result.modelName).structures] == PEOPLE_WRITE
+        shown = [proposal.GetNthSegment(number) for number in range(len(PEOPLE_WRITE))]
+        assert [each.GetName() for each in shown] == PEOPLE_WRITE
+        assert np.allclose([each.GetColor() for each in shown], colors)
+        store.export_zip(result.modelName, folder / "für Köln.zip")
+        assert (folder / "für Köln.zip").is_file()
+    finally:
+        window.logic.shutdown()
+        window.engine.stop(0)

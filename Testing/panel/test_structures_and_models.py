@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
+from scripted_engine import readVolume
 
 SHAPE_KJI = (24, 48, 64)
 
@@ -99,6 +100,42 @@ def maskNamed(segmentation: Any, name: str, volume: Any) -> np.ndarray:
 
 def dice(first: np.ndarray, second: np.ndarray) -> float:
     return 2 * (first & second).sum() / (first.sum() + second.sum())
+
+
+def test_a_segment_that_was_deleted_and_added_again_under_its_name_is_the_new_one(
+    panel: Any, phantom: Any, engine: Any
+) -> None:
+    patient = Patient(panel, phantom, "liver", "spleen")
+    for name in ("liver", "spleen"):
+        patient.paint(name, ORGANS[name], SLICES)
+    values = patient.fineTune(engine)
+    patient.finish(engine, {"liver": 0.9, "spleen": 0.9}, labelsOf(values, ORGANS))
+    panel.click("acceptAllButton")
+    patient.segments.RemoveSegment(patient.ids["liver"])
+    patient.add("liver")
+    patient.segments.GetSegment(patient.ids["liver"]).SetColor(0.9, 0.9, 0.1)
+    patient.paint("liver", LIVER, [10])
+    before = patient.mask("liver"), patient.mask("spleen")
+
+    values = patient.fineTune(engine)
+    labels = readVolume(engine.asked("fine_tune")["cases"][0]["labels"]).voxels
+    patient.finish(engine, {"liver": 0.9, "spleen": 0.9}, labelsOf(values, ORGANS))
+
+    for name, value in values.items():
+        assert not ((labels == value) & ~ORGANS[name]).any(), name
+    assert not ((labels == 0) & LIVER).any(), "slices of before say nothing of the new segment"
+    proposal = panel.parameters.proposal.GetSegmentation()
+    assert proposal.GetSegmentIdBySegmentName("liver") == patient.ids["liver"]
+    assert np.allclose(proposal.GetSegment(patient.ids["liver"]).GetColor(), (0.9, 0.9, 0.1))
+    panel.click("acceptAllButton")
+    assert dice(patient.mask("liver"), LIVER) > 0.9
+    assert names(patient.segmentation) == ["spleen", "liver"]
+
+    panel.pressKey("z")
+    panel.waitForDetection()
+    for name, mask in zip(("liver", "spleen"), before, strict=True):
+        assert np.array_equal(patient.mask(name), mask), name
+    assert patient.segments.GetSegmentIDs() == (patient.ids["spleen"], patient.ids["liver"])
 
 
 def test_the_only_model_that_knows_a_new_structure_is_not_put_aside(panel: Any, phantom: Any, engine: Any) -> None:
