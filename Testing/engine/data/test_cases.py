@@ -29,6 +29,15 @@ class TestClassIndices:
         assert indices.tolist() == [0, 1, 2, 0, UNKNOWN_LABEL]
         assert indices.dtype == np.uint8
 
+    @pytest.mark.parametrize(("value", "is_copied"), [(1, False), (2, True)])
+    def test_labels_that_are_class_indices_already_are_not_copied(self, value: int, is_copied: bool) -> None:
+        labels = np.array([[[0, value], [255, 0]]], dtype=np.uint8)
+
+        indices = class_indices(labels, [Structure(value, "liver")])
+
+        assert np.array_equal(indices, [[[0, 1], [255, 0]]])
+        assert (indices is not labels) == is_copied
+
     def test_unknown_stays_unknown_without_structures(self) -> None:
         assert class_indices(np.array([255, 254], dtype=np.uint8), []).tolist() == [255, 0]
 

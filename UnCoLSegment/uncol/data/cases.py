@@ -76,12 +76,16 @@ def as_stacks(
 
 
 def class_indices(labels: NDArray[np.uint8], structures: Sequence[Structure]) -> NDArray[np.uint8]:
-    """Turn label values into class indices: structures in their order from 1, 255 stays, all else is background."""
+    """Turn label values into class indices: structures in their order from 1, 255 stays, all else is background.
+
+    Labels that are class indices already are returned themselves: volumes are large.
+    """
     table = np.zeros(256, dtype=np.uint8)
     table[UNKNOWN_LABEL] = UNKNOWN_LABEL
     for index, structure in enumerate(structures, start=1):
         table[structure.value] = index
-    return table[labels]
+    stays = table == np.arange(256)
+    return labels if all(stays[each].all() for each in labels) else table[labels]
 
 
 def finest_pixel_mm(view: SliceView, rows: int, columns: int, longest: int) -> float:
