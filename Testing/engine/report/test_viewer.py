@@ -131,6 +131,32 @@ def test_the_place_to_look_at_is_opened_first_and_n_goes_round(view: Opened, res
 
 
 @pytest.mark.slow
+def test_the_next_slices_are_shown_small_as_they_lie_and_opened_by_a_click(view: Opened) -> None:
+    suggested = view.state("view.data.ruler.next")
+    assert suggested
+    assert "1 slice from" not in suggested[0]["text"]
+
+    view.page.locator("#uv-next button").first.click()
+
+    assert f"Axial slice {suggested[0]['slice']} of 30" in view.text("#uv-ruler-text")
+    low, high = view.state("[view.image.cal_min, view.image.cal_max]")
+    width, height, _depth = view.state("view.dims")
+    z = view.state("view.voxel")[2]
+    generator = np.random.default_rng(3)
+    for _ in range(30):
+        x, y = (int(generator.integers(size)) for size in (width, height))
+        shown = view.state(f"view.at([{x}, {y}, {z}])")
+        at = f"{width - 1 - x}, {height - 1 - y}"  # the patient's right on the left, the front above
+        pixel = view.page.evaluate(
+            f"[...document.querySelector('#uv-next canvas').getContext('2d').getImageData({at}, 1, 1).data]"
+        )
+        if not shown["label"]:
+            grey = np.clip(255 * (shown["grey"] - low) / (high - low), 0, 255)
+            assert pixel[:3] == pytest.approx([grey] * 3, abs=1)
+        assert pixel[3] == 255
+
+
+@pytest.mark.slow
 def test_the_keys_do_what_the_help_says(view: Opened) -> None:
     press = view.page.keyboard.press
     look = "view.look."

@@ -19,6 +19,7 @@ import numpy as np
 
 from uncol.core.jobs import Structure
 from uncol.core.model_folder import DISCLAIMER
+from uncol.core.next_slices import NextSlice
 from uncol.core.slice_suggestion import next_slice, score_slices
 from uncol.core.uncertainty_maps import unsure_from
 from uncol.core.volume import ARRAY_AXIS, SliceView, Volume
@@ -209,7 +210,10 @@ def _ruler(scene: Scene) -> dict[str, Any]:
     for each in scores:
         doubt[each.index] = round(each.score, 4)
     told = scene.outcome.next_slices
-    following = next_slice(scores, annotated) if told is None else next(iter(told.slices), None)
+    least_sure = next_slice(scores, annotated) if told is None and annotated else None
+    following = told.slices if told is not None and told.axis == axis else ()
+    if least_sure is not None:
+        following = (NextSlice(least_sure.index, None, least_sure.unsure, least_sure.distance),)
     first = max(scores, key=lambda each: each.score).index if scores else count // 2
     dice = scene.slice_dice
     return {
@@ -221,7 +225,7 @@ def _ruler(scene: Scene) -> dict[str, Any]:
         "first": first,
         "plane": scene.view.plane.capitalize(),
         "annotated": annotated,
-        "next": following.index if following and (annotated or told) else None,
+        "next": [{"slice": each.index, "text": each.sentence} for each in following],
         "dice": None if dice is None else [None if each is None else round(each, 3) for each in dice],
     }
 

@@ -5,6 +5,7 @@ const uncolPlanes = (() => {
   const AXES = [[0, 1, 2], [0, 2, 1], [1, 2, 0]]; // by NiiVue's slice type: axes to the right and up, and across
   const DOUBT = [255, 74, 170];
 
+  const rgb = (color) => [1, 3, 5].map((n) => parseInt(color.slice(n, n + 2), 16));
   const text = (id) => document.getElementById(id)?.textContent.trim() || null;
 
   // The file of a volume, or its voxels: what Python wrote is a NIfTI file, whose voxels begin at byte 352.
@@ -194,6 +195,27 @@ const uncolPlanes = (() => {
       return this.cache.get(name);
     }
 
+    // A small picture of a slice with what was found in it, the patient's right on the left as in the planes.
+    thumbnail(across, index) {
+      const plane = AXES.findIndex((each) => each[2] === across), [a, b] = AXES[plane];
+      const strides = [1, this.dims[0], this.dims[0] * this.dims[1]], width = this.dims[a], height = this.dims[b];
+      const made = Object.assign(document.createElement("canvas"), { width, height }), pen = made.getContext("2d");
+      const pixels = pen.createImageData(width, height), colors = new Map(this.data.structures.map((each) => [each.value, rgb(each.color)]));
+      const { img, hdr, cal_min: low, cal_max: high } = this.image;
+      for (let y = 0; y < height; y++)
+        for (let x = 0; x < width; x++) {
+          const n = index * strides[across] + y * strides[b] + x * strides[a];
+          const grey = (255 * (img[n] * (hdr.scl_slope || 1) + (hdr.scl_inter || 0) - low)) / (high - low), color = colors.get(this.labels[n]);
+          const at = 4 * ((height - 1 - y) * width + (a === 0 ? width - 1 - x : x));
+          pixels.data.set([0, 1, 2].map((c) => (color ? 0.6 * grey + 0.4 * color[c] : grey)), at);
+          pixels.data[at + 3] = 255;
+        }
+      pen.putImageData(pixels, 0, 0);
+      const spacing = hdr.pixDims;
+      made.style.aspectRatio = `${width * spacing[1 + a]} / ${height * spacing[1 + b]}`;
+      return made;
+    }
+
     lines(part, plane, index, value) {
       const found = this.slice(part, plane, index);
       if (!found.lines.has(value)) {
@@ -359,7 +381,7 @@ const uncolPlanes = (() => {
     }
 
     colors(surface) {
-      const [r, g, b] = [1, 3, 5].map((n) => parseInt(surface.color.slice(n, n + 2), 16));
+      const [r, g, b] = rgb(surface.color);
       const count = surface.voxels.length / 3, colors = new Uint8Array(4 * count);
       const shows = this.look.doubt !== "off" && !this.look.hidden;
       for (let n = 0; n < count; n++) {

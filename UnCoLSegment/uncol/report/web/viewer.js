@@ -140,7 +140,7 @@
       if (bar) marks.push(svgMake("rect", { class: each >= high ? "much" : "doubt", x: slice + 0.1, width: 0.8, y: height - 12 - bar, height: bar }));
     });
     for (const slice of ruler.annotated) marks.push(svgMake("rect", { class: "done", x: slice + 0.1, width: 0.8, y: height - 9, height: 7 }));
-    if (ruler.next !== null) marks.push(svgMake("path", { class: "next", d: `M${ruler.next} 0h1l-.5 7z` }));
+    for (const { slice } of ruler.next.slice(0, 1)) marks.push(svgMake("path", { class: "next", d: `M${slice} 0h1l-.5 7z` }));
     if (ruler.dice) {
       const line = ruler.dice.map((each, slice) => (each === null ? null : `${slice + 0.5},${4 + (1 - each) * (height - 20)}`)).filter(Boolean);
       marks.push(svgMake("polyline", { points: line.join(" ") }));
@@ -150,7 +150,7 @@
     svg.setAttribute("aria-valuemin", "0");
     svg.setAttribute("aria-valuemax", String(count - 1));
     const legend = [["uv-bar", "most doubt"], ruler.annotated.length ? ["uv-done", "annotated"] : null,
-                    ruler.next !== null ? ["uv-next", "annotate next"] : null, ruler.dice ? ["uv-line", "Dice, up is better"] : null];
+                    ruler.next.length ? ["uv-next", "annotate next"] : null, ruler.dice ? ["uv-line", "Dice, up is better"] : null];
     byId("uv-ruler-legend").replaceChildren(...legend.filter(Boolean).flatMap(([kind, text]) => [make("i", { class: `uv-dot ${kind}` }), text]));
   }
   const goToSlice = (slice) => {
@@ -168,6 +168,14 @@
     drag(event);
   });
   svg.addEventListener("pointermove", drag);
+
+  function drawFollowing() {
+    byId("uv-following").hidden = !ruler.next.length;
+    byId("uv-next").append(...ruler.next.map(({ slice, text }) => {
+      const picture = view.thumbnail(ruler.axis, pageOf(slice));
+      return make("li", {}, make("button", { on: { click: () => goToSlice(slice) } }, picture, make("span", {}, text)));
+    }));
+  }
 
   // ---- what is under the cursor -----------------------------------------------------------------------------------
   const names = new Map(data.structures.map((each) => [each.value, each.name]));
@@ -320,6 +328,7 @@
   }
   root.dataset.doubt = "regions";
   drawRuler();
+  drawFollowing();
   if (matchMedia("(max-width: 600px)").matches) actions.layout("axial");
   if (data.places.length) visit(0);
   else goToSlice(ruler.first);
