@@ -253,5 +253,8 @@ def changed(picture: np.ndarray, other: np.ndarray) -> int:
 
 
 def surfacesOf(node: Any) -> int:
-    segment = node.GetSegmentation().GetNthSegment(0)
-    return int(segment.GetRepresentation("Closed surface") is not None)
+    """Return how many surfaces of a proposal are shown in 3D."""
+    models = slicer.util.getNodesByClass("vtkMRMLModelNode")
+    return sum(
+        each is node.GetNodeReference("UnCoL.Surface") and each.GetDisplayNode().GetVisibility() for each in models
+    )

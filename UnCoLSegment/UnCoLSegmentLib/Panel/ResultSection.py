@@ -45,10 +45,10 @@ class ResultSection(Section):
         """Show the state of the parameters."""
         super().update(parameters)
         ui, proposal = self.ui, parameters.proposal if parameters else None
-        self._display.follow(proposal, parameters.segmentation if parameters else None)
+        node = parameters.uncertaintyVolume if parameters else None
+        self._display.follow(proposal, parameters.segmentation if parameters else None, node)
         enable(
             "" if proposal is not None else _("There is no proposal yet. Segment the volume first."),
-            (ui.show3DButton, _("Show the proposal as a surface in the 3D views")),
             (ui.compareButton, _("Hold it, or the key C, to see your segmentation alone instead of the proposal")),
             (ui.hideButton, _("Show the image alone, and everything again with the next click")),
             (ui.proposalFilledCheckBox, _("Fill the proposal in the slice views; otherwise only its outline is drawn")),
@@ -56,13 +56,13 @@ class ResultSection(Section):
         ui.show3DButton.checked = self._display.is3D
         ui.proposalFilledCheckBox.checked = self._display.isFilled
         ui.hideButton.checked = self._display.isHidden
-        node = parameters.uncertaintyVolume if parameters else None
         enable(
             "" if node else _("There is no uncertainty map yet. Segment the volume first."),
             (
                 ui.unsureButton,
                 _("Show numbered outlines of the places to look at, or the map itself, or neither"),
             ),
+            (ui.show3DButton, _("Show the proposal in the 3D views, colored where it is unsure")),
             (ui.legendShownCheckBox, _("Explain the colors in the slice views")),
             (ui.opacitySlider, _("0 hides the map, 1 hides the volume")),
             (ui.thresholdSlider, _("Only uncertainty from this value on is shown")),

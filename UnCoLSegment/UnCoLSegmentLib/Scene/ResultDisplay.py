@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import slicer
-
-_CLOSED_SURFACE = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
+from UnCoLSegmentLib.Scene import DoubtSurface, Places
 
 
 class ResultDisplay:
@@ -15,6 +13,7 @@ class ResultDisplay:
     def __init__(self) -> None:
         self._proposal: Any = None
         self._own: Any = None
+        self._map: Any = None
         self._wants3D = False
         self._before: dict[str, bool] | None = None
         self.isHidden = False
@@ -27,29 +26,27 @@ class ResultDisplay:
 
     @property
     def is3D(self) -> bool:
-        """Whether the proposal has a surface that is shown."""
-        node = self._proposal
-        hasIt = node is not None and node.GetSegmentation().ContainsRepresentation(_CLOSED_SURFACE)
-        return bool(hasIt and node.GetDisplayNode().GetVisibility3D())
+        """Whether the proposal has a surface."""
+        return DoubtSurface.surfaceOf(self._proposal) is not None
 
-    def follow(self, proposal: Any, own: Any) -> None:
+    def follow(self, proposal: Any, own: Any, mapNode: Any) -> None:
         """Take the chosen nodes; None for none. What another proposal hid is shown again."""
         if proposal is not self._proposal:
             self.isHidden, self._before = False, None
-        self._proposal, self._own = proposal, own
+        self._proposal, self._own, self._map = proposal, own, mapNode
 
     def show3D(self, isOn: bool) -> None:
-        """Make the surface, or drop it: a hidden one would be made anew at each change."""
+        """Make the surface, colored by the map, or drop it."""
         self._wants3D = isOn
         if isOn:
-            self._proposal.GetDisplayNode().SetVisibility3D(True)
-            self._proposal.CreateClosedSurfaceRepresentation()
+            self._proposal.GetDisplayNode().SetVisibility3D(False)  # its own surface would lie in ours
+            DoubtSurface.show(self._proposal, self._map, Places.findingsOf(self._proposal).unsure_from)
         else:
-            self._proposal.RemoveClosedSurfaceRepresentation()
+            DoubtSurface.remove(self._proposal)
 
     def showAnew(self) -> None:
         """Make the surface of a proposal that has come, if the user had one of the proposal before."""
-        if self._proposal is not None and self._wants3D:
+        if self._proposal is not None and self._map is not None and self._wants3D:
             self.show3D(True)
 
     def fill(self, isOn: bool) -> None:
@@ -65,13 +62,13 @@ class ResultDisplay:
         """Show the user's segmentation without the proposal while this is on; without one, the image alone."""
         if isOn:
             self._before = {name: bool(each.GetVisibility()) for name, each in self._displays().items()}
-            self._setVisible({"proposal": False, "own": True})
+            self._setVisible({"proposal": False, "surface": False, "own": True})
         elif self._before is not None:
             before, self._before = self._before, None
             self._setVisible(before)
 
     def _displays(self) -> dict[str, Any]:
-        nodes = {"proposal": self._proposal, "own": self._own}
+        nodes = {"proposal": self._proposal, "surface": DoubtSurface.surfaceOf(self._proposal), "own": self._own}
         displays = {name: node.GetDisplayNode() for name, node in nodes.items() if node is not None}
         return {name: each for name, each in displays.items() if each is not None}
 

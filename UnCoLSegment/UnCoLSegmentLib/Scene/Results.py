@@ -6,7 +6,7 @@ from typing import Any
 
 import slicer.util
 
-from UnCoLSegmentLib.Scene import Bridge, Proposal
+from UnCoLSegmentLib.Scene import Bridge, DoubtSurface, Proposal
 
 VOLUME_ROLE = "UnCoL.Volume"
 """Node reference of all that was found to the volume in which it was found."""
@@ -44,6 +44,8 @@ def choose(parameters: Any) -> None:
         for node in (before, proposal):
             if node is not None and node.GetDisplayNode() is not None:
                 node.GetDisplayNode().SetVisibility(node is proposal)
+        if before is not None and before.GetScene() is not None:
+            DoubtSurface.remove(before)
         parameters.proposal = proposal
     shown = mapAbout(volume, parameters.uncertaintyVolume)
     if shown is not parameters.uncertaintyVolume:
