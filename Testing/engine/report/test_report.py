@@ -92,7 +92,9 @@ def test_nothing_is_loaded_from_outside_and_no_script_runs_but_our_own(html: str
 def test_every_picture_is_a_png_with_a_text_for_those_who_cannot_see_it(html: str) -> None:
     pictures = re.findall(r'<img src="data:image/png;base64,([^"]+)" alt="([^"]+)">', html)
 
-    assert len(pictures) == html.count("<img") == 8  # 3 slices, 1 coronal, first pass, curve, distance, suggestion
+    assert (
+        len(pictures) == html.count("<img") == 19
+    )  # 3 for each of 3 slices, 1 coronal and the suggestion; 2 of the first pass; curve, distance
     assert all(b64decode(data).startswith(b"\x89PNG\r\n\x1a\n") for data, _ in pictures)
     assert all(alt for _, alt in pictures)
 

@@ -20,6 +20,7 @@ from browser import Opened, browser, opened
 from small_results import TURNED, small_results, small_scene
 
 from uncol.core.jobs import Structure
+from uncol.report import report
 from uncol.report.results import Results
 from uncol.report.viewer import NIIVUE, view_page
 
@@ -40,9 +41,10 @@ def results_with_a_place() -> Results:
     grey = np.random.default_rng(1).integers(-200, 300, SHAPE_KJI).astype(np.int16)
     volume = replace(small.reference, voxels=labels, ijk_to_ras=matrix)
     moved = volume.with_voxels(np.roll(labels, 2, axis=2))
+    reference = volume.with_voxels(np.where(np.arange(SHAPE_KJI[0])[:, None, None] < 2, np.uint8(9), moved.voxels))
     scores = tuple(replace(small.slices[0], number=number) for number in range(SHAPE_KJI[0]))
     return replace(
-        small, image=volume.with_voxels(grey), reference=moved, annotation=volume, slices=scores,
+        small, image=volume.with_voxels(grey), reference=reference, annotation=volume, slices=scores,
         labels={"interpolation": moved, "first_pass": moved, "fine_tuned": volume},
         uncertainty=volume.with_voxels(uncertainty), structures=(Structure(1, EVIL), Structure(7, "spleen")),
     )  # fmt: skip
@@ -128,6 +130,28 @@ def test_the_place_to_look_at_is_opened_first_and_n_goes_round(view: Opened, res
     assert view.state("view.voxel") == place["at"]
     assert f"Axial slice {k} of 30" in view.text("#uv-ruler-text")
     assert place["text"].startswith("may not be")
+
+
+@pytest.mark.slow
+def test_structures_of_the_reference_that_nobody_looked_for_are_no_errors(view: Opened, results: Results) -> None:
+    assert 9 in results.reference.voxels
+    assert view.state("[...new Set(view.parts.reference)].sort()") == [0, 1, 7]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1400, 800, 390])
+@pytest.mark.parametrize("kind", ["report", "view"])
+def test_a_page_opens_at_its_top(
+    results: Results, view: Opened, page_path: Path, tmp_path: Path, width: int, kind: str
+) -> None:
+    path = page_path
+    if kind == "report":
+        path = tmp_path / "report.html"
+        path.write_text(report.write(results, small_scene(results)), encoding="utf-8")
+    with opened(view.page.context.browser, path, viewport={"width": width, "height": 850}) as page:
+        page.page.wait_for_timeout(300)
+        assert page.page.evaluate("scrollY") == 0
+        assert page.page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 @pytest.mark.slow

@@ -22,6 +22,21 @@ def figure(png: bytes, headline: str, caption: str) -> str:
     )
 
 
+def panels(pictures: Mapping[str, bytes], colors: Mapping[str, str], headline: str, caption: str) -> str:
+    """Return pictures of one slice by title, beside each other or one below the other, and what the colors mean."""
+
+    def panel(title: str, png: bytes) -> str:
+        source = f"data:image/png;base64,{b64encode(png).decode('ascii')}"
+        return f'<div><span>{escape(title)}</span><img src="{source}" alt="{escape(f"{headline} {title}")}"></div>'
+
+    names = "".join(f'<li><i style="background:{color}"></i>{escape(name)}</li>' for name, color in colors.items())
+    return (
+        f'<figure><div class="panels">{"".join(panel(*each) for each in pictures.items())}</div>'
+        f'<ul class="colors">{names}</ul>'
+        f"<figcaption><b>{escape(headline)}</b> {escape(caption)}</figcaption></figure>"
+    )
+
+
 def drawing(svg: str, headline: str, caption: str) -> str:
     """Return a drawing of ours, an SVG whose texts are escaped, with what to say about it."""
     return f"<figure>{svg}<figcaption><b>{escape(headline)}</b> {escape(caption)}</figcaption></figure>"

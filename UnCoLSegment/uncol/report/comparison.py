@@ -12,9 +12,9 @@ import numpy as np
 from uncol.core.error_detection import BAND_MM
 from uncol.core.jobs import Structure
 from uncol.core.model_folder import DISCLAIMER
-from uncol.report.blocks import figure, paragraph
+from uncol.report.blocks import figure, panels, paragraph
 from uncol.report.confidence import tried_on_reference
-from uncol.report.figures import distance_png, first_pass_png, slice_png
+from uncol.report.figures import distance_png, first_pass_panels, shown_colors, slice_panels
 from uncol.report.outcome import duration_text
 from uncol.report.results import METHOD_NAMES, Cut, Method, Results, SliceScore, known_mm
 
@@ -62,15 +62,19 @@ def key_numbers(results: Results) -> dict[str, str]:
 
 def _pictures(results: Results) -> str:
     text = (
-        "Left: the reference (white, dashed) and the result of the fine-tuned model (colored). "
-        "Right: the same slice under the model's uncertainty; bright is unsure, no color is sure."
+        "First the reference (white, dashed) and the result of the fine-tuned model (colored); then where the result "
+        "has too much (orange) or lacks something (blue); then its uncertainty: bright is unsure, no color is sure."
     )
     across = results.cross_cut(_fullest_row(results))
     headline = f"{across.plane.capitalize()}, across all slices."
     caption = "Steps between slices show here: only annotated slices tie the result down."
     cuts = [*_chosen_slices(results), (across, headline, caption)]
-    figures = (figure(slice_png(results, cut), headline, caption) for cut, headline, caption in cuts)
+    figures = (_pictured(results, cut, headline, caption) for cut, headline, caption in cuts)
     return paragraph(text) + "".join(figures) + paragraph(_uncertainty_note(results))
+
+
+def _pictured(results: Results, cut: Cut, headline: str, caption: str) -> str:
+    return panels(slice_panels(results, cut), shown_colors(results, cut), headline, caption)
 
 
 def _chosen_slices(results: Results) -> list[tuple[Cut, str, str]]:
@@ -122,16 +126,15 @@ def _first_pass(results: Results) -> str:
     number = max(
         ((span[0] + span[-1]) // 2 for span in spans), key=lambda middle: sum(middle in each for each in spans)
     )
-    caption = (
-        "Left: the boxes. Right: what the foundation model made of them (colored) and the reference (white, dashed)."
-    )
-    return paragraph(text) + figure(first_pass_png(results, number), f"Slice {number}.", caption)
+    caption = "What the foundation model made of the boxes is colored, the reference white and dashed."
+    colors = shown_colors(results, results.cut(number, "first_pass"))
+    return paragraph(text) + panels(first_pass_panels(results, number), colors, f"Slice {number}.", caption)
 
 
 def _distance(results: Results) -> str:
     text = (
         "Shape interpolation is what filling between slices gives without looking at the image. "
-        "A model is worth its training where its line stays above."
+        "A model is worth its training where its line stays above both that and the first pass."
     )
     caption = "Each faint mark is a slice, each line the mean at that distance. Annotated slices are left out."
     return paragraph(text) + figure(distance_png(results), "Dice by distance.", caption)
@@ -209,7 +212,7 @@ def _suggestion(results: Results) -> str:
     if results.suggestion is None:
         return paragraph("No slice is suggested.")
     number = results.suggestion.file_index
-    return figure(slice_png(results, results.cut(number)), f"Slice {number}.", results.suggestion.reason)
+    return _pictured(results, results.cut(number), f"Slice {number}.", results.suggestion.reason)
 
 
 def _provenance(results: Results) -> str:

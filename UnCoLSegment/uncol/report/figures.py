@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uncol.core.jobs import Box
-from uncol.core.volume import Plane
+from uncol.core.volume import UNKNOWN_LABEL, Plane
 from uncol.foundation.boxes import box_of_mask
 from uncol.report.canvas import INK, STRUCTURE_COLORS, dress, make_figure, png_of, running_mean
 from uncol.report.results import METHOD_NAMES, Cut, Method, Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 _METHOD_LOOKS: dict[Method, dict[str, Any]] = {
     "interpolation": {"color": "#767676", "marker": "s", "linestyle": "--"},
@@ -34,31 +33,42 @@ _REFERENCE_LOOK: dict[str, Any] = {"colors": "#ffffff", "linestyles": [(0, (3.0,
 _DARK, _ON_DARK = "#0b0d10", "#f2f4f6"
 _FONT_PT = 12.5
 _PANEL_IN, _TALLEST_PANEL_IN = 5.3, 6.0
-_LEGEND_COLUMNS = 7
+_TOO_MUCH, _MISSING, _ERROR_ALPHA = (255, 138, 31), (53, 167, 255), 200
+"""Colors of errors, as in the viewer."""
 _SHOWN_PART = 0.02
 _SMOOTHED_PART = 0.04
 _MOST_TICKS = 12
 _SIDE_LETTERS: dict[Plane, tuple[str, str]] = {"axial": ("R", "L"), "coronal": ("R", "L"), "sagittal": ("A", "P")}
 
 
-def slice_png(results: Results, cut: Cut) -> bytes:
-    """Draw one slice twice: with reference and result outlined, and under its uncertainty."""
-    figure, left, right = _dark_figure(results, cut, ("Reference and result", "Uncertainty of the result"))
-    _draw_contours(left, results, cut)
-    _draw_uncertainty(figure, right, cut, results.uncertainty_scale)
-    _name_structures(figure, results, cut)
-    return png_of(figure)
+def slice_panels(results: Results, cut: Cut) -> dict[str, bytes]:
+    """Draw one slice with reference and result outlined, with its errors, and under its uncertainty, by title."""
+    return {
+        "Reference and result": _panel(results, cut, lambda axes: _draw_contours(axes, results, cut)),
+        "Errors": _panel(results, cut, lambda axes: _draw_errors(axes, cut)),
+        "Uncertainty": _panel(results, cut, lambda axes: _draw_uncertainty(axes, cut, results.uncertainty_scale)),
+    }
 
 
-def first_pass_png(results: Results, number: int) -> bytes:
+def first_pass_panels(results: Results, number: int) -> dict[str, bytes]:
     """Draw the file's slice of this number with the boxes that prompted the first pass, and with the first pass."""
     cut = results.cut(number, "first_pass")
-    figure, left, right = _dark_figure(results, cut, ("What was given: a box", "First pass and reference"))
-    for box, color in zip(results.boxes, cycle(STRUCTURE_COLORS), strict=False):
-        _draw_box(left, results, box, number, color)
-    _draw_contours(right, results, cut)
-    _name_structures(figure, results, cut)
-    return png_of(figure)
+
+    def draw_boxes(axes: Axes) -> None:
+        for box, color in zip(results.boxes, cycle(STRUCTURE_COLORS), strict=False):
+            _draw_box(axes, results, box, number, color)
+
+    return {
+        "What was given: a box": _panel(results, cut, draw_boxes),
+        "First pass and reference": _panel(results, cut, lambda axes: _draw_contours(axes, results, cut)),
+    }
+
+
+def shown_colors(results: Results, cut: Cut) -> dict[str, str]:
+    """Return the colors of the structures that a slice shows, in the result or in the reference, by name."""
+    shown = {*np.unique(cut.result).tolist(), *np.unique(cut.reference).tolist()}
+    colored = zip(results.structures, cycle(STRUCTURE_COLORS), strict=False)
+    return {structure.name: color for structure, color in colored if structure.value in shown}
 
 
 def curve_png(curve: Sequence[Mapping[str, float]]) -> bytes:
@@ -120,27 +130,24 @@ def distance_png(results: Results) -> bytes:
     return png_of(figure)
 
 
-def _dark_figure(results: Results, cut: Cut, titles: tuple[str, str]) -> tuple[Figure, Axes, Axes]:
-    """Show a plane twice, cropped to what is more than background, at most 6 in high, with room for names below."""
+def _panel(results: Results, cut: Cut, draw: Callable[[Axes], None]) -> bytes:
+    """Draw something over a plane, cropped to what is more than background, at most 6 in high."""
     visible = cut.image > results.window[0]
     rows, columns = (_with_margin(np.flatnonzero(visible.mean(axis) > _SHOWN_PART), visible.shape[1 - axis])
                      for axis in (1, 0))  # fmt: skip
     aspect = cut.spacing_mm[0] / cut.spacing_mm[1]
     picture_in = _PANEL_IN * aspect * (rows[1] - rows[0]) / (columns[1] - columns[0])
-    legend_in = 0.42 * (1 + len(results.structures) // _LEGEND_COLUMNS)
-    height_in = min(picture_in, _TALLEST_PANEL_IN) + legend_in + 0.45
-    figure = make_figure(2 * _PANEL_IN + 1.25, height_in, _DARK)
-    figure.set_layout_engine("compressed", w_pad=0.1, h_pad=0.08)
-    panels = figure.subplots(1, 2)
-    for axes, title in zip(panels, titles, strict=True):
-        low, high = results.window
-        axes.imshow(cut.image, cmap="gray", vmin=low, vmax=high, interpolation="bicubic", aspect=aspect)
-        axes.set(xlim=(columns[0] - 0.5, columns[1] - 0.5), ylim=(rows[1] - 0.5, rows[0] - 0.5), autoscale_on=False)
-        axes.set_axis_off()
-        axes.set_title(title, color=_ON_DARK, fontsize=_FONT_PT + 1, loc="left", pad=7)
-        for letter, place, side in zip(_SIDE_LETTERS[cut.plane], (0.015, 0.985), ("left", "right"), strict=True):
-            axes.text(place, 0.5, letter, ha=side, va="center", transform=axes.transAxes, **_outlined(_ON_DARK))
-    return figure, panels[0], panels[1]
+    figure = make_figure(_PANEL_IN, min(picture_in, _TALLEST_PANEL_IN), _DARK)
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    low, high = results.window
+    axes.imshow(cut.image, cmap="gray", vmin=low, vmax=high, interpolation="bicubic", aspect=aspect)
+    axes.set(xlim=(columns[0] - 0.5, columns[1] - 0.5), ylim=(rows[1] - 0.5, rows[0] - 0.5), autoscale_on=False)
+    axes.set_axis_off()
+    draw(axes)
+    for letter, place, side in zip(_SIDE_LETTERS[cut.plane], (0.015, 0.985), ("left", "right"), strict=True):
+        axes.text(place, 0.5, letter, ha=side, va="center", transform=axes.transAxes, **_outlined(_ON_DARK))
+    return png_of(figure)
 
 
 def _with_margin(lines: NDArray[np.intp], side: int) -> tuple[int, int]:
@@ -179,8 +186,18 @@ def _outlined(color: str) -> dict[str, Any]:
     return {"color": color, "fontsize": _FONT_PT, "path_effects": [withStroke(linewidth=2, foreground=_DARK)]}
 
 
-def _draw_uncertainty(figure: Figure, axes: Axes, cut: Cut, scale: float) -> None:
-    shown = axes.imshow(
+def _draw_errors(axes: Axes, cut: Cut) -> None:
+    """Fill what the result has too much and what it lacks; where nobody knows, nothing is wrong."""
+    known = cut.reference != UNKNOWN_LABEL
+    differs = known & (cut.result != cut.reference)
+    colors = np.zeros((*differs.shape, 4), dtype=np.uint8)
+    colors[differs & (cut.result > 0)] = (*_TOO_MUCH, _ERROR_ALPHA)
+    colors[differs & (cut.result == 0)] = (*_MISSING, _ERROR_ALPHA)
+    axes.imshow(colors, interpolation="nearest", aspect=axes.get_aspect())
+
+
+def _draw_uncertainty(axes: Axes, cut: Cut, scale: float) -> None:
+    axes.imshow(
         cut.uncertainty,
         cmap="inferno",
         vmin=0.0,
@@ -189,22 +206,3 @@ def _draw_uncertainty(figure: Figure, axes: Axes, cut: Cut, scale: float) -> Non
         interpolation="bilinear",
         aspect=axes.get_aspect(),
     )
-    bar = figure.colorbar(shown, ax=axes, shrink=0.84, aspect=25, pad=0.02)
-    bar.set_ticks([0.0, scale / 2, scale], labels=["0 sure", f"{scale / 2:.2g}", f"{scale:.2g}\nunsure"])
-    bar.ax.tick_params(colors=_ON_DARK, labelsize=_FONT_PT)
-    bar.outline.set_edgecolor(_ON_DARK)
-
-
-def _name_structures(figure: Figure, results: Results, cut: Cut) -> None:
-    from matplotlib.lines import Line2D
-
-    lines = {"reference": Line2D([], [], color="#ffffff", linewidth=1.6, linestyle=_REFERENCE_LOOK["linestyles"][0])}
-    for structure, color in zip(results.structures, cycle(STRUCTURE_COLORS), strict=False):
-        if structure.value in cut.result or structure.value in cut.reference:
-            lines[structure.name] = Line2D([], [], color=color, linewidth=3)
-    looks = {"ncols": _LEGEND_COLUMNS, "frameon": False, "handlelength": 1.6, "columnspacing": 1.4}
-    legend = figure.legend(
-        lines.values(), lines, loc="outside lower left", fontsize=_FONT_PT, labelcolor=_ON_DARK, **looks
-    )
-    for text in legend.get_texts():
-        text.set_parse_math(False)

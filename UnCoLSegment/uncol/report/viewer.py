@@ -22,7 +22,7 @@ from uncol.core.model_folder import DISCLAIMER
 from uncol.core.next_slices import NextSlice
 from uncol.core.slice_suggestion import next_slice, score_slices
 from uncol.core.uncertainty_maps import unsure_from
-from uncol.core.volume import ARRAY_AXIS, SliceView, Volume
+from uncol.core.volume import ARRAY_AXIS, UNKNOWN_LABEL, SliceView, Volume
 from uncol.report.canvas import STRUCTURE_COLORS
 from uncol.report.outcome import Outcome, facts, sentences, subtitle, trust
 from uncol.report.picture import DATA_BLOCK, VOLUME_BLOCK, Picture, nifti_text
@@ -116,7 +116,7 @@ def viewer_of(scene: Scene, save_to: str = "") -> Parts:
     }
     others = {f"other-{number}": (name, each) for number, (name, each) in enumerate(scene.compared.items())}
     if scene.reference is not None:
-        others = {"reference": ("Reference", scene.reference), **others}
+        others = {"reference": ("Reference", _of_structures(scene.reference, structures)), **others}
     volumes |= {name: nifti_text(frame.upright(each.voxels), frame.matrix) for name, (_, each) in others.items()}
     data = {
         "title": scene.title,
@@ -228,6 +228,14 @@ def _ruler(scene: Scene) -> dict[str, Any]:
         "next": [{"slice": each.index, "text": each.sentence} for each in following],
         "dice": None if dice is None else [None if each is None else round(each, 3) for each in dice],
     }
+
+
+def _of_structures(labels: Volume, structures: Sequence[Structure]) -> Volume:
+    """Return labels in which all but some structures, and what nobody knows, is background."""
+    kept = np.zeros(256, dtype=np.uint8)
+    for value in (UNKNOWN_LABEL, *(each.value for each in structures)):
+        kept[value] = value
+    return labels.with_voxels(kept[labels.voxels])
 
 
 def _as_json(data: Mapping[str, Any]) -> str:

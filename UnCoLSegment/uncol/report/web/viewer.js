@@ -2,6 +2,13 @@
 "use strict";
 (async () => {
   const byId = (id) => document.getElementById(id);
+  const fail = (reason) => {
+    if (byId("uv").dataset.state !== "loading") return;
+    byId("uv-loading").textContent = `The page could not be opened (${reason}). Make it again with uncol view.`;
+    byId("uv").dataset.state = "failed";
+  };
+  addEventListener("error", (event) => fail(event.message));
+  addEventListener("unhandledrejection", (event) => fail(event.reason?.message ?? event.reason));
   const data = JSON.parse(byId("uncol-data").textContent);
   const root = byId("uv");
   const state = { place: -1, verdict: null, showsAll: false };
@@ -103,7 +110,10 @@
     if (state.place >= FIRST) state.showsAll = true;
     view.goTo(data.places[state.place].at.map(Math.round));
     tell();
-    items[state.place].scrollIntoView({ block: "nearest" });
+    // Its list is scrolled, and never the page round it: that may just be read.
+    const list = root.querySelector(".uv-side"), frame = list.getBoundingClientRect(), box = items[state.place].getBoundingClientRect();
+    if (box.top < frame.top) list.scrollTop -= frame.top - box.top;
+    else if (box.bottom > frame.bottom) list.scrollTop += box.bottom - frame.bottom;
   }
 
   function tell() {
@@ -184,7 +194,7 @@
     const side = (value, plus, minus) => `${value >= 0 ? plus : minus} ${number(Math.abs(value), 1)}`;
     const grey = Number.isInteger(place.grey) ? number(place.grey) : number(place.grey, 2);
     byId("uv-here").textContent = [`${side(r, "R", "L")}  ${side(a, "A", "P")}  ${side(s, "S", "I")} mm`,
-      `${grey}${data.picture.unit ? " " + data.picture.unit : ""}`, names.get(place.label) ?? "background", `doubt ${number(place.doubt, 2)}`].join("   ");
+      `${grey}${data.picture.unit ? " " + data.picture.unit : ""}`, names.get(place.label) ?? "background", `doubt ${number(place.doubt, 2)}`].join(" · ");
     byId("uv-window").textContent = `W ${number(view.image.cal_max - view.image.cal_min)}  L ${number((view.image.cal_max + view.image.cal_min) / 2)}`;
     root.dataset.voxel = place.voxel.join(",");
     const dice = ruler.dice?.[slice], doubt = ruler.doubt[slice];
@@ -301,7 +311,8 @@
     const told = JSON.stringify(verdict, null, 2) + "\n";
     if (data.saveTo) {
       const answer = await fetch(data.saveTo, { method: "POST", body: told, headers: { "Content-Type": "application/json" } }).catch(() => null);
-      byId("uv-saved").textContent = answer?.ok ? "Saved beside the result." : "Not saved: is uncol view still running?";
+      const reason = answer && !answer.ok ? await answer.text() : "";
+      byId("uv-saved").textContent = answer?.ok ? "Saved beside the result." : `Not saved: ${reason || "is uncol view still running?"}`;
     } else {
       save(told, "verdict.json", "application/json");
       byId("uv-saved").textContent = "Saved as verdict.json.";
