@@ -11,7 +11,8 @@ from uncol.core.model_store import Store
 from uncol.core.unfinished import UnfinishedRun
 from UnCoLSegmentLib.Scene import Bridge
 from UnCoLSegmentLib.Scene.AnnotatedSlices import noStructureText
-from UnCoLSegmentLib.Scene.RunScene import annotatedSlices, segmentNames
+from UnCoLSegmentLib.Scene.DicomSource import whyNoDicom
+from UnCoLSegmentLib.Scene.RunScene import VOLUME_ROLE, annotatedSlices, segmentNames
 
 
 def toSegment(parameters: Any, store: Store) -> str:
@@ -42,6 +43,18 @@ def toReadVolume(parameters: Any) -> str:
     if parameters.inputVolume.GetImageData() is None:
         return _("The chosen volume holds no image. Choose another one.")
     return ""
+
+
+def toExport(parameters: Any) -> str:
+    """Return what is missing to export the proposal to DICOM; whether the images are there is asked at the click."""
+    volume, proposal = parameters.inputVolume, parameters.proposal
+    if missing := toReadVolume(parameters):
+        return missing
+    if proposal is None or proposal.GetNodeReference(VOLUME_ROLE) is not volume:
+        return _("There is no proposal of this volume yet. Segment it first.")
+    if parameters.uncertaintyVolume is None or parameters.uncertaintyVolume.GetImageData() is None:
+        return _("There is no uncertainty map yet. Segment the volume first.")
+    return whyNoDicom(volume)
 
 
 def _toSegmentBox(parameters: Any) -> str:

@@ -115,8 +115,13 @@ def case_of(tmp_path: Path, kind: str = "oblique") -> Case:
     return Case(tmp_path / "job", image)
 
 
-@pytest.mark.parametrize("way", ["as it is", "slices", "rows and slices", "order", "order and rows and slices"])
-@pytest.mark.parametrize("kind", [*GRIDS, "many frames"])
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    [
+        *(("oblique", way) for way in ("as it is", "slices", "rows and slices", "order", "order and rows and slices")),
+        *((kind, "order and rows and slices") for kind in ("axial", "sagittal", "many frames")),
+    ],
+)
 def test_every_voxel_comes_back_in_its_place_however_the_volume_counts_them(
     kind: str, way: str, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ Everything here runs on the main thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import slicer.util
@@ -18,6 +19,7 @@ from uncol.core.volume import Volume
 from UnCoLSegmentLib.Scene import (
     Bridge,
     Labelmaps,
+    Origins,
     Places,
     Proposal,
     Results,
@@ -33,6 +35,7 @@ from UnCoLSegmentLib.Scene.AnnotatedSlices import (
     noStructureText,
     readTable,
 )
+from UnCoLSegmentLib.Scene.ExportData import ExportData
 from UnCoLSegmentLib.Scene.Maker import MODEL_ATTRIBUTE, Maker
 from UnCoLSegmentLib.Scene.Preview import Preview
 from UnCoLSegmentLib.Scene.RunData import RunInputs, SegmentationResult
@@ -105,6 +108,22 @@ class RunScene:
             self._scene.RemoveObserver(observation)
         self._observations = []
 
+    def forSegmenting(self) -> RunInputs:
+        """Take what a run needs that segments in the chosen way."""
+        model = partial(self.forModel, self._parameters.modelName)
+        return {"model": model, "box": self.forBox, "slices": self.forSlices}[self._parameters.segmentFrom.value]()
+
+    def forExport(self) -> ExportData:
+        """Take what an export of the proposal with its map to DICOM needs.
+
+        Raises:
+            DataError: If the map is another one's, the images are not known, or the three do not lie on each other.
+        """
+        if self.uncertaintyOfProposal() is None:
+            message = _("The chosen uncertainty map did not come with this proposal. Choose the one that did.")
+            raise DataError(message)
+        return ExportData.take(self._volume, self._parameters.proposal, self._parameters.uncertaintyVolume)
+
     def forBox(self) -> RunInputs:
         """Take what a run from a box needs; the box carries the structure's name."""
         roi = self._parameters.roi
@@ -152,6 +171,7 @@ class RunScene:
         maker = Maker(shown.model, shown.known, shown.byBothTeachers)
         self._maker = earlier.andFoundationModel() if self._kept else maker  # only the foundation model joins others
         self._maker.write(node)
+        Origins.note(node, new, shown.origin)
         node.SetNodeReferenceID(Results.VOLUME_ROLE, self._volume.GetID())
         Results.choose(parameters)
         self.hasResult = True

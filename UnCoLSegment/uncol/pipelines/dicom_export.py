@@ -23,6 +23,7 @@ from uncol.formats.dicom_terms import Term
 from uncol.formats.grid import turned
 from uncol.pipelines.history import facts_of, identity_of, line_of
 
+_LONGEST_MEANING = 64  # of a DICOM long string (LO)
 Writers = dict[str, Callable[[Path], object]]
 """By the name of a file, what writes it."""
 
@@ -101,4 +102,4 @@ def _term(term: CodedTerm) -> Term:
 
 
 def _code(concept: Concept) -> Code:
-    return Code(concept.value, concept.scheme, concept.meaning)
+    return Code(concept.value, concept.scheme, concept.meaning[:_LONGEST_MEANING])
