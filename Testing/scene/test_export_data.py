@@ -22,6 +22,7 @@ from uncol.core.volume import Volume
 from UnCoLSegmentLib import Preconditions
 from UnCoLSegmentLib.Scene import DicomSource, Labelmaps, Origins, Terminology
 from UnCoLSegmentLib.Scene.ExportData import ExportData
+from UnCoLSegmentLib.Scene.Maker import MODEL_ATTRIBUTE
 from UnCoLSegmentLib.Scene.RunData import SegmentationResult
 from UnCoLSegmentLib.Scene.RunScene import RunScene
 
@@ -48,7 +49,7 @@ def propose(parameters: Parameters, name: str, mask: np.ndarray, origin: dict[st
 
 
 def taken(parameters: Parameters) -> ExportData:
-    return RunScene(parameters).forExport()
+    return ExportData.take(parameters)
 
 
 def masks() -> tuple[np.ndarray, np.ndarray]:
@@ -153,11 +154,16 @@ def test_a_transform_above_all_three_does_not_matter_and_one_between_them_is_ref
         addTransform(TURN, *three)
 
 
-def test_another_map_than_the_proposals_is_refused(parameters: Parameters) -> None:
+def test_the_map_is_the_proposals_whatever_else_is_chosen_and_that_of_another_model_is_refused(
+    parameters: Parameters,
+) -> None:
     propose(parameters, "liver", masks()[0], NASTY)
+    own = parameters.uncertaintyVolume
     parameters.uncertaintyVolume = addVolume(Volume(np.zeros(SHAPE, np.float32), GRID))
+    assert taken(parameters).uncertainty.voxels.max() == 0.5
 
-    with pytest.raises(DataError, match="did not come with this proposal"):
+    own.SetAttribute(MODEL_ATTRIBUTE, "another")
+    with pytest.raises(DataError, match="no proposal with the map that came with it"):
         taken(parameters)
 
 
@@ -186,6 +192,7 @@ def test_why_there_is_nothing_to_export_is_one_sentence_each(parameters: Paramet
 
     parameters.inputVolume.SetAttribute(DicomSource.INSTANCES_ATTRIBUTE, None)
     assert "was not loaded from DICOM" in Preconditions.toExport(parameters)
+    slicer.mrmlScene.RemoveNode(parameters.uncertaintyVolume)
     other = Parameters(inputVolume=parameters.inputVolume, proposal=parameters.proposal)
     assert "no uncertainty map" in Preconditions.toExport(other)
     other.inputVolume = addVolume(Volume(np.zeros(SHAPE, np.int16), GRID))

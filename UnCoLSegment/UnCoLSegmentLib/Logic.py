@@ -25,6 +25,7 @@ from UnCoLSegmentLib.Engine.RunSteps import RunSteps, Training
 from UnCoLSegmentLib.Engine.Signal import Signal
 from UnCoLSegmentLib.Engine.SliceComparison import SliceComparison
 from UnCoLSegmentLib.Scene import Bridge, Results, Rounds
+from UnCoLSegmentLib.Scene.ExportData import ExportData
 from UnCoLSegmentLib.Scene.Places import findingsOf
 from UnCoLSegmentLib.Scene.RunData import RunInputs, SegmentationResult
 from UnCoLSegmentLib.Scene.RunScene import RunScene, annotatedSlices, resultInScene, roundsOf
@@ -165,8 +166,8 @@ class Logic:
     def exportDicom(self, parameters: Any, folder: Path) -> None:
         """Write the proposal and its map as DICOM SEG and Parametric Map into a folder."""
 
-        def prepare(scene: RunScene, steps: RunSteps) -> Steps:
-            return steps.exportDicom(scene.forExport(), folder)
+        def prepare(_scene: RunScene, steps: RunSteps) -> Steps:
+            return steps.exportDicom(ExportData.take(parameters), folder)
 
         self._begin("export", parameters, self.whyNotExport(parameters), prepare)
 

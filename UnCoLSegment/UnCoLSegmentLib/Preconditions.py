@@ -9,10 +9,10 @@ from slicer.i18n import tr as _
 from uncol.core.errors import GeometryError
 from uncol.core.model_store import Store
 from uncol.core.unfinished import UnfinishedRun
-from UnCoLSegmentLib.Scene import Bridge
+from UnCoLSegmentLib.Scene import Bridge, Results
 from UnCoLSegmentLib.Scene.AnnotatedSlices import noStructureText
 from UnCoLSegmentLib.Scene.DicomSource import whyNoDicom
-from UnCoLSegmentLib.Scene.RunScene import VOLUME_ROLE, annotatedSlices, segmentNames
+from UnCoLSegmentLib.Scene.RunScene import annotatedSlices, segmentNames
 
 
 def toSegment(parameters: Any, store: Store) -> str:
@@ -47,12 +47,13 @@ def toReadVolume(parameters: Any) -> str:
 
 def toExport(parameters: Any) -> str:
     """Return what is missing to export the proposal to DICOM; whether the images are there is asked at the click."""
-    volume, proposal = parameters.inputVolume, parameters.proposal
+    volume = parameters.inputVolume
     if missing := toReadVolume(parameters):
         return missing
-    if proposal is None or proposal.GetNodeReference(VOLUME_ROLE) is not volume:
+    if Results.proposalAbout(volume, parameters.proposal) is None:
         return _("There is no proposal of this volume yet. Segment it first.")
-    if parameters.uncertaintyVolume is None or parameters.uncertaintyVolume.GetImageData() is None:
+    found = Results.mapAbout(volume, parameters.uncertaintyVolume)
+    if found is None or found.GetImageData() is None:
         return _("There is no uncertainty map yet. Segment the volume first.")
     return whyNoDicom(volume)
 

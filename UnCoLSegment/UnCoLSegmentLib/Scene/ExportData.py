@@ -14,9 +14,9 @@ from slicer.i18n import tr as _
 from uncol.core.dicom_export import ExportedStructure
 from uncol.core.errors import DataError
 from uncol.core.volume import Volume
-from UnCoLSegmentLib.Scene import Bridge, DicomSource, Grids, Labelmaps, Origins, Terminology
+from UnCoLSegmentLib.Scene import Bridge, DicomSource, Grids, Labelmaps, Origins, Results, Terminology
 from UnCoLSegmentLib.Scene.Grids import Region
-from UnCoLSegmentLib.Scene.Maker import Maker
+from UnCoLSegmentLib.Scene.Maker import MODEL_ATTRIBUTE, Maker
 
 _BYTE = 255
 
@@ -42,13 +42,25 @@ class ExportData:
     notes: tuple[str, ...] = ()
 
     @classmethod
-    def take(cls, volumeNode: Any, proposal: Any, mapNode: Any) -> Self:
-        """Take them out of the scene; a parent transform that all three share does not matter.
+    def take(cls, parameters: Any) -> Self:
+        """Take them out of a panel's scene; a parent transform that all three share does not matter.
 
         Raises:
-            DataError: If the images are not known, or the three do not lie on each other.
-            GeometryError: If a non-linear transform lies between them.
+            DataError: If there is no proposal with its map, if the images are not known, or if the three do not lie on
+                each other.
         """
+        volumeNode = parameters.inputVolume
+        proposal, mapNode = (
+            Results.proposalAbout(volumeNode, parameters.proposal),
+            Results.mapAbout(volumeNode, parameters.uncertaintyVolume),
+        )
+        if (
+            proposal is None
+            or mapNode is None
+            or len({each.GetAttribute(MODEL_ATTRIBUTE) for each in (proposal, mapNode)}) > 1
+        ):
+            message = _("There is no proposal with the map that came with it. Segment the volume again.")
+            raise DataError(message)
         images, image = DicomSource.filesOf(volumeNode), Bridge.snapshotVolume(volumeNode)
         if {each.GetTransformNodeID() for each in (proposal, mapNode)} != {volumeNode.GetTransformNodeID()}:
             message = _(

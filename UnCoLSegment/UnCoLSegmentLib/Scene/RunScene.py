@@ -35,7 +35,6 @@ from UnCoLSegmentLib.Scene.AnnotatedSlices import (
     noStructureText,
     readTable,
 )
-from UnCoLSegmentLib.Scene.ExportData import ExportData
 from UnCoLSegmentLib.Scene.Maker import MODEL_ATTRIBUTE, Maker
 from UnCoLSegmentLib.Scene.Preview import Preview
 from UnCoLSegmentLib.Scene.RunData import RunInputs, SegmentationResult
@@ -112,17 +111,6 @@ class RunScene:
         """Take what a run needs that segments in the chosen way."""
         model = partial(self.forModel, self._parameters.modelName)
         return {"model": model, "box": self.forBox, "slices": self.forSlices}[self._parameters.segmentFrom.value]()
-
-    def forExport(self) -> ExportData:
-        """Take what an export of the proposal with its map to DICOM needs.
-
-        Raises:
-            DataError: If the map is another one's, the images are not known, or the three do not lie on each other.
-        """
-        if self.uncertaintyOfProposal() is None:
-            message = _("The chosen uncertainty map did not come with this proposal. Choose the one that did.")
-            raise DataError(message)
-        return ExportData.take(self._volume, self._parameters.proposal, self._parameters.uncertaintyVolume)
 
     def forBox(self) -> RunInputs:
         """Take what a run from a box needs; the box carries the structure's name."""
