@@ -50,15 +50,10 @@ class ExportData:
                 each other.
         """
         volumeNode = parameters.inputVolume
-        proposal, mapNode = (
-            Results.proposalAbout(volumeNode, parameters.proposal),
-            Results.mapAbout(volumeNode, parameters.uncertaintyVolume),
-        )
-        if (
-            proposal is None
-            or mapNode is None
-            or len({each.GetAttribute(MODEL_ATTRIBUTE) for each in (proposal, mapNode)}) > 1
-        ):
+        proposal = Results.proposalAbout(volumeNode, parameters.proposal)
+        mapNode = Results.mapAbout(volumeNode, parameters.uncertaintyVolume)
+        areThere = proposal is not None and mapNode is not None
+        if not areThere or proposal.GetAttribute(MODEL_ATTRIBUTE) != mapNode.GetAttribute(MODEL_ATTRIBUTE):
             message = _("There is no proposal with the map that came with it. Segment the volume again.")
             raise DataError(message)
         images, image = DicomSource.filesOf(volumeNode), Bridge.snapshotVolume(volumeNode)

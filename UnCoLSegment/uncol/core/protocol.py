@@ -24,8 +24,8 @@ from uncol.core.volume_files import VolumeFile
 
 PROTOCOL = 6
 """Version of the messages."""
-LINE_LIMIT_BYTES = 1 << 20
-"""Longest line that is a request."""
+LINE_LIMIT_BYTES = 1 << 23
+"""Longest line that is a request: an export names the files of a series, of which there may be thousands."""
 
 WORKER_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "PYTHONUTF8": "1"}
 """Variables that whoever starts a worker sets for it: torch's threads read the first one when they load.

@@ -81,7 +81,7 @@ def _check(labels: Sequence[Volume], uncertainty: Volume, structures: Sequence[E
         message = f"Labels and uncertainty do not lie on one grid. {again}"
         raise GeometryError(message)
     for each in labels:
-        if each.voxels.dtype != np.uint8 or not known.issuperset(np.unique(each.voxels)):
+        if each.voxels.dtype != np.uint8 or not known.issuperset(value for k in each.voxels for value in np.unique(k)):
             message = f"The labels hold values that no structure has. {again}"
             raise DataError(message)
     if not 0 <= uncertainty.voxels.min() <= uncertainty.voxels.max() <= 1:  # also where one is no number
