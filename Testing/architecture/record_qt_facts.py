@@ -66,6 +66,7 @@ SLICER_DECORATORS = [
     f"{_EFFECTS}/qSlicerSegmentationsEditorEffectsPythonQtDecorators.h",
 ]
 CTK_HEADERS = {
+    "Libs/DICOM/Core": "ctkDICOMDatabase",
     "Libs/Widgets": "ctkCollapsibleButton ctkComboBox ctkDoubleSpinBox ctkLayoutFactory ctkLayoutManager "
     "ctkMenuButton ctkMessageBox ctkPathLineEdit ctkSliderWidget",
 }

@@ -21,6 +21,7 @@ FACTS = json.loads((ROOT / "Testing" / "architecture" / "qt_facts.json").read_te
 
 KNOWN_OBJECTS = {
     "slicer.app": "qSlicerApplication",
+    "slicer.dicomDatabase": "ctkDICOMDatabase",
     "self._moduleWidget.parent": "qSlicerScriptedLoadableModuleWidget",
 }
 KNOWN_PARENTS = {

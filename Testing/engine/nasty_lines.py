@@ -34,6 +34,14 @@ def requests_of(job: Path) -> list[dict[str, Any]]:
         {"op": "fine_tune", **fine_tune_fields(job, "x", steps=2, annotated_slices=slices, preview_s=5.0)},
         {"op": "fine_tune", **fine_tune_fields(job, "x", steps=2, base="nobody", unlabeled=[image])},
         {"op": "score", "out": str(job), "stacks": [stack], "structures": [{"value": 1, "name": "ball"}]},
+        {
+            "op": "export_dicom",
+            "out": str(job),
+            "images": [str(job / "no.dcm")],
+            "labels": [labels],
+            "uncertainty": image,
+            "structures": [{"value": 1, "name": "ball"}],
+        },
     ]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from written_dicom import clinical, grid_lps, save_slices, to_ras
 
 from uncol.core.model_store import Store
 from uncol.core.protocol import EVENTS, PROTOCOL, WORKER_ENVIRONMENT
@@ -197,3 +198,19 @@ def fine_tune_fields(job: Path, name: str, **fields: Any) -> dict[str, Any]:
 def box_fields(job: Path) -> dict[str, Any]:
     boxes = [{"structure": "ball", "lower_ijk": [11, 7, 4], "upper_ijk": [37, 33, 6]}]
     return {"out": str(job), "image": file_fields("image"), "boxes": boxes}
+
+
+def export_fields(job: Path) -> dict[str, Any]:
+    """An export of what is on the voxels of five DICOM slices, counted from the top down."""
+    images = save_slices(job.parent.parent / "dicom", edit=lambda _n, header: clinical(header))
+    grid = to_ras(grid_lps()) @ np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, -1.0, 4], [0, 0, 0, 1]])
+    labels = np.zeros((5, 6, 8), np.uint8)
+    labels[0, 2:4, 3:5] = 3
+    files = [
+        VolumeFile.write(job / f"{name}.npy", Volume(voxels, grid))
+        for name, voxels in (("found", labels), ("doubts", labels / np.float32(4)))
+    ]
+    found, doubts = ({"file": each.file.name, "ijk_to_ras": each.ijk_to_ras} for each in files)
+    structures = [{"value": 3, "name": "liver", "origin": {"model_sha256": "ab" * 32}}]
+    paths = [str(each) for each in images.iterdir()]
+    return {"out": job.name, "images": paths, "labels": [found], "uncertainty": doubts, "structures": structures}

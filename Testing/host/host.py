@@ -84,6 +84,7 @@ class Host:
             sys.modules["qt"].QSettings.kept.clear()
         vtk.vtkOutputWindow.GetInstance().RemoveObserver(self._errorTag)
         slicer.app = slicer.modules = slicer.mrmlScene = None
+        vars(slicer).pop("dicomDatabase", None)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _watchErrors(self) -> None:

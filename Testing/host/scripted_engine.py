@@ -15,15 +15,19 @@ from typing import Any
 import numpy as np
 
 from uncol.core.config import Config
+from uncol.core.dicom_export import ExportJob, ExportResult
+from uncol.core.errors import UncolError
 from uncol.core.findings import Finding, Findings
 from uncol.core.grey_values import GreyValues
 from uncol.core.jobs import Device, FineTuneResult, SegmentResult, Structure
 from uncol.core.model_card import ModelCard
 from uncol.core.model_folder import CHECKPOINT_FILE
+from uncol.core.progress import UNWATCHED
 from uncol.core.protocol import (
     PROTOCOL,
     Cancel,
     Event,
+    Failed,
     GraphicsCard,
     Greeting,
     Hello,
@@ -62,6 +66,8 @@ class ScriptedEngine:
         self.greetingId: int | None = None
         self.isRunning = False
         self._waiting: list[bytes] = []
+        self.exports = True
+        """Whether an export is carried out at once; else the test says how it ends."""
         self.log = ""
 
     def start(self) -> None:
@@ -79,6 +85,8 @@ class ScriptedEngine:
         self.requests.append((json.loads(line)["op"], to_document(content)))
         if isinstance(content, ScoreJob):  # there is nothing to script
             self.answer("score", score_round([_readStack(each) for each in content.stacks], content.structures))
+        if isinstance(content, ExportJob) and self.exports:
+            self.answer("export_dicom", _exported(content))
         return len(self.requests)
 
     def cancel(self, requestId: int) -> int:
@@ -184,6 +192,18 @@ def readVolume(document: dict[str, Any]) -> Volume:
 def _readStack(stack: SliceStack) -> ComparedSlices:
     uncertainty = None if stack.uncertainty is None else stack.uncertainty.read()
     return ComparedSlices(stack.reference.read(), stack.prediction.read(), uncertainty)
+
+
+def _exported(job: ExportJob) -> ExportResult | Failed:
+    from uncol.pipelines.dicom_export import export_dicom  # not above: few tests want it
+
+    try:
+        writers = export_dicom(job, UNWATCHED)
+    except UncolError as error:
+        return Failed("user", str(error))
+    for name, write in writers.items():
+        write(job.out / name)
+    return ExportResult(*(job.out / name for name in writers))
 
 
 def _writeResult(

@@ -17,7 +17,7 @@ from parameters import Device, Parameters
 
 from uncol.demo.phantom import LIVER, make_phantom
 from UnCoLSegmentLib.Engine.Run import RunState
-from UnCoLSegmentLib.Scene import Bridge, Maker
+from UnCoLSegmentLib.Scene import Bridge, Labelmaps, Maker, Origins
 from UnCoLSegmentLib.SelfTest import LoopDriver
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,6 +74,12 @@ def test_box_proposal_slices_fine_tune_uncertainty_and_a_second_round(logic, pat
     assert parameters.proposal.GetAttribute(Maker.MODEL_ATTRIBUTE) == "liver"
     assert parameters.proposal.GetAttribute(Maker.BOTH_ATTRIBUTE) == "1"
     assert json.loads(parameters.proposal.GetAttribute(Maker.KNOWN_ATTRIBUTE)) == list(first.annotated)
+    # what made it is kept for DICOM results
+    [segment] = Labelmaps.segmentsOf(parameters.proposal).values()
+    origin = Origins.originOf(segment)
+    assert (origin["model"], len(origin["model_sha256"]), origin["by_both_teachers"]) == ("liver", 64, True)
+    assert origin["versions"]["torch"] == torch.__version__
+    assert origin["training"]["generalized_teacher_license"]
     # an uncertainty map on the volume's grid, shown with a threshold
     uncertainty = Bridge.snapshotVolume(parameters.uncertaintyVolume)
     assert uncertainty.shares_grid_with(Bridge.snapshotVolume(volume))

@@ -25,6 +25,7 @@ from UnCoLSegmentLib.Engine.RunSteps import RunSteps, Training
 from UnCoLSegmentLib.Engine.Signal import Signal
 from UnCoLSegmentLib.Engine.SliceComparison import SliceComparison
 from UnCoLSegmentLib.Scene import Bridge, Results, Rounds
+from UnCoLSegmentLib.Scene.ExportData import ExportData
 from UnCoLSegmentLib.Scene.Places import findingsOf
 from UnCoLSegmentLib.Scene.RunData import RunInputs, SegmentationResult
 from UnCoLSegmentLib.Scene.RunScene import RunScene, annotatedSlices, resultInScene, roundsOf
@@ -116,6 +117,10 @@ class Logic:
         run = run or self.unfinishedRun(parameters)
         return self._state.obstacle or Preconditions.toResume(parameters, run) or Preconditions.toFineTune(parameters)
 
+    def whyNotExport(self, parameters: Any) -> str:
+        """Return what is missing for `exportDicom`, as a sentence; "" if nothing is."""
+        return self._state.obstacle or Preconditions.toExport(parameters)
+
     def unfinishedRun(self, parameters: Any) -> UnfinishedRun | None:
         """Return the latest unfinished run about the panel's volume; None if there is none."""
         about = Bridge.volumeDigest(parameters.inputVolume)
@@ -126,13 +131,8 @@ class Logic:
         """Propose a segmentation: from a box, from annotated slices or with a model."""
 
         def prepare(scene: RunScene, steps: RunSteps) -> Steps:
-            source = parameters.segmentFrom.value
-            if source == "model":
-                inputs = scene.forModel(parameters.modelName)
-            else:
-                inputs = scene.forBox() if source == "box" else scene.forSlices()
-            self._inputs = inputs
-            return steps.segment(inputs)
+            self._inputs = scene.forSegmenting()
+            return steps.segment(self._inputs)
 
         self._begin("segment", parameters, self.whyNotSegment(parameters), prepare)
 
@@ -162,6 +162,14 @@ class Logic:
             return self._fineTuneSteps(runSteps, scene.forSlices(), training)
 
         self._begin("fineTune", parameters, self.whyNotResume(parameters, chosen), prepare)
+
+    def exportDicom(self, parameters: Any, folder: Path) -> None:
+        """Write the proposal and its map as DICOM SEG and Parametric Map into a folder."""
+
+        def prepare(_scene: RunScene, steps: RunSteps) -> Steps:
+            return steps.exportDicom(ExportData.take(parameters), folder)
+
+        self._begin("export", parameters, self.whyNotExport(parameters), prepare)
 
     def cancel(self) -> None:
         """Stop the run; the signal `cancelled` comes within about a second."""
@@ -259,7 +267,7 @@ class Logic:
         assert self._steps is not None  # set together with the run
         if isinstance(run.error, CancelledError):
             self._steps.proposePreview()
-        left = self._leftText(run)
+        left = self._steps.leftText(run.kind, self._training)
         self._putAway()
         self._setState(RunState.IDLE)
         if run.kind == "fineTune":
@@ -283,17 +291,6 @@ class Logic:
         if self._run is not None and self._run.kind == "fineTune" and self._training is not None:
             self.store.release(self._training.name)
         self._run = self._scene = self._steps = self._preview = self._training = self._inputs = None
-
-    def _leftText(self, run: Run) -> str:
-        """Return what is left of a run that did not reach its end."""
-        assert self._scene is not None
-        name = self._training.name if run.kind == "fineTune" and self._training else ""
-        sentences = [self._scene.leftText]
-        if name and self.store.has(name):
-            sentences.append(_('The new model "{name}" is saved.').format(name=name))
-        elif name and self.store.has_unfinished(name):
-            sentences.append(_("What was learned is saved; Resume goes on from there."))
-        return " ".join(filter(None, sentences))
 
     def _setState(self, state: RunState) -> None:
         if state is not self._state:

@@ -9,8 +9,9 @@ from slicer.i18n import tr as _
 from uncol.core.errors import GeometryError
 from uncol.core.model_store import Store
 from uncol.core.unfinished import UnfinishedRun
-from UnCoLSegmentLib.Scene import Bridge
+from UnCoLSegmentLib.Scene import Bridge, Results
 from UnCoLSegmentLib.Scene.AnnotatedSlices import noStructureText
+from UnCoLSegmentLib.Scene.DicomSource import whyNoDicom
 from UnCoLSegmentLib.Scene.RunScene import annotatedSlices, segmentNames
 
 
@@ -42,6 +43,19 @@ def toReadVolume(parameters: Any) -> str:
     if parameters.inputVolume.GetImageData() is None:
         return _("The chosen volume holds no image. Choose another one.")
     return ""
+
+
+def toExport(parameters: Any) -> str:
+    """Return what is missing to export the proposal to DICOM; whether the images are there is asked at the click."""
+    volume = parameters.inputVolume
+    if missing := toReadVolume(parameters):
+        return missing
+    if Results.proposalAbout(volume, parameters.proposal) is None:
+        return _("There is no proposal of this volume yet. Segment it first.")
+    found = Results.mapAbout(volume, parameters.uncertaintyVolume)
+    if found is None or found.GetImageData() is None:
+        return _("There is no uncertainty map yet. Segment the volume first.")
+    return whyNoDicom(volume)
 
 
 def _toSegmentBox(parameters: Any) -> str:

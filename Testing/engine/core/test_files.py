@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from uncol.core.errors import OutputError
 from uncol.core.files import (
     atomic_folder,
     atomic_write,
     is_file,
     is_real_folder,
+    place_together,
     private_folder,
     read_limited,
     sha256_of,
@@ -167,3 +169,50 @@ class TestFilesOfOthers:
 
         assert is_real_folder(tmp_path)
         assert not is_real_folder(tmp_path / "link")
+
+
+class TestFilesTogether:
+    @pytest.fixture
+    def files(self, tmp_path: Path) -> list[Path]:
+        (tmp_path / "from").mkdir()
+        (tmp_path / "to").mkdir()
+        for name in ("a.dcm", "b.dcm"):
+            (tmp_path / "from" / name).write_text(name)
+        return sorted((tmp_path / "from").iterdir())
+
+    def test_they_come_under_their_names(self, files: list[Path], tmp_path: Path) -> None:
+        placed = place_together(files, tmp_path / "to")
+
+        assert placed == [tmp_path / "to" / "a.dcm", tmp_path / "to" / "b.dcm"] == sorted((tmp_path / "to").iterdir())
+        assert [each.read_text() for each in placed] == ["a.dcm", "b.dcm"]
+        assert all(each.exists() for each in files)
+
+    def test_where_one_name_is_taken_all_get_the_same_number(self, files: list[Path], tmp_path: Path) -> None:
+        (tmp_path / "to" / "b.dcm").touch()
+        (tmp_path / "to" / "a-2.dcm").symlink_to(tmp_path / "nowhere")
+
+        placed = place_together(files, tmp_path / "to")
+
+        assert [each.name for each in placed] == ["a-3.dcm", "b-3.dcm"]
+
+    def test_when_the_second_one_fails_the_first_one_goes(
+        self, files: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rename = Path.rename
+
+        def full(path: Path, target: Path) -> Path:
+            if target.name == "b.dcm":
+                raise OSError(28, "No space left on device")
+            return rename(path, target)
+
+        monkeypatch.setattr(Path, "rename", full)
+
+        with pytest.raises(OutputError, match=r"cannot be written to \(No space left on device\)\. Choose another"):
+            place_together(files, tmp_path / "to")
+        assert [*(tmp_path / "to").iterdir()] == []
+
+    def test_none_comes_after_a_cancel_or_to_a_folder_that_is_none(self, files: list[Path], tmp_path: Path) -> None:
+        assert place_together(files, tmp_path / "to", lambda: True) == []
+        assert [*(tmp_path / "to").iterdir()] == []
+        with pytest.raises(OutputError, match="No such file or directory"):
+            place_together(files, tmp_path / "nowhere")

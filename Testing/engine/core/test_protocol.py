@@ -16,6 +16,7 @@ import pytest
 from hypothesis.strategies import sampled_from
 from mutated import counted, mutated
 
+from uncol.core.dicom_export import CodedTerm, Concept, ExportedStructure, ExportJob, ExportResult
 from uncol.core.findings import Finding, Findings, Place
 from uncol.core.jobs import (
     AnnotatedSlices,
@@ -76,6 +77,7 @@ RESULT = SegmentResult(
     LABELS,
 )
 
+LIVER = Concept("SCT", "10200004", "Liver")
 DICOM = DicomChoice(2, allow_incomplete=True)
 MESSAGES: list[Any] = [
     Hello(PROTOCOL),
@@ -119,6 +121,17 @@ MESSAGES: list[Any] = [
     Log("warning", "Something is odd."),
     ScoreJob(Path("/jobs/a"), (SliceStack(LABELS, LABELS, IMAGE), SliceStack(LABELS, LABELS)), (SPLEEN,)),
     ScoreResult({"spleen": 0.5}, 0.75),
+    ExportJob(
+        Path("/jobs/a"),
+        (Path("/dicom/1.dcm"), Path("/dicom/2.dcm")),
+        (LABELS, LABELS),
+        IMAGE,
+        (
+            ExportedStructure(2, "Milz \u00e4", (0, 128, 255), CodedTerm(LIVER, LIVER, LIVER), {"model": "a"}),
+            ExportedStructure(3, "b"),
+        ),
+    ),
+    ExportResult(Path("/jobs/a/segmentation.dcm"), Path("/jobs/a/uncertainty.dcm")),
     Greeting(
         PROTOCOL,
         "0.2.0",

@@ -57,5 +57,5 @@ def test_a_path_that_is_not_there_is_told(tmp_path: Path) -> None:
 def test_without_highdicom_it_is_said_what_to_install(series: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "highdicom", None)
 
-    with pytest.raises(DataError, match=r"need the package highdicom\. Install it \(pip install highdicom\)"):
+    with pytest.raises(DataError, match=r"need the package highdicom\. .* install it \(pip install highdicom\)\.$"):
         read_dicom_image(series, DicomChoice())

@@ -22,12 +22,13 @@ from uncol.core.errors import DataError
 from uncol.core.jobs import DicomChoice, Structure
 from uncol.core.volume import Volume
 from uncol.formats.dicom import Stack, read_stack
-from uncol.formats.dicom_results import Maker, Source, color_of, dicom_results, source_of, write_dicom
+from uncol.formats.dicom_results import Maker, Segment, color_of, dicom_results, source_of, write_dicom
 from uncol.formats.read import read_volume
 
 SHA256 = "0123456789abcdef" * 4
 MAKER = Maker("0.2.0", SHA256, "Research use only. UnCoL, model 0123456789ab", {"model_sha256": SHA256, "steps": "7"})
 STRUCTURES = (Structure(2, "left kidney"), Structure(7, "Läsion \\ 肝"), Structure(9, "never found"))
+SEGMENTS = [Segment(each, MAKER) for each in STRUCTURES]
 OBLIQUE = grid_lps(turn=(10, 20, 30))
 GRIDS = {
     "axial": grid_lps(),
@@ -63,7 +64,8 @@ def found_in(stack: Stack) -> tuple[Volume, Volume]:
 
 def written(stack: Stack, folder: Path, found: tuple[Volume, Volume] | None = None) -> tuple[Path, Path]:
     labels, uncertainty = found or found_in(stack)
-    made = dicom_results(source_of(stack.frames, 'Image "ct"'), labels, uncertainty, STRUCTURES, MAKER)
+    source = source_of(stack.frames, 'Image "ct"')
+    made = dicom_results(source, [labels.voxels], uncertainty.voxels, SEGMENTS, MAKER)
     paths = folder / "segmentation.dcm", folder / "uncertainty.dcm"
     folder.mkdir()
     for dataset, path in zip(made, paths, strict=True):
@@ -228,7 +230,7 @@ def test_an_image_without_what_results_refer_to_is_refused_by_the_tags_name(tag:
     stack = stack_in(saved(tmp_path / "ct", edit=lambda _n, header: delattr(header, tag)))
 
     with pytest.raises(
-        DataError, match=rf'^Image "ct" has no {tag} \(\w{{4}},\w{{4}}\), which .* leave out --dicom\.$'
+        DataError, match=rf'^Image "ct" has no {tag} \(\w{{4}},\w{{4}}\), which .* do without a DICOM result\.$'
     ):
         source_of(stack.frames, 'Image "ct"')
 
@@ -249,7 +251,7 @@ def test_some_frames_of_a_file_alone_are_refused(tmp_path: Path) -> None:
     stack = stack_in(save_frames(tmp_path / "ct.dcm", order=order, edit_header=clinical))
 
     assert len(stack.frames) == 5
-    with pytest.raises(DataError, match="all frames of one file: leave out --dicom"):
+    with pytest.raises(DataError, match="all frames of one file: do without it"):
         source_of(stack.frames, 'Image "ct"')
 
 
@@ -285,8 +287,8 @@ def test_what_highdicom_refuses_is_one_sentence_without_the_value(tmp_path: Path
     labels, uncertainty = found_in(stack)
 
     with pytest.raises(DataError) as caught:
-        dicom_results(Source(source.headers, source.order, source.subject), labels, uncertainty, STRUCTURES, MAKER)
+        dicom_results(source, [labels.voxels], uncertainty.voxels, SEGMENTS, MAKER)
     assert str(caught.value) == (
         'The headers of Image "ct" do not fit a DICOM result (ValueError in highdicom). '
-        "Export the images from the archive again, or leave out --dicom."
+        "Export the images from the archive again, or do without a DICOM result."
     )

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from uncol.core.errors import DataError, GeometryError
-from uncol.formats.grid import length_in_mm, lps_to_ras, regular_grid, slant_of, tuple_text
+from uncol.core.volume import Volume
+from uncol.formats.grid import length_in_mm, lps_to_ras, regular_grid, slant_of, tuple_text, turned
 
 SUBJECT = 'Image "x"'
 
@@ -71,3 +72,30 @@ def test_left_and_front_change_their_signs_and_nothing_becomes_minus_0() -> None
 
 def test_numbers_in_messages_are_rounded() -> None:
     assert tuple_text(np.array([0.7265625, -0.0, 1 / 3])) == "(0.726562, 0, 0.333333)"
+
+
+def test_voxels_are_counted_anew_on_a_grid_that_has_the_same_ones() -> None:
+    voxels = np.arange(24).reshape(2, 3, 4)
+    volume = Volume(voxels, np.array([[0, 0, -4.0, 9], [2, 0, 0, 1], [0, 3, 0, 5], [0, 0, 0, 1]]))
+    # I of this grid is K of the volume, backwards; J is its I, K its J.
+    grid = np.array([[4.0, 0, 0, 5], [0, 2, 0, 1], [0, 0, 3, 5], [0, 0, 0, 1]])
+
+    found = turned(volume, grid, (3, 4, 2))
+
+    assert found is not None
+    for i, j, k in np.ndindex(2, 4, 3):
+        assert found[k, j, i] == voxels[1 - i, k, j]
+
+
+@pytest.mark.parametrize(
+    ("shift_mm", "shape"),
+    [((0.0, 0.0, 0.0), (2, 3, 5)), ((0.05, 0.0, 0.0), (2, 3, 4)), ((0.0, 0.0, 3.0), (2, 3, 4))],
+)
+def test_on_a_grid_of_other_voxels_there_are_none(
+    shift_mm: tuple[float, float, float], shape: tuple[int, int, int]
+) -> None:
+    grid = np.diag([2.0, 2.0, 3.0, 1.0])
+    moved = grid.copy()
+    moved[:3, 3] = shift_mm
+
+    assert turned(Volume(np.zeros((2, 3, 4)), grid), moved, shape) is None

@@ -10,7 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from worker_child import PROMPT_S, SHAPE, Child, ball, box_fields, file_fields, fine_tune_fields, needs_posix
+from pydicom import dcmread
+from worker_child import (
+    PROMPT_S,
+    SHAPE,
+    Child,
+    ball,
+    box_fields,
+    export_fields,
+    file_fields,
+    fine_tune_fields,
+    needs_posix,
+)
 
 from uncol.core.jobs import Structure
 from uncol.core.records import from_document
@@ -396,9 +407,8 @@ class TestFineTune:
 
     def test_previews_come_while_it_learns(self, shared: Child) -> None:
         job = shared.new_job()
-        number = shared.start_training(
-            "previewed", job, preview_s=4.0
-        )  # a quarter of it is enough for a look on a busy machine
+        # a quarter of this time is enough for a look on a busy machine
+        number = shared.start_training("previewed", job, preview_s=4.0)
 
         first = shared.until(lambda event: event["event"] == "preview")
         labels = read(first["segmentation"])
@@ -410,3 +420,31 @@ class TestFineTune:
         assert labels.shares_grid_with(ball()[0])
         assert second["segmentation"] != first["segmentation"]
         assert shared.end_of(number)["resumable"] is True
+
+
+class TestExport:
+    def test_both_files_come_into_the_job_folder_and_nothing_is_written_to_the_series(self, shared: Child) -> None:
+        fields = export_fields(job := shared.new_job())
+        before = {path: Path(path).read_bytes() for path in fields["images"]}
+
+        result = shared.ask("export_dicom", **fields)
+
+        assert result["event"] == "export_dicom_result", result
+        seg, pm = (dcmread(result[name]) for name in RESULTS)
+        assert Path(result["segmentation"]).parent == Path(result["uncertainty"]).parent == job
+        [frame] = seg.PerFrameFunctionalGroupsSequence
+        assert frame.PlanePositionSequence[0].ImagePositionPatient[2] == 41.75 + 4 * 2.5  # the highest slice
+        assert seg.DeviceSerialNumber == pm.DeviceSerialNumber == "ab" * 32
+        assert pm.NumberOfFrames == 5
+        folder = Path(fields["images"][0]).parent
+        assert {str(path): path.read_bytes() for path in folder.iterdir()} == before
+
+    def test_labels_outside_the_job_and_series_that_are_gone_are_one_sentence(self, shared: Child) -> None:
+        fields = export_fields(job := shared.new_job())
+        labels = [fields["labels"][0] | {"file": "../x.npy"}]
+        outside = shared.ask("export_dicom", **(fields | {"labels": labels}))
+        gone = shared.ask("export_dicom", **(fields | {"images": [*fields["images"], "/nowhere/1.dcm"]}))
+
+        assert outside["message"].startswith('"labels" must lie inside the folder')
+        assert gone["message"].startswith("The DICOM series lacks 1 of its 6 files")
+        assert not [*job.glob("*.dcm")]

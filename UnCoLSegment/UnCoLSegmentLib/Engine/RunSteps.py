@@ -24,6 +24,7 @@ from uncol.core.model_card import verdict_in
 from uncol.core.model_store import Store
 from uncol.core.round_scores import ComparedSlices, ScoreJob, SliceStack
 from uncol.core.volume_files import VolumeFile
+from UnCoLSegmentLib.Engine.ExportSteps import exportSteps
 from UnCoLSegmentLib.Engine.Run import (
     EngineReady,
     EngineRequest,
@@ -34,8 +35,10 @@ from UnCoLSegmentLib.Engine.Run import (
     Waiting,
     inThread,
 )
+from UnCoLSegmentLib.Engine.RunTexts import foundText, notesIn, verdictText
 from UnCoLSegmentLib.Engine.Signal import Signal
 from UnCoLSegmentLib.Scene import Rounds
+from UnCoLSegmentLib.Scene.ExportData import ExportData
 from UnCoLSegmentLib.Scene.RunData import RunInputs, SegmentationResult
 from UnCoLSegmentLib.Scene.RunScene import RunScene
 
@@ -92,8 +95,8 @@ class RunSteps:
         report = yield from self._segment(inputs, folder, files)
         return RunResult(
             kind="segment",
-            message=_foundText(report, inputs),
-            notes=(*inputs.notes, *_notesIn(report)),
+            message=foundText(report, inputs),
+            notes=(*inputs.notes, *notesIn(report)),
             seconds=time.monotonic() - began,
             modelName=inputs.model,
         )
@@ -132,12 +135,29 @@ class RunSteps:
             report = yield from self._segment(segmenting, folder, _Files(files.image))
         return RunResult(
             kind="fineTune",
-            message=_verdictText(verdict, report, self._fewSteps(training)),
-            notes=(*inputs.notes, *_notesIn(self._training(training.name)), *_notesIn(report)),
+            message=verdictText(verdict, report, self._fewSteps(training)),
+            notes=(*inputs.notes, *notesIn(self._training(training.name)), *notesIn(report)),
             seconds=time.monotonic() - began,
             modelName=training.name,
             activated=verdict.isBetter,
         )
+
+    def exportDicom(self, data: ExportData, folder: Path) -> Steps:
+        """Write the proposal and its map as DICOM into a folder of the user's."""
+        jobFolder = yield from self._openFolder()
+        return (yield from exportSteps(jobFolder, data, folder))
+
+    def leftText(self, kind: str, training: Training | None) -> str:
+        """Return what is left of a run that did not reach its end."""
+        if kind == "export":
+            return ""
+        name = training.name if kind == "fineTune" and training else ""
+        sentences = [self._scene.leftText]
+        if name and self._store.has(name):
+            sentences.append(_('The new model "{name}" is saved.').format(name=name))
+        elif name and self._store.has_unfinished(name):
+            sentences.append(_("What was learned is saved; Resume goes on from there."))
+        return " ".join(filter(None, sentences))
 
     def proposePreview(self) -> None:
         """Let what a cancelled run has found so far be the proposal."""
@@ -304,36 +324,6 @@ def _writeStacks(folder: Path, stacks: Sequence[ComparedSlices]) -> tuple[SliceS
         files = {name: VolumeFile.write(folder / f"{name}-{number}.npy", each) for name, each in named.items()}
         written.append(SliceStack(**files))
     return tuple(written)
-
-
-def _notesIn(document: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(map(str, document.get("notes", ())))
-
-
-def _verdictText(verdict: Rounds.Verdict, report: dict[str, Any], fewSteps: int | None) -> str:
-    if fewSteps is not None:
-        text = _("{verdict} But there was time for {steps} steps only: give more minutes and fine-tune again.")
-        return text.format(verdict=verdict.sentence, steps=fewSteps)
-    if verdict.isBetter or not report.get("by_both_teachers"):
-        return verdict.sentence
-    text = _("{verdict} The proposal shown was still made by the new model, together with the foundation model.")
-    return text.format(verdict=verdict.sentence)
-
-
-def _foundText(report: dict[str, Any], inputs: RunInputs) -> str:
-    found = [each["name"] for each in report["structures"] if each["voxels"]]
-    if found:
-        return _("Proposed: {names}. Check it, then accept what is right.").format(names=", ".join(found))
-    if inputs.model:
-        known = ", ".join(each["name"] for each in report["structures"])
-        text = _(
-            "Nothing was found. The model looks for: {names}. Choose another model, or annotate a few slices and "
-            "fine-tune."
-        )
-        return text.format(names=known)
-    if inputs.labels is not None:
-        return _("Nothing was found. Annotate more slices that show the structure, or fine-tune.")
-    return _("Nothing was found. Draw the box tighter, or annotate a few slices and fine-tune.")
 
 
 def _removeFolder(folder: Path) -> None:

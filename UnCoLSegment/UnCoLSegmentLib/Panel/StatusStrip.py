@@ -63,7 +63,7 @@ class StatusStrip(Follower):
         }[state]
         purpose = _("Stop the run (Ctrl+Enter); the proposal stays as it is, and what was learned can be resumed")
         enable(obstacle, (self.ui.cancelRunButton, purpose))
-        titles = {"segment": _("Segmenting"), "fineTune": _("Fine-tuning")}
+        titles = {"segment": _("Segmenting"), "fineTune": _("Fine-tuning"), "export": _("Exporting")}
         self._title = titles.get(self._logic.runKind, _("Engine"))
         bar.setRange(0, 0)  # Qt's way of saying: busy, nobody knows how long
         self._tell(text)

@@ -20,6 +20,7 @@ from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Panel.AdvancedSection import AdvancedSection
 from UnCoLSegmentLib.Panel.CorrectSection import CorrectSection
 from UnCoLSegmentLib.Panel.Editor import Editor
+from UnCoLSegmentLib.Panel.ExportSection import ExportSection
 from UnCoLSegmentLib.Panel.FineTuneSection import FineTuneSection
 from UnCoLSegmentLib.Panel.Guide import Guide, nextStep
 from UnCoLSegmentLib.Panel.Inputs import Inputs
@@ -101,6 +102,7 @@ class Widget:
         self._sections = (
             self._segmentSection,
             result,
+            ExportSection(ui, logic, message, self._prepareEngine),
             VerdictSection(ui, logic, message, self._editor, self._correctSection.goOn),
             self._correctSection,
             PlacesSection(ui, logic, message, lambda: self._correctSection.table),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
+from uncol.core.dicom_export import origin_in
 from uncol.core.findings import Findings
 from uncol.core.jobs import Box, SegmentResult, Structure
 from uncol.core.slice_scores import SliceScore
@@ -57,6 +58,7 @@ class SegmentationResult:
         findings: Structures in numbers, where to look and what to annotate next.
         places: Numbers of the places to look at; None where none was looked for.
         slices: By voxel index (I, J, K), how unsure the slices are in which something was found.
+        origin: Who made it, as its report says; empty where that is not known.
     """
 
     labels: Volume
@@ -70,6 +72,7 @@ class SegmentationResult:
     findings: Findings = field(default_factory=Findings)
     places: Volume | None = None
     slices: Mapping[str, tuple[SliceScore, ...]] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def read(cls, result: SegmentResult, inputs: RunInputs, known: tuple[str, ...]) -> Self:
@@ -87,4 +90,5 @@ class SegmentationResult:
             findings=result.findings,
             places=result.places.read() if result.places is not None else None,
             slices=result.slices,
+            origin=origin_in(result.report),
         )

@@ -6,6 +6,7 @@ Everything here runs on the main thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import slicer.util
@@ -18,6 +19,7 @@ from uncol.core.volume import Volume
 from UnCoLSegmentLib.Scene import (
     Bridge,
     Labelmaps,
+    Origins,
     Places,
     Proposal,
     Results,
@@ -105,6 +107,11 @@ class RunScene:
             self._scene.RemoveObserver(observation)
         self._observations = []
 
+    def forSegmenting(self) -> RunInputs:
+        """Take what a run needs that segments in the chosen way."""
+        model = partial(self.forModel, self._parameters.modelName)
+        return {"model": model, "box": self.forBox, "slices": self.forSlices}[self._parameters.segmentFrom.value]()
+
     def forBox(self) -> RunInputs:
         """Take what a run from a box needs; the box carries the structure's name."""
         roi = self._parameters.roi
@@ -152,6 +159,7 @@ class RunScene:
         maker = Maker(shown.model, shown.known, shown.byBothTeachers)
         self._maker = earlier.andFoundationModel() if self._kept else maker  # only the foundation model joins others
         self._maker.write(node)
+        Origins.note(node, new, shown.origin)
         node.SetNodeReferenceID(Results.VOLUME_ROLE, self._volume.GetID())
         Results.choose(parameters)
         self.hasResult = True

@@ -8,8 +8,13 @@ from typing import Any
 import slicer
 import vtk
 
+from uncol.core.dicom_export import CodedTerm, Concept
+from UnCoLSegmentLib.Scene.Labelmaps import tagOf
+
 PREFERRED = "Segmentation category and type - 3D Slicer General Anatomy list"
 """Context that Slicer itself offers first."""
+_UNSPECIFIC = {("SCT", "85756007"), ("SRT", "T-D0050")}
+"""Tissue, which Slicer says of every new segment."""
 
 
 def entryFor(name: str) -> str:
@@ -31,6 +36,25 @@ def entryFor(name: str) -> str:
                 entry.GetTypeObject().Copy(kind)
                 return str(logic.SerializeTerminologyEntry(entry))
     return ""
+
+
+def termOf(segment: Any) -> CodedTerm | None:
+    """Return what the user, or Slicer by its name, says that a segment is; None where nothing is said but "tissue"."""
+    module = getattr(slicer.modules, "terminologies", None)
+    text, entry = tagOf(segment, slicer.vtkSegment.GetTerminologyEntryTagName()), slicer.vtkSlicerTerminologyEntry()
+    if module is None or not text or not module.logic().DeserializeTerminologyEntry(text, entry):
+        return None
+    category, kind, modifier = (
+        _conceptIn(each) for each in (entry.GetCategoryObject(), entry.GetTypeObject(), entry.GetTypeModifierObject())
+    )
+    if category is None or kind is None or (kind.scheme, kind.value) in _UNSPECIFIC:
+        return None
+    return CodedTerm(category, kind, modifier)
+
+
+def _conceptIn(coded: Any) -> Concept | None:
+    parts = [coded.GetCodingSchemeDesignator(), coded.GetCodeValue(), coded.GetCodeMeaning()]
+    return Concept(*parts) if all(parts) else None
 
 
 def _contextsOf(logic: Any) -> list[str]:

@@ -7,11 +7,13 @@ import os
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from uncol.core.errors import OutputError
 
 PRIVATE = ".uncol-"
 """How the names of private folders begin; a killed process leaves one behind."""
@@ -65,6 +67,46 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         for file in partial.iterdir():
             flush_to_disk(file)
         partial.rename(path)
+
+
+def place_together(files: Sequence[Path], folder: Path, is_cancelled: Callable[[], bool] = lambda: False) -> list[Path]:
+    """Copy files into a folder, all of them or none; where a name is taken there, all of them get the same number.
+
+    Args:
+        files: Files of different names.
+        folder: The folder.
+        is_cancelled: Asked before the first one appears.
+
+    Returns:
+        Where they are; nothing if it was cancelled.
+
+    Raises:
+        OutputError: If that is not possible there.
+    """
+    placed: list[Path] = []
+    try:
+        with private_folder(folder) as temporary:
+            for each in files:
+                shutil.copyfile(each, temporary / each.name)
+                flush_to_disk(temporary / each.name)
+            targets = _free_names(files, folder)
+            for each, target in zip(files, () if is_cancelled() else targets, strict=False):
+                (temporary / each.name).rename(target)
+                placed.append(target)
+    except OSError as error:
+        for each in placed:
+            each.unlink(missing_ok=True)
+        message = f'The folder "{folder}" cannot be written to ({error.strerror or error}). Choose another folder.'
+        raise OutputError(message) from error
+    return placed
+
+
+def _free_names(files: Sequence[Path], folder: Path) -> list[Path]:
+    number, targets = 1, [folder / each.name for each in files]
+    while any(map(os.path.lexists, targets)):
+        number += 1
+        targets = [folder / f"{each.stem}-{number}{each.suffix}" for each in files]
+    return targets
 
 
 @contextmanager

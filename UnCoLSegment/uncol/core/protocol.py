@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from uncol.core.dicom_export import ExportJob, ExportResult
 from uncol.core.errors import ConfigError, UncolError
 from uncol.core.jobs import Device, FineTuneJob, FineTuneResult, SegmentJob, SegmentResult
 from uncol.core.progress import Progress
@@ -21,10 +22,10 @@ from uncol.core.records import from_document, to_document
 from uncol.core.round_scores import ScoreJob, ScoreResult
 from uncol.core.volume_files import VolumeFile
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Version of the messages."""
-LINE_LIMIT_BYTES = 1 << 20
-"""Longest line that is a request."""
+LINE_LIMIT_BYTES = 1 << 23
+"""Longest line that is a request: an export names the files of a series, of which there may be thousands."""
 
 WORKER_ENVIRONMENT = {"OMP_WAIT_POLICY": "passive", "PYTHONUTF8": "1"}
 """Variables that whoever starts a worker sets for it: torch's threads read the first one when they load.
@@ -164,9 +165,9 @@ class Log:
     message: str = ""
 
 
-Job = SegmentJob | FineTuneJob | ScoreJob
+Job = SegmentJob | FineTuneJob | ScoreJob | ExportJob
 Request = Hello | Job | Cancel | Shutdown
-Result = Greeting | SegmentResult | FineTuneResult | ScoreResult | CancelResult | ShutdownResult
+Result = Greeting | SegmentResult | FineTuneResult | ScoreResult | ExportResult | CancelResult | ShutdownResult
 News = Progress | Preview | Log
 Event = News | Result | Cancelled | Failed
 
@@ -175,6 +176,7 @@ REQUESTS: dict[str, type[Any]] = {
     "segment": SegmentJob,
     "fine_tune": FineTuneJob,
     "score": ScoreJob,
+    "export_dicom": ExportJob,
     "cancel": Cancel,
     "shutdown": Shutdown,
 }
@@ -186,6 +188,7 @@ EVENTS: dict[str, type[Any]] = {
     "segment_result": SegmentResult,
     "fine_tune_result": FineTuneResult,
     "score_result": ScoreResult,
+    "export_dicom_result": ExportResult,
     "cancel_result": CancelResult,
     "shutdown_result": ShutdownResult,
     "cancelled": Cancelled,

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uncol.core.errors import DataError, GeometryError
+from uncol.core.files import is_file
 from uncol.core.jobs import DicomChoice
 from uncol.core.volume import Volume
 from uncol.formats.dicom_files import (
@@ -40,6 +41,15 @@ class Stack:
     """A volume, and for each of its slices (K) the image that it came from."""
 
     volume: Volume
+    frames: tuple[Frame, ...]
+
+
+@dataclass(frozen=True)
+class StackGrid:
+    """Where the images of a series lie: a grid, and for each of its slices (K) the image that it is."""
+
+    shape_kji: tuple[int, int, int]
+    ijk_to_ras: NDArray[np.float64]
     frames: tuple[Frame, ...]
 
 
@@ -75,6 +85,49 @@ def read_stack(path: Path, subject: str, choice: DicomChoice) -> Stack:
         _tell_of_others(found.others, subject)
         _check_damaged(found, images, subject, choice)
         return _stack(images, subject, choice)
+
+
+def read_grid(paths: Sequence[Path], subject: str) -> StackGrid:
+    """Return where the images of some files lie, of all of them, as `read_stack` places them; no pixels are read.
+
+    Messages name no file: archives name them by their UIDs.
+
+    Raises:
+        DataError: If a file is gone, damaged or no image.
+        GeometryError: If they do not lie in one straight, even stack.
+    """
+    with quietly():
+        gone = sum(not is_file(path) for path in paths)
+        if gone:
+            message = f"{subject} lacks {gone} of its {len(paths)} files: they were moved or deleted. Import it again."
+            raise DataError(message)
+        looked_at = [look_at(path, subject) for path in paths]
+        frames = [frame for each in looked_at if isinstance(each, ImageFile) for frame in each.frames]
+        reasons = [each.reason for each in looked_at if isinstance(each, OtherFile)]
+        reasons += [misfit.reason for each in looked_at if isinstance(each, ImageFile) for misfit in each.misfits]
+        if reasons:
+            listed = "; ".join(dict.fromkeys(reasons))
+            message = (
+                f"{subject} has images that cannot be used ({len(reasons)} of {len(reasons) + len(frames)}: {listed}). "
+                "Import it again."
+            )
+            raise DataError(message)
+        fitting, _scouts, _odd = fitting_together(frames)
+        groups = at_one_place(fitting)
+        if len(groups) < len(frames):
+            message = f"{subject} has images that do not lie in one stack, as of several phases. Load one of them."
+            raise GeometryError(message)
+        ordered = tuple(group[0] for group in groups)
+        try:
+            ijk_to_ras = stack_of(ordered, subject)
+        except GeometryError as error:
+            message = (
+                f"{subject} is no straight stack of slices at even distances, as when the gantry was tilted or slices "
+                "are missing. There can be no DICOM result for it."
+            )
+            raise GeometryError(message) from error
+        pixels = ordered[0].pixels
+        return StackGrid((len(ordered), pixels.rows, pixels.columns), ijk_to_ras, ordered)
 
 
 def _one_file(path: Path, subject: str) -> Found:

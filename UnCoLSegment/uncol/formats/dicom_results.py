@@ -6,8 +6,7 @@ Both are made with highdicom, an optional package. Nothing that is said of a pat
 from __future__ import annotations
 
 import colorsys
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -16,27 +15,19 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
-from pydicom.valuerep import DA, TM
 
 from uncol.core.errors import DataError
 from uncol.core.jobs import Structure
 from uncol.core.printable import printable
-from uncol.core.volume import Volume
 from uncol.formats.dicom_files import quietly
 from uncol.formats.dicom_frames import Frame
-from uncol.formats.dicom_tags import UNREADABLE, tag_name
-from uncol.formats.dicom_terms import UNKNOWN, term_of
+from uncol.formats.dicom_source import Source, images_of
+from uncol.formats.dicom_tags import UNREADABLE
+from uncol.formats.dicom_terms import UNKNOWN, Term, term_of
 
-_LOGGER = logging.getLogger(__name__)
-_NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPClassUID", "SOPInstanceUID")
-_SHARED = _NEEDED[:3]
-_FORMATS: dict[str, Callable[[str], object]] = {"PatientBirthDate": DA, "StudyDate": DA, "StudyTime": TM}
-_SEXES = ("", "F", "M", "O")
-_MAY_BE_EMPTY = ("PatientID", "PatientName", "PatientSex", "AccessionNumber", "StudyID", *_FORMATS)
-"""What DICOM wants of every object, empty where it is not known (type 2)."""
 _LONGEST_TEXT, _LONGEST_DESCRIPTION = 64, 1024  # of LO and ST; DICOM PS3.5, table 6.2-1
 _SERIES_AFTER = {"SEG": 1000, "OT": 2000}
 """What is added to the number of the image's series, so that results come after the images in a list."""
@@ -63,24 +54,20 @@ class Maker:
 
 
 @dataclass(frozen=True)
-class Source:
-    """The images of a volume, as a result refers to them.
+class Segment:
+    """One structure of a result, and what is said of it.
 
     Attributes:
-        headers: Of a file for each slice (K) of the volume, or of one file with many frames; without pixels.
-        order: Which image of `headers` each slice is, or which frame of the one file.
-        subject: What messages call the image.
+        structure: Its label value and its name.
+        maker: Who made it.
+        color: Red, green, blue, 0 to 255; None takes that of the label value (`color_of`).
+        term: What it is; None takes the term of its name (`term_of`).
     """
 
-    headers: tuple[Dataset, ...]
-    order: tuple[int, ...]
-    subject: str
-
-    def in_order_of_files(self, voxels: NDArray[Any]) -> NDArray[Any]:
-        """Return voxels (K, J, I) with slices in the order of the images."""
-        ordered = np.empty_like(voxels)
-        ordered[list(self.order)] = voxels
-        return ordered
+    structure: Structure
+    maker: Maker
+    color: tuple[int, int, int] | None = None
+    term: Term | None = None
 
 
 def check_highdicom() -> None:
@@ -90,54 +77,48 @@ def check_highdicom() -> None:
         DataError: If it is.
     """
     if find_spec("highdicom") is None:
-        message = "DICOM results need the package highdicom. Install it (pip install highdicom), or leave out --dicom."
+        message = (
+            "DICOM results need the package highdicom. 3D Slicer 5.12 and newer bring it; "
+            "else install it (pip install highdicom)."
+        )
         raise DataError(message)
 
 
 def source_of(frames: Sequence[Frame], subject: str) -> Source:
-    """Return the images of a volume, if they say all that a result must repeat of them.
+    """Return the images of a volume, if they say all that a result must repeat of them, and highdicom takes them.
 
     Raises:
         DataError: If they do not.
     """
-    paths = list(dict.fromkeys(frame.pixels.path for frame in frames))
-    count = sum(frame.pixels.frame_count for frame in {each.pixels.path: each for each in frames}.values())
-    if count != len(frames) or (len(paths) > 1 and count > len(paths)):
-        message = (
-            f"{subject} is spread over several files with many frames, or uses some of the frames of one only. "
-            "A DICOM result needs one file for each slice or all frames of one file: leave out --dicom."
-        )
-        raise DataError(message)
-    order = [frame.index if len(paths) == 1 else paths.index(frame.pixels.path) for frame in frames]
     with quietly():
-        source = Source(tuple(_header(path, subject) for path in paths), tuple(order), subject)
-        if len({tuple(str(each[name].value) for name in _SHARED) for each in source.headers}) > 1:
-            message = f"{subject} has slices of different studies, series or frames of reference. Export it again."
-            raise DataError(message)
-        _tell_of_emptied(source)
+        source = images_of(frames, subject)
         _check_with_highdicom(source)
     return source
 
 
 def dicom_results(
-    source: Source, labels: Volume, uncertainty: Volume, structures: Sequence[Structure], maker: Maker
+    source: Source,
+    labels: Sequence[NDArray[np.uint8]],
+    uncertainty: NDArray[np.float32],
+    segments: Sequence[Segment],
+    maker: Maker,
 ) -> tuple[Dataset, Dataset]:
     """Return a result as DICOM: its labels as binary SEG, its uncertainty as Parametric Map of 32-bit numbers.
 
     Args:
         source: The images.
-        labels: Label map (uint8) on their grid.
-        uncertainty: Normalized entropy (float32, in [0, 1]) on their grid.
-        structures: Label values and names.
-        maker: Who made it.
+        labels: Label maps (K, J, I) on their grid; structures that overlap are in different ones.
+        uncertainty: Normalized entropy (K, J, I), in [0, 1], on their grid.
+        segments: The structures, each in one of the label maps.
+        maker: Who made it all.
 
     Source:
         DICOM PS3.3, A.51 (Segmentation) and A.75 (Parametric Map).
     """
     with quietly(), _translated(source.subject):
         return (
-            _segmentation(source, labels.voxels, structures, maker),
-            _parametric_map(source, uncertainty.voxels, maker),
+            _segmentation(source, labels, segments, maker),
+            _parametric_map(source, uncertainty, maker),
         )
 
 
@@ -153,55 +134,12 @@ def color_of(value: int) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _header(path: Path, subject: str) -> Dataset:
-    try:
-        header = dcmread(path, stop_before_pixels=True, force=True)
-        missing = next((name for name in _NEEDED if not header.get(name)), None)
-    except UNREADABLE as error:
-        message = f"The headers of {subject} cannot be repeated in a DICOM result. Export it again."
-        raise DataError(message) from error
-    if missing is not None:
-        message = (
-            f"{subject} has no {tag_name(missing)}, which a DICOM result refers to. "
-            "Export the images from the archive again, or leave out --dicom."
-        )
-        raise DataError(message)
-    return header
-
-
-def _tell_of_emptied(source: Source) -> None:
-    """Empty what the rest of DICOM would refuse, and say so; nothing is made up in its place."""
-    emptied = []
-    for header in source.headers:
-        for name in _MAY_BE_EMPTY:
-            if not _is_valid(header, name):
-                setattr(header, name, "")
-                emptied.append(tag_name(name))
-            elif name not in header:
-                setattr(header, name, "")
-    if emptied:
-        names = ", ".join(dict.fromkeys(emptied))
-        _LOGGER.warning("%s holds what is not valid in %s; it is left empty in DICOM results.", source.subject, names)
-
-
-def _is_valid(header: Dataset, name: str) -> bool:
-    try:
-        value = header.get(name)
-        if name == "PatientSex":
-            return (value or "") in _SEXES
-        if value and name in _FORMATS:
-            _FORMATS[name](value)
-    except UNREADABLE:
-        return False
-    return True
-
-
 def _check_with_highdicom(source: Source) -> None:
     """Make a segmentation of nothing: what is wrong with the headers is to be heard before the work and not after."""
     first = source.headers[0]
-    nothing = np.zeros((len(source.order), first.Rows, first.Columns), dtype=np.uint8)
+    nothing, nobody = np.zeros((len(source.order), first.Rows, first.Columns), dtype=np.uint8), Maker("0", "0", "0", {})
     with _translated(source.subject):
-        _segmentation(source, nothing, [Structure(1, "nothing")], Maker("0", "0", "0", {}))
+        _segmentation(source, [nothing], [Segment(Structure(1, "nothing"), nobody)], nobody)
 
 
 @contextmanager
@@ -211,42 +149,52 @@ def _translated(subject: str) -> Iterator[None]:
     except UNREADABLE as error:  # of highdicom; its text may hold what a header says of a patient
         message = (
             f"The headers of {subject} do not fit a DICOM result ({type(error).__name__} in highdicom). "
-            "Export the images from the archive again, or leave out --dicom."
+            "Export the images from the archive again, or do without a DICOM result."
         )
         raise DataError(message) from error
 
 
-def _segmentation(source: Source, labels: NDArray[np.uint8], structures: Sequence[Structure], maker: Maker) -> Dataset:
-    from highdicom.content import AlgorithmIdentificationSequence
-    from highdicom.seg import Segmentation, SegmentDescription
+def _segmentation(
+    source: Source, labels: Sequence[NDArray[np.uint8]], segments: Sequence[Segment], maker: Maker
+) -> Dataset:
+    from highdicom.seg import Segmentation
 
-    numbers = np.zeros(256, dtype=np.uint8)
-    numbers[[each.value for each in structures]] = np.arange(1, len(structures) + 1)
-    algorithm = AlgorithmIdentificationSequence(
-        "UnCoL", codes.DCM.ArtificialIntelligence, maker.version, parameters=dict(maker.facts)
-    )
-    descriptions: list[SegmentDescription] = [
-        _described(each, number, algorithm) for number, each in enumerate(structures, start=1)
-    ]
     made = Segmentation(
         source.headers,
-        source.in_order_of_files(numbers[labels]),
+        source.in_order_of_files(_numbered(labels, [each.structure.value for each in segments])),
         "BINARY",
-        descriptions,
+        [_described(each, number) for number, each in enumerate(segments, start=1)],
         content_label="SEGMENTATION",
         series_description="UnCoL segmentation, research use only",
         **_common(source, "SEG", maker),
     )
-    made.ContentCreatorName = None  # type 2
-    return made
+    return _completed(made)
 
 
-def _described(structure: Structure, number: int, algorithm: Any) -> Any:
+def _numbered(labels: Sequence[NDArray[np.uint8]], values: Sequence[int]) -> NDArray[np.uint8]:
+    """Return numbers of segments (K, J, I), or where some may overlap a mask for each of them (K, J, I, S)."""
+    if len(labels) == 1:
+        numbers = np.zeros(256, dtype=np.uint8)
+        numbers[list(values)] = np.arange(1, len(values) + 1)
+        return numbers[labels[0]]
+    masks = np.zeros((*labels[0].shape, len(values)), dtype=np.uint8)
+    for number, value in enumerate(values):
+        for each in labels:
+            masks[..., number] |= each == value
+    return masks
+
+
+def _described(segment: Segment, number: int) -> Any:
     from highdicom.color import CIELabColor
+    from highdicom.content import AlgorithmIdentificationSequence
     from highdicom.seg import SegmentDescription
     from highdicom.sr import CodedConcept
 
-    term, name = term_of(structure.name), printable(structure.name)
+    structure, maker = segment.structure, segment.maker
+    term, name = segment.term or term_of(structure.name), printable(structure.name)
+    algorithm = AlgorithmIdentificationSequence(
+        "UnCoL", codes.DCM.ArtificialIntelligence, maker.version, parameters=dict(maker.facts)
+    )
     described = SegmentDescription(
         number,
         name.replace("\\", "/")[:_LONGEST_TEXT],
@@ -254,7 +202,7 @@ def _described(structure: Structure, number: int, algorithm: Any) -> Any:
         term.kind,
         "AUTOMATIC",
         algorithm,
-        display_color=CIELabColor.from_rgb(*color_of(structure.value)),
+        display_color=CIELabColor.from_rgb(*(segment.color or color_of(structure.value))),
     )
     described.SegmentDescription = name[:_LONGEST_DESCRIPTION]
     if term.side is not None:
@@ -264,25 +212,37 @@ def _described(structure: Structure, number: int, algorithm: Any) -> Any:
 
 
 def _parametric_map(source: Source, uncertainty: NDArray[np.float32], maker: Maker) -> Dataset:
-    from highdicom import VOILUTTransformation
     from highdicom.pm import ParametricMap, RealWorldValueMapping
 
     mapping = RealWorldValueMapping(
-        "UNCERTAINTY", _ENTROPY.meaning, codes.UCUM.NoUnits, (0.0, 1.0), quantity_definition=_ENTROPY
+        "UNCERTAINTY",
+        _ENTROPY.meaning,
+        codes.UCUM.NoUnits,
+        (0.0, 1.0),
+        slope=1.0,
+        intercept=0.0,
+        quantity_definition=_ENTROPY,
     )
     made = ParametricMap(
         source.headers,
         source.in_order_of_files(uncertainty),
         contains_recognizable_visual_features=False,
         real_world_value_mappings=[mapping],
-        voi_lut_transformations=[VOILUTTransformation(window_center=0.5, window_width=1.0)],
+        window_center=0.5,
+        window_width=1.0,
         content_label="UNCERTAINTY",
         series_description="UnCoL uncertainty, research use only",
         **_common(source, "OT", maker),
     )
-    made.ContentCreatorName = None  # type 2
     made.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [_anatomy()]
     _sort_frames(made, len(source.order))
+    return _completed(made)
+
+
+def _completed(made: Dataset) -> Dataset:
+    """Add what highdicom 0.27, which comes with 3D Slicer 5.12, takes no argument for."""
+    made.SpecificCharacterSet = "ISO_IR 192"
+    made.ContentCreatorName = None  # type 2
     return made
 
 
@@ -334,5 +294,4 @@ def _common(source: Source, modality: str, maker: Maker) -> dict[str, Any]:
         "software_versions": maker.version,
         "device_serial_number": maker.identity,
         "content_description": maker.description,
-        "specific_character_set": "ISO_IR 192",
     }

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
 from uncol.core.errors import DataError, GeometryError
+from uncol.core.volume import Volume, grids_agree
 
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SPACING_LIMITS_MM = (0.001, 1000.0)
@@ -57,6 +61,26 @@ def slant_of(ijk_to_ras: NDArray[np.float64]) -> float:
 def lps_to_ras(ijk_to_lps: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return a matrix (4, 4) to RAS coordinates instead of LPS; what is not finite stays so."""
     return LPS_TO_RAS.diagonal()[:, None] * ijk_to_lps + 0.0  # + 0.0 turns -0.0 into 0.0
+
+
+def turned(volume: Volume, ijk_to_ras: NDArray[np.float64], shape_kji: tuple[int, int, int]) -> NDArray[Any] | None:
+    """Return a volume's voxels (K, J, I) on a grid that has the same ones, counted in other directions or order.
+
+    Args:
+        volume: The volume.
+        ijk_to_ras: Matrix (4, 4) of the grid, from voxel indices to RAS in mm.
+        shape_kji: Size of the grid.
+
+    Returns:
+        A view; None where the grid has other voxels: `grids_agree` says what is the same.
+    """
+    turns = io_orientation(np.linalg.inv(ijk_to_ras) @ volume.ijk_to_ras)
+    if np.isnan(turns).any():
+        return None
+    voxels = apply_orientation(volume.voxels.T, turns).T
+    matrix = volume.ijk_to_ras @ inv_ornt_aff(turns, volume.voxels.T.shape)
+    is_same = voxels.shape == shape_kji and grids_agree(matrix, ijk_to_ras, shape_kji)
+    return voxels if is_same else None
 
 
 def length_in_mm(unit: str, subject: str) -> float:

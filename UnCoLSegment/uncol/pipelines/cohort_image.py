@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from uncol import __version__
+from uncol.core.dicom_export import DICOM_FILES
 from uncol.core.errors import MEMORY_IS_FULL, CancelledError, CheckpointError, UncolError, says_memory_is_full
 from uncol.core.files import read_limited, sha256_of
 from uncol.core.jobs import SegmentJob
@@ -22,7 +23,7 @@ from uncol.data.io import REPORT_FILE, content_hash, read_image
 from uncol.models.card import Model
 from uncol.models.checkpoints import load_model
 from uncol.pipelines.context import Context
-from uncol.pipelines.results import DICOM_FILES, Document
+from uncol.pipelines.results import Document
 from uncol.pipelines.segment import segment
 
 _LOGGER = logging.getLogger(__name__)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from uncol import __version__
+from uncol.core.dicom_export import TOLD_OF_TRAINING
 from uncol.core.jobs import AnnotatedSlices
 from uncol.core.model_folder import DISCLAIMER
 from uncol.core.volume import Plane, Volume, view_slices
@@ -21,8 +22,8 @@ _PACKAGES = ("monai", "numpy", "scipy", "SimpleITK", "pydicom")
 _SHOWN_DIGITS = 12
 """So many of a hash are in a line for people; `uncol models show` finds a model by them."""
 _LONGEST_LINE = 64  # of a DICOM long string (LO)
-_TOLD = ("generalized_teacher", "generalized_teacher_license", "base_sha256", "held_out_dice", "annotated_slices")
-"""What DICOM results repeat of the record of a training."""
+_TOLD = ("model", "model_sha256", "by_both_teachers", "annotated_slices", "boxes")
+"""What DICOM results repeat of a report as it is."""
 
 
 def made_with(model: Model, folder: Path) -> dict[str, Any]:
@@ -56,16 +57,24 @@ def versions() -> dict[str, str]:
 
 
 def identity_of(report: Mapping[str, Any]) -> str:
-    """Return what made a result, in at most 64 letters: a model's SHA-256, the foundation model's name, or neither."""
+    """Return what made a result, in at most 64 letters: a model's SHA-256, else its name, or the foundation model's.
+
+    Without a model and with no foundation model it is "registration", and "unknown" where nothing is said.
+    """
+    model = report.get("model_sha256") or report.get("model")
     foundation = (report.get("foundation_model") or {}).get("name", "registration")
-    return str(report.get("model_sha256") or foundation)[:_LONGEST_LINE]
+    return str(model or (foundation if "foundation_model" in report else "unknown"))[:_LONGEST_LINE]
 
 
-def line_of(report: Mapping[str, Any]) -> str:
-    """Return one line for people, of at most 64 letters."""
+def line_of(*reports: Mapping[str, Any]) -> str:
+    """Return one line for people, of at most 64 letters, about all that had a part in a result."""
+    made_by = ", ".join(dict.fromkeys(map(_who, reports)))
+    return f"{DISCLAIMER.split('. ')[0]}. UnCoL {__version__}, {made_by}"[:_LONGEST_LINE]
+
+
+def _who(report: Mapping[str, Any]) -> str:
     sha256 = report.get("model_sha256")
-    who = f"model {sha256[:_SHOWN_DIGITS]}" if sha256 else identity_of(report)
-    return f"{DISCLAIMER.split('. ')[0]}. UnCoL {__version__}, {who}"[:_LONGEST_LINE]
+    return f"model {sha256[:_SHOWN_DIGITS]}" if sha256 else identity_of(report)
 
 
 def facts_of(report: Mapping[str, Any]) -> dict[str, str]:
@@ -73,10 +82,10 @@ def facts_of(report: Mapping[str, Any]) -> dict[str, str]:
     training = report.get("training", {})
     foundation = report.get("foundation_model") or {}
     facts = {
-        **{name: report.get(name) for name in ("model", "model_sha256", "annotated_slices", "boxes")},
+        **{name: report.get(name) for name in _TOLD},
         **{f"foundation_model_{name}": value for name, value in foundation.items()},
-        **{f"training_{name}": training.get(name) for name in _TOLD},
-        **{f"version_{name}": value for name, value in report["versions"].items()},
+        **{f"training_{name}": training.get(name) for name in TOLD_OF_TRAINING},
+        **{f"version_{name}": value for name, value in report.get("versions", {}).items()},
         "intended_use": DISCLAIMER,
     }
     return {name: str(value) for name, value in facts.items() if value not in (None, {}, [])}

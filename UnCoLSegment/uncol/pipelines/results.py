@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 
 from uncol import __version__
+from uncol.core.dicom_export import DICOM_FILES, ExportedStructure, origin_in
 from uncol.core.files import sha256_of
 from uncol.core.jobs import AnnotatedSlices
 from uncol.core.model_folder import DISCLAIMER
@@ -25,7 +26,7 @@ from uncol.inference.prompted import acquisition_plane
 from uncol.inference.result import Segmentation
 from uncol.models.card import Model
 from uncol.pipelines.findings import findings_of
-from uncol.pipelines.history import facts_of, identity_of, line_of, summary, versions
+from uncol.pipelines.history import summary, versions
 from uncol.report.outcome import Outcome
 from uncol.report.picture import Picture
 from uncol.report.places import WhereToLook, where_to_look
@@ -33,11 +34,9 @@ from uncol.report.report import write_run
 from uncol.report.viewer import Scene
 
 if TYPE_CHECKING:  # loading it takes a while, and most results are no DICOM
-    from uncol.formats.dicom_results import Source
+    from uncol.formats.dicom_source import Source
 
 MAP_FILE = "uncertainty-{}.nii.gz"
-DICOM_FILES = ("segmentation.dcm", "uncertainty.dcm")
-"""Labels as DICOM SEG, uncertainty as DICOM Parametric Map."""
 
 SEGMENTATION_FILE, UNCERTAINTY_FILE, PAGE_FILE = "segmentation.nii.gz", "uncertainty.nii.gz", "report.html"
 Document = dict[str, Any]
@@ -104,12 +103,11 @@ class Segmented:
     def _as_dicom(self) -> dict[str, Callable[[Path], object]]:
         if self.dicom is None:
             return {}
-        from uncol.formats.dicom_results import Maker, dicom_results, write_dicom
+        from uncol.pipelines.dicom_export import as_dicom
 
-        maker = Maker(self.report["uncol"], identity_of(self.report), line_of(self.report), facts_of(self.report))
-        found = self.segmentation
-        made = dicom_results(self.dicom, found.labels, found.uncertainty, found.structures, maker)
-        return {name: partial(write_dicom, each) for name, each in zip(DICOM_FILES, made, strict=True)}
+        found, origin = self.segmentation, origin_in(self.report)
+        structures = [ExportedStructure(each.value, each.name, origin=origin) for each in found.structures]
+        return as_dicom(self.dicom, [found.labels.voxels], found.uncertainty.voxels, structures)
 
 
 def sums_beside(page: Path) -> dict[str, str]:

@@ -32,7 +32,7 @@ from uncol.pipelines.history import made_with, slices_used
 from uncol.pipelines.results import Document, Segmented, reported
 
 if TYPE_CHECKING:  # loading it takes a while, and most results are no DICOM
-    from uncol.formats.dicom_results import Source
+    from uncol.formats.dicom_source import Source
 
 _NOT_INSTALLED = (
     "The foundation model is not installed; structures were followed from the annotated slices by registration alone."

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from uncol.core.config import Config
+from uncol.core.dicom_export import DICOM_FILES, ExportJob, ExportResult
 from uncol.core.errors import ConfigError
 from uncol.core.findings import findings_in
 from uncol.core.jobs import (
@@ -58,7 +59,7 @@ class JobRunner:
         self._cache, self._foundation = cache, foundation
         self._models = ModelCache()
 
-    def carry_out(self, running: RunningJob) -> SegmentResult | FineTuneResult | ScoreResult:
+    def carry_out(self, running: RunningJob) -> SegmentResult | FineTuneResult | ScoreResult | ExportResult:
         """Do what is wanted.
 
         Raises:
@@ -68,6 +69,8 @@ class JobRunner:
             return self._segment(running, running.job)
         if isinstance(running.job, ScoreJob):
             return self._score(running.job)
+        if isinstance(running.job, ExportJob):
+            return self._export(running, running.job)
         return self._fine_tune(running, running.job)
 
     def _segment(self, running: RunningJob, job: SegmentJob) -> SegmentResult:
@@ -127,6 +130,17 @@ class JobRunner:
             for each in job.stacks
         ]
         return score_round(stacks, job.structures)
+
+    def _export(self, running: RunningJob, job: ExportJob) -> ExportResult:
+        from uncol.pipelines.dicom_export import export_dicom  # loading it takes a while, and few jobs want it
+
+        folder = self._folder.subfolder(job.out, "out")
+        labels = tuple(_inside(folder, each, "labels") for each in job.labels)
+        job = replace(job, labels=labels, uncertainty=_inside(folder, job.uncertainty, "uncertainty"))
+        for name, write in export_dicom(job, running.monitor).items():
+            running.should_stop()  # leaves if the job was cancelled meanwhile
+            write(folder / name)
+        return ExportResult(*(folder / name for name in DICOM_FILES))
 
     def _context(self, running: RunningJob) -> Context:
         return Context(running.monitor, self._cache, self._foundation, self._models.model, self._models.teacher)

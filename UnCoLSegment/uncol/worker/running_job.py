@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from uncol.core.dicom_export import ExportJob
 from uncol.core.errors import CancelledError
 from uncol.core.jobs import FineTuneJob
 from uncol.core.progress import Monitor, Progress
@@ -90,8 +91,8 @@ class RunningJob:
 
     def _cancelled_message(self) -> str:
         if not isinstance(self.job, FineTuneJob):
-            work = "Scoring" if isinstance(self.job, ScoreJob) else "Segmentation"
-            return f"{work} was cancelled; nothing was written."
+            works = {ScoreJob: "Scoring", ExportJob: "The export to DICOM"}
+            return f"{works.get(type(self.job), 'Segmentation')} was cancelled; nothing was written."
         if self.can_be_resumed():
             return "Fine-tuning was cancelled; it can be resumed."
         return "Fine-tuning was cancelled before there was anything to keep."
