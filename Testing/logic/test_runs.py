@@ -11,6 +11,7 @@ from scripted_user import User
 
 from UnCoLSegmentLib.Engine import Run
 from UnCoLSegmentLib.Engine.Run import RunState
+from UnCoLSegmentLib.Scene import Results
 from UnCoLSegmentLib.SelfTest import makePhantomVolume
 
 # Several volumes, and nodes that come and go
@@ -58,8 +59,10 @@ def test_a_run_is_about_the_volume_with_which_it_began(user: User) -> None:
     user.finishFineTune({"liver": 0.8})
     user.end()
 
-    assert user.parameters.proposal.GetNodeReference("UnCoL.Volume") is first
+    assert user.parameters.proposal is None  # none about the volume that is chosen now
     user.parameters.inputVolume = first
+    Results.choose(user.parameters)
+    assert user.parameters.proposal.GetNodeReference("UnCoL.Volume") is first
     assert user.logic.rounds(user.parameters)[0].activated
 
 
