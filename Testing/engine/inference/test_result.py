@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -171,24 +172,18 @@ class TestBuilder:
         )
         assert segmentation.structures == STRUCTURES
 
-    @pytest.mark.parametrize(
-        ("island", "note"),
-        [
-            ([0, 1], '"liver": 1 voxel in an island apart from the largest piece was removed.'),
-            ([1, 1], '"liver": 2 voxels in islands apart from the largest piece were removed.'),
-        ],
-        ids=["one voxel", "two voxels"],
-    )
-    def test_a_note_says_how_much_of_islands_was_removed(
-        self, make_volume: Callable[..., Volume], island: list[int], note: str
-    ) -> None:
-        image = make_volume(geometry="anisotropic", shape_kji=(1, 4, 12))
-        builder = SegmentationBuilder(image, view_slices(image, "axial"), STRUCTURES[:1])
-        builder.put(0, certain([[1] * 6 + [0] * 4 + island] + [[1] * 6 + [0] * 6] * 3)[:2])
+    def test_a_note_says_how_much_of_islands_was_removed(self, make_volume: Callable[..., Volume]) -> None:
+        image = replace(make_volume(shape_kji=(1, 4, 24)), ijk_to_ras=np.diag([5.0, 4.0, 10.0, 1.0]))  # 0.2 ml a voxel
+        builder = SegmentationBuilder(image, view_slices(image, "axial"), STRUCTURES)
+        whole = [1] * 6 + [0] * 6 + [2] * 6 + [0] * 6
+        with_islands = [1] * 6 + [0] * 4 + [1, 1] + [2] * 6 + [0] * 5 + [2]
+        builder.put(0, certain([with_islands, whole, whole, whole]))
 
-        builder.remove_small_components((True,))
+        builder.remove_small_components((True, True))
 
-        assert builder.finish().notes == (note,)
+        assert builder.finish().notes == (
+            'Islands apart from the largest piece were removed: "liver" 0.40 ml, "spleen" 0.20 ml.',
+        )
 
     def test_nothing_found_anywhere_is_a_warning_and_the_map_says_unknown(self, builder: SegmentationBuilder) -> None:
         builder.put(0, certain([[0] * 4] * 3))

@@ -88,7 +88,8 @@ def _print_findings(outcome: Outcome) -> None:
     filled = {name: texts for name, texts in columns.items() if any(texts)}
     rows = [[each.name, *texts] for each, *texts in zip(outcome.findings, *filled.values(), strict=True)]
     print_table(f"By {outcome.made_by}", ["structure", *filled], rows)
-    for sentence in sentences(outcome.why_no_dice, outcome.verdict_text):
+    is_foreseen = any(each.predicted_text for each in outcome.findings)
+    for sentence in sentences("" if is_foreseen else outcome.why_no_dice, outcome.verdict_text):
         say(sentence)
     _say_learned(outcome)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from uncol.core.errors import NotFiniteError
+from uncol.core.findings import ml_text
 from uncol.core.jobs import Structure
 from uncol.core.next_slices import NextSlices
 from uncol.core.promise import StructureCalibration, StructurePromise
@@ -149,12 +150,14 @@ class SegmentationBuilder:
         """Take islands away from the structures that are known to be in one piece; their uncertainty stays."""
         chosen = [each.value for each, whole in zip(self._structures, is_connected, strict=False) if whole]
         removed = remove_small_components(self._label_stack, chosen)
-        for structure in self._structures:
-            count = removed.get(structure.value, 0)
-            if count:
-                voxels = "1 voxel in an island" if count == 1 else f"{count} voxels in islands"
-                where = f"apart from the largest piece {'was' if count == 1 else 'were'} removed"
-                self._notes.append(f'"{structure.name}": {voxels} {where}.')
+        voxel_ml = float(np.prod(self._image.spacing_mm)) / 1000
+        sizes = [
+            f'"{each.name}" {ml_text(removed[each.value] * voxel_ml)} ml'
+            for each in self._structures
+            if each.value in removed
+        ]
+        if sizes:
+            self._notes.append(f"Islands apart from the largest piece were removed: {', '.join(sizes)}.")
 
     def note_open_ends(self) -> None:
         """Note the structures that go on beyond the outermost annotated slices, with nothing that says where they end.
