@@ -123,6 +123,19 @@ def test_what_is_finished_is_kept_and_what_changed_is_done_again(job: CohortJob)
     assert (job.out / "ct" / "segmentation.dcm").is_file()
 
 
+def test_nothing_is_written_or_believed_through_a_link_in_place_of_a_result(job: CohortJob, tmp_path: Path) -> None:
+    run(job)
+    (job.out / "b.nii.gz").rename(tmp_path / "of-others")
+    (job.out / "b.nii.gz").symlink_to(tmp_path / "of-others")
+    before = {each.name: each.stat().st_mtime_ns for each in (tmp_path / "of-others").iterdir()}
+
+    told = run(job)
+
+    assert 'b.nii.gz": it is a link' in told["failed"]["b.nii.gz"]
+    assert told["kept"] == 2
+    assert {each.name: each.stat().st_mtime_ns for each in (tmp_path / "of-others").iterdir()} == before
+
+
 def test_warnings_about_an_image_stand_among_its_notes(job: CohortJob) -> None:
     voxels = an_image(5).voxels.astype(np.float32)
     voxels[0, 0, 0] = np.nan

@@ -64,7 +64,7 @@ class PromptableModel(Protocol):
         """Return the pixel grid in which this model sees a slice; boxes are given in it."""
         ...
 
-    def embedding_shape(self, frame: SliceFrame) -> tuple[int, int, int]:
+    def embedding_shape(self, frame: SliceFrame, /) -> tuple[int, int, int]:
         """Return the shape (C, h, w) of the embedding of a slice in a frame."""
         ...
 

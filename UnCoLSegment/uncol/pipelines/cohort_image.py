@@ -14,7 +14,7 @@ from typing import Any
 from uncol import __version__
 from uncol.core.dicom_export import DICOM_FILES
 from uncol.core.errors import MEMORY_IS_FULL, CancelledError, CheckpointError, UncolError, says_memory_is_full
-from uncol.core.files import read_limited, sha256_of
+from uncol.core.files import is_real_folder, read_limited, sha256_of
 from uncol.core.jobs import SegmentJob
 from uncol.core.model_hash import stated_hash
 from uncol.core.progress import UNWATCHED, Monitor
@@ -105,6 +105,8 @@ def _check_same(task: ImageTask) -> None:
 
 def _finished(task: ImageTask) -> Document | None:
     """Return the report of an earlier run about the same image, model and version, if its files are whole."""
+    if not is_real_folder(task.job.out):
+        return None
     try:
         report = read_json(read_limited(task.job.out / REPORT_FILE, _LARGEST_REPORT_BYTES))
         is_same = (report["uncol"], report["model_sha256"]) == (__version__, task.model_sha256)
