@@ -185,6 +185,12 @@ class TestZips:
         with pytest.raises(CheckpointError, match=r'"good.zip" was not imported: it needs 0 MiB\. Free some space'):
             store.import_zip(model_zip(tmp_path / "good.zip"))
 
+    def test_links_in_a_circle_are_no_place_for_a_zip(self, store: Store, tmp_path: Path) -> None:
+        (tmp_path / "loop").symlink_to("loop")
+
+        with refused():
+            store.export_zip("a", tmp_path / "loop" / "a.zip")
+
     @pytest.mark.parametrize(
         "place", [Path("a/model.json"), Path("active.json"), Path("new.zip")], ids=["its file", "record", "new"]
     )

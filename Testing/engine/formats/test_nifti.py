@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import os
 import re
 import subprocess
 import sys
@@ -154,6 +155,17 @@ def test_half_of_a_pair_is_told_with_the_names_of_the_other(name: str, tmp_path:
 
     with pytest.raises(DataError, match=rf'is one file of a pair, and neither of "{other}" and "{other}\.gz" is there'):
         read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("given", ["pair.hdr", "pair.img"])
+def test_a_pipe_in_place_of_the_other_file_of_a_pair_is_not_waited_for(given: str, tmp_path: Path) -> None:
+    save_pair(tmp_path / "pair.hdr", NOISE)
+    other = tmp_path / ("pair.img" if given == "pair.hdr" else "pair.hdr")
+    other.unlink()
+    os.mkfifo(other)
+
+    with pytest.raises(DataError, match=rf'"{given}" cannot be read: "{other.name}" is no regular file'):
+        read_image(tmp_path / given)
 
 
 def test_two_files_of_voxels_for_one_header_are_not_chosen_from(tmp_path: Path) -> None:

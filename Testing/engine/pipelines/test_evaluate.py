@@ -197,6 +197,15 @@ def test_mutated_reports_beside_a_segmentation_are_read_or_refused(
     tell(f"mutated reports beside a segmentation: {counted(count, mutated_document(report), use, UncolError)}")
 
 
+def test_an_earlier_evaluation_behind_links_in_a_circle_is_one_sentence(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "loop.json").symlink_to("loop.json")
+
+    with pytest.raises(DataError, match=r'loop\.json" leads nowhere'):
+        compared(runs[0], tmp_path / "loop.json")
+
+
 def test_what_is_no_regular_file_beside_a_segmentation_is_not_waited_for(runs: tuple[Path, Path]) -> None:
     (runs[0] / "report.json").unlink()
     os.mkfifo(runs[0] / "report.json")

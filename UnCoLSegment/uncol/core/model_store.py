@@ -22,7 +22,7 @@ from typing import Any
 
 from uncol.core.active_model import ActiveModel
 from uncol.core.errors import CheckpointError, OutputError, UncolError
-from uncol.core.files import PRIVATE, is_file, private_folder
+from uncol.core.files import PRIVATE, is_file, private_folder, resolved
 from uncol.core.grey_values import GreyValues, grey_values_in
 from uncol.core.jobs import Structure
 from uncol.core.model_card import check_model, check_structures
@@ -244,7 +244,7 @@ class Store:
     def export_zip(self, name: str, path: Path) -> None:
         """Write a model as one zip that `import_zip` takes; a file there is replaced when the new one is complete."""
         verify_sums(self.path_of(name))
-        if path.resolve().is_relative_to(self.folder.resolve()):
+        if resolved(path).is_relative_to(resolved(self.folder)):
             message = f'"{path}" lies among the models. Choose another place for the zip; nothing was changed.'
             raise OutputError(message)
         try:

@@ -311,8 +311,8 @@ def _temporary_folder_in(folder: Path) -> Iterator[Path]:
         raise OutputError(message)
     if folder.is_symlink() or (folder.is_dir() and not is_real_folder(folder)):
         message = (
-            f'Results cannot be written to "{shown}": it is a link, and files of others may lie where it leads. Name the '
-            "folder itself, or choose another one."
+            f'Results cannot be written to "{shown}": it is a link, and files of others may lie where it leads. '
+            "Name the folder itself, or choose another one."
         )
         raise OutputError(message)
     missing: list[Path] = []

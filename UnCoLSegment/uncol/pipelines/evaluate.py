@@ -7,7 +7,7 @@ from pathlib import Path
 
 from uncol.core.between_volumes import expect_of_next
 from uncol.core.errors import DataError
-from uncol.core.files import read_limited, sha256_of
+from uncol.core.files import read_limited, resolved, sha256_of
 from uncol.core.jobs import AnnotatedSlices, DicomChoice, Structure
 from uncol.core.promise import PromiseCheck, check_promise, promises_in
 from uncol.core.records import to_document
@@ -68,7 +68,7 @@ def run_evaluate(
 
 def _dice_of_patients(paths: Sequence[Path]) -> list[dict[str, float]]:
     """Return the Dice by structure of each patient; nobody may count twice."""
-    files = {path.resolve() for path in paths}
+    files = {resolved(path) for path in paths}
     if len(files) < len(paths):
         message = "An evaluation is given twice with --earlier. Give one file for each patient."
         raise DataError(message)
