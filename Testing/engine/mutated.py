@@ -85,3 +85,20 @@ def counted(count: int, inputs: SearchStrategy[Any], use: Callable[[Any], None],
     assert ends.total() >= 0.9 * count
     assert ends["refused"] > 0
     return f"{ends.total()} ({ends['taken']} taken, {ends['refused']} refused); tracebacks 0, hangs 0"
+
+
+def tried(count: int, inputs: SearchStrategy[Any], use: Callable[[Any], bool]) -> str:
+    """Use so many inputs; `use` checks what came out and says whether it was taken. Return what happened."""
+    ends: Counter[bool] = Counter()
+
+    def check(given: Any) -> None:
+        began = time.monotonic()
+        ends[use(given)] += 1
+        assert time.monotonic() - began < LONGEST_S
+
+    settings = hypothesis.settings(
+        max_examples=count, deadline=None, suppress_health_check=list(hypothesis.HealthCheck)
+    )
+    settings(hypothesis.given(inputs)(check))()
+    assert ends.total() >= 0.9 * count
+    return f"{ends.total()} ({ends[True]} taken, {ends[False]} refused); tracebacks 0, hangs 0"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_files import numbered
+from mutated import tried
 from written_nifti import (
     CODES,
     OBLIQUE,
@@ -372,7 +374,7 @@ FILES = st.fixed_dictionaries(
 )
 
 
-def check_one_file(made: dict[str, Any]) -> None:
+def check_one_file(made: dict[str, Any]) -> bool:
     numbers = np.random.default_rng(made["seed"])
     voxels = np.frombuffer(numbers.bytes(8 * 125), made["kind"])[: np.prod(made["shape"])].reshape(made["shape"])
     fields = {name: value for fault in made["faults"] for name, value in fault.items()}
@@ -390,10 +392,11 @@ def check_one_file(made: dict[str, Any]) -> None:
             sentence = str(error)
             assert not is_whole, sentence
             assert re.fullmatch(r"Image .+\.", sentence), sentence
-            return
+            return False
     second = second_reading(content, made["version"], made["order"])
     assert second is not None
     assert_read_alike(volume, *second)
+    return True
 
 
 def assert_read_alike(volume: Volume, grid: np.ndarray, values: np.ndarray) -> None:
@@ -413,7 +416,7 @@ def test_a_file_with_random_faults_is_read_as_a_second_reading_has_it_or_refused
 
 
 @pytest.mark.soak
-@settings(max_examples=5000, deadline=None)
-@given(FILES)
-def test_5000_files_with_random_faults_are_read_as_a_second_reading_has_them_or_refused(made: dict[str, Any]) -> None:
-    check_one_file(made)
+def test_10000_files_with_random_faults_are_read_as_a_second_reading_has_them_or_refused(
+    tell: Callable[[str], None],
+) -> None:
+    tell(f"NIfTI files with random faults: {tried(10_000, FILES, check_one_file)}")
