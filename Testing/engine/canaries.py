@@ -42,6 +42,33 @@ def write_inputs(root: Path) -> Path:
     return folder
 
 
+def write_cohort(folder: Path) -> Path:
+    """Write a cohort whose results may be called as its files: these name nobody, but all that is in them does."""
+    folder.mkdir(parents=True)
+    case = a_larger_ball((8, 24, 28))
+    _write_nifti(folder / "first.nii.gz", case.image)
+    _write_dicom(folder / "second", _itk_image(case.image))
+    (folder / "second" / f"{WORD}-report.txt").write_text(f"{WORD}, born {BIRTH_DATE}")
+    return folder
+
+
+def write_benchmark(data: Path) -> Path:
+    """Write the two volumes of the benchmark `sparse-slices`, small and generated, whose headers name somebody."""
+    labels = np.zeros((10, 12, 18), dtype=np.uint8)
+    for place, value in enumerate((1, 2, 3, 5, 6, 52)):
+        labels[1:9, 3:9, 3 * place : 3 * place + 2] = value
+    grid = np.diag([-1.0, -1.0, 2.0, 1.0])
+    image = labels * np.float32(10) + np.arange(labels.size, dtype=np.float32).reshape(labels.shape) % 3
+    for folder, name, right in (
+        ("totalseg_ct", "ts_body3mm", labels),
+        ("chaos_ct", "chaos_ct_liver", (labels > 3).astype(np.uint8)),
+    ):
+        for kind, voxels in (("images", image), ("labels", right)):
+            (data / folder / kind).mkdir(parents=True)
+            _write_nifti(data / folder / kind / f"{name}.nii.gz", Volume(voxels, grid))
+    return data
+
+
 def places_of(found_in: Path, texts: tuple[bytes, ...] = ()) -> list[str]:
     """Return where a forbidden word stands: in names or contents of files, packed ones too, and in texts."""
     needles = [each.lower().encode(coding) for each in FORBIDDEN for coding in ("utf-8", "utf-16-le", "utf-16-be")]

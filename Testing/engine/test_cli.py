@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from canaries import WORD, places_of, write_inputs
+from canaries import WORD, places_of, write_benchmark, write_cohort, write_inputs
 from given import a_larger_ball
 from small_models import tree
 from worker_child import ENGINE_FOLDER, Child, file_fields, fine_tune_fields
@@ -124,10 +124,27 @@ def test_nothing_that_a_worker_writes_or_says_names_anybody(start: Callable[...,
     assert places_of(tmp_path, (str(events).encode(), bytes(child.errors))) == []
 
 
+def interrupted(command: list[object], inputs: Path, written: Path) -> int:
+    """Let a training learn something, then interrupt it as a user does; return its exit code."""
+    environment = os.environ | {"PYTHONPATH": str(ENGINE_FOLDER), "HOME": str(written / "home")}
+    out = Path(str(command[command.index("--out") + 1]))
+    words = [sys.executable, "-m", "uncol", *map(str, command)]
+    with subprocess.Popen(words, cwd=inputs, env=environment, stderr=subprocess.PIPE) as running:
+        deadline = time.monotonic() + 300
+        while not is_run_held(out) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(3)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=300)
+    assert WORD.encode() not in said
+    return running.returncode
+
+
 @pytest.mark.soak
 def test_no_command_writes_or_says_who_it_was(run_uncol: Run, tell: Callable[[str], None], tmp_path: Path) -> None:
     with about_somebody(tmp_path) as (inputs, written):
         model, box = written / "model", ["--box", "ball=4,3,2,22,20,6"]
+        cohort, data = write_cohort(tmp_path / "in" / "cohort"), write_benchmark(tmp_path / "in" / "data")
         image, labels = (inputs / f"{WORD}-{each}.nii.gz" for each in ("ct", "labels"))
         with_model = ["--model", model, "--out"]
         commands: list[list[object]] = [
@@ -146,13 +163,48 @@ def test_no_command_writes_or_says_who_it_was(run_uncol: Run, tell: Callable[[st
             ["models", "show", "model", "--models", written / "store"],
             ["models", "verify", "model", "--models", written / "store"],
             ["models", "export", "model", written / "again.zip", "--models", written / "store"],
+            ["models", "import", written / "again.zip", "--name", "again", "--models", written / "store"],
+            ["models", "rename", "again", "other", "--models", written / "store"],
+            ["models", "activate", "other", "--models", written / "store"],
+            ["models", "activate", "model", "--models", written / "store"],
+            ["models", "roll-back", "--models", written / "store"],
+            ["models", "remove", "other", "--models", written / "store"],
+            ["segment", cohort, "--cohort", *with_model, written / "cohort", "--json"],
+            ["segment", cohort, "--cohort", *with_model, written / "cohort"],
+            ["view", written / "nii.gz", "--image", image, "--reference", labels, "--no-open"],
+            ["view", written / "cohort" / "second", "--json"],
+            [
+                "benchmark",
+                "sparse-slices",
+                "--data",
+                data,
+                "--out",
+                written / "benchmark",
+                "--methods",
+                "shape-interpolation",
+                "--labeled",
+                4,
+                "--seeds",
+                1,
+            ],
             ["demo", "--image", image, "--labels", labels, "--every", 2, "--minutes", 0.1, "--out", written / "demo"],
         ]
         named = carried_out(run_uncol, inputs, written, *commands[:7])
         pack_model(model, "model", written / "model.zip")
         named += carried_out(run_uncol, inputs, written, *commands[7:])
+        timed = [*fine_tune(inputs, written / "resumed", image=image.name, steps=0), "--minutes", "0.3"]
+        at = timed.index("--steps")
+        resuming = [*timed[:at], *timed[at + 2 :]]
+        assert interrupted(resuming, inputs, written) == 130
+        named += carried_out(run_uncol, inputs, written, [*resuming, "--resume"])
+        commands += [resuming, [*resuming, "--resume"]]
+
+        # a DICOM result belongs to its study: it names whom the images name, and nothing beside it does
+        as_dicom = ["segment", inputs / f"{WORD}-dicom", *with_model, written / "as-dicom", "--dicom"]
+        of_study = carried_out(run_uncol, inputs, written, as_dicom)
 
     assert named == []
+    assert of_study == [f"as-dicom/{name}" for name in ("segmentation.dcm", "uncertainty.dcm")]
     files = sum(path.is_file() for path in written.rglob("*"))
     tell(f"{len(commands)} commands wrote {files} files about somebody: named in 0")
 
