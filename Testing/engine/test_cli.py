@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from given import a_larger_ball
 from small_models import tree
 from worker_child import ENGINE_FOLDER, Child, file_fields, fine_tune_fields
 
+from uncol.core.model_store import Store
 from uncol.core.model_zip import pack_model
 from uncol.core.unfinished import is_run_held
 from uncol.data.io import write_results
@@ -226,6 +227,25 @@ DISKS_KIB = (4, 12, 24, 48, 100, 200, 400, 800, 8000)
 """A report with its viewer takes 2,400."""
 
 
+def careful(run_uncol: Run, inputs: Path, ends: Counter[str]) -> Callable[..., None]:
+    """Return what runs a command on a disk: it is done, or told in a sentence with nothing changed there."""
+
+    def carry_out(disk: Path, name: str, *command: object, **variables: str) -> None:
+        before = tree(disk)
+        ended = run_uncol(*command, cwd=inputs, **variables)
+        *_, last = ended.stderr.splitlines()
+        assert "Traceback" not in ended.stderr, ended.stderr
+        assert ended.returncode in (0, 2), (name, ended.stderr)
+        if ended.returncode:
+            assert last.endswith("."), last
+            learned = {path for path in tree(disk) if path.startswith("tuned")}
+            assert set(tree(disk)) - learned == set(before), (name, last)
+        assert not list(disk.rglob(".uncol-*")), name
+        ends[f"{name} {'done' if ended.returncode == 0 else 'told'}"] += 1
+
+    return carry_out
+
+
 @pytest.mark.soak
 @pytest.mark.skipif(sys.platform != "linux", reason="mounts disks")
 def test_a_full_or_read_only_disk_is_one_sentence_and_nothing_half_written(
@@ -236,18 +256,7 @@ def test_a_full_or_read_only_disk_is_one_sentence_and_nothing_half_written(
     store = ["--models", model.parent]
     ends: Counter[str] = Counter()
 
-    def carry_out(disk: Path, name: str, *command: object) -> None:
-        before = tree(disk)
-        ended = run_uncol(*command, cwd=inputs)
-        *_, last = ended.stderr.splitlines()
-        assert "Traceback" not in ended.stderr, ended.stderr
-        assert ended.returncode in (0, 2), (name, ended.stderr)
-        if ended.returncode:
-            assert last.endswith("."), last
-            learned = {path for path in tree(disk) if path.startswith("tuned")}
-            assert set(tree(disk)) - learned == set(before), (name, last)
-        assert not list(disk.rglob(".uncol-*")), name
-        ends[f"{name} {'done' if ended.returncode == 0 else 'told'}"] += 1
+    carry_out = careful(run_uncol, inputs, ends)
 
     def work_on(disk: Path) -> None:
         carry_out(disk, "segment", "segment", inputs / "ct.nii.gz", "--model", model, "--out", disk / "segmented")
@@ -263,3 +272,54 @@ def test_a_full_or_read_only_disk_is_one_sentence_and_nothing_half_written(
 
     tell(f"{len(DISKS_KIB)} small disks and a read-only one: {dict(ends)}; tracebacks 0, half-written 0")
     assert set(ends) == {f"{name} {end}" for name in ("segment", "export", "fine-tune") for end in ("told", "done")}
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts disks")
+def test_on_a_full_or_read_only_disk_models_stay_whole_and_embeddings_stay_in_memory(
+    run_uncol: Run, tell: Callable[[str], None], inputs: Path, tmp_path: Path
+) -> None:
+    assert run_uncol(*fine_tune(inputs, tmp_path / "model"), cwd=inputs).returncode == 0
+    pack_model(tmp_path / "model", "model", tmp_path / "model.zip")
+    importing = ["models", "import", tmp_path / "model.zip", "--models"]
+    ends: Counter[str] = Counter()
+    carry_out = careful(run_uncol, inputs, ends)
+
+    def rename_on_the_rest_of(disk: Path) -> None:
+        if Store(disk / "store").has("model"):
+            fill(disk)
+            was = tree(disk / "store" / "model")
+            carry_out(disk, "rename", "models", "rename", "model", "other", "--models", disk / "store")
+            (found,) = Store(disk / "store").names()
+            assert tree(disk / "store" / found) == was
+
+    def find_no_place_for_embeddings_on(disk: Path) -> None:
+        out = tmp_path / f"of-{disk.name}"
+        boxed = ["segment", inputs / "ct.nii.gz", "--box", "ball=4,3,2,22,20,6", "--out", out]
+        carry_out(disk, "cache", *boxed, XDG_CACHE_HOME=str(disk / "cache"))
+        assert (out / "report.json").exists()
+
+    for kib in DISKS_KIB:
+        with small_disk(tmp_path / f"disk-{kib}", kib) as disk:
+            carry_out(disk, "import", *importing, disk / "store")
+            rename_on_the_rest_of(disk)
+    with small_disk(tmp_path / "read-only", 4000) as disk:
+        assert run_uncol(*importing, disk / "store").returncode == 0
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        rename_on_the_rest_of(disk)
+        carry_out(disk, "import", *importing, disk / "other")
+        find_no_place_for_embeddings_on(disk)
+    with small_disk(tmp_path / "cache", 2500) as disk:
+        find_no_place_for_embeddings_on(disk)
+
+    tell(f"importing, renaming, keeping embeddings on such disks: {dict(ends)}; tracebacks 0, half-written 0")
+    assert {"import told", "import done", "rename told", "cache done"} <= set(ends)
+    assert "cache told" not in ends
+
+
+def fill(disk: Path) -> None:
+    """Leave no room on a disk; one that is read-only has none."""
+    with suppress(OSError), (disk / "filler").open("wb") as filler:
+        while True:
+            filler.write(bytes(512))
+            filler.flush()
