@@ -11,6 +11,8 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk  # noqa: N813  # its own documentation's name
 from given import a_larger_ball
+from pydicom import Dataset
+from written_dicom import clinical, save_slices
 
 from uncol.core.volume import Volume
 
@@ -49,6 +51,17 @@ def write_cohort(folder: Path) -> Path:
     _write_nifti(folder / "first.nii.gz", case.image)
     _write_dicom(folder / "second", _itk_image(case.image))
     (folder / "second" / f"{WORD}-report.txt").write_text(f"{WORD}, born {BIRTH_DATE}")
+    return folder
+
+
+def write_clinical(folder: Path) -> Path:
+    """Write a DICOM series with the headers of a scanner, of which a DICOM result can be made."""
+
+    def about_somebody(_number: int, header: Dataset) -> None:
+        clinical(header)
+        header.PatientName, header.PatientID = f"{WORD}^NAME", f"{WORD}-ID"
+
+    save_slices(folder, a_larger_ball((8, 24, 28)).image.voxels.astype(float), edit=about_somebody)
     return folder
 
 
