@@ -76,7 +76,7 @@ def test_every_result_has_a_report_with_the_viewer_in_it(result: Path) -> None:
         (each["ijk"][2], each["volume_ml"], each["uncertainty"]) for each in report["places"]
     ]
     assert told["places"]
-    assert told["ruler"]["next"] == report["next_slices"]["slices"][0]["index"]
+    assert told["ruler"]["next"][0]["slice"] == report["next_slices"]["slices"][0]["index"]
     assert told["unsureFrom"] == report["unsure_from"] == 0.5
     assert told["ruler"]["annotated"] == [0, 6, 11]
     assert report["annotated_slices"] == [{"axis": "K", "indices": [0, 6, 11], "case": None}]
@@ -185,6 +185,18 @@ def test_a_report_of_a_stranger_is_a_page_or_one_sentence(result: Path, change: 
 
     with pytest.raises(UncolError, match=r"report\.json"):
         write_view(ViewJob(result))
+
+
+def test_slices_that_are_not_there_are_no_part_of_the_page(result: Path) -> None:
+    report = json.loads((result / "report.json").read_text())
+    slices = [{"index": index, "gain": None, "structures": [], "distance": None} for index in (-1, 2, 10**18)]
+    report["next_slices"] = {"axis": "K", "slices": slices}
+    report["annotated_slices"] = [{"axis": "K", "indices": [-5, 0, 10**18], "case": None}]
+    (result / "report.json").write_text(json.dumps(report))
+
+    ruler = data_in(write_view(ViewJob(result)))["ruler"]
+
+    assert ([each["slice"] for each in ruler["next"]], ruler["annotated"]) == ([2], [0])
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(10_000, marks=pytest.mark.soak)])
