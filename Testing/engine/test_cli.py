@@ -171,8 +171,6 @@ def test_no_command_writes_or_says_who_it_was(run_uncol: Run, tell: Callable[[st
             ["models", "activate", "model", "--models", written / "store"],
             ["models", "roll-back", "--models", written / "store"],
             ["models", "remove", "other", "--models", written / "store"],
-            ["segment", cohort, "--cohort", *with_model, written / "cohort", "--json"],
-            ["segment", cohort, "--cohort", *with_model, written / "cohort"],
             ["view", written / "nii.gz", "--image", image, "--reference", labels, "--no-open"],
             ["view", written / "cohort" / "second", "--json"],
             [
@@ -193,7 +191,10 @@ def test_no_command_writes_or_says_who_it_was(run_uncol: Run, tell: Callable[[st
         ]
         named = carried_out(run_uncol, inputs, written, *commands[:7])
         pack_model(model, "model", written / "model.zip")
+        cohorts = [["segment", cohort, "--cohort", *with_model, written / "cohort", *more] for more in (["--json"], [])]
+        of_cohort = carried_out(run_uncol, inputs, written, *cohorts)
         named += carried_out(run_uncol, inputs, written, *commands[7:])
+        commands += cohorts
         timed = [*fine_tune(inputs, written / "resumed", image=image.name, steps=0), "--minutes", "0.3"]
         at = timed.index("--steps")
         resuming = [*timed[:at], *timed[at + 2 :]]
@@ -206,6 +207,7 @@ def test_no_command_writes_or_says_who_it_was(run_uncol: Run, tell: Callable[[st
         of_study = carried_out(run_uncol, inputs, written, as_dicom)
 
     assert named == []
+    assert of_cohort == ["text 1", "text 3"]  # the screen tells which files are no images; what is written does not
     assert sorted(of_study) == [f"as-dicom/{name}" for name in ("segmentation.dcm", "uncertainty.dcm")]
     files = sum(path.is_file() for path in written.rglob("*"))
     tell(f"{len(commands)} commands wrote {files} files about somebody: named in 0")

@@ -258,19 +258,6 @@ class TestPlaces:
         assert answer["kind"] == "user"
         assert re.match(r'"out" must lie inside the folder ".*uncol-worker-', answer["message"])
 
-    def test_links_in_a_circle_are_refused(self, shared: Child) -> None:
-        job = shared.new_job()
-        (job / "loop").symlink_to("loop")
-        image = file_fields("image")
-
-        answers = [
-            shared.ask("segment", **(box_fields(job) | {"image": image | {"file": "loop"}})),
-            shared.ask("segment", out=job.name, image=image, model=str(job / "loop" / "m")),
-        ]
-
-        for answer in answers:
-            assert (answer["kind"], "leads nowhere" in answer["message"]) == ("user", True)
-
     def test_a_job_that_was_not_made_is_told(self, shared: Child) -> None:
         assert '"out" is not there' in shared.ask("segment", out="nowhere", image="i", model="m")["message"]
 
