@@ -1,4 +1,5 @@
-"""Model files are data, not programs: the product reads and writes no pickle. And it reaches no other machine.
+"""Model files are data, not programs: the product reads and writes no pickle. And it reaches no other machine,
+but for the scheduler of a Dask cluster that the user names. Files of others are regular ones of a limited size.
 
 What joblib passes between our own processes while they run, or to the workers of a Dask cluster that the user names, is
 pickled, too, but in no file. Only the names for that may be imported from joblib, and never what reads or writes files.
@@ -17,11 +18,14 @@ PICKLING_PACKAGES = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "job
 PROCESS_NAMES = {"DaskDistributedBackend", "Parallel", "TerminatedWorkerError", "delayed", "get_reusable_executor",
                  "parallel_config"}  # fmt: skip
 """What may be imported by name from joblib."""
-NETWORK_PACKAGES = {"aiohttp", "asyncio", "ftplib", "http", "httpx", "huggingface_hub", "requests", "smtplib", "socket",
-                    "socketserver", "ssl", "telnetlib", "urllib", "urllib3", "webbrowser", "xmlrpc"}  # fmt: skip
+NETWORK_PACKAGES = {"aiohttp", "asyncio", "dask", "distributed", "fsspec", "ftplib", "http", "httpx", "huggingface_hub",
+                    "requests", "smtplib", "socket", "socketserver", "ssl", "telnetlib", "urllib", "urllib3",
+                    "webbrowser", "xmlrpc"}  # fmt: skip
 
 ON_THIS_MACHINE = {"uncol/cli/serving.py": {"http"}, "uncol/cli/view.py": {"webbrowser"}}
 """What answers on the loopback address when it is asked to, and what opens a page there or a file."""
+WHERE_THE_USER_SAYS = {"uncol/pipelines/side_by_side.py": {"distributed"}}
+"""What goes to the workers of a cluster whose scheduler the user names with --dask."""
 
 
 def unsafe_places(source: str) -> list[str]:
@@ -82,12 +86,55 @@ def network_packages(source: str) -> set[str]:
 
 @pytest.mark.parametrize("path", SOURCES, ids=[path.relative_to(PRODUCT_FOLDER).as_posix() for path in SOURCES])
 def test_source_file_reaches_no_other_machine(path: Path) -> None:
-    allowed = ON_THIS_MACHINE.get(path.relative_to(PRODUCT_FOLDER).as_posix(), set())
+    allowed = (ON_THIS_MACHINE | WHERE_THE_USER_SAYS).get(path.relative_to(PRODUCT_FOLDER).as_posix(), set())
     assert network_packages(path.read_text(encoding="utf-8")) == allowed
 
 
 def test_the_check_finds_what_reaches_other_machines() -> None:
     assert network_packages("import os, urllib.request\nfrom socket import socket") == {"urllib", "socket"}
+    assert network_packages("def f():\n    from dask.distributed import Client") == {"dask"}
+
+
+OPENED_WITHOUT_LIMIT = {
+    "uncol/core/files.py",  # what all others read by
+    "uncol/core/model_zip.py",  # members of a zip, counted while they are unpacked
+    "uncol/benchmark/processes.py",  # what processes of one run tell each other
+    "uncol/benchmark/runner.py", "uncol/cli/doctor.py", "uncol/worker/process.py",  # what Linux tells of the machine
+    "uncol/report/viewer.py", "UnCoLSegmentLib/Dependencies.py",  # our own texts
+}  # fmt: skip
+
+
+def unlimited_reads(source: str) -> list[int]:
+    """Return the lines in which a file is opened for reading, or read whole, whatever it is and however large."""
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    return sorted(node.lineno for node in calls if _reads_any_file(node))
+
+
+def _reads_any_file(node: ast.Call) -> bool:
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    if name != "open":
+        return name in {"read_text", "read_bytes"}
+    owner = ast.unparse(node.func).removesuffix("open").rstrip(".")
+    modes = [each.value for each in node.args if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+    return owner not in {"os", "webbrowser"} and not any(set(mode) & set("wxa") for mode in modes[-1:])
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=[path.relative_to(PRODUCT_FOLDER).as_posix() for path in SOURCES])
+def test_source_file_opens_regular_files_of_limited_size_only(path: Path) -> None:
+    found = unlimited_reads(path.read_text(encoding="utf-8"))
+    assert bool(found) == (path.relative_to(PRODUCT_FOLDER).as_posix() in OPENED_WITHOUT_LIMIT), found
+
+
+@pytest.mark.parametrize(
+    ("source", "is_found"),
+    [
+        ("path.open('rb')", True), ("open(path)", True), ("path.open()", True), ("gzip.open(path, 'rb')", True),
+        ("path.read_text()", True), ("path.read_bytes()", True), ("path.open('xb')", False), ("path.open('w')", False),
+        ("with opened(path) as found: pass", False), ("read_limited(path, 5)", False), ("os.open(path, 0)", False),
+    ],
+)  # fmt: skip
+def test_the_check_finds_what_is_read_without_limit(source: str, is_found: bool) -> None:
+    assert bool(unlimited_reads(source)) is is_found
 
 
 def test_there_are_source_files_to_check() -> None:

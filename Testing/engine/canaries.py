@@ -11,6 +11,8 @@ import nibabel as nib
 import numpy as np
 import SimpleITK as sitk  # noqa: N813  # its own documentation's name
 from given import a_larger_ball
+from pydicom import Dataset
+from written_dicom import clinical, save_slices
 
 from uncol.core.volume import Volume
 
@@ -40,6 +42,44 @@ def write_inputs(root: Path) -> Path:
         sitk.WriteImage(image, str(folder / f"{WORD}-ct.{ending}"))
     _write_dicom(folder / f"{WORD}-dicom", image)
     return folder
+
+
+def write_cohort(folder: Path) -> Path:
+    """Write a cohort whose results may be called as its files: these name nobody, but all that is in them does."""
+    folder.mkdir(parents=True)
+    case = a_larger_ball((8, 24, 28))
+    _write_nifti(folder / "first.nii.gz", case.image)
+    _write_dicom(folder / "second", _itk_image(case.image))
+    (folder / "second" / f"{WORD}-report.txt").write_text(f"{WORD}, born {BIRTH_DATE}")
+    return folder
+
+
+def write_clinical(folder: Path) -> Path:
+    """Write a DICOM series with the headers of a scanner, of which a DICOM result can be made."""
+
+    def about_somebody(_number: int, header: Dataset) -> None:
+        clinical(header)
+        header.PatientName, header.PatientID = f"{WORD}^NAME", f"{WORD}-ID"
+
+    save_slices(folder, a_larger_ball((8, 24, 28)).image.voxels.astype(float), edit=about_somebody)
+    return folder
+
+
+def write_benchmark(data: Path) -> Path:
+    """Write the two volumes of the benchmark `sparse-slices`, small and generated, whose headers name somebody."""
+    labels = np.zeros((10, 12, 18), dtype=np.uint8)
+    for place, value in enumerate((1, 2, 3, 5, 6, 52)):
+        labels[1:9, 3:9, 3 * place : 3 * place + 2] = value
+    grid = np.diag([-1.0, -1.0, 2.0, 1.0])
+    image = labels * np.float32(10) + np.arange(labels.size, dtype=np.float32).reshape(labels.shape) % 3
+    for folder, name, right in (
+        ("totalseg_ct", "ts_body3mm", labels),
+        ("chaos_ct", "chaos_ct_liver", (labels > 3).astype(np.uint8)),
+    ):
+        for kind, voxels in (("images", image), ("labels", right)):
+            (data / folder / kind).mkdir(parents=True)
+            _write_nifti(data / folder / kind / f"{name}.nii.gz", Volume(voxels, grid))
+    return data
 
 
 def places_of(found_in: Path, texts: tuple[bytes, ...] = ()) -> list[str]:

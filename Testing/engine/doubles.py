@@ -36,6 +36,9 @@ class ThresholdTeacher:
     def frame_of(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> SliceFrame:
         return frame_with_longest_side(rows, columns, spacing_mm, self._side)
 
+    def embedding_shape(self, frame: SliceFrame) -> tuple[int, int, int]:
+        return 1, frame.rows, frame.columns
+
     def encode(self, image: Tensor) -> Tensor:
         self.encoded += 1
         return image[None].half()

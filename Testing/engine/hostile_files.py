@@ -79,6 +79,11 @@ CARDS: dict[str, dict[str, Any]] = {
     **{f"config.data {str(each)[:60]}": {"config": {"data": each}} for each in DATA},
     **{f"training {str(each)[:40]}": {"training": each} for each in (
         [], None, 3, {"steps": "x"}, {"steps": float("nan")}, {"curve": 5}, {"notes": {}}, {"held_out_dice": []},
+        {"held_out_dice": {"x": "y"}}, {"held_out_dice": {"x": None}}, {"held_out_dice": None},
+        {"held_out_dice": {"x": 2}}, {"seconds": "abc"}, {"seconds": None}, {"seconds": 1e308}, {"seconds": -1},
+        {"annotated_slices": 5}, {"annotated_slices": ["x"]}, {"annotated_slices": [-1]}, {"slices": {}},
+        {"slices": {"a": 1}}, {"notes": [1]}, {"notes": [{}]}, {"steps": -5}, {"versions": 3}, {"curve": [1]},
+        {"generalized_teacher": {"a": 1}}, {"method": []}, {"device": 5}, {"verdict": 1},
         {"steps": True}, {"a": LONG})},
     **{f"format {each!r}": {"format": each} for each in (True, 2, "1", None, [], LONG)},
 }  # fmt: skip

@@ -245,6 +245,22 @@ def test_a_writable_folder_is_made_and_left_empty(tmp_path: Path) -> None:
     assert list((tmp_path / "new" / "deep").iterdir()) == []
 
 
+@pytest.mark.parametrize("leads_to", ["of-others", "nowhere"])
+def test_a_link_in_place_of_a_result_folder_is_refused_early_and_late(
+    make_volume: MakeVolume, tmp_path: Path, leads_to: str
+) -> None:
+    write_results(tmp_path / "of-others", {"segmentation.nii.gz": make_volume()}, {"report.json": "{}"})
+    before = {each.name: each.stat().st_mtime_ns for each in (tmp_path / "of-others").iterdir()}
+    (tmp_path / "out").symlink_to(tmp_path / leads_to)
+
+    for write in (check_writable, lambda out: write_results(out, {"segmentation.nii.gz": make_volume()}, {})):
+        with pytest.raises(OutputError, match=r'cannot be written to ".*out": it is a link.* Name the folder itself'):
+            write(tmp_path / "out")
+
+    assert {each.name: each.stat().st_mtime_ns for each in (tmp_path / "of-others").iterdir()} == before
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_nothing_is_replaced_when_one_result_cannot_take_its_place(make_volume: MakeVolume, tmp_path: Path) -> None:
     write_results(tmp_path, {}, {"a.json": "old"})
     (tmp_path / "b.json").mkdir()

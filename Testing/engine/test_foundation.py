@@ -27,7 +27,7 @@ cache, found, wrong = EmbeddingCache(folder), 0, 0
 for operation in range(300):
     number = chance.randrange(12)
     key, right = f"{number:064x}", torch.full((2, 16, 16), float(number), dtype=torch.float16)
-    kept = cache.find(key)
+    kept = cache.find(key, (2, 16, 16))
     if kept is None:
         cache.keep(key, right)
     else:

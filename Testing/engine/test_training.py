@@ -174,3 +174,88 @@ def what_is_left(folder: Path) -> str:
     except CheckpointError:
         return "checkpoint" if has_checkpoint(folder) else "nothing learned"
     return "model"
+
+
+# Trains in forked processes whose memory may grow by so many MiB, and goes on without that limit where something is
+# left; the work is small, so that most of what it takes is what libraries need at once.
+WITH_LITTLE_MEMORY = """
+import json, os, resource, sys, traceback
+from pathlib import Path
+
+import torch
+from uncol.core.config import BudgetConfig, Config, StudentConfig, TeacherConfig
+from uncol.core.errors import UncolError, says_memory_is_full
+from uncol.core.jobs import AnnotatedSlices, Case, FineTuneJob
+from uncol.core.model_card import check_model
+from uncol.core.progress import UNWATCHED
+from uncol.models.checkpoints import has_checkpoint
+from uncol.pipelines.context import Context
+from uncol.pipelines.fine_tune import run_fine_tune
+
+torch.set_num_threads(1)
+inputs, work = Path(sys.argv[1]), Path(sys.argv[2])
+CONFIG = Config(
+    student=StudentConfig(channels=(16,) * 5), budget=BudgetConfig(steps=6, minutes=None, checkpoint_s=0.001),
+    teachers=TeacherConfig(generalized=False),
+)
+
+def run(out, limit_mib):
+    if limit_mib:
+        taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (taken + (limit_mib << 20), resource.RLIM_INFINITY))
+    case = Case(inputs / "ct.nii.gz", inputs / "labels.nii.gz")
+    job = FineTuneJob(
+        (case,), out, annotated_slices=(AnnotatedSlices("K", (0, 3, 6, 9)),), device="cpu", resume=has_checkpoint(out),
+    )
+    try:
+        run_fine_tune(job, CONFIG, Context(UNWATCHED, None))
+    except Exception as error:
+        if isinstance(error, UncolError) or says_memory_is_full(error):
+            return "told"
+        return "traceback " + traceback.format_exc()[-2000:]
+    check_model(out)
+    return "whole"
+
+def forked(out, limit_mib=0):
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        os.write(writing, run(out, limit_mib).encode())
+        os._exit(0)
+    os.close(writing)
+    with open(reading) as told:
+        said = told.read()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return said if code == 0 else f"exit code {code}"
+
+for level in [1, 10, 30, 60, 100, 200, 400, 1500]:
+    how, again = forked(work / f"m-{level}", level), "whole"
+    if how != "whole":
+        again = forked(work / f"m-{level}")
+    print(json.dumps({"mib": level, "how": how, "again": again}), flush=True)
+"""
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a limit on the memory of a process")
+def test_at_eight_sizes_of_memory_a_training_ends_with_a_model_or_a_sentence(
+    tell: Callable[[str], None], tmp_path: Path
+) -> None:
+    case = a_larger_ball()
+    write_results(tmp_path / "in", {"ct.nii.gz": case.image, "labels.nii.gz": case.labels}, {})
+    ended = subprocess.run(
+        [sys.executable, "-c", WITH_LITTLE_MEMORY, str(tmp_path / "in"), str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": str(ENGINE_FOLDER), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=3600,
+        check=False,
+    )
+
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    levels = [json.loads(line) for line in ended.stdout.splitlines()]
+    tell(f"8 sizes of memory, learning: {dict(Counter(each['how'] for each in levels))}; tracebacks 0, crashes 0")
+    assert len(levels) == 8
+    assert {each["how"] for each in levels} == {"told", "whole"}, levels
+    assert {each["again"] for each in levels} == {"whole"}, levels

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from nasty_lines import nasty_lines
-from worker_child import Child, box_fields, fine_tune_fields, needs_posix
+from worker_child import Child, box_fields, file_fields, fine_tune_fields, needs_posix
 
 pytestmark = needs_posix
 
@@ -61,3 +61,17 @@ def test_thirty_jobs_take_no_more_memory_and_files_than_five(
     tell(f"30 jobs in one worker: {min(mib[5:])} to {max(mib[5:])} MiB, {max(descriptors[5:])} open files")
     assert max(mib[20:]) < max(mib[5:15]) + 60
     assert max(descriptors[20:]) <= max(descriptors[5:15])
+
+
+def test_links_in_a_circle_are_refused(shared: Child) -> None:
+    job = shared.new_job()
+    (job / "loop").symlink_to("loop")
+    image = file_fields("image")
+
+    answers = [
+        shared.ask("segment", **(box_fields(job) | {"image": image | {"file": "loop"}})),
+        shared.ask("segment", out=job.name, image=image, model=str(job / "loop" / "m")),
+    ]
+
+    for answer in answers:
+        assert (answer["kind"], "leads nowhere" in answer["message"]) == ("user", True)

@@ -63,6 +63,14 @@ def test_without_the_token_there_is_nothing(server: PageServer, kept: Kept, meth
     assert kept.verdicts == []
 
 
+@pytest.mark.parametrize("path", ["/x", "verdict"])
+def test_a_length_of_thousands_of_digits_is_refused_like_anything_else(server: PageServer, path: str) -> None:
+    where = path if path.startswith("/") else server.root + path
+    status, _ = ask(server, "POST", where, "{}", **{"Content-Length": "9" * 5000})
+
+    assert status == (404 if path.startswith("/") else 400)
+
+
 def test_another_name_of_this_machine_is_refused(server: PageServer) -> None:
     assert ask(server, "GET", server.root, Host="evil.example")[0] == 404
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from uncol.core.errors import OutputError
+from uncol.core.errors import DataError, OutputError
 from uncol.core.files import (
     atomic_folder,
     atomic_write,
@@ -19,6 +19,7 @@ from uncol.core.files import (
     place_together,
     private_folder,
     read_limited,
+    resolved,
     sha256_of,
 )
 
@@ -163,6 +164,14 @@ class TestFilesOfOthers:
     def test_a_name_that_no_system_takes_is_no_file(self, tmp_path: Path, name: str) -> None:
         assert not is_file(tmp_path / name)
         assert not is_real_folder(tmp_path / name)
+
+    def test_links_in_a_circle_and_names_that_are_none_are_one_sentence(self, tmp_path: Path) -> None:
+        (tmp_path / "loop").symlink_to("loop")
+
+        for path in (tmp_path / "loop", tmp_path / "loop" / "deeper", tmp_path / "a\0b"):
+            with pytest.raises(DataError, match=r"leads nowhere: its links go in a circle"):
+                resolved(path)
+        assert resolved(tmp_path / "x" / "..") == tmp_path.resolve()
 
     def test_a_link_is_no_real_folder(self, tmp_path: Path) -> None:
         (tmp_path / "link").symlink_to(tmp_path)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from uncol.core.errors import ConfigError
+from uncol.core.errors import ConfigError, UncolError
 from uncol.core.jobs import AnnotatedSlices, Box, Case, FineTuneJob, SegmentJob, Structure
 
 CASE = Case(Path("a.nrrd"), Path("a-labels.nrrd"))
@@ -25,6 +25,13 @@ def test_structure_refuses_other_label_values(value: int) -> None:
 
     with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
         Structure(value, "spleen")
+
+
+def test_links_in_a_circle_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+
+    with pytest.raises(UncolError, match=r"leads nowhere"):
+        FineTuneJob((CASE,), Path("model"), proposal=tmp_path / "loop" / "found")
 
 
 def test_a_job_with_an_unknown_method_is_refused() -> None:

@@ -171,6 +171,21 @@ def test_what_killed_programs_left_is_swept_a_day_later_and_nothing_else(empty: 
     assert fresh.exists()
 
 
+def test_nothing_is_swept_through_a_link(empty: Store, tmp_path: Path) -> None:
+    of_others = tmp_path / "of-others"
+    write_model(of_others)
+    learn(of_others, 5)
+    (of_others / RUN_FILE).touch()
+    os.utime(of_others / "checkpoint.safetensors", (0, 0))
+    os.utime(of_others, (0, 0))
+    write_model(empty.folder / "model")
+    (empty.folder / "link").symlink_to(of_others)
+
+    empty.activate("model")
+
+    assert {each.name for each in of_others.iterdir()} == {*FILES, RUN_FILE, "checkpoint.safetensors"}
+
+
 @pytest.mark.parametrize(
     "change",
     [

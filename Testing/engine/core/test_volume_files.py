@@ -138,6 +138,13 @@ def npz() -> bytes:
     return file.getvalue()
 
 
+def sized(side: int) -> bytes:
+    """A header that announces so many voxels."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<i2", "fortran_order": False, "shape": (side, 1, 1)})
+    return header.getvalue() + bytes(48)
+
+
 GOOD = npy(numbers())
 OBJECTS = np.full((1, 1, 1), Program(), dtype=object)
 
@@ -158,6 +165,9 @@ class TestReading:
             pytest.param(GOOD.replace(b"(2, 3, 4)", b"2, 3, 4) "), r'"a.npy" is damaged', id="no Python in the header"),
             pytest.param(GOOD.replace(b"(2, 3, 4)", b"(-2,3, 4)"), r'"a.npy"', id="negative size"),
             pytest.param(npy(numbers()[0]), r"shape \(3, 4\), a volume has 3 axes", id="two axes"),
+            pytest.param(sized(10**30), r"shape \(1000000000000000000000000000000, 1, 1\)", id="a size of 31 digits"),
+            pytest.param(sized(10**4000), r"shape \(10{58}, a volume", id="a size of 4001 digits"),
+            pytest.param(sized(2**62), r'"a.npy" has voxels of shape', id="more than any disk"),
             pytest.param(npy(numbers()[None]), r"shape \(1, 2, 3, 4\), a volume has 3 axes", id="four axes"),
             pytest.param(npy(numbers()[:0]), r"shape \(0, 3, 4\), a volume has 3 axes", id="no voxels"),
             pytest.param(npy(numbers(np.complex64)), "cannot hold voxels of type complex64", id="complex"),

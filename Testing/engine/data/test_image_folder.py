@@ -26,6 +26,16 @@ def test_images_are_files_of_known_formats_and_folders_with_dicom(tmp_path: Path
     assert others == ["empty", "readme.txt", "x.dcm"]
 
 
+def test_links_in_a_circle_stop_nothing(tmp_path: Path) -> None:
+    for name in ("loop", "loop.nii", "a.nii"):
+        (tmp_path / name).symlink_to(name if "loop" in name else tmp_path / "loop")
+
+    images, others = images_in(tmp_path, tmp_path / "results")
+
+    assert [each.name for each in images] == ["a.nii", "loop.nii"]
+    assert others == ["loop"]
+
+
 def test_a_file_is_no_folder_and_a_missing_one_is_told(tmp_path: Path) -> None:
     (tmp_path / "ct.nii").write_bytes(b"x")
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from mutated import tried
 from random_dicom import SCANS, Scan
 from written_dicom import (
     GRID,
@@ -186,13 +187,11 @@ def test_random_scans_are_read_right_or_refused_in_a_sentence(scan: Scan) -> Non
 
 
 @pytest.mark.soak
-@settings(max_examples=3000, deadline=None)
-@given(SCANS)
-def test_many_random_scans_are_read_right_or_refused_in_a_sentence(scan: Scan) -> None:
-    check_random_scan(scan)
+def test_many_random_scans_are_read_right_or_refused_in_a_sentence(tell: Callable[[str], None]) -> None:
+    tell(f"random DICOM scans: {tried(10_000, SCANS, check_random_scan)}")
 
 
-def check_random_scan(scan: Scan) -> None:
+def check_random_scan(scan: Scan) -> bool:
     with TemporaryDirectory() as folder:
         source = scan.write(Path(folder))
         expected = scan.expected()
@@ -201,7 +200,8 @@ def check_random_scan(scan: Scan) -> None:
             with pytest.raises(DataError) as caught:
                 read_image(source, choice)
             assert 20 < len(str(caught.value)) < 700
-            return
+            return False
         volume = read_image(source, choice)
         np.testing.assert_allclose(volume.ijk_to_ras, expected.ijk_to_ras, atol=1e-4)
         np.testing.assert_allclose(volume.voxels, expected.voxels, rtol=1e-6)
+        return True

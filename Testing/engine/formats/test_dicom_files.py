@@ -47,6 +47,15 @@ DAMAGES = [
 ]
 
 
+def test_a_link_to_a_pipe_among_the_slices_is_not_waited_for(tmp_path: Path) -> None:
+    save_slices(tmp_path / "ct")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "ct" / "x.dcm").symlink_to(tmp_path / "pipe")
+
+    with pytest.raises(DataError, match=r'"x\.dcm" in Image "ct" cannot be read: "x\.dcm" is no regular file'):
+        read_image(tmp_path / "ct")
+
+
 @pytest.mark.parametrize("names", [".dcm", "", ".4711"])
 @pytest.mark.parametrize(("damage", "said"), DAMAGES)
 def test_damaged_slices_are_counted_and_named_and_left_out_with_consent_only(

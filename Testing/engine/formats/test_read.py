@@ -14,6 +14,7 @@ import pytest
 import SimpleITK as sitk  # noqa: N813  # the abbreviation of SimpleITK's own documentation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from mutated import tried
 from written_images import META_TYPES, TO_RAS, numbered, write_meta, write_nrrd
 
 from uncol.core.errors import DataError
@@ -147,7 +148,7 @@ def read(path: Path) -> Volume | str:
         return str(error)
 
 
-def check(written: tuple[Callable[[Path], Path], Wanted]) -> None:
+def check(written: tuple[Callable[[Path], Path], Wanted]) -> bool:
     """The voxels and the place that were written are read, or there is one sentence."""
     write_to, wanted = written
     with tempfile.TemporaryDirectory() as folder:
@@ -156,15 +157,16 @@ def check(written: tuple[Callable[[Path], Path], Wanted]) -> None:
         assert isinstance(found, str), "accepted"
         assert found.startswith(SUBJECT)
         assert found.endswith(".")
-        return
+        return False
     assert isinstance(found, Volume), found
     np.testing.assert_array_equal(found.voxels, wanted.voxels)
     assert found.is_placed is (wanted.affine is not None)
     if wanted.affine is not None:
         np.testing.assert_allclose(found.ijk_to_ras, wanted.affine, rtol=1e-9, atol=1e-6)
+    return True
 
 
-def check_damaged(written: tuple[Callable[[Path], Path], Wanted], places: list[tuple[float, int]]) -> None:
+def check_damaged(written: tuple[Callable[[Path], Path], Wanted], places: list[tuple[float, int]]) -> bool:
     """Bytes anywhere in a file that are others: a volume or one sentence, never another error."""
     with tempfile.TemporaryDirectory() as folder:
         path = written[0](Path(folder))
@@ -174,6 +176,7 @@ def check_damaged(written: tuple[Callable[[Path], Path], Wanted], places: list[t
         path.write_bytes(content)
         found = read(path)
     assert isinstance(found, Volume) or found.endswith(".")
+    return isinstance(found, Volume)
 
 
 BYTES = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=4)
@@ -193,8 +196,7 @@ def test_random_bytes_in_a_file_end_in_no_other_error(written: Any, places: Any)
 
 
 @pytest.mark.soak
-@settings(max_examples=2000, deadline=None, suppress_health_check=SLOW)
-@given(files(), BYTES)
-def test_thousands_of_random_files_are_read_as_they_were_written_or_refused(written: Any, places: Any) -> None:
-    check(written)
-    check_damaged(written, places)
+def test_thousands_of_random_files_are_read_as_they_were_written_or_refused(tell: Callable[[str], None]) -> None:
+    tell(f"random NRRD and MetaImage files: {tried(10_000, files(), check)}")
+    damaged = st.tuples(files(), BYTES)
+    tell(f"the same with other bytes in them: {tried(10_000, damaged, lambda given: check_damaged(*given))}")

@@ -14,6 +14,7 @@ import pytest
 import torch
 from doubles import ThresholdTeacher
 from full_disk import full_disk
+from hypothesis import strategies as st
 from mutated import counted, mutated
 from safetensors.torch import save_file
 
@@ -122,10 +123,10 @@ class TestEncodingOnce:
     def test_memory_is_limited(self) -> None:
         cache = EmbeddingCache(None)
         for index in range(5000):
-            cache.keep(str(index), torch.tensor([index]))
+            cache.keep(str(index), torch.tensor([index]).half())
 
-        assert cache.find("0") is None
-        assert cache.find("4999") is not None
+        assert cache.find("0", (1,)) is None
+        assert cache.find("4999", (1,)) is not None
 
 
 class TestOnDisk:
@@ -142,9 +143,9 @@ class TestOnDisk:
     def test_the_disk_keeps_what_memory_had_to_forget(self, tmp_path: Path) -> None:
         cache = EmbeddingCache(tmp_path / "cache")
         for index in range(400):
-            cache.keep(str(index), torch.tensor([index]))
+            cache.keep(str(index), torch.tensor([index]).half())
 
-        assert [cache.find(key).item() for key in ("0", "399")] == [0, 399]  # type: ignore[union-attr]  # both are kept
+        assert [cache.find(key, (1,)).item() for key in ("0", "399")] == [0, 399]  # type: ignore[union-attr]  # both are kept
 
     def test_files_are_safetensors_in_a_private_folder(self, tmp_path: Path) -> None:
         EmbeddingCache(tmp_path / "a" / "cache").keep("key", torch.ones(2))
@@ -207,7 +208,7 @@ class TestTrim:
         """A cache with a, b and c, each 512 KiB, of which a is the oldest."""
         cache = EmbeddingCache(folder)
         for age, key in enumerate("cba"):
-            cache.keep(KEYS[key], torch.zeros(2**17))
+            cache.keep(KEYS[key], torch.zeros(2**18).half())
             os.utime(folder / f"{KEYS[key]}.safetensors", (1e9 - age, 1e9 - age))
         return cache
 
@@ -219,7 +220,7 @@ class TestTrim:
     def test_one_that_was_used_again_after_a_restart_stays(self, tmp_path: Path) -> None:
         self.filled(tmp_path)
         after_restart = EmbeddingCache(tmp_path)
-        after_restart.find(KEYS["a"])
+        after_restart.find(KEYS["a"], (2**18,))
 
         after_restart.trim()
 
@@ -227,7 +228,7 @@ class TestTrim:
 
     def test_one_that_was_used_from_memory_stays(self, tmp_path: Path) -> None:
         cache = self.filled(tmp_path)
-        cache.find(KEYS["a"])
+        cache.find(KEYS["a"], (2**18,))
 
         cache.trim()
 
@@ -235,7 +236,7 @@ class TestTrim:
 
     def test_below_the_limit_everything_stays(self, tmp_path: Path) -> None:
         cache = EmbeddingCache(tmp_path)
-        cache.keep(KEYS["a"], torch.zeros(2**17))
+        cache.keep(KEYS["a"], torch.zeros(2**18).half())
 
         cache.trim()
 
@@ -257,6 +258,14 @@ class TestTrim:
         EmbeddingCache(None).trim()
 
 
+Content = dict[str, torch.Tensor]
+
+
+def with_digest(embedding: torch.Tensor) -> Callable[[str], Content]:
+    """What a stranger writes who knows how digests are made."""
+    return lambda key: {"embedding": embedding, "digest": embeddings._digest(key, embedding)}
+
+
 class TestPoisoned:
     """A file under the right name whose content is not what was kept under it."""
 
@@ -267,11 +276,15 @@ class TestPoisoned:
             pytest.param({"embedding": torch.full((1, 12, 16), torch.nan).half()}, id="no numbers"),
             pytest.param({"other": torch.zeros(3)}, id="another name"),
             pytest.param({"embedding": torch.zeros(1, 12, 16).half(), "digest": torch.zeros(3)}, id="a wrong digest"),
+            pytest.param(with_digest(torch.zeros(1, 2, 3).half()), id="another shape with its digest"),
+            pytest.param(with_digest(torch.full((1, 16, 16), torch.nan).half()), id="no numbers with their digest"),
+            pytest.param(with_digest(torch.zeros(1, 16, 16)), id="another precision with its digest"),
+            pytest.param(with_digest(torch.zeros(1, 16, 16, dtype=torch.int64)), id="whole numbers with their digest"),
             pytest.param(None, id="a folder"),
         ],
     )
     def test_it_is_encoded_anew(
-        self, teacher: ThresholdTeacher, tmp_path: Path, content: dict[str, torch.Tensor] | None
+        self, teacher: ThresholdTeacher, tmp_path: Path, content: Content | Callable[[str], Content] | None
     ) -> None:
         expected = prompted(teacher, EmbeddingCache(tmp_path)).embedding(0)
         (path,) = files_in(tmp_path)
@@ -279,7 +292,7 @@ class TestPoisoned:
         if content is None:
             path.mkdir()
         else:
-            save_file(content, path)
+            save_file(content(path.stem) if callable(content) else content, path)
 
         found = prompted(teacher, EmbeddingCache(tmp_path)).embedding(0)
 
@@ -289,7 +302,7 @@ class TestPoisoned:
     def test_a_pipe_is_not_waited_for(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / f"{KEYS['a']}.safetensors")
 
-        assert EmbeddingCache(tmp_path).find(KEYS["a"]) is None
+        assert EmbeddingCache(tmp_path).find(KEYS["a"], (1,)) is None
 
     @pytest.mark.parametrize("count", [100, pytest.param(10_000, marks=pytest.mark.soak)])
     def test_mutated_files_are_what_was_kept_or_nothing(
@@ -301,12 +314,36 @@ class TestPoisoned:
 
         def use(content: bytes) -> None:
             path.write_bytes(content)
-            found = EmbeddingCache(tmp_path).find(KEYS["a"])
+            found = EmbeddingCache(tmp_path).find(KEYS["a"], (1, 12, 16))
             if found is None:
                 raise LookupError
             assert torch.equal(found, kept)
 
         tell(f"mutated embeddings: {counted(count, mutated(path.read_bytes()), use, LookupError)}")
+
+    @pytest.mark.parametrize("count", [100, pytest.param(10_000, marks=pytest.mark.soak)])
+    def test_mutated_numbers_with_their_digest_are_of_the_right_kind_or_nothing(
+        self, tell: Callable[[str], None], tmp_path: Path, count: int
+    ) -> None:
+        kept = torch.arange(192.0).reshape(1, 12, 16).half()
+        path, numbers = tmp_path / f"{KEYS['a']}.safetensors", kept.numpy().tobytes()
+        kinds = st.sampled_from([np.float16, np.float32, np.int64, np.uint8])
+
+        def use(given: tuple[bytes, type[np.generic]]) -> None:
+            content, kind = given
+            flat = np.frombuffer(content[: len(content) // 8 * 8], kind).copy()
+            is_whole = kind is np.float16 and flat.size == kept.numel()
+            embedding = torch.from_numpy(flat.reshape(kept.shape if is_whole else -1))
+            save_file(with_digest(embedding)(KEYS["a"]), path)
+            found = EmbeddingCache(tmp_path).find(KEYS["a"], (1, 12, 16))
+            if found is None:
+                raise LookupError
+            assert found.dtype is torch.float16
+            assert found.shape == kept.shape
+            assert bool(found.isfinite().all())
+
+        ends = counted(count, st.tuples(mutated(numbers) | st.just(b"\xff" * 384), kinds), use, LookupError)
+        tell(f"mutated embeddings with a right digest: {ends}")
 
     def test_what_the_foundation_model_gives_must_be_finite(self, tmp_path: Path) -> None:
         with pytest.raises(NotFiniteError, match=r"What was computed from the image is not finite: "):
@@ -350,6 +387,6 @@ class TestUnwritableFolder:
         with full_disk():
             cache.keep("key", embedding)
 
-        assert cache.find("key") is embedding
+        assert cache.find("key", (100_000,)) is embedding
         assert "no longer kept on disk" in caplog.text
         assert files_in(tmp_path) == []

@@ -7,6 +7,7 @@ import pytest
 import torch
 from doubles import ThresholdTeacher
 
+from uncol.core.errors import NotFiniteError
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.prompting import SlicePredictor
 
@@ -35,6 +36,15 @@ def test_boxes_are_answered_in_the_order_they_were_asked() -> None:
 
     # all is bright: as many pixels as the boxes hold
     assert found.probabilities.sum((1, 2)).tolist() == [6, 44]
+
+
+@pytest.mark.parametrize("broken", [{"probability": float("nan")}, {"quality": float("inf")}], ids=["mask", "quality"])
+def test_what_is_no_finite_number_is_an_error_and_not_nothing_found(broken: dict[str, float]) -> None:
+    teacher = ThresholdTeacher(16, **broken)  # type: ignore[arg-type]  # of its options
+    predictor = SlicePredictor(np.full((1, 8, 8), 100), (1.0, 1.0), (0.0, 100.0), teacher, EmbeddingCache(None))
+
+    with pytest.raises(NotFiniteError, match=r"What threshold finds in a slice is not finite: its weights are broken"):
+        predictor.predict(0, np.array([[0, 0, 4, 4]], dtype=np.float32))
 
 
 def test_its_length_is_the_number_of_slices() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -206,6 +207,12 @@ class TestLoading:
 
 
 class TestWrongFiles:
+    def test_a_pipe_is_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe.pth")
+
+        with pytest.raises(CheckpointError, match=r'pipe.pth" could not be read \(.*is no regular file\)'):
+            load_segment_anything(tmp_path / "pipe.pth", CPU)
+
     def test_a_missing_file_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(CheckpointError, match=r'missing.pth" could not be read \(.+\)\. Name an existing file\.'):
             load_segment_anything(tmp_path / "missing.pth", CPU)

@@ -123,6 +123,19 @@ def test_what_is_finished_is_kept_and_what_changed_is_done_again(job: CohortJob)
     assert (job.out / "ct" / "segmentation.dcm").is_file()
 
 
+def test_nothing_is_written_or_believed_through_a_link_in_place_of_a_result(job: CohortJob, tmp_path: Path) -> None:
+    run(job)
+    (job.out / "b.nii.gz").rename(tmp_path / "of-others")
+    (job.out / "b.nii.gz").symlink_to(tmp_path / "of-others")
+    before = {each.name: each.stat().st_mtime_ns for each in (tmp_path / "of-others").iterdir()}
+
+    told = run(job)
+
+    assert 'b.nii.gz": it is a link' in told["failed"]["b.nii.gz"]
+    assert told["kept"] == 2
+    assert {each.name: each.stat().st_mtime_ns for each in (tmp_path / "of-others").iterdir()} == before
+
+
 def test_warnings_about_an_image_stand_among_its_notes(job: CohortJob) -> None:
     voxels = an_image(5).voxels.astype(np.float32)
     voxels[0, 0, 0] = np.nan
@@ -132,6 +145,44 @@ def test_warnings_about_an_image_stand_among_its_notes(job: CohortJob) -> None:
 
     (row,) = (row for row in table_of(job) if row[0] == "c.nrrd")
     assert "The image is not a finite number in 1 of 2048 voxels" in row[6]
+
+
+def test_no_name_of_a_file_stands_in_what_is_written_about_an_image(job: CohortJob) -> None:
+    (job.folder / "ct" / 'Smith "the first".txt').write_text("x")
+    (job.folder / "ct" / "Smith-2.txt").write_text("x")
+
+    run(job)
+
+    (notes,) = {row[6] for row in table_of(job) if row[0] == "ct"}
+    assert notes.startswith('Left out of Image "...", no DICOM images (2): "...".')
+    written = {path.name: path.read_bytes() for path in [*(job.out / "ct").iterdir(), job.out / "cohort.csv"]}
+    assert [name for name, content in written.items() if b"Smith" in content] == []
+
+
+def test_the_report_of_a_stranger_is_no_result_and_stops_no_image(job: CohortJob) -> None:
+    run(job)
+    path = job.out / "ct" / "report.json"
+    good = json.loads(path.read_text())
+    wide = [{**good["structures"][0], "volume_range_ml": [1, 2, 3]}]
+
+    for change in ({"structures": wide}, {"structures": {}}, {"notes": [{}]}, {"notes": "x"}, {"files": None}):
+        path.write_text(json.dumps({**good, **change}))
+        told = run(job)
+
+        assert (told["kept"], list(told["failed"])) == (2, ["broken.mha", "two"])
+        assert json.loads(path.read_text())["structures"] == good["structures"]
+
+
+def test_words_of_a_stranger_reach_the_table_without_control_characters(job: CohortJob) -> None:
+    run(job)
+    path = job.out / "ct" / "report.json"
+    report = json.loads(path.read_text())
+    report["structures"][0]["name"], report["notes"] = "spleen\x1b[2J", ["A\nnote"]
+    path.write_text(json.dumps(report))
+
+    assert run(job)["kept"] == 3
+    (row,) = [row for row in table_of(job) if row[0] == "ct"]
+    assert (row[1], row[6]) == ("spleen [2J", "A note")
 
 
 def test_a_cancelled_cohort_keeps_what_is_finished_and_goes_on_to_the_same_table(job: CohortJob) -> None:

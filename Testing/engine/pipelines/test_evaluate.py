@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from mutated import counted, mutated_document
 
-from uncol.core.errors import DataError
+from uncol.core.errors import DataError, UncolError
 from uncol.core.jobs import AnnotatedSlices, DicomChoice, Structure
 from uncol.core.promise import ExpectedSlice, LeftOutCheck, Range, StructurePromise
 from uncol.core.records import to_document
@@ -148,3 +151,64 @@ class TestNextPatient:
     def test_nobody_counts_twice(self, runs: tuple[Path, Path], tmp_path: Path) -> None:
         with pytest.raises(DataError, match="given twice"):
             self.judged_with(runs[0], [tmp_path / "a.json", tmp_path / "." / "a.json"])
+
+
+def compared(segmentation: Path, *earlier: Path) -> dict[str, Any]:
+    return run_evaluate(
+        segmentation / "segmentation.nii.gz",
+        segmentation / "segmentation.nii.gz",
+        uncertainty=segmentation / "uncertainty.nii.gz",
+        structures=(),
+        excluded=(),
+        only=(AnnotatedSlices("K", (1, 2)),),
+        dicom=DicomChoice(),
+        earlier=earlier,
+    )
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_mutated_evaluations_of_earlier_patients_are_taken_or_refused(
+    runs: tuple[Path, Path], tell: Callable[[str], None], tmp_path: Path, count: int
+) -> None:
+    earlier = json.loads(json.dumps(compared(runs[0])))
+
+    def use(content: bytes) -> None:
+        (tmp_path / "earlier.json").write_bytes(content)
+        compared(runs[0], tmp_path / "earlier.json")
+
+    tell(f"mutated evaluations of earlier patients: {counted(count, mutated_document(earlier), use, UncolError)}")
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_mutated_reports_beside_a_segmentation_are_read_or_refused(
+    runs: tuple[Path, Path], tell: Callable[[str], None], count: int
+) -> None:
+    slices = [{"index": 1, "shared": 5.0, "size": 12.0}]
+    ranges = {name: {"value": 0.9, "low": 0.8, "high": 0.95} for name in ("dice", "volume_ml")}
+    left_out = {"slices": 3, "foreseen": 0.9, "found": 0.9}
+    promise = {"structure": "label-1", **ranges, "with_two_more": 0.9, "left_out": left_out, "slices": slices}
+    report = json.loads((runs[0] / "report.json").read_text())
+    report |= {"next_slices": {"axis": "K"}, "promises": [promise]}
+
+    def use(content: bytes) -> None:
+        (runs[0] / "report.json").write_bytes(content)
+        compared(runs[0])
+
+    tell(f"mutated reports beside a segmentation: {counted(count, mutated_document(report), use, UncolError)}")
+
+
+def test_an_earlier_evaluation_behind_links_in_a_circle_is_one_sentence(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "loop.json").symlink_to("loop.json")
+
+    with pytest.raises(DataError, match=r'loop\.json" leads nowhere'):
+        compared(runs[0], tmp_path / "loop.json")
+
+
+def test_what_is_no_regular_file_beside_a_segmentation_is_not_waited_for(runs: tuple[Path, Path]) -> None:
+    (runs[0] / "report.json").unlink()
+    os.mkfifo(runs[0] / "report.json")
+
+    with pytest.raises(DataError, match=r'The report\.json beside "segmentation\.nii\.gz" cannot be read'):
+        compared(runs[0])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from given import a_larger_ball
+from mutated import counted, mutated_document
 
 from uncol.core.errors import DataError, OutputError, UncolError
 from uncol.core.files import sha256_of
@@ -22,6 +24,7 @@ from uncol.data.io import write_results
 from uncol.inference.result import Segmentation
 from uncol.pipelines.results import reported
 from uncol.pipelines.view import ViewJob, scene_of, write_view
+from uncol.report.viewer import viewer_of
 
 CASE = a_larger_ball()
 BALL = Structure(3, "ball")
@@ -73,7 +76,7 @@ def test_every_result_has_a_report_with_the_viewer_in_it(result: Path) -> None:
         (each["ijk"][2], each["volume_ml"], each["uncertainty"]) for each in report["places"]
     ]
     assert told["places"]
-    assert told["ruler"]["next"] == report["next_slices"]["slices"][0]["index"]
+    assert told["ruler"]["next"][0]["slice"] == report["next_slices"]["slices"][0]["index"]
     assert told["unsureFrom"] == report["unsure_from"] == 0.5
     assert told["ruler"]["annotated"] == [0, 6, 11]
     assert report["annotated_slices"] == [{"axis": "K", "indices": [0, 6, 11], "case": None}]
@@ -165,3 +168,43 @@ def test_a_folder_without_rights_is_one_sentence(result: Path, tmp_path: Path) -
 
     with pytest.raises(OutputError, match="choose another folder"):
         write_view(ViewJob(result), tmp_path / "file" / "pages")
+
+
+TRAINING = {
+    "structures": [{"name": "ball", "value": 3}], "annotated_slices": [3], "slices": [8], "method": "uncol", "seed": 0,
+    "versions": {"uncol": "0.1.0"}, "steps": 3, "seconds": 0.1, "device": "cpu", "generalized_teacher": None,
+    "specialized_reliability": {"ball": 1.0}, "held_out_dice": {"ball": 0.9}, "notes": ["Too few steps."],
+    "verdict": {"outcome": "better", "old": {"ball": 0.8}, "new": {"ball": 0.9}, "slices": 2, "reason": ""},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", [{"notes": 5}, {"notes": [1]}, {"seconds": 1e308}, {"training": {"notes": 5}}])
+def test_a_report_of_a_stranger_is_a_page_or_one_sentence(result: Path, change: dict[str, Any]) -> None:
+    report = json.loads((result / "report.json").read_text())
+    (result / "report.json").write_text(json.dumps({**report, **change}))
+
+    with pytest.raises(UncolError, match=r"report\.json"):
+        write_view(ViewJob(result))
+
+
+def test_slices_that_are_not_there_are_no_part_of_the_page(result: Path) -> None:
+    report = json.loads((result / "report.json").read_text())
+    slices = [{"index": index, "gain": None, "structures": [], "distance": None} for index in (-1, 2, 10**18)]
+    report["next_slices"] = {"axis": "K", "slices": slices}
+    report["annotated_slices"] = [{"axis": "K", "indices": [-5, 0, 10**18], "case": None}]
+    (result / "report.json").write_text(json.dumps(report))
+
+    ruler = data_in(write_view(ViewJob(result)))["ruler"]
+
+    assert ([each["slice"] for each in ruler["next"]], ruler["annotated"]) == ([2], [0])
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_mutated_reports_are_a_page_or_one_sentence(result: Path, tell: Callable[[str], None], count: int) -> None:
+    report = {**json.loads((result / "report.json").read_text()), "model": "m", "training": TRAINING}
+
+    def use(content: bytes) -> None:
+        (result / "report.json").write_bytes(content)
+        viewer_of(scene_of(ViewJob(result)))
+
+    tell(f"mutated reports, looked at: {counted(count, mutated_document(report), use, UncolError)}")

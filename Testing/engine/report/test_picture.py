@@ -1,19 +1,22 @@
 from __future__ import annotations
 
 import gzip
-from base64 import b64decode
+import json
+from base64 import b64decode, b64encode
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pytest
+from mutated import counted, mutated, mutated_document
 from nibabel import Nifti1Image
 from small_results import TURNED, UPRIGHT, small_results, small_scene
 
 from uncol.core.errors import DataError
 from uncol.core.volume import Volume, view_slices
 from uncol.report.picture import Picture, frame_of, nifti_text, picture_in, small_numbers
-from uncol.report.viewer import view_page
+from uncol.report.viewer import view_page, viewer_of
 
 OBLIQUE = np.array([[0, 0.3, 4.0, 5], [2.0, 0, 0.2, 6], [0, -3.0, 0.4, 7], [0, 0, 0, 1]])
 
@@ -100,6 +103,31 @@ def test_a_page_without_this_picture_is_one_sentence(damage: str) -> None:
 
     with pytest.raises(DataError, match="Give the image with --image"):
         picture_in(html, labels)
+
+
+@pytest.mark.parametrize("count", [80, pytest.param(10_000, marks=pytest.mark.soak)])
+def test_mutated_pages_give_a_picture_that_can_be_shown_or_one_sentence(
+    tell: Callable[[str], None], count: int
+) -> None:
+    scene = small_scene(small_results())
+    data = {"picture": scene.picture.as_document()}
+    voxels = gzip.decompress(b64decode(scene.picture.text))
+
+    def page_of(told: bytes, packed: str) -> bytes:
+        image = f'<script type="text/plain" id="uncol-volume-image">{packed}</script>'.encode()
+        return b'<script type="application/json" id="uncol-data">' + told + b"</script>" + image
+
+    def with_voxels(content: bytes) -> bytes:
+        return page_of(json.dumps(data).encode(), b64encode(gzip.compress(content, 1)).decode())
+
+    pages = mutated_document(data).map(lambda told: page_of(told, scene.picture.text))
+    pages |= mutated(with_voxels(voxels)) | mutated(voxels[:360]).map(lambda head: with_voxels(head + voxels[360:]))
+
+    def use(content: bytes) -> None:
+        found = picture_in(content.decode(errors="replace"), scene.labels)
+        json.dumps(viewer_of(replace(scene, picture=found)).blocks, allow_nan=False)
+
+    tell(f"mutated pages with a picture: {counted(count, pages, use, DataError)}")
 
 
 def test_a_ct_has_windows_of_its_organs_and_other_images_their_own() -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from uncol.worker.job_folder import JobFolder
+from uncol.core.errors import DataError
+from uncol.worker.job_folder import JobFolder, file_of_job
 
 GONE = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
 GONE_PID = int(GONE.stdout)
@@ -35,6 +36,13 @@ def test_old_folders_of_processes_that_are_gone_are_swept_and_no_others(tmp_path
         JobFolder.make(tmp_path / name).close()
 
     assert (old.exists(), fresh.exists(), living.exists(), of_others.exists()) == (False, True, True, True)
+
+
+def test_links_in_a_circle_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "x.npy").symlink_to("x.npy")
+
+    with pytest.raises(DataError, match=r"leads nowhere"):
+        file_of_job(tmp_path, Path("x.npy"), "image")
 
 
 def test_the_folder_of_a_worker_that_lives_stays(tmp_path: Path) -> None:

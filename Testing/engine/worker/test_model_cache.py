@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,20 @@ def test_a_model_that_is_gone_is_not_given_from_memory(tmp_path: Path) -> None:
 
     with pytest.raises(CheckpointError, match="is not a model folder"):
         cache.model(folder)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda path: path.write_bytes(b"\xff\xfe"), os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir],
+    ids=["no UTF-8", "pipe", "endless", "folder"],
+)
+def test_sums_that_are_none_are_one_sentence_and_not_waited_for(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    folder = write_model(tmp_path / "a", 0)
+    (folder / "SHA256SUMS").unlink()
+    make(folder / "SHA256SUMS")
+
+    with pytest.raises(CheckpointError, match=r'"/.*a" is incomplete'):
+        ModelCache().model(folder)
 
 
 def test_the_foundation_model_is_kept(tmp_path: Path) -> None:

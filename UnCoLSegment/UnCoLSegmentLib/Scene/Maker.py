@@ -6,6 +6,8 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any
 
+from UnCoLSegmentLib.Scene.Attributes import textsOf
+
 MODEL_ATTRIBUTE = "UnCoL.Model"
 """On a proposal and on its map: name of the model that made it, "" for the foundation model."""
 KNOWN_ATTRIBUTE = "UnCoL.KnownSlices"
@@ -33,8 +35,8 @@ class Maker:
         """Read what a proposal says; that of none is nobody."""
         if proposal is None:
             return cls()
-        model, known, both = map(proposal.GetAttribute, (MODEL_ATTRIBUTE, KNOWN_ATTRIBUTE, BOTH_ATTRIBUTE))
-        return cls(model or "", tuple(json.loads(known or "[]")), bool(both))
+        model, both = map(proposal.GetAttribute, (MODEL_ATTRIBUTE, BOTH_ATTRIBUTE))
+        return cls(model or "", tuple(textsOf(proposal, KNOWN_ATTRIBUTE)), bool(both))
 
     def write(self, proposal: Any) -> None:
         """Note it on a proposal."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -13,11 +14,13 @@ import slicer.util
 from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
+from uncol.core.errors import ConfigError
 from uncol.core.findings import Findings, Place
 from uncol.core.jobs import Structure
 from uncol.core.records import from_document, to_document
 from uncol.core.volume import Volume
 from UnCoLSegmentLib.Scene import Bridge, Grids, Proposal
+from UnCoLSegmentLib.Scene.Attributes import jsonOf
 from UnCoLSegmentLib.Scene.Results import VOLUME_ROLE
 
 ATTRIBUTE = "UnCoL.Places"
@@ -29,9 +32,11 @@ _OUTLINE_PX, _TEXT_SCALE, _GLYPH_SCALE = 2, 4.0, 0.8
 
 
 def findingsOf(proposal: Any) -> Findings:
-    """Return what is told of a proposal; nothing of one that a version before this made."""
-    text = proposal.GetAttribute(_FINDINGS) if proposal is not None else None
-    return from_document(Findings, json.loads(text), _FINDINGS) if text else Findings()
+    """Return what is told of a proposal; nothing of one that a version before this made, or that is damaged."""
+    told = jsonOf(proposal, _FINDINGS) if proposal is not None else None
+    with suppress(ConfigError):
+        return from_document(Findings, told, _FINDINGS)
+    return Findings()
 
 
 def put(volumeNode: Any, proposal: Any, found: Findings, labels: Volume | None, kept: Collection[str]) -> None:

@@ -85,7 +85,7 @@ class Verdict:
 def readRounds(text: str) -> list[Round]:
     """Return the rounds that a parameter node holds; what is none of ours counts as no rounds."""
     rounds = []
-    with suppress(ValueError, TypeError):
+    with suppress(ValueError, TypeError, RecursionError):
         for each in json.loads(text):
             with suppress(ConfigError):
                 rounds.append(from_document(Round, each, "Round"))

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from slicer.i18n import tr as _
 
 from UnCoLSegmentLib.Scene import Bridge, Grids
+from UnCoLSegmentLib.Scene.Attributes import jsonOf, textsOf
 from UnCoLSegmentLib.Scene.Results import VOLUME_ROLE
 
 ATTRIBUTE = "UnCoL.UncertaintyPart"
@@ -49,7 +50,7 @@ def keep(volumeNode: Any, mapNode: Any, structures: Collection[str]) -> None:
     if structures and not parts and mapNode is not None:
         add(volumeNode, Bridge.snapshotVolume(mapNode).voxels, structures)
     for part in parts:
-        about = [each for each in json.loads(part.GetAttribute(ATTRIBUTE)) if each in structures]
+        about = [each for each in textsOf(part, ATTRIBUTE) if each in structures]
         part.SetAttribute(ATTRIBUTE, json.dumps(about))
         if not about:
             _remove(part)
@@ -76,11 +77,19 @@ def join(volumeNode: Any, mapNode: Any) -> None:
     """Raise the map, wherever a part says more than it."""
     voxels = Bridge.snapshotVolume(mapNode).voxels
     for part in partsOf(volumeNode):
-        own, first = Bridge.snapshotVolume(part).voxels, json.loads(part.GetAttribute(FIRST_ATTRIBUTE))
-        region = Grids.moved(Grids.wholeRegion(own.shape), first[::-1])
-        np.maximum(voxels[region], own, out=voxels[region])
+        own, first = Bridge.snapshotVolume(part).voxels, jsonOf(part, FIRST_ATTRIBUTE)
+        if _fits(first, own.shape, voxels.shape):
+            region = Grids.moved(Grids.wholeRegion(own.shape), first[::-1])
+            np.maximum(voxels[region], own, out=voxels[region])
     mapNode.GetImageData().GetPointData().GetScalars().Modified()
     mapNode.GetImageData().Modified()
+
+
+def _fits(first: Any, shape: tuple[int, ...], whole: tuple[int, ...]) -> bool:
+    """Say whether a block lies inside a volume; in a damaged scene its first voxel may be anything."""
+    if not isinstance(first, list) or [type(each) for each in first] != [int] * 3:
+        return False
+    return all(0 <= start <= size - own for start, own, size in zip(first[::-1], shape, whole, strict=True))
 
 
 def _remove(node: Any) -> None:

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from uncol.core.errors import ConfigError
-from uncol.core.files import atomic_write
+from uncol.core.files import atomic_write, read_limited
 from uncol.core.records import from_document, to_document
 from uncol.core.strict_json import read_json
 
 ROUNDS_FILE, TABLE_FILE = "annotator.json", "annotator.md"
+_LARGEST_FILE_BYTES = 256 << 20
 STRATEGIES = ("expected-gain", "even-spacing", "random")
 REGISTRATION, FILL = "registration", "fill-between-slices"
 ARMS = (*STRATEGIES, REGISTRATION, FILL)
@@ -113,8 +114,8 @@ def kept_curves(out: Path) -> tuple[Curve, ...]:
     if not path.is_file():
         return ()
     try:
-        return from_document(Curves, read_json(path.read_bytes()), path.name).curves
-    except (ValueError, ConfigError) as error:
+        return from_document(Curves, read_json(read_limited(path, _LARGEST_FILE_BYTES)), path.name).curves
+    except (OSError, ValueError, ConfigError) as error:
         message = f'"{path}" cannot be read. Move it away to begin anew, or choose another --out.'
         raise ConfigError(message) from error
 

@@ -15,6 +15,7 @@ from uncol.benchmark.splits import Splits
 from uncol.benchmark.suites import BENCHMARKS, SUPERVISED_ALL, Benchmark, check_methods, config_document
 from uncol.benchmark.without_training import WITHOUT_TRAINING
 from uncol.core.errors import ConfigError, DataError
+from uncol.core.files import read_limited
 from uncol.core.jobs import Device
 from uncol.core.methods import METHODS
 from uncol.core.records import from_document, to_document
@@ -22,6 +23,7 @@ from uncol.core.strict_json import read_json
 from uncol.data.io import write_results
 from uncol.foundation.loading import LITE_MEDSAM, Family
 
+_LARGEST_FILE_BYTES = 256 << 20
 _FORMAT = 1
 _HASH_LENGTH = 8
 _FORMER_ROTATION_DEG = 12.0
@@ -250,7 +252,7 @@ class RunStore:
 
 def _read(path: Path) -> RunResult:
     try:
-        return RunResult.from_document(read_json(path.read_text(encoding="utf-8")))
+        return RunResult.from_document(read_json(read_limited(path, _LARGEST_FILE_BYTES)))
     except (OSError, ValueError, AttributeError, ConfigError) as error:
         message = f'"{path}" is not the result of a run ({error!r}). Delete it to repeat the run.'
         raise DataError(message) from error

@@ -9,8 +9,10 @@ from typing import Any
 
 from uncol.benchmark.suites import Benchmark
 from uncol.core.errors import ConfigError, DataError
+from uncol.core.files import read_limited
 from uncol.core.strict_json import read_json
 
+_LARGEST_FILE_BYTES = 256 << 20
 SPLITS_FILE = "splits.json"
 _LABELED = "labeled_"
 
@@ -126,7 +128,7 @@ def read_splits(path: Path) -> Splits:
         message = f'The splits are missing: there is no "{path}". Give the folder that holds "{path.parent.name}".'
         raise DataError(message)
     try:
-        document = read_json(path.read_text(encoding="utf-8"))
+        document = read_json(read_limited(path, _LARGEST_FILE_BYTES))
     except (OSError, ValueError) as error:
         raise _unusable(path, "cannot be read as JSON") from error
     if not isinstance(document, dict):

@@ -15,6 +15,7 @@ from uncol.core.strict_json import read_json
 _HOST = "127.0.0.1"
 _VERDICT_LIMIT_BYTES = 1 << 20
 _PART_BYTES = 1 << 16
+_MOST_DIGITS = 12
 
 
 class PageServer(ThreadingHTTPServer):
@@ -75,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
         A connection that is closed before all of it was read is reset, and the answer may be lost with it.
         """
         length = self.headers.get("Content-Length", "")
-        left = int(length) if length.isdecimal() else 0
+        left = int(length) if length.isdecimal() and len(length) <= _MOST_DIGITS else 0
         body = b""
         while left and (part := self.rfile.read(min(left, _PART_BYTES))):
             left -= len(part)

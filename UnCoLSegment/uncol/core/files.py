@@ -13,13 +13,16 @@ from io import BufferedReader
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from uncol.core.errors import OutputError
+from uncol.core.errors import DataError, OutputError
+from uncol.core.printable import printable
 
 PRIVATE = ".uncol-"
 """How the names of private folders begin; a killed process leaves one behind."""
 FORGOTTEN_S = 24 * 3600.0
 """Age from which a private folder is surely left over from an interruption."""
 
+ANY_SIZE = 1 << 62
+"""More bytes than any disk has."""
 _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 """A pipe without a writer is opened at once, too."""
 
@@ -110,7 +113,7 @@ def _free_names(files: Sequence[Path], folder: Path) -> list[Path]:
 
 
 @contextmanager
-def opened(path: Path, limit_bytes: int) -> Iterator[tuple[BufferedReader, int]]:
+def opened(path: Path, limit_bytes: int = ANY_SIZE) -> Iterator[tuple[BufferedReader, int]]:
     """Open a file that somebody else may have made; lend it with its size in bytes.
 
     Raises:
@@ -145,6 +148,19 @@ def is_file(path: Path) -> bool:
         return False
 
 
+def resolved(path: Path) -> Path:
+    """Return where a path leads in the end, with all links followed.
+
+    Raises:
+        DataError: If its links lead in a circle, or it is a name that no system takes.
+    """
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a circle, before Python 3.13
+        message = f'"{printable(str(path))}" leads nowhere: its links go in a circle, or its name is none. Rename it.'
+        raise DataError(message) from error
+
+
 def is_real_folder(path: Path) -> bool:
     """Say whether a path is a folder itself, and no link to one."""
     try:
@@ -161,7 +177,7 @@ def flush_to_disk(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def sha256_of(path: Path, limit_bytes: int = 64 << 30) -> str:
+def sha256_of(path: Path, limit_bytes: int = ANY_SIZE) -> str:
     """Return the SHA-256 (hex) of a file.
 
     Raises:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uncol.core.errors import ConfigError, DataError
+from uncol.core.files import resolved
 from uncol.core.findings import Findings
 from uncol.core.methods import find_method
 from uncol.core.slice_scores import SliceScore
@@ -255,7 +256,7 @@ class FineTuneJob:
         if self.maps and self.proposal is None:
             message = f"There is {self.maps[0]} of a proposal only. Add --proposal, or leave out --maps."
             raise ConfigError(message)
-        if self.proposal is not None and self.proposal.resolve().is_relative_to(self.out.resolve()):
+        if self.proposal is not None and resolved(self.proposal).is_relative_to(resolved(self.out)):
             message = (
                 f'"{self.proposal}" lies in the model\'s folder. Models are passed on, and what was found in an image '
                 "is not to go with them: choose another folder for --proposal."

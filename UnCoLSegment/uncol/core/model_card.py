@@ -24,6 +24,7 @@ from uncol.core.model_folder import (
     verify_sums,
 )
 from uncol.core.records import from_document, to_document
+from uncol.core.training_record import training_record
 from uncol.core.verdict import Verdict
 from uncol.core.volume import Plane
 from uncol.core.weights_file import first_not_finite
@@ -32,8 +33,6 @@ _FORMER_NAMES = {"in_one_piece": "is_connected"}
 """What version 0.1 called a field of the card."""
 _LENGTHS_MM = (1e-3, 1e4)
 """Between these lie the pixels of every model: images have 0.001 to 1000 mm, and large slices are reduced."""
-_TRAINING_KINDS: dict[str, type[Any]] = {"steps": int, "held_out_dice": dict, "notes": list, "curve": list}
-"""What some entries of the record of a training are, where they are there."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ class ModelCard:
         if len(self.is_connected) not in (0, len(self.structures)):
             message = f"is_connected must say yes or no for each structure, got {len(self.is_connected)} values."
             raise ConfigError(message)
-        check_training(self.training)
+        training_record(self.training)
         read_hashes(self.learned_slices)
 
     @property
@@ -116,19 +115,6 @@ def check_structures(structures: tuple[Structure, ...]) -> None:
     if not values or len(set(values)) != len(values):
         message = f"The structures of a model need label values that all differ, got {values or 'none'}."
         raise ConfigError(message)
-
-
-def check_training(training: Mapping[str, Any]) -> None:
-    """Refuse a record of a training whose entries are not what they are called.
-
-    Raises:
-        ConfigError: If one is of another kind.
-    """
-    for name, kind in _TRAINING_KINDS.items():
-        if name in training and type(training[name]) is not kind:
-            message = f'The card, field "training.{name}" is no {kind.__name__}.'
-            raise ConfigError(message)
-    verdict_in(training)
 
 
 def verdict_in(training: Mapping[str, Any]) -> Verdict | None:

@@ -22,10 +22,10 @@ from typing import Any
 
 from uncol.core.active_model import ActiveModel
 from uncol.core.errors import CheckpointError, OutputError, UncolError
-from uncol.core.files import PRIVATE, is_file, private_folder
+from uncol.core.files import PRIVATE, is_file, private_folder, resolved
 from uncol.core.grey_values import GreyValues, grey_values_in
 from uncol.core.jobs import Structure
-from uncol.core.model_card import check_model, check_structures, check_training
+from uncol.core.model_card import check_model, check_structures
 from uncol.core.model_folder import (
     CHECKPOINT_FILE,
     MODEL_FILE,
@@ -40,6 +40,7 @@ from uncol.core.model_folder import (
 )
 from uncol.core.model_zip import pack_model, unpack_model
 from uncol.core.records import from_document, to_document
+from uncol.core.training_record import training_record
 from uncol.core.unfinished import (
     RunOrigin,
     UnfinishedRun,
@@ -88,7 +89,7 @@ class ModelEntry:
 
     def __post_init__(self) -> None:
         check_structures(self.structures)
-        check_training(self.training)
+        training_record(self.training)
 
     @property
     def title(self) -> str:
@@ -243,7 +244,7 @@ class Store:
     def export_zip(self, name: str, path: Path) -> None:
         """Write a model as one zip that `import_zip` takes; a file there is replaced when the new one is complete."""
         verify_sums(self.path_of(name))
-        if path.resolve().is_relative_to(self.folder.resolve()):
+        if resolved(path).is_relative_to(resolved(self.folder)):
             message = f'"{path}" lies among the models. Choose another place for the zip; nothing was changed.'
             raise OutputError(message)
         try:

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from uncol.core.errors import CheckpointError, ConfigError
-from uncol.core.files import PRIVATE, atomic_write, opened, read_limited
+from uncol.core.files import PRIVATE, atomic_write, is_real_folder, opened, read_limited
 from uncol.core.locks import HeldError, held, is_held
 from uncol.core.model_folder import CHECKPOINT_FILE, MODEL_FILE, folder_written, has_model, newest
 from uncol.core.records import from_document, to_document
@@ -108,8 +108,13 @@ def release_folder(folder: Path) -> None:
 
 
 def forget_finished(folder: Path) -> None:
-    """Delete what is left of a run whose model stands there: it was killed between saving and the end."""
+    """Delete what is left of a run whose model stands there: it was killed between saving and the end.
+
+    Nothing is deleted through a link: what lies there is of others.
+    """
     with suppress(OSError):
+        if not is_real_folder(folder):
+            return
         saved = newest(folder, MODEL_FILE).stat().st_mtime
         if (folder / CHECKPOINT_FILE).stat().st_mtime <= saved and not is_run_held(folder):
             for name in (CHECKPOINT_FILE, RUN_FILE):

@@ -16,7 +16,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from uncol.core.errors import DataError, OutputError
-from uncol.core.files import private_folder
+from uncol.core.files import opened, private_folder
 from uncol.core.volume import Volume
 
 Row = tuple[float, float, float, float]
@@ -83,20 +83,24 @@ def read_voxels(path: Path) -> NDArray[Any]:
         DataError: If the file is missing, cut off, no .npy file of plain numbers, or has other than three axes.
     """
     try:
-        with path.open("rb") as file:  # opened once: by its name, another file may be found the second time
+        with opened(path) as (file, _):  # opened once: by its name, another file may be found the second time
             read_header = _HEADERS[npy.read_magic(file)]
             shape, is_fortran, dtype = read_header(file)
             _check(path, dtype, shape)  # also against pickled objects, which are never read
             voxels = np.memmap(file, dtype, "r", file.tell(), shape, "F" if is_fortran else "C")
     except OSError as error:
-        message = f'"{path.name}" could not be read ({error.strerror}). Check the path "{path}".'
+        message = f'"{path.name}" could not be read ({error.strerror or error}). Check the path "{path}".'
         raise DataError(message) from error
-    except (KeyError, ValueError, TypeError, SyntaxError, TokenError) as error:  # a header is read as Python reads
+    except _DAMAGED as error:
         message = f'"{path.name}" is damaged ({error}). Export it again.'
         raise DataError(message) from error
     return voxels
 
 
+_LONGEST_SIDE = 1 << 31
+_SHOWN = 60
+_DAMAGED = (KeyError, ValueError, TypeError, OverflowError, SyntaxError, TokenError)
+"""What reading a header raises, which is read as Python reads."""
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -104,6 +108,8 @@ def _check(path: Path, dtype: np.dtype[Any], shape: tuple[int, ...]) -> None:
     if dtype.kind not in "iu" and dtype.newbyteorder("=") not in (np.float32, np.float64):
         message = f'"{path.name}" cannot hold voxels of type {dtype}. Convert them to a number type first.'
         raise DataError(message)
-    if len(shape) != 3 or not all(shape):
-        message = f'"{path.name}" has voxels of shape {shape}, a volume has 3 axes. Export one scalar volume.'
+    if len(shape) != 3 or not all(0 < each < _LONGEST_SIDE for each in shape):
+        message = (
+            f'"{path.name}" has voxels of shape {str(shape)[:_SHOWN]}, a volume has 3 axes. Export one scalar volume.'
+        )
         raise DataError(message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from uncol.core.errors import DataError
+from uncol.core.files import resolved
 from uncol.formats.dicom import is_dicom
 from uncol.formats.paths import check_path, printable, unreadable
 
@@ -34,13 +35,21 @@ def images_in(folder: Path, besides: Path) -> tuple[list[Path], list[str]]:
     others: list[Path] = []
     try:
         for path in sorted(folder.iterdir()):
-            if not (path.name.startswith(".") or besides.resolve().is_relative_to(path.resolve())):
+            if not (path.name.startswith(".") or _holds(path, besides)):
                 (images if _is_image(path) else others).append(path)
     except OSError as error:
         raise DataError(unreadable(subject, error)) from error
     names = {path.name.lower() for path in images}
     data = {path for path in images if _has_header(path.name.lower(), names)}
     return [path for path in images if path not in data], [printable(path.name) for path in others]
+
+
+def _holds(path: Path, besides: Path) -> bool:
+    """Say whether a folder lies at or below a path; whose links go in a circle holds none."""
+    try:
+        return resolved(besides).is_relative_to(resolved(path))
+    except DataError:
+        return False
 
 
 def _is_image(path: Path) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uncol.core.errors import MEMORY_IS_FULL, DataError, GeometryError, OutputError, says_memory_is_full
-from uncol.core.files import flush_to_disk, private_folder, sha256_of
+from uncol.core.files import flush_to_disk, is_real_folder, private_folder, sha256_of
 from uncol.core.jobs import DicomChoice, VolumeSource
 from uncol.core.volume import GRID_TOLERANCE, UNKNOWN_LABEL, Volume, grid_distance_mm
 from uncol.core.volume_files import VolumeFile
@@ -307,6 +307,12 @@ def _temporary_folder_in(folder: Path) -> Iterator[Path]:
         message = (
             f'Results cannot be written to "{shown}": a name in its path is not valid text (UTF-8). '
             "Choose another folder."
+        )
+        raise OutputError(message)
+    if folder.is_symlink() or (folder.is_dir() and not is_real_folder(folder)):
+        message = (
+            f'Results cannot be written to "{shown}": it is a link, and files of others may lie where it leads. '
+            "Name the folder itself, or choose another one."
         )
         raise OutputError(message)
     missing: list[Path] = []

@@ -13,7 +13,7 @@ import numpy as np
 
 from uncol.core.config import Config
 from uncol.core.errors import CancelledError, ConfigError, OutputError
-from uncol.core.files import private_folder
+from uncol.core.files import private_folder, resolved
 from uncol.core.model_folder import MODEL_FILE, SUMS_FILE, WEIGHTS_FILE
 from uncol.core.progress import Monitor
 from uncol.core.volume import Volume, view_slices
@@ -201,9 +201,9 @@ def _check_folder(job: DemoJob) -> None:
             "Move it, or choose another folder with --out; nothing was changed."
         )
         raise OutputError(message)
-    written = {(job.out / name).resolve() for name in _VOLUME_FILES}
+    written = {resolved(job.out / name) for name in _VOLUME_FILES}
     for path in (job.image, job.labels):
-        if path is not None and path.resolve() in written:
+        if path is not None and resolved(path) in written:
             message = f'The demo would overwrite your own "{path.name}" in "{job.out}". Choose another --out.'
             raise ConfigError(message)
 

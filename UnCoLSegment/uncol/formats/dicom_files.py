@@ -15,6 +15,7 @@ from pydicom.config import disable_value_validation
 from pydicom.uid import UID
 
 from uncol.core.errors import DataError
+from uncol.core.files import opened
 from uncol.formats.dicom_frames import Frame, Misfit, frames_of, oddity_of, quoted
 from uncol.formats.dicom_header import PixelData, Place, pixel_data, read_header
 from uncol.formats.dicom_tags import UNREADABLE, TagError, plain_code, text_of, whole_number
@@ -142,7 +143,7 @@ def look_at(path: Path, subject: str) -> ImageFile | OtherFile:
         DataError: If it may not be read.
     """
     try:
-        with path.open("rb") as file:
+        with opened(path) as (file, _):
             return _look_into(file, path)
     except FileNotFoundError:
         return OtherFile(path, "a link that leads nowhere", could_be_slice=True)
@@ -152,7 +153,7 @@ def look_at(path: Path, subject: str) -> ImageFile | OtherFile:
 
 def is_dicom_file(path: Path) -> bool:
     """Say whether a file is DICOM, with or without the preamble."""
-    with path.open("rb") as file:
+    with opened(path) as (file, _):
         head = file.read(_MAGIC_AT + len(_MAGIC))
         if head[_MAGIC_AT:] == _MAGIC or not _begins_as_dicom(head):
             return head[_MAGIC_AT:] == _MAGIC

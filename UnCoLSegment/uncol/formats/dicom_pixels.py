@@ -23,6 +23,7 @@ from pydicom.uid import (
 )
 
 from uncol.core.errors import DataError
+from uncol.core.files import opened
 from uncol.formats.dicom_frames import Frame, quoted
 from uncol.formats.dicom_gdcm import Gdcm
 from uncol.formats.dicom_header import PixelData, inflated_pixels
@@ -91,7 +92,7 @@ def read_into(voxels: NDArray[Any], frames: Sequence[Frame], gdcm: Gdcm) -> dict
     for path, group in groupby(order, key=lambda number: frames[number].pixels.path):
         numbers = [*group]
         try:
-            with path.open("rb") as file:
+            with opened(path) as (file, _):
                 indices = [frames[number].index for number in numbers]
                 images = _stored_images(file, frames[numbers[0]].pixels, indices, gdcm)
                 for number, image in zip(numbers, images, strict=True):

@@ -14,6 +14,7 @@ from pydicom import Dataset, dcmread
 from pydicom.valuerep import DA, TM
 
 from uncol.core.errors import DataError
+from uncol.core.files import opened
 from uncol.formats.dicom_frames import Frame
 from uncol.formats.dicom_tags import UNREADABLE, tag_name
 
@@ -72,7 +73,8 @@ def images_of(frames: Sequence[Frame], subject: str) -> Source:
 
 def _header(path: Path, subject: str) -> Dataset:
     try:
-        header = dcmread(path, stop_before_pixels=True, force=True)
+        with opened(path) as (file, _):
+            header = dcmread(file, stop_before_pixels=True, force=True)
         missing = next((name for name in _NEEDED if not header.get(name)), None)
     except UNREADABLE as error:
         message = f"The headers of {subject} cannot be repeated in a DICOM result. Export it again."

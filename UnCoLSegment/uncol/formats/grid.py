@@ -11,6 +11,11 @@ from numpy.typing import NDArray
 from uncol.core.errors import DataError, GeometryError
 from uncol.core.volume import Volume, grids_agree
 
+NOT_PLACED = (
+    "%s does not say how it lies in the patient: what is missing is taken as straight axes from the origin and 1 mm "
+    "between voxels. Places and volumes of results may be wrong."
+)
+"""The warning about a file that says too little of its grid."""
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _SPACING_LIMITS_MM = (0.001, 1000.0)
 ROUNDED_COSINE = 5e-4
@@ -93,14 +98,6 @@ def length_in_mm(unit: str, subject: str) -> float:
         message = f'{subject} states its lengths in "{unit}", which is not a known unit. Export it again in mm.'
         raise DataError(message)
     return _MM[unit.strip().lower()]
-
-
-def not_placed(subject: str) -> str:
-    """Return the warning about a file that says too little of its grid."""
-    return (
-        f"{subject} does not say how it lies in the patient: what is missing is taken as straight axes from the origin "
-        "and 1 mm between voxels. Places and volumes of results may be wrong."
-    )
 
 
 def irregular(subject: str) -> str:

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uncol.core.errors import DataError, GeometryError
+from uncol.core.files import opened
 from uncol.core.volume import Volume
-from uncol.formats.grid import irregular, length_in_mm, lps_to_ras, not_placed, regular_grid
+from uncol.formats.grid import NOT_PLACED, irregular, length_in_mm, lps_to_ras, regular_grid
 from uncol.formats.paths import beside
 from uncol.formats.refusals import damaged, not_one_number
 from uncol.formats.voxels import StoredVoxels, check_three_axes
@@ -69,13 +70,13 @@ def read_metaimage(path: Path, subject: str) -> Volume:
     names = header.fields.keys()
     is_placed = bool(names & {"ElementSpacing", "ElementSize"} and names & {"TransformMatrix", "Offset"})
     if not is_placed:
-        _log.warning(not_placed(subject))
+        _log.warning(NOT_PLACED, subject)
     return Volume(stored.read(subject), regular_grid(lps_to_ras(grid), subject), is_placed=is_placed)
 
 
 def _read_header(path: Path, subject: str) -> _Header:
     fields: dict[str, str] = {}
-    with path.open("rb") as file:
+    with opened(path) as (file, _):
         while "ElementDataFile" not in fields:  # the last field; voxels may follow
             found = _FIELD.match(file.readline(_HEADER_BYTES).decode("utf-8", "replace"))
             if found is None or file.tell() > _HEADER_BYTES:

@@ -16,6 +16,7 @@ from nibabel.analyze import AnalyzeHeader
 from numpy.typing import NDArray
 
 from uncol.core.errors import MEMORY_IS_FULL, DataError
+from uncol.core.files import opened
 from uncol.core.volume import Volume
 from uncol.formats.nifti_geometry import place
 from uncol.formats.nifti_header import HEADER_BYTES, VoxelLayout, has_own_voxels, layout_of, parse_header
@@ -97,9 +98,9 @@ def _partner(path: Path, ending: str, subject: str) -> Path:
 @contextmanager
 def _opened(path: Path) -> Iterator[_Source]:
     """Open a file, whose content says whether it is compressed, and then read it to its end for its checksum."""
-    with path.open("rb") as file:
+    with opened(path) as (file, size):
         if file.peek(len(_GZIP_MAGIC))[: len(_GZIP_MAGIC)] != _GZIP_MAGIC:
-            yield _Source(file, os.fstat(file.fileno()).st_size)
+            yield _Source(file, size)
             return
         with gzip.GzipFile(fileobj=file) as stream:
             yield _Source(stream, None)

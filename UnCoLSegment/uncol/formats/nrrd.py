@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uncol.core.errors import DataError
+from uncol.core.files import opened
 from uncol.core.volume import Volume
-from uncol.formats.grid import length_in_mm, lps_to_ras, not_placed, regular_grid
+from uncol.formats.grid import NOT_PLACED, length_in_mm, lps_to_ras, regular_grid
 from uncol.formats.paths import beside
 from uncol.formats.refusals import damaged, not_one_number
 from uncol.formats.voxels import END_OF_FILE, Packing, StoredVoxels, check_three_axes
@@ -89,13 +90,13 @@ def read_nrrd(path: Path, subject: str) -> Volume:
     except (ValueError, KeyError, IndexError) as error:
         raise DataError(damaged(subject)) from error
     if not is_placed:
-        _log.warning(not_placed(subject))
+        _log.warning(NOT_PLACED, subject)
     return Volume(stored.read(subject), regular_grid(lps_to_ras(grid), subject), is_placed=is_placed)
 
 
 def _read_header(path: Path, subject: str) -> _Header:
     fields: dict[str, str] = {}
-    with path.open("rb") as file:
+    with opened(path) as (file, _):
         if not _MAGIC.fullmatch(file.readline(16)):
             raise DataError(damaged(subject))
         while (line := file.readline(_HEADER_BYTES)).strip():

@@ -7,6 +7,7 @@ import stat
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from uncol.core.errors import DataError
+from uncol.core.files import opened
 
 _REASONS = {
     errno.EACCES: "reading it is not permitted",
@@ -42,7 +43,7 @@ def check_path(path: Path, subject: str) -> None:
         if stat.S_ISDIR(mode):
             next(path.iterdir(), None)
         elif stat.S_ISREG(mode):
-            with path.open("rb") as file:
+            with opened(path) as (file, _):
                 file.read(1)
         else:
             message = (
@@ -77,5 +78,7 @@ def beside(header: Path, name: str, subject: str) -> Path:
 
 def unreadable(subject: str, error: OSError) -> str:
     """Return the sentence about a file or folder that the operating system does not hand out."""
+    if error.errno is None and error.args:  # what `opened` refuses
+        return f"{subject} cannot be read: {error}. Take it away, or save the image to a file."
     reason = _REASONS.get(error.errno or 0, error.strerror or "unknown reason")
     return f"{subject} cannot be read: {reason}. Copy it to a folder of your own, or ask whoever owns it."

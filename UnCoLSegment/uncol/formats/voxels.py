@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uncol.core.errors import DataError
+from uncol.core.files import opened
 from uncol.formats.refusals import damaged, not_three_axes
 
 _log = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class StoredVoxels:
             MemoryError: If they do not fit into the memory.
         """
         try:
-            with self.file.open("rb") as file:
+            with opened(self.file) as (file, _):
                 file.seek(max(self.start, 0))
                 for _ in range(self.skipped_lines):
                     file.readline()

@@ -43,13 +43,13 @@ class EmbeddingCache:
         self._recent: OrderedDict[str, Tensor] = OrderedDict()
         self._folder = _private_folder(folder) if folder is not None else None
 
-    def find(self, key: str) -> Tensor | None:
-        """Return the embedding with this key, or None."""
+    def find(self, key: str, shape: tuple[int, ...]) -> Tensor | None:
+        """Return the embedding with this key, float16, or None; a file that holds another shape is none of ours."""
         if key in self._recent:
             self._recent.move_to_end(key)
             self._mark_used(key)
             return self._recent[key]
-        embedding = self._read(key)
+        embedding = self._read(key, shape)
         if embedding is not None:
             self._remember(key, embedding)
         return embedding
@@ -103,13 +103,14 @@ class EmbeddingCache:
         while len(self._recent) > _IN_MEMORY:
             self._recent.popitem(last=False)
 
-    def _read(self, key: str) -> Tensor | None:
+    def _read(self, key: str, shape: tuple[int, ...]) -> Tensor | None:
         if self._folder is None:
             return None
         path = self._folder / f"{key}.safetensors"
         try:
             found = load(read_limited(path, _LARGEST_FILE_BYTES))
             is_whole = torch.equal(found["digest"], _digest(key, found["embedding"]))
+            is_whole = is_whole and _can_be_ours(found["embedding"], shape)
         except FileNotFoundError:
             return None
         except (OSError, RuntimeError, KeyError, SafetensorError):
@@ -126,6 +127,11 @@ class EmbeddingCache:
         if self._folder is not None:
             with suppress(OSError):
                 os.utime(self._folder / f"{key}.safetensors")
+
+
+def _can_be_ours(embedding: Tensor, shape: tuple[int, ...]) -> bool:
+    """Say whether that can have been kept: whoever can write a file can write its digest, too."""
+    return embedding.dtype is torch.float16 and embedding.shape == shape and bool(embedding.isfinite().all())
 
 
 def _digest(key: str, embedding: Tensor) -> Tensor:

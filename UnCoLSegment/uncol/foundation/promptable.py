@@ -64,6 +64,10 @@ class PromptableModel(Protocol):
         """Return the pixel grid in which this model sees a slice; boxes are given in it."""
         ...
 
+    def embedding_shape(self, frame: SliceFrame, /) -> tuple[int, int, int]:
+        """Return the shape (C, h, w) of the embedding of a slice in a frame."""
+        ...
+
     def encode(self, image: Tensor) -> Tensor:
         """Encode one windowed slice (H, W) in [0, 1], already in the model's frame.
 

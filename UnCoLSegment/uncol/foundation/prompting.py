@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from uncol.core.errors import NotFiniteError
 from uncol.core.volume import SliceView, Volume
 from uncol.data.transforms import SliceFrame, resize_image, windowed_in_frame
 from uncol.foundation.boxes import PixelBox, box_of_mask, grow_box, scale_box
@@ -48,6 +49,7 @@ class SlicePredictor:
         self._slices_at_once = model.slices_at_once
         _, self.rows, self.columns = stack.shape
         self.frame: SliceFrame = model.frame_of(self.rows, self.columns, spacing_mm)
+        self._embedding_shape = model.embedding_shape(self.frame)
         self.limits: PixelBox = np.array([0, 0, self.frame.rows, self.frame.columns], dtype=np.float32)
         """The box that holds a whole slice in the model's frame."""
 
@@ -74,7 +76,7 @@ class SlicePredictor:
         """
         image = self.image(index)
         key = self._key(image)
-        found = self._cache.find(key)
+        found = self._cache.find(key, self._embedding_shape)
         if found is None:
             around = partial(self._encode_around, index, key, image)
             found = in_smaller_batches(around, self._model.device, self._slices_at_once, _log.warning)
@@ -88,7 +90,11 @@ class SlicePredictor:
             if neighbor != index:
                 other = self.image(neighbor)
                 wanted[self._key(other)] = other
-        missing = {name: each for name, each in wanted.items() if name == key or self._cache.find(name) is None}
+        missing = {
+            name: each
+            for name, each in wanted.items()
+            if name == key or self._cache.find(name, self._embedding_shape) is None
+        }
         found = dict(zip(missing, self._model.encode_all(list(missing.values())), strict=True))
         for name, embedding in found.items():
             self._cache.keep(name, embedding)
@@ -99,8 +105,19 @@ class SlicePredictor:
         return hashlib.sha256(image.numpy().tobytes() + text).hexdigest()
 
     def predict(self, index: int, boxes: NDArray[np.float32]) -> BoxPrediction:
-        """Segment what boxes (N, 4) = (row0, column0, row1, column1) in pixels of the model's frame show."""
-        return self._model.decode(self.embedding(index), torch.from_numpy(boxes), self.frame)
+        """Segment what boxes (N, 4) = (row0, column0, row1, column1) in pixels of the model's frame show.
+
+        Raises:
+            NotFiniteError: If what the model finds is no finite number; it would look like nothing found, and certain.
+        """
+        found = self._model.decode(self.embedding(index), torch.from_numpy(boxes), self.frame)
+        if not all(bool(each.isfinite().all()) for each in (found.probabilities, found.quality)):
+            message = (
+                f"What {self._model.name} finds in a slice is not finite: its weights are broken. Install them again, "
+                "or choose others with --foundation-weights."
+            )
+            raise NotFiniteError(message)
+        return found
 
     def image(self, index: int) -> Tensor:
         """Return the windowed slice (h, w) in [0, 1] in the model's frame."""

@@ -67,6 +67,11 @@ class SamTeacher:
         """Return the frame whose longest side fills the model's square."""
         return frame_with_longest_side(rows, columns, spacing_mm, self.side)
 
+    def embedding_shape(self, _frame: SliceFrame) -> tuple[int, int, int]:
+        """Return the shape (C, h, w) of an embedding: that of the padded square, whatever the frame."""
+        rows, columns = self.network.prompt_encoder.image_embedding_size
+        return self.token_width, rows, columns
+
     @property
     def slices_at_once(self) -> int:
         """How many slices fill the device: a small model's launches take a GPU longer than its computing."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from uncol.core.errors import CheckpointError
-from uncol.core.files import sha256_of
+from uncol.core.files import opened, sha256_of
 from uncol.foundation.sam_layers import SamTeacher
 
 Family = Literal["MedSAM", "SAM"]
@@ -94,9 +94,11 @@ def _load_network(weights: Path) -> tuple[Any, str]:
 
 def _read(weights: Path) -> Mapping[str, Tensor]:
     try:
-        content: Any = torch.load(weights, map_location="cpu", weights_only=True)
+        with opened(weights) as (file, _):
+            content: Any = torch.load(file, map_location="cpu", weights_only=True)
     except OSError as error:
-        message = f'Foundation weights "{weights}" could not be read ({error.strerror}). Name an existing file.'
+        why = error.strerror or error
+        message = f'Foundation weights "{weights}" could not be read ({why}). Name an existing file.'
         raise CheckpointError(message) from error
     except (RuntimeError, EOFError, ValueError, KeyError, _MORE_THAN_TENSORS) as error:
         message = (

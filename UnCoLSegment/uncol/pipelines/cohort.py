@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from uncol.core.errors import CancelledError, ConfigError, DataError, OutputError
-from uncol.core.files import atomic_write
+from uncol.core.files import atomic_write, resolved
 from uncol.core.jobs import Device, DicomChoice, SegmentJob
 from uncol.core.locks import HeldError, held
 from uncol.core.model_hash import weights_hash
+from uncol.core.printable import printable_document
 from uncol.core.progress import Monitor, Progress
 from uncol.data.image_folder import images_in
 from uncol.data.io import REPORT_FILE, check_writable
@@ -134,10 +135,10 @@ def check_failed(document: Document) -> None:
 
 
 def _tasks(job: CohortJob, images: Sequence[Path]) -> list[ImageTask]:
-    sha256, out, model = weights_hash(job.model), job.out.resolve(), job.model.resolve()
+    sha256, out, model = weights_hash(job.model), resolved(job.out), resolved(job.model)
 
     def task(image: Path) -> ImageTask:
-        wanted = SegmentJob(image.resolve(), out / image.name, model, device=job.device, dicom=job.dicom)
+        wanted = SegmentJob(image.absolute(), out / image.name, model, device=job.device, dicom=job.dicom)
         return ImageTask(printable(image.name), wanted, sha256, job.as_dicom)
 
     return [task(each) for each in images]
@@ -174,7 +175,7 @@ def _results(job: CohortJob, tasks: Sequence[ImageTask], monitor: Monitor) -> It
 
 def _place_of(job: CohortJob) -> AbstractContextManager[Place]:
     if job.dask is None:
-        return processes(job.jobs, job.out.resolve() / _LOCK)
+        return processes(job.jobs, resolved(job.out) / _LOCK)
     return dask_cluster(job.dask, wants_gpu=job.device == "cuda")
 
 
@@ -213,7 +214,7 @@ class _Table:
             with atomic_write(self.path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file)
                 writer.writerow(_COLUMNS)
-                writer.writerows(row for result in self.results for row in _rows(result))
+                writer.writerows(printable_document(row) for result in self.results for row in _rows(result))
         except OSError as error:
             message = f'"{self.path}" could not be written ({error.strerror or error}). Free some space and try again.'
             raise OutputError(message) from error

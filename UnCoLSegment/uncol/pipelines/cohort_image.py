@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 from uncol import __version__
 from uncol.core.dicom_export import DICOM_FILES
-from uncol.core.errors import MEMORY_IS_FULL, CancelledError, CheckpointError, UncolError, says_memory_is_full
-from uncol.core.files import read_limited, sha256_of
+from uncol.core.errors import (
+    MEMORY_IS_FULL,
+    CancelledError,
+    CheckpointError,
+    ConfigError,
+    UncolError,
+    says_memory_is_full,
+)
+from uncol.core.files import is_real_folder, read_limited, sha256_of
 from uncol.core.jobs import SegmentJob
 from uncol.core.model_hash import stated_hash
+from uncol.core.printable import printable_document
 from uncol.core.progress import UNWATCHED, Monitor
+from uncol.core.records import to_document
 from uncol.core.strict_json import read_json
 from uncol.data.io import REPORT_FILE, content_hash, read_image
 from uncol.models.card import Model
@@ -25,9 +34,14 @@ from uncol.models.checkpoints import load_model
 from uncol.pipelines.context import Context
 from uncol.pipelines.results import Document
 from uncol.pipelines.segment import segment
+from uncol.report.outcome import Outcome
 
 _LOGGER = logging.getLogger(__name__)
 _LARGEST_REPORT_BYTES = 16 << 20
+_NO_RESULT = (OSError, ValueError, LookupError, TypeError, AttributeError, ConfigError)
+"""What reading a report raises that is not there, half of one, or somebody else's."""
+_QUOTED = re.compile(r'".*"', re.DOTALL)
+"""From the first quotation mark to the last one: a name may hold some, too."""
 TOLD = ("name", "voxels", "volume_ml", "volume_range_ml", "mean_uncertainty")
 """What of each structure in a report the table tells."""
 
@@ -105,6 +119,8 @@ def _check_same(task: ImageTask) -> None:
 
 def _finished(task: ImageTask) -> Document | None:
     """Return the report of an earlier run about the same image, model and version, if its files are whole."""
+    if not is_real_folder(task.job.out):
+        return None
     try:
         report = read_json(read_limited(task.job.out / REPORT_FILE, _LARGEST_REPORT_BYTES))
         is_same = (report["uncol"], report["model_sha256"]) == (__version__, task.model_sha256)
@@ -114,7 +130,7 @@ def _finished(task: ImageTask) -> Document | None:
             return None
         described = report["image"]["sha256"]
         _result(task, report)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # none, half of one, or somebody else's
+    except _NO_RESULT:
         return None
     return report if described == content_hash(read_image(task.job.image, task.job.dicom)) else None
 
@@ -136,14 +152,17 @@ def _warm_model(folder: Path, _sha256: str) -> Model:
 
 @contextmanager
 def _heard_warnings() -> Iterator[list[str]]:
-    """Collect what the engine warns of in this thread: nobody reads the log of a process that works on a cohort."""
+    """Collect what the engine warns of in this thread, without names of files, which may be those of patients.
+
+    Nobody reads the log of a process that works on a cohort.
+    """
     heard: list[str] = []
     thread = threading.get_ident()
 
     class Ear(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if record.thread == thread:
-                heard.append(record.getMessage())
+                heard.append(_without_names(record))
 
     logger, ear = logging.getLogger("uncol"), Ear(logging.WARNING)
     logger.addHandler(ear)
@@ -153,6 +172,18 @@ def _heard_warnings() -> Iterator[list[str]]:
         logger.removeHandler(ear)
 
 
-def _result(task: ImageTask, report: Any) -> ImageResult:
-    structures = tuple({name: each[name] for name in TOLD} for each in report["structures"])
-    return ImageResult(task.name, structures, tuple(map(str, report["notes"])))
+def _without_names(record: logging.LogRecord) -> str:
+    """Return a warning in which nothing stands between quotation marks that was put into its text."""
+    values = record.args if isinstance(record.args, tuple) else ()
+    return record.msg % tuple(_QUOTED.sub('"..."', each) if isinstance(each, str) else each for each in values)
+
+
+def _result(task: ImageTask, report: Document) -> ImageResult:
+    """Return what the table says of a report, which may be that of somebody else.
+
+    Raises:
+        ConfigError: If it is none of ours.
+    """
+    outcome = Outcome.of_segmentation(printable_document(report))
+    structures = tuple({name: to_document(getattr(each, name)) for name in TOLD} for each in outcome.findings)
+    return ImageResult(task.name, structures, outcome.notes)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from uncol.core.between_volumes import expect_of_next
 from uncol.core.errors import DataError
-from uncol.core.files import read_limited, sha256_of
+from uncol.core.files import read_limited, resolved, sha256_of
 from uncol.core.jobs import AnnotatedSlices, DicomChoice, Structure
 from uncol.core.promise import PromiseCheck, check_promise, promises_in
 from uncol.core.records import to_document
@@ -22,7 +21,7 @@ from uncol.data.io import (
 from uncol.evaluation.evaluate import Evaluation, evaluate
 from uncol.pipelines.results import Document
 
-_EVALUATION_LIMIT_BYTES = 16 << 20
+_JSON_LIMIT_BYTES = 16 << 20
 
 
 def run_evaluate(
@@ -69,7 +68,7 @@ def run_evaluate(
 
 def _dice_of_patients(paths: Sequence[Path]) -> list[dict[str, float]]:
     """Return the Dice by structure of each patient; nobody may count twice."""
-    files = {path.resolve() for path in paths}
+    files = {resolved(path) for path in paths}
     if len(files) < len(paths):
         message = "An evaluation is given twice with --earlier. Give one file for each patient."
         raise DataError(message)
@@ -79,7 +78,7 @@ def _dice_of_patients(paths: Sequence[Path]) -> list[dict[str, float]]:
 def _dice_in(path: Path) -> dict[str, float]:
     """Return the Dice of each structure in an evaluation of another patient."""
     try:
-        listed = read_json(read_limited(path, _EVALUATION_LIMIT_BYTES).decode("utf-8"))["structures"]
+        listed = read_json(read_limited(path, _JSON_LIMIT_BYTES).decode("utf-8"))["structures"]
         dice = {str(each["name"]): float(each["dice"]) for each in listed}
     except (OSError, ValueError, TypeError, KeyError) as error:
         message = f'"{path.name}" is no evaluation. Give what `uncol evaluate --json` wrote, one file for each patient.'
@@ -127,8 +126,13 @@ def check_one_run(segmentation: Path, uncertainty: Path) -> None:
 
 
 def _report_beside(path: Path) -> Document:
+    """Return the report beside a file; empty where there is none, or one of another program."""
     try:
-        report = json.loads((path.parent / REPORT_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):  # none, or not ours
+        report = read_json(read_limited(path.parent / REPORT_FILE, _JSON_LIMIT_BYTES))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
+    except OSError as error:
+        reason = error.strerror or error
+        message = f'The {REPORT_FILE} beside "{path.name}" cannot be read ({reason}). Take it away, or segment again.'
+        raise DataError(message) from error
     return report if isinstance(report, dict) else {}

@@ -40,8 +40,8 @@ _LEAST_HALVED = 16
 class FieldStore(Protocol):
     """Keeps tensors by a content hash (SHA-256, hex)."""
 
-    def find(self, key: str) -> Tensor | None:
-        """Return the tensor with this key, or None."""
+    def find(self, key: str, shape: tuple[int, ...]) -> Tensor | None:
+        """Return the tensor with this key, float16, or None; one of another shape is none."""
 
     def keep(self, key: str, embedding: Tensor) -> None:
         """Keep a tensor under its key."""
@@ -103,7 +103,7 @@ class SliceMotion:
         key = hashlib.sha256(repr((_IDENTITY, self._is_coarse_first, len(slices), slices[0].shape)).encode())
         for each in slices:
             key.update(np.ascontiguousarray(each).tobytes())
-        found = self._store.find(key.hexdigest())
+        found = self._store.find(key.hexdigest(), (len(slices) - 1, 2, 2, *slices[0].shape))
         if found is None:
             found = self._registered(slices)
             self._store.keep(key.hexdigest(), found)

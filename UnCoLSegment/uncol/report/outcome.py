@@ -9,10 +9,11 @@ from typing import Any
 from uncol.core.errors import ConfigError
 from uncol.core.findings import Finding, findings_in
 from uncol.core.jobs import AnnotatedSlices
-from uncol.core.model_card import check_training, verdict_in
+from uncol.core.model_card import verdict_in
 from uncol.core.next_slices import NextSlices
 from uncol.core.promise import StructureCalibration
 from uncol.core.records import from_document
+from uncol.core.training_record import LONGEST_S, training_record
 
 HELD_OUT_FROM = 10
 """Annotated slices from which a fine-tuning holds one out, the first and the last counted (`data.holdout`)."""
@@ -56,6 +57,11 @@ class Outcome:
     next_slices: NextSlices | None = None
     calibration: tuple[StructureCalibration, ...] = ()
 
+    def __post_init__(self) -> None:
+        if self.seconds is not None and not 0 <= self.seconds <= LONGEST_S:
+            message = "report.json tells of a time that cannot be. Segment the image again."
+            raise ConfigError(message)
+
     @classmethod
     def of_segmentation(cls, report: Mapping[str, Any]) -> Outcome:
         """Read what a result's `report.json` says.
@@ -64,7 +70,7 @@ class Outcome:
             ConfigError: If it is none of ours.
         """
         image, training, made_by = (_object(report, name) for name in ("image", "training", "foundation_model"))
-        check_training(training)
+        record = training_record(training, "report.json")
         found = findings_in(report)
         document = {
             "findings": [],
@@ -77,13 +83,14 @@ class Outcome:
             "size_ijk": image.get("size_ijk"),
             "spacing_mm": image.get("spacing_mm"),
             "image_sha256": image.get("sha256", ""),
-            "notes": [*report.get("notes", []), *training.get("notes", [])],
+            "notes": report.get("notes", []),
             "version": report.get("uncol", ""),
             "files": report.get("files", {}),
             "calibration": report.get("calibration", []),
         }
         outcome = from_document(cls, document, "report.json")
-        return replace(outcome, findings=found.structures, next_slices=found.next_slices)
+        notes = (*outcome.notes, *record.notes)
+        return replace(outcome, findings=found.structures, next_slices=found.next_slices, notes=notes)
 
     @classmethod
     def of_training(cls, told: Mapping[str, Any], model: str) -> Outcome:

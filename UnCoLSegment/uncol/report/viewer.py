@@ -204,8 +204,9 @@ def _ruler(scene: Scene) -> dict[str, Any]:
     used = frame.used(axis)
     structures = [Structure(each.value, each.name) for each in scene.outcome.findings]
     scores = score_slices(scene.labels, scene.uncertainty, structures, axis)
-    annotated = sorted({index for each in scene.outcome.annotated if each.axis == axis for index in each.indices})
     count = scene.labels.shape_kji[ARRAY_AXIS[axis]]
+    known = {index for each in scene.outcome.annotated if each.axis == axis for index in each.indices}
+    annotated = sorted(known & set(range(count)))  # a report of others may name slices that are not there
     doubt: list[float | None] = [None] * count
     for each in scores:
         doubt[each.index] = round(each.score, 4)
@@ -225,7 +226,7 @@ def _ruler(scene: Scene) -> dict[str, Any]:
         "first": first,
         "plane": scene.view.plane.capitalize(),
         "annotated": annotated,
-        "next": [{"slice": each.index, "text": each.sentence} for each in following],
+        "next": [{"slice": each.index, "text": each.sentence} for each in following if 0 <= each.index < count],
         "dice": None if dice is None else [None if each is None else round(each, 3) for each in dice],
     }
 

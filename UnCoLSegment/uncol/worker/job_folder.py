@@ -14,6 +14,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from uncol.core.errors import ConfigError, DataError, OutputError
+from uncol.core.files import resolved
 
 _PREFIX = "uncol-worker-"
 _ALIVE = ".alive"
@@ -44,7 +45,7 @@ class JobFolder:
         try:
             root.mkdir(parents=True, exist_ok=True)
             sweep(root)
-            path = root.resolve() / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
+            path = resolved(root) / f"{_PREFIX}{os.getpid()}-{secrets.token_hex(4)}"
             alive = FileLock(path.with_suffix(_ALIVE), timeout=0, thread_local=False)
             alive.acquire()  # before there is a folder that another worker could take for a dead one's
             path.mkdir(mode=0o700)
@@ -108,7 +109,7 @@ def _is_forgotten(folder: Path) -> bool:
 
 def _checked(path: Path, folder: Path, is_there: Callable[[Path], bool], field: str) -> Path:
     try:
-        path = (folder / path).resolve()
+        path = resolved(folder / path)
         if folder not in path.parents:
             message = f'"{field}" must lie inside the folder "{folder}", got "{path}". Put it there first.'
             raise ConfigError(message)

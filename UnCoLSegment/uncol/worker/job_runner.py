@@ -9,6 +9,7 @@ from pathlib import Path
 from uncol.core.config import Config
 from uncol.core.dicom_export import DICOM_FILES, ExportJob, ExportResult
 from uncol.core.errors import ConfigError
+from uncol.core.files import resolved
 from uncol.core.findings import findings_in
 from uncol.core.jobs import (
     Case,
@@ -155,7 +156,7 @@ class JobRunner:
         return self._store.folder / name
 
     def _name_in_store(self, path: Path, field: str) -> str:
-        if not is_model_name(str(path)) and path.parent.resolve() != self._store.folder.resolve():
+        if not is_model_name(str(path)) and resolved(path.parent) != resolved(self._store.folder):
             message = f'"{field}" must be a model in "{self._store.folder}", got "{path}". Import the model first.'
             raise ConfigError(message)
         return path.name

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
-from uncol.core.model_folder import SUMS_FILE, newest
+from uncol.core.files import read_limited
+from uncol.core.model_folder import LIMITS_BYTES, SUMS_FILE, newest
 from uncol.foundation.loading import FoundationChoice, load_foundation_model
 from uncol.foundation.promptable import PromptableModel
 from uncol.models.card import Model
@@ -17,7 +19,7 @@ class ModelCache:
     """Loads as `load_model` and `load_foundation_model` do, but the same thing only once."""
 
     def __init__(self) -> None:
-        self._model: tuple[tuple[Path, str], Model] | None = None
+        self._model: tuple[tuple[Path, bytes], Model] | None = None
         self._teacher: tuple[tuple[str, FoundationChoice], PromptableModel] | None = None
 
     def model(self, folder: Path) -> Model:
@@ -26,8 +28,7 @@ class ModelCache:
         Raises:
             CheckpointError: If it cannot be used.
         """
-        sums = newest(folder, SUMS_FILE)
-        key = (folder, sums.read_text(encoding="utf-8") if sums.is_file() else "")
+        key = (folder, _sums_of(folder))
         if self._model is None or self._model[0] != key:
             self._model = None  # its memory is free before the next one needs some
             self._model = (key, load_model(folder))
@@ -44,3 +45,10 @@ class ModelCache:
             self._teacher = None
             self._teacher = (key, load_foundation_model(device, choice))
         return self._teacher[1]
+
+
+def _sums_of(folder: Path) -> bytes:
+    """Return what tells a model from what was in its folder before; what cannot be read is told when it is loaded."""
+    with suppress(OSError):
+        return read_limited(newest(folder, SUMS_FILE), LIMITS_BYTES[SUMS_FILE])
+    return b""
