@@ -61,6 +61,27 @@ def test_a_dice_is_told_or_why_there_is_none() -> None:
     assert untrained.made_by == "registration alone"
 
 
+def test_everybody_who_had_a_say_is_named_with_their_part() -> None:
+    report = {
+        "foundation_model": {"name": "LiteMedSAM", "license": "Apache-2.0"},
+        "model": "liver-2",
+        "structures": [],
+        "versions": {"uncol": "0.2.0", "torch": "2.9.0"},
+        "sources": {
+            "liver": {"registration": 0.5, "foundation model": 0.1, "student": 0.4},
+            "spleen": {"registration": 0.7, "foundation model": 0.3},
+        },
+    }
+
+    outcome = Outcome.of_segmentation(report)
+    without_model = Outcome.of_segmentation({**report, "model": "", "sources": {"liver": {"registration": 1.0}}})
+
+    assert outcome.made_by == "registration (60%), LiteMedSAM (20%) and model liver-2 (20%)"
+    assert without_model.made_by == "registration (100%)"
+    assert facts(outcome)["torch"] == "2.9.0"
+    assert facts(outcome)["Licence of the foundation model's weights"] == "Apache-2.0"
+
+
 def test_what_is_foreseen_is_told_where_nothing_was_held_out() -> None:
     foreseen = [{"name": "liver", "value": 1, "predicted_dice": [0.96, 0.93, 0.98]}, {"name": "spleen", "value": 2}]
     outcome = Outcome.of_segmentation({**REPORT, "training": {}, "structures": foreseen})

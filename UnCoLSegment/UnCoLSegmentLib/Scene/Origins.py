@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any
 
+from uncol.core.strict_json import read_json
 from UnCoLSegmentLib.Scene import Labelmaps
 
 TAG = "UnCoL.Origin"
@@ -24,5 +26,7 @@ def note(proposal: Any, names: Collection[str], origin: Mapping[str, Any]) -> No
 
 def originOf(segment: Any) -> dict[str, Any]:
     """Return the origin of a segment; empty where none is noted, as by a version before this."""
-    found: dict[str, Any] = json.loads(Labelmaps.tagOf(segment, TAG) or "{}")
-    return found
+    with suppress(ValueError):  # of a damaged scene
+        found = read_json(Labelmaps.tagOf(segment, TAG) or "{}")
+        return found if isinstance(found, dict) else {}
+    return {}

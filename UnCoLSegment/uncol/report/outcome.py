@@ -18,6 +18,9 @@ from uncol.core.training_record import LONGEST_S, training_record
 HELD_OUT_FROM = 10
 """Annotated slices from which a fine-tuning holds one out, the first and the last counted (`data.holdout`)."""
 
+_LEAST_SHARE = 0.005
+"""A source that counted less than this is not named."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -39,6 +42,10 @@ class Outcome:
         files: SHA-256 of the result's files by name.
         next_slices: Which slices to annotate next; None where that is not known.
         calibration: What confidence was brought in line with, by structure; empty where that was not tried.
+        sources: By structure and source, how much that counted where several were fused, as a part of 1.
+        versions: Of what the result was computed with, by name.
+        model_sha256: Hash of the model's weights; "" without a model.
+        weights_license: That of the foundation model's weights; "" where none had a part in it.
     """
 
     findings: tuple[Finding, ...]
@@ -56,6 +63,10 @@ class Outcome:
     files: dict[str, str] = field(default_factory=dict)
     next_slices: NextSlices | None = None
     calibration: tuple[StructureCalibration, ...] = ()
+    sources: dict[str, dict[str, float]] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    model_sha256: str = ""
+    weights_license: str = ""
 
     def __post_init__(self) -> None:
         if self.seconds is not None and not 0 <= self.seconds <= LONGEST_S:
@@ -87,6 +98,10 @@ class Outcome:
             "version": report.get("uncol", ""),
             "files": report.get("files", {}),
             "calibration": report.get("calibration", []),
+            "sources": report.get("sources", {}),
+            "versions": report.get("versions", {}),
+            "model_sha256": report.get("model_sha256", ""),
+            "weights_license": made_by.get("license", ""),
         }
         outcome = from_document(cls, document, "report.json")
         notes = (*outcome.notes, *record.notes)
@@ -125,9 +140,16 @@ class Outcome:
     @property
     def made_by(self) -> str:
         """Who segmented, in a few words."""
-        if self.model:
-            return f"model {self.model}"
-        return self.foundation_model or "registration alone"
+        model = f"model {self.model}" if self.model else ""
+        if not self.sources:
+            return model or self.foundation_model or "registration alone"
+        names = {"foundation model": self.foundation_model, "student": model}
+        means = {
+            source: sum(each.get(source, 0.0) for each in self.sources.values()) / len(self.sources)
+            for source in dict.fromkeys(source for each in self.sources.values() for source in each)
+        }
+        told = [f"{names.get(source) or source} ({mean:.0%})" for source, mean in means.items() if mean >= _LEAST_SHARE]
+        return " and ".join(filter(None, [", ".join(told[:-1]), *told[-1:]])) or "registration alone"
 
 
 def duration_text(seconds: float) -> str:
@@ -171,7 +193,10 @@ def facts(outcome: Outcome) -> dict[str, str]:
         "Device": outcome.device.upper(),
         "Time to segment": "" if outcome.seconds is None else f"{outcome.seconds:.1f} s",
         "Image SHA-256": outcome.image_sha256,
+        "Model SHA-256": outcome.model_sha256,
+        "Licence of the foundation model's weights": outcome.weights_license,
         "UnCoL": outcome.version,
+        **{name: text for name, text in outcome.versions.items() if name != "uncol"},
     }
     return {name: text for name, text in rows.items() if text}
 
