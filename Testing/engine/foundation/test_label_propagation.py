@@ -96,6 +96,24 @@ class TestPropagation:
         assert np.flatnonzero(labels.has_candidate[:, 0, Source.FORWARD]).tolist() == [1, 2]
         assert np.flatnonzero(labels.has_candidate[:, 0, Source.BACKWARD]).tolist() == [7]
 
+    @pytest.mark.parametrize("annotated", [[0, 4, 8], [0, 8], [2, 6]])
+    def test_as_many_steps_are_expected_as_are_taken_where_a_structure_goes_through(self, annotated: list[int]) -> None:
+        labels = labels_of([square(8, 8)] * 9, annotated)
+        patience = Patience()
+        expected = labels.expected_steps
+
+        labels.propagate_and_validate(patience)
+
+        taken = 10_000 - patience.left
+        beyond = 2 * 2 if annotated == [2, 6] else 0  # half of the slices beyond the ends are expected
+        assert expected == taken - beyond / 2
+
+    def test_where_a_structure_ends_half_of_the_slices_are_expected(self) -> None:
+        nothing = np.zeros((SIDE, SIDE), dtype=bool)
+        labels = labels_of([square(8, 8)] * 3 + [nothing] * 6, [0, 8])
+
+        assert labels.expected_steps == 2 + 4  # both annotated slices, and half of the eight on the way
+
 
 class TestReliability:
     def test_it_is_the_mean_dice_near_and_far(self) -> None:

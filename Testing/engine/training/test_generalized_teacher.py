@@ -148,7 +148,7 @@ class TestBoxesFromContours:
 
         teacher = one_case(UNKNOWN, both, UNKNOWN, both).teacher
 
-        assert teacher.prompts_to_propagate == 16  # two structures both ways through four slices
+        assert teacher.steps_to_propagate == 10  # two annotated slices; two structures both ways, two slices each
         assert teacher.prompts_per_round == 2  # two structures in the one slice between annotated ones
         assert teacher.unseen_slices == 0
 

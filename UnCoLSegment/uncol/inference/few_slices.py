@@ -122,8 +122,7 @@ class FewSlices:
         predictor = SlicePredictor.of_volume(self._image, self._view, window, teacher, self._cache)
         count = len(self._structures)
         propagated = PropagatedLabels(predictor, self._classes, self._view.spacing_mm, count, _CONTOUR_MARGIN_PIXELS)
-        prompts = 3 * count * len(self._classes)
-        phase = monitor.part(0.0, 0.7).phase("Propagating annotated slices", prompts)
+        phase = monitor.part(0.0, 0.7).phase("Propagating annotated slices", propagated.expected_steps)
         reliability = propagated.propagate_and_validate(phase, LEAST_DICE_WITH_TRUE_BOXES).reliability(count)
         opinion = foundation_opinion(propagated, reliability)
         opinions = [*self._others, opinion]

@@ -108,9 +108,9 @@ class GeneralizedTeacher:
         return torch.cat([torch.ones(1), torch.from_numpy(reached)])
 
     @property
-    def prompts_to_propagate(self) -> int:
-        """How many prompts it takes at most to propagate every structure both ways through every slice."""
-        return 2 * self.structure_count * sum(len(each.predictor) for each in self.cases)
+    def steps_to_propagate(self) -> int:
+        """About how many steps it takes to follow every structure from annotated slice to annotated slice."""
+        return sum(each.expected_steps for each in self.cases)
 
     @property
     def prompts_per_round(self) -> int:

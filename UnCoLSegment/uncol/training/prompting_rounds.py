@@ -48,7 +48,7 @@ class PromptingRounds:
         """Let it propagate annotated slices, and return the seconds that a round will want; 0 without a budget."""
         teacher = self._teacher
         name = "Propagating annotated slices with the foundation model"
-        phase = monitor.phase(name, teacher.prompts_to_propagate, self._seconds_left(_PROPAGATION_PART))
+        phase = monitor.phase(name, teacher.steps_to_propagate, self._seconds_left(_PROPAGATION_PART))
         teacher.propagate_and_validate(phase)
         self._note_time(phase, "propagate all annotated slices with the foundation model")
         left = self._seconds_left(_LARGEST_PART)
