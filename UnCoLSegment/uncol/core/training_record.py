@@ -31,7 +31,7 @@ class TrainingRecord:
         seconds: How long it took.
         device: What computed.
         data_sha256: Hash of images, labels and structures.
-        base_sha256: Hash of the model that it started from; None for none.
+        base_sha256: Hash of the model that it started from, "" for one that was never saved; None for none.
         generalized_teacher: Name of the foundation model; None for none.
         generalized_teacher_license: License of its weights.
         generalized_reliability: Its reliability by structure.
@@ -53,7 +53,7 @@ class TrainingRecord:
     seconds: float = 0.0
     device: str = ""
     data_sha256: str = ""
-    base_sha256: str | None = None
+    base_sha256: str | None = ""
     generalized_teacher: str | None = None
     generalized_teacher_license: str | None = None
     generalized_reliability: dict[str, float] | None = None

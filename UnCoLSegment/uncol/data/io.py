@@ -299,6 +299,13 @@ def _replace_non_finite(voxels: NDArray[Any], subject: str) -> NDArray[Any]:
     return np.nan_to_num(voxels, copy=False, nan=lowest, posinf=highest, neginf=lowest)
 
 
+def _leads_elsewhere(folder: Path) -> bool:
+    """Say whether a folder is a link; of one that cannot be looked at the reason is told when it is written to."""
+    with suppress(OSError, ValueError):
+        return folder.is_symlink() or (folder.is_dir() and not is_real_folder(folder))
+    return False
+
+
 @contextmanager
 def _temporary_folder_in(folder: Path) -> Iterator[Path]:
     """Lend a private folder on the same file system; any failure inside becomes one OutputError and leaves no trace."""
@@ -309,7 +316,7 @@ def _temporary_folder_in(folder: Path) -> Iterator[Path]:
             "Choose another folder."
         )
         raise OutputError(message)
-    if folder.is_symlink() or (folder.is_dir() and not is_real_folder(folder)):
+    if _leads_elsewhere(folder):
         message = (
             f'Results cannot be written to "{shown}": it is a link, and files of others may lie where it leads. '
             "Name the folder itself, or choose another one."
