@@ -14,9 +14,9 @@ from contextlib import nullcontext
 
 import torch
 
+from uncol.core.freed_memory import keep_freed_memory
 from uncol.foundation.lite_medsam import load_lite_medsam
 from uncol.models.devices import reduced_precision, select_device
-from uncol.worker.process import keep_freed_memory
 
 REPEATS = 7
 

@@ -17,6 +17,7 @@ from torch import nn
 
 from uncol.benchmark.suites import BENCHMARKS, config_document
 from uncol.core.config import Config
+from uncol.core.freed_memory import keep_freed_memory
 from uncol.core.progress import UNWATCHED
 from uncol.core.volume import Volume
 from uncol.data.cases import LabeledCase
@@ -25,7 +26,6 @@ from uncol.models.cpu_layers import ChannelNorm, CpuDropout
 from uncol.training.setup import prepared
 from uncol.training.state import FineTuneSetup, TrainingState
 from uncol.training.train import begin, learn, start_stage2
-from uncol.worker.process import keep_freed_memory
 
 ROUNDS, STEPS = 5, 2000
 SETS = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import platform
 import shutil
 import socket
 import subprocess
@@ -330,3 +331,31 @@ def test_a_cohort_of_200_images_killed_at_ten_random_points_ends_with_the_same_t
 
     assert run(killed)["kept"] >= finished
     assert table_of(killed) == table_of(whole)
+
+
+KEEPS = """
+import resource
+from pathlib import Path
+import numpy as np
+from uncol.core.jobs import SegmentJob
+from uncol.pipelines.cohort_image import ImageTask, segment_image
+
+def faults_of_ten():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(10):
+        np.empty(40 * 2**20, np.uint8).fill(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+as_it_is = faults_of_ten()
+segment_image(ImageTask("image", SegmentJob(Path("image"), Path("out"), Path("model")), ""))
+faults_of_ten()
+print(as_it_is, faults_of_ten())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_whatever_process_segments_an_image_keeps_freed_memory_for_the_next_one() -> None:
+    ended = subprocess.run([sys.executable, "-c", KEEPS], capture_output=True, text=True, check=True)
+    as_it_is, kept = map(int, ended.stdout.split())
+
+    assert kept < as_it_is / 100

@@ -19,10 +19,10 @@ from uncol.cli import options
 from uncol.cli.console import monitored, print_result, say
 from uncol.core.errors import CheckpointError, ConfigError
 from uncol.core.files import sha256_of
+from uncol.core.freed_memory import keep_freed_memory
 from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice, load_foundation_model
 from uncol.foundation.promptable import PromptableModel
 from uncol.models.devices import select_device
-from uncol.worker.process import keep_freed_memory
 
 
 def benchmark(

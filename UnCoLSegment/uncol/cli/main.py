@@ -28,6 +28,7 @@ from uncol.cli.view import view
 from uncol.core import job_texts, jobs
 from uncol.core.config import Config, read_config
 from uncol.core.errors import EXIT_BUG, MEMORY_IS_FULL, CancelledError, UncolError, says_memory_is_full
+from uncol.core.freed_memory import keep_freed_memory
 from uncol.core.methods import MODEL_METHODS
 from uncol.core.model_store import find_model
 from uncol.core.uncertainty_maps import parse_maps
@@ -37,7 +38,6 @@ from uncol.pipelines.cohort import CohortJob, check_failed, run_cohort
 from uncol.pipelines.context import Context
 from uncol.pipelines.fine_tune import run_fine_tune
 from uncol.pipelines.segment import run_segment
-from uncol.worker.process import keep_freed_memory
 
 app = make_app()
 _command = partial(command_of, app)

@@ -22,6 +22,7 @@ from uncol.core.errors import (
     says_memory_is_full,
 )
 from uncol.core.files import is_real_folder, read_limited, sha256_of
+from uncol.core.freed_memory import keep_freed_memory
 from uncol.core.jobs import SegmentJob
 from uncol.core.model_hash import stated_hash
 from uncol.core.printable import printable_document
@@ -90,6 +91,7 @@ def segment_image(task: ImageTask, monitor: Monitor = UNWATCHED) -> ImageResult:
     Raises:
         CancelledError: If the monitor says so.
     """
+    keep_freed_memory()  # whatever process this is
     try:
         _check_same(task)
         report = _finished(task)
