@@ -56,7 +56,7 @@ class SlicePredictor:
         self.first_looks_s: dict[int, float] = {}
         """What the embedding of each slice took when it was first asked for, in s."""
         self.prompts = 0
-        """How often boxes were predicted."""
+        """How many boxes have prompted."""
 
     @classmethod
     def of_volume(
@@ -117,7 +117,7 @@ class SlicePredictor:
         Raises:
             NotFiniteError: If what the model finds is no finite number; it would look like nothing found, and certain.
         """
-        self.prompts += 1
+        self.prompts += len(boxes)
         found = self._model.decode(self.embedding(index), torch.from_numpy(boxes), self.frame)
         if not all(bool(each.isfinite().all()) for each in (found.probabilities, found.quality)):
             message = (

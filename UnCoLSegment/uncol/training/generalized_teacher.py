@@ -122,6 +122,11 @@ class GeneralizedTeacher:
         looks = sum(len({*each.expected_looks} - each.predictor.first_looks_s.keys()) for each in self.cases)
         self.time_left.expect(looks + self.unseen_slices, self.steps_to_propagate + _FUSING * self.prompts_per_round)
 
+    def expect_fusing(self) -> None:
+        """Let `time_left` tell the seconds until what it says is fused with other sources."""
+        new = sum(each.index not in self.cases[each.case].predictor.first_looks_s for each in self.slices)
+        self.time_left.expect(new, self.prompts_per_round)
+
     def expect_round(self) -> None:
         """Let `time_left` tell the seconds until a round is over."""
         self.time_left.expect(self.unseen_slices, _FUSING * self.prompts_per_round)

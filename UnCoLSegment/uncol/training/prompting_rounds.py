@@ -50,8 +50,9 @@ class PromptingRounds:
         """Let it propagate annotated slices, and return the seconds that a round will want."""
         teacher = self._teacher
         name = "Propagating annotated slices with the foundation model"
-        teacher.expect_propagation()
-        monitor = monitor.timed(teacher.time_left.seconds_left)
+        if self._total_s is None:
+            teacher.expect_propagation()
+            monitor = monitor.timed(teacher.time_left.seconds_left)
         phase = monitor.phase(name, teacher.steps_to_propagate, self._seconds_left(_PROPAGATION_PART))
         teacher.propagate_and_validate(phase)
         self._note_time(phase, "propagate all annotated slices with the foundation model")
@@ -95,12 +96,18 @@ class PromptingRounds:
             monitor: Told about every slice.
         """
         name = f"Prompting the foundation model (round {self.rounds_done + 1})"
-        self._teacher.expect_round()
-        monitor = monitor.timed(self._teacher.time_left.seconds_left)
+        if self._total_s is None:
+            self._teacher.expect_round()
+            monitor = monitor.timed(self._teacher.time_left.seconds_left)
         phase = monitor.phase(name, len(self._teacher.slices), self._seconds_left(_LARGEST_PART, spare_s))
         self._teacher.prompt(specialized, phase, specialized_reliability)
         self._note_time(phase, "prompt the foundation model for all other slices")
         self.rounds_done += 1
+
+    def while_fusing(self, monitor: Monitor) -> Monitor:
+        """Return a monitor that tells how long it takes to fuse its predictions with other sources."""
+        self._teacher.expect_fusing()
+        return monitor.timed(self._teacher.time_left.seconds_left)
 
     def go_on(self, rounds_done: int, elapsed_s: float) -> None:
         """Go on after so many rounds and seconds of an earlier sitting, with its predictions loaded."""

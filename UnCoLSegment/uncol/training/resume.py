@@ -161,8 +161,9 @@ def watching(state: TrainingState, folder: Path, monitor: Monitor) -> Monitor:
                 pixels = state.batch_size * math.prod(state.pool.slice_size)
                 state.budget.expected_step_s = state.prompting.foreseen_step_s(pixels)
             left = state.budget.seconds_left(state.step)
-            if state.budget.total_s is None and left is not None:
-                left += progress.seconds_left or 0.0  # of what is done between the steps
+            if left is not None:  # what is done between the steps comes on top of these, or ends after the budget
+                between = progress.seconds_left or 0.0
+                left = left + between if state.budget.total_s is None else max(left, between)
             monitor.report(replace(progress, seconds_left=left, step=state.step, losses=state.losses))
 
     def save_first() -> str:
