@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperArgument, TyperCommand, TyperOption
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from uncol import __version__
 from uncol.cli.options import FLAG
@@ -35,18 +35,30 @@ class PlainCommand(TyperCommand):
 
     def get_params(self, ctx: Any) -> list[Any]:
         """Return the parameters, as the help shows them."""
-        params = super().get_params(ctx)
-        for each in params:
-            if isinstance(each, TyperArgument):  # its name says it
-                vars(each)["display_type_rich"] = lambda **_: None
-            elif isinstance(each, TyperOption) and each.metavar is None:
-                each.metavar = _VALUES.get(each.display_type(ctx), FLAG)
-        return params
+        return _without_types(super().get_params(ctx), ctx)
+
+
+class PlainGroup(TyperGroup):
+    """The same for commands that have commands."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, as the help shows them."""
+        return _without_types(super().get_params(ctx), ctx)
+
+
+def _without_types(parameters: list[Any], context: Any) -> list[Any]:
+    for each in parameters:
+        if isinstance(each, TyperArgument):  # its name says it
+            vars(each)["display_type_rich"] = lambda **_: None
+        elif isinstance(each, TyperOption) and each.metavar is None:
+            each.metavar = _VALUES.get(each.display_type(context), FLAG)
+    return parameters
 
 
 def make_app() -> typer.Typer:
     """Return the command line without its commands."""
     app = typer.Typer(
+        cls=PlainGroup,
         add_completion=True,
         no_args_is_help=True,
         pretty_exceptions_enable=False,

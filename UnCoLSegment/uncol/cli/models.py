@@ -10,7 +10,7 @@ import typer
 from platformdirs import user_data_path
 
 from uncol.cli.console import print_result, print_table, say
-from uncol.cli.groups import PlainCommand
+from uncol.cli.groups import PlainCommand, PlainGroup
 from uncol.core.errors import CheckpointError, UncolError
 from uncol.core.grey_values import KINDS
 from uncol.core.model_folder import DISCLAIMER
@@ -18,7 +18,7 @@ from uncol.core.model_hash import name_of, stated_hash
 from uncol.core.model_store import NameTakenError, Store
 from uncol.models.checkpoints import check_usable
 
-commands = typer.Typer(no_args_is_help=True, help="List, share and manage your models.")
+commands = typer.Typer(cls=PlainGroup, no_args_is_help=True, help="List, share and manage your models.")
 
 ModelsFolder = Annotated[
     Path | None, typer.Option("--models", metavar="DIR", rich_help_panel="Advanced", help="Folder with your models.")

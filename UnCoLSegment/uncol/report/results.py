@@ -175,7 +175,7 @@ class Results:
         farther = sum(ours > theirs for ours, theirs in pairs)
         if 2 * farther > len(pairs):  # far-off islands hardly change Dice, but ruin the surface distance
             warnings.append(
-                f"The fine-tuned model's HD95 is larger than the better one of first pass and shape interpolation for "
+                "The fine-tuned model's HD95 is larger than the better one of first pass and shape interpolation for "
                 f"{farther} of {len(pairs)} {'structure' if len(pairs) == 1 else 'structures'}: look for false islands "
                 "far from the structure."
             )
