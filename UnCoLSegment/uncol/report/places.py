@@ -28,7 +28,7 @@ the rim that every contour has does not."""
 _STAIRS = 1.5
 """By how much the faces of voxels are more than the smooth surface that they belong to, on average over directions."""
 _LEAST_ML = 0.2
-_LARGEST_PART, _LARGEST_ML = 0.5, 20.0
+_LARGEST_PART, _LARGEST_ML = 0.25, 20.0
 """A place is not larger than this part of all structures, or than this if that is more, as far as one of the levels of
 uncertainty that are tried makes it smaller."""
 _LEVELS = 8
@@ -148,8 +148,8 @@ def find_places(
 
     They are connected pieces of where the mean uncertainty over a cube of 6 mm is high enough near a structure, and
     that is thicker than the rim of the contours; the twelve of at least 0.2 ml with the largest sum of uncertainty.
-    Where that is nearly everywhere, so that one of them would be larger than half of what was found, only what is less
-    sure still counts: a place tells where to look.
+    Where that is nearly everywhere, so that one of them would be larger than a quarter of what was found, only what is
+    still less sure counts: a place tells where to look.
 
     Args:
         labels: Label map; 0 is background.
