@@ -155,6 +155,38 @@ def test_a_page_opens_at_its_top(
 
 
 @pytest.mark.slow
+def test_every_plane_says_which_side_is_where(view: Opened) -> None:
+    said = view.page.evaluate(
+        """() => {
+      const view = window.uncolView, written = [];
+      const pen = new Proxy(view.ink.getContext("2d"), {
+        get: (own, name) => (name === "fillText" ? (text, x, y) => written.push([text, x, y])
+          : typeof own[name] === "function" ? own[name].bind(own) : own[name]),
+        set: (own, name, value) => { own[name] = value; return true; },
+      });
+      return view.tiles().map((tile) => {
+        written.length = 0;
+        view.paintSides(pen, tile, 1);
+        const by = (n, end) => [...written].sort((a, b) => end * (a[n] - b[n]))[0][0];
+        return [tile.plane, by(1, 1), by(1, -1), by(2, 1), by(2, -1)];
+      });
+    }"""
+    )
+
+    # by NiiVue's slice type: left, right, top, bottom; the patient's right on the left
+    assert sorted(said) == [[0, "R", "L", "A", "P"], [1, "R", "L", "S", "I"], [2, "P", "A", "S", "I"]]
+
+
+@pytest.mark.slow
+def test_every_place_is_shown_small(view: Opened) -> None:
+    places = view.state("view.data.places.length")
+
+    assert places > 0
+    drawn = "[...document.querySelectorAll('#uv-places canvas')].map((each) => each.width * each.height)"
+    assert view.state(drawn) == [44 * 40] * places
+
+
+@pytest.mark.slow
 def test_the_next_slices_are_shown_small_as_they_lie_and_opened_by_a_click(view: Opened) -> None:
     suggested = view.state("view.data.ruler.next")
     assert suggested
