@@ -16,6 +16,29 @@ _START_MS = 120_000
 _ARGUMENTS = ["--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 
 
+_CONTRASTS = """() => {
+  const channel = (value) => (value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * channel(r / 255) + 0.7152 * channel(g / 255) + 0.0722 * channel(b / 255);
+  const parse = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
+  const paper = (element) => {
+    if (!element) return [255, 255, 255];
+    const [r, g, b, a = 1] = parse(getComputedStyle(element).backgroundColor);
+    if (a === 1) return [r, g, b];
+    const below = element.matches(".uv-pictures *") ? [255, 255, 255] : paper(element.parentElement);
+    return [r, g, b].map((each, n) => a * each + (1 - a) * below[n]);
+  };
+  const own = (element) => [...element.childNodes].some((each) => each.nodeType === 3 && each.textContent.trim());
+  return [...document.querySelectorAll("body *")]
+    .filter((each) => own(each) && each.checkVisibility() && !["SCRIPT", "STYLE"].includes(each.tagName))
+    .map((each) => {
+      const look = getComputedStyle(each), ink = each.closest("svg") ? look.fill : look.color;
+      const [a, b] = [light(parse(ink)), light(paper(each))].sort((x, y) => y - x);
+      const name = `${each.tagName}#${each.id}.${each.getAttribute("class")} ${each.textContent.trim().slice(0, 30)}`;
+      return [name, (a + 0.05) / (b + 0.05)];
+    });
+}"""
+
+
 class Opened:
     """A page that was opened: Playwright's page, and what it asked for and complained about."""
 
@@ -30,6 +53,10 @@ class Opened:
     def state(self, expression: str) -> Any:
         """Return what an expression on the viewer says, `view` is it."""
         return self.page.evaluate(f"(() => {{ const view = window.uncolView; return {expression}; }})()")
+
+    def contrasts(self) -> dict[str, float]:
+        """Return the contrast of every text with what it stands on, by element; over pictures with the worst, white."""
+        return {f"{number} {text}": contrast for number, (text, contrast) in enumerate(self.page.evaluate(_CONTRASTS))}
 
     def text(self, selector: str) -> str:
         """Return what stands in an element."""

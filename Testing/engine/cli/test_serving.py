@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
+import torch
+from browser import browser, opened
+from given import a_larger_ball
 
 from uncol.cli.serving import PageServer
-from uncol.core.errors import OutputError
+from uncol.core.errors import CancelledError, OutputError
+from uncol.core.jobs import Structure
+from uncol.inference.result import Segmentation
+from uncol.pipelines.results import reported
+from uncol.pipelines.view import VERDICT_FILE
 
 
 class Kept:
@@ -94,3 +108,34 @@ def test_a_full_disk_is_told_to_the_page(server: PageServer, kept: Kept) -> None
     kept.is_full = True
 
     assert ask(server, "POST", f"{server.root}verdict", "{}") == (400, "The disk is full.")
+
+
+@pytest.mark.slow
+def test_a_served_result_is_looked_at_and_judged_in_a_browser(tmp_path: Path) -> None:
+    case = a_larger_ball()
+    doubt = case.image.with_voxels(np.zeros(case.image.shape_kji, np.float32))
+    found = Segmentation(case.labels, doubt, (Structure(3, "ball"),))
+    result = tmp_path / "result"
+    reported(case.image, found, {"foundation_model": None}, torch.device("cpu"), 1.0).write(result)
+    command = [sys.executable, "-m", "uncol", "view", str(result), "--serve", "--no-open"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as serving:
+        try:
+            assert serving.stderr is not None
+            address = re.search("http://[^ ]+", serving.stderr.readline())
+            assert address is not None
+            with browser() as running, opened(running, address.group()) as page:
+                page.page.click("#uv-verdict button[data-verdict=usable]")
+                page.page.fill("#uv-comment", "Nothing to correct.")
+                page.page.click("#uv-save")
+                page.page.wait_for_selector("#uv-saved:not(:empty)")
+                assert {urlsplit(each).netloc for each in page.asked if each.startswith("http")} == {
+                    urlsplit(address.group()).netloc
+                }
+                assert page.errors == []
+        finally:
+            serving.send_signal(signal.SIGINT)
+            said = serving.communicate(timeout=60)[1]
+    assert said.strip() == "The command was cancelled."
+    assert serving.returncode == CancelledError.exit_code
+    verdict = json.loads((result / VERDICT_FILE).read_text(encoding="utf-8"))
+    assert (verdict["verdict"], verdict["comment"]) == ("usable", "Nothing to correct.")

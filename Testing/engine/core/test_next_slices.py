@@ -69,6 +69,8 @@ def test_sentences_of_a_report() -> None:
         "Annotate more of it.",
         "Annotate next: Slice 6: liver, 1 slice from the nearest annotated one; Dice about +0.012.",
     ]
+    below = sentences_of(report, below_a_table=True)
+    assert below[0] == '"liver": Dice with two more slices about 0.95.'
     assert sentences_of({}) == []
 
 

@@ -85,6 +85,26 @@ def test_a_part_is_told_as_a_part_of_the_whole_and_never_goes_back() -> None:
     assert [(each.fraction, each.seconds_left) for each in told] == [(0.5, 13.0), (0.75, 13.0), (0.75, 13.0)]
 
 
+def test_a_timed_monitor_tells_the_time_left_where_the_work_does_not() -> None:
+    told: list[Progress] = []
+    timed = Monitor(told.append).timed(lambda: 20.0)
+
+    timed.step("Segmenting", 0.5)
+    timed.report(Progress("Learning", 0.5, seconds_left=3.0))
+
+    assert [each.seconds_left for each in told] == [20.0, 3.0]
+
+
+def test_what_follows_is_added_to_the_time_left_that_is_told() -> None:
+    told: list[Progress] = []
+    monitor = Monitor(told.append).followed_by(5.0)
+
+    monitor.report(Progress("Segmenting", 0.5, seconds_left=20.0))
+    monitor.step("Segmenting", 0.2)
+
+    assert told == [Progress("Segmenting", 0.5, 25.0), Progress("Segmenting", 0.2)]
+
+
 def test_a_phase_tells_the_part_that_is_done_and_when_its_time_is_up() -> None:
     told: list[Progress] = []
     phase = Monitor(told.append).phase("Asking", 4)

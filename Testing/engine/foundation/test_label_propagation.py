@@ -100,7 +100,7 @@ class TestPropagation:
     def test_as_many_steps_are_expected_as_are_taken_where_a_structure_goes_through(self, annotated: list[int]) -> None:
         labels = labels_of([square(8, 8)] * 9, annotated)
         patience = Patience()
-        expected = labels.expected_steps
+        expected = len(labels.expected_looks)
 
         labels.propagate_and_validate(patience)
 
@@ -112,7 +112,7 @@ class TestPropagation:
         nothing = np.zeros((SIDE, SIDE), dtype=bool)
         labels = labels_of([square(8, 8)] * 3 + [nothing] * 6, [0, 8])
 
-        assert labels.expected_steps == 2 + 4  # both annotated slices, and half of the eight on the way
+        assert len(labels.expected_looks) == 2 + 4  # both annotated slices, and half of the eight on the way
 
 
 class TestReliability:

@@ -35,6 +35,18 @@ def test_the_rim_of_a_contour_is_no_place() -> None:
     assert not numbers.any()
 
 
+def test_where_nearly_everything_is_unsure_places_are_where_it_is_least_sure() -> None:
+    worst = ball((30, 42, 15), 8)
+    everywhere = np.where(ball((30, 30, 15), 29), 0.6, 0.0)
+
+    places, numbers = places_in(LIVER, np.where(worst, 0.95, everywhere))
+
+    liver_ml = np.count_nonzero(LIVER) * 2 / 1000
+    assert all(each.volume_ml <= max(20.0, liver_ml / 4) for each in places)
+    assert worst[places[0].index]
+    assert numbers.any()
+
+
 def test_thick_places_are_found_the_one_with_most_doubt_first() -> None:
     small, large = ball((30, 14, 15), 7), ball((44, 42, 15), 9)
 

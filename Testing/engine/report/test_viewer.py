@@ -155,6 +155,38 @@ def test_a_page_opens_at_its_top(
 
 
 @pytest.mark.slow
+def test_every_plane_says_which_side_is_where(view: Opened) -> None:
+    said = view.page.evaluate(
+        """() => {
+      const view = window.uncolView, written = [];
+      const pen = new Proxy(view.ink.getContext("2d"), {
+        get: (own, name) => (name === "fillText" ? (text, x, y) => written.push([text, x, y])
+          : typeof own[name] === "function" ? own[name].bind(own) : own[name]),
+        set: (own, name, value) => { own[name] = value; return true; },
+      });
+      return view.tiles().map((tile) => {
+        written.length = 0;
+        view.paintSides(pen, tile, 1);
+        const by = (n, end) => [...written].sort((a, b) => end * (a[n] - b[n]))[0][0];
+        return [tile.plane, by(1, 1), by(1, -1), by(2, 1), by(2, -1)];
+      });
+    }"""
+    )
+
+    # by NiiVue's slice type: left, right, top, bottom; the patient's right on the left
+    assert sorted(said) == [[0, "R", "L", "A", "P"], [1, "R", "L", "S", "I"], [2, "P", "A", "S", "I"]]
+
+
+@pytest.mark.slow
+def test_every_place_is_shown_small(view: Opened) -> None:
+    places = view.state("view.data.places.length")
+
+    assert places > 0
+    drawn = "[...document.querySelectorAll('#uv-places canvas')].map((each) => each.width * each.height)"
+    assert view.state(drawn) == [44 * 40] * places
+
+
+@pytest.mark.slow
 def test_the_next_slices_are_shown_small_as_they_lie_and_opened_by_a_click(view: Opened) -> None:
     suggested = view.state("view.data.ruler.next")
     assert suggested
@@ -267,37 +299,30 @@ def test_the_picture_is_a_png_with_the_planes_in_it(view: Opened, tmp_path: Path
     assert len(content) > 20_000  # a black one has a few kilobytes
 
 
-CONTRASTS = """() => {
-  const channel = (value) => (value <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
-  const light = ([r, g, b]) => 0.2126 * channel(r / 255) + 0.7152 * channel(g / 255) + 0.0722 * channel(b / 255);
-  const parse = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
-  const paper = (element) => {
-    for (let each = element; each; each = each.parentElement) {
-      const [r, g, b, a = 1] = parse(getComputedStyle(each).backgroundColor);
-      if (a > 0.5) return [r, g, b];
-    }
-    return [255, 255, 255];
-  };
-  const own = (element) => [...element.childNodes].some((each) => each.nodeType === 3 && each.textContent.trim());
-  return [...document.querySelectorAll("#uv *")]
-    .filter((each) => own(each) && each.checkVisibility() && !each.closest(".uv-pictures"))
-    .map((each) => {
-      const [a, b] = [light(parse(getComputedStyle(each).color)), light(paper(each))].sort((x, y) => y - x);
-      return [`${each.tagName}.${each.className} ${each.textContent.trim().slice(0, 30)}`, (a + 0.05) / (b + 0.05)];
-    });
-}"""
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["dark", "light"])
 def test_every_text_stands_out_from_its_background(view: Opened, scheme: str) -> None:
     view.page.emulate_media(color_scheme=scheme)
     view.page.wait_for_selector(f"#uv[data-theme={scheme}]", state="attached")
 
-    contrasts = view.page.evaluate(CONTRASTS)
+    contrasts = view.contrasts()
 
     assert len(contrasts) > 30
-    assert [(text, round(contrast, 2)) for text, contrast in contrasts if contrast < 4.5] == []
+    assert "uv-window" in " ".join(contrasts), "labels over the pictures count, too"
+    assert {text: contrast for text, contrast in contrasts.items() if contrast < 4.5} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["dark", "light"])
+def test_every_text_of_a_report_stands_out(view: Opened, results: Results, tmp_path: Path, scheme: str) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(report.write(results, small_scene(results), "uncol demo"), encoding="utf-8")
+    with opened(view.page.context.browser, path, color_scheme=scheme) as page:
+        page.page.evaluate("() => document.querySelectorAll('details').forEach((each) => (each.open = true))")
+        contrasts = page.contrasts()
+
+    assert len(contrasts) > 120
+    assert {text: contrast for text, contrast in contrasts.items() if contrast < 4.5} == {}
 
 
 @pytest.mark.slow

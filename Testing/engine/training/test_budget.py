@@ -91,12 +91,24 @@ class TestSteps:
         assert not resumed.is_over(99)
         assert resumed.total_s is None
 
-    def test_the_time_left_is_told_from_what_was_done(self) -> None:
-        clock = TrainingBudget(STEPS, elapsed_s=60.0)
-
-        # a fifth took 60 s, so four fifths take 240 s; stage 1: 0.35 * 20/35 = 0.2
+    def test_the_time_left_is_told_by_the_pace_of_each_stage(self) -> None:
+        now = 0.0
+        clock = TrainingBudget(STEPS, clock=lambda: now)
         assert clock.seconds_left(0) is None
-        assert clock.seconds_left(20) == pytest.approx(240, abs=4 * FEW_SECONDS)
+        clock.expected_step_s = 2.0
+        # 35 steps of stage 1, and 65 of stage 2 that take 2.2 times as long
+        assert clock.seconds_left(0) == pytest.approx(2.0 * (35 + 2.2 * 65))
+
+        now, clock.expected_teacher_s = 30.0, 40.0
+        clock.start_stage1()
+        now += 20 * 3.0
+        assert clock.seconds_left(20) == pytest.approx(3.0 * (15 + 2.2 * 65) + 40.0)
+
+        now += 15 * 3.0
+        clock.start_stage2()
+        assert clock.seconds_left(35) == pytest.approx(3.0 * 2.2 * 65)
+        now += 10 * 5.0
+        assert clock.seconds_left(45) == pytest.approx(5.0 * 55)
 
 
 class TestMinutes:

@@ -60,7 +60,7 @@ def sees_nothing(addresses: Sequence[SliceIndex]) -> Tensor:
 def test_where_steps_are_counted_a_turn_takes_as_long_as_it_takes() -> None:
     scene = Scene()
 
-    assert scene.carry() == 0.0
+    assert scene.carry() > 0
     scene.prompt()
 
     assert scene.has_answer

@@ -136,7 +136,7 @@ def prompt_with_slices(task: SliceTask) -> Prediction:
     window, classes = choose_window(image.voxels, known), view.stack_from(known)
     predictor = SlicePredictor.of_volume(image, view, window, task.load_teacher(), task.cache)
     propagated = PropagatedLabels(predictor, classes, view.spacing_mm, len(structures), _CONTOUR_MARGIN_PIXELS)
-    phase = task.monitor.phase("Propagating annotated slices", propagated.expected_steps)
+    phase = task.monitor.phase("Propagating annotated slices", len(propagated.expected_looks))
     reliability = propagated.propagate_and_validate(phase).reliability(len(structures))
     builder = SegmentationBuilder(image, view, task.structures)
     for index in task.monitor.each(range(len(classes)), "Prompting between annotated slices"):

@@ -27,8 +27,12 @@ from uncol.models.devices import select_device
 
 def benchmark(
     name: Annotated[str, typer.Argument(metavar="NAME", help=f"{', '.join((*SUITES, *ANNOTATORS))}.")],
-    data: Annotated[Path, typer.Option(help="Folder that holds the benchmark's folder with its splits.json.")],
-    out: Annotated[Path, typer.Option(help="Folder for the results; the same folder goes on where it was.")],
+    data: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder that holds the benchmark's folder with its splits.json.")
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for the results; the same folder goes on where it was.")
+    ],
     methods: Annotated[
         str | None, typer.Option(metavar="A,B,...", help=f"What to compare: {', '.join(METHODS)}.")
     ] = None,

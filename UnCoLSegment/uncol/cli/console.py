@@ -14,9 +14,10 @@ from types import FrameType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TaskProgressColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
+from rich.text import Text
 
 from uncol.cli.time_left import TimeLeft, left_text
 from uncol.core.printable import printable
@@ -75,10 +76,10 @@ class ProgressDisplay:
         if not self._as_json and errors.is_terminal:
             self._bar = Bar(
                 TextColumn("{task.description}"), BarColumn(_BAR_WIDTH), TaskProgressColumn(),
-                TextColumn("{task.fields[note]}"), console=errors, transient=True,
+                _Note(self._time), console=errors, transient=True,
             )  # fmt: skip
             self._bar.start()
-            self._task = self._bar.add_task("Starting", total=1.0, note="")
+            self._task = self._bar.add_task("Starting", total=1.0, progress=Progress("Starting", 0.0))
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -90,12 +91,24 @@ class ProgressDisplay:
         if self._as_json:
             print_json(progress.as_message())
             return
-        done, left = self._time.hear(progress)
+        self._time.hear(progress)
         if self._bar is not None:
-            self._bar.update(self._task, description=progress.phase, completed=done, note=_note(progress, left))
+            self._bar.update(self._task, description=progress.phase, completed=self._time.done, progress=progress)
         elif progress.phase != self._last_phase or time.monotonic() - self._last_line > _PLAIN_INTERVAL_S:
             self._last_phase, self._last_line = progress.phase, time.monotonic()
-            say(f"{progress.phase}  {done:4.0%}  {_note(progress, left)}".rstrip())
+            say(f"{progress.phase}  {self._time.done:4.0%}  {_note(progress, self._time.left())}".rstrip())
+
+
+class _Note(ProgressColumn):
+    """The time left, which counts down, and what is told of a training."""
+
+    def __init__(self, time_left: TimeLeft) -> None:
+        super().__init__()
+        self._time = time_left
+
+    def render(self, task: Task) -> Text:
+        """Return what stands beside the bar now."""
+        return Text(_note(task.fields["progress"], self._time.left()))
 
 
 @contextmanager

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from uncol import __version__
 from uncol.cli.options import FLAG
@@ -25,11 +26,39 @@ EXAMPLES = {
 }
 """One for each command, shown with its help."""
 _Command = Callable[..., None]
+_VALUES = {"<path>": "FILE", "<int>": "N", "<float>": "NUMBER", "<str>": "NAME"}
+"""What stands for the value of an option that names none itself."""
+
+
+class PlainCommand(TyperCommand):
+    """A command whose help names what a value is, and no type of a programming language."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, as the help shows them."""
+        return _without_types(super().get_params(ctx), ctx)
+
+
+class PlainGroup(TyperGroup):
+    """The same for commands that have commands."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters, as the help shows them."""
+        return _without_types(super().get_params(ctx), ctx)
+
+
+def _without_types(parameters: list[Any], context: Any) -> list[Any]:
+    for each in parameters:
+        if isinstance(each, TyperArgument):  # its name says it
+            vars(each)["display_type_rich"] = lambda **_: None
+        elif isinstance(each, TyperOption) and each.metavar is None:
+            each.metavar = _VALUES.get(each.display_type(context), FLAG)
+    return parameters
 
 
 def make_app() -> typer.Typer:
     """Return the command line without its commands."""
     app = typer.Typer(
+        cls=PlainGroup,
         add_completion=True,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -42,7 +71,7 @@ def make_app() -> typer.Typer:
 
 def command_of(app: typer.Typer, name: str, group: str) -> Callable[[_Command], _Command]:
     """Return what makes a function a command of a group, with its example."""
-    return app.command(name, rich_help_panel=group, epilog=f"Example: {EXAMPLES[name]}")
+    return app.command(name, cls=PlainCommand, rich_help_panel=group, epilog=f"Example: {EXAMPLES[name]}")
 
 
 def _say_version(wanted: bool | None) -> None:

@@ -60,7 +60,7 @@ def demo(
     ] = None,
     structure: options.Structures = None,
     every: Annotated[int, typer.Option(help="Annotate every n-th slice.")] = 8,
-    minutes: Annotated[float, typer.Option(help="Time for fine-tuning.")] = 3.0,
+    minutes: Annotated[float, typer.Option(metavar="MIN", help="Time for fine-tuning.")] = 3.0,
     series: options.Series = None,
     allow_incomplete: options.AllowIncomplete = False,
     device: options.DeviceChoice = "auto",

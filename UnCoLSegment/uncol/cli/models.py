@@ -10,6 +10,7 @@ import typer
 from platformdirs import user_data_path
 
 from uncol.cli.console import print_result, print_table, say
+from uncol.cli.groups import PlainCommand, PlainGroup
 from uncol.core.errors import CheckpointError, UncolError
 from uncol.core.grey_values import KINDS
 from uncol.core.model_folder import DISCLAIMER
@@ -17,7 +18,7 @@ from uncol.core.model_hash import name_of, stated_hash
 from uncol.core.model_store import NameTakenError, Store
 from uncol.models.checkpoints import check_usable
 
-commands = typer.Typer(no_args_is_help=True, help="List, share and manage your models.")
+commands = typer.Typer(cls=PlainGroup, no_args_is_help=True, help="List, share and manage your models.")
 
 ModelsFolder = Annotated[
     Path | None, typer.Option("--models", metavar="DIR", rich_help_panel="Advanced", help="Folder with your models.")
@@ -40,7 +41,7 @@ def store_in(chosen: Path | None) -> Store:
     return Store(models_folder(chosen), check_usable)
 
 
-@commands.command("list")
+@commands.command("list", cls=PlainCommand)
 def list_models(models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
     """List the models, and the runs that have not come to their end."""
     store = store_in(models)
@@ -61,7 +62,7 @@ def list_models(models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
         print_table("Unfinished, until they are resumed or removed", ["name", "volume", "steps", "saved"], runs)
 
 
-@commands.command()
+@commands.command(cls=PlainCommand)
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the hash of it in a result.")],
     models: ModelsFolder = None,
@@ -82,7 +83,7 @@ def show(
     say(DISCLAIMER)
 
 
-@commands.command()
+@commands.command(cls=PlainCommand)
 def rename(
     name: ModelName,
     new_name: Annotated[str, typer.Argument(metavar="NEW_NAME", help="Small letters, digits, - and _.")],
@@ -93,25 +94,25 @@ def rename(
     _change(models, lambda store: store.rename(name, new_name), f"{name} is now called {new_name}.", as_json=as_json)
 
 
-@commands.command()
+@commands.command(cls=PlainCommand)
 def activate(name: ModelName, models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
     """Make a model the one that is proposed first."""
     _change(models, lambda store: store.activate(name), f"{name} is active.", as_json=as_json)
 
 
-@commands.command("roll-back")
+@commands.command("roll-back", cls=PlainCommand)
 def roll_back(models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
     """Make the model active that was active before."""
     _change(models, Store.roll_back, "The model before is active again.", as_json=as_json)
 
 
-@commands.command()
+@commands.command(cls=PlainCommand)
 def remove(name: ModelName, models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
     """Delete a model or an unfinished run."""
     _change(models, lambda store: store.remove(name), f"{name} was deleted.", as_json=as_json)
 
 
-@commands.command()
+@commands.command(cls=PlainCommand)
 def verify(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of a model; else all.")] = None,
     models: ModelsFolder = None,
@@ -132,7 +133,7 @@ def verify(
         say(_whole(store, names))
 
 
-@commands.command("import")
+@commands.command("import", cls=PlainCommand)
 def import_model(
     file: Annotated[Path, typer.Argument(metavar="ZIP", help="A model that `uncol models export` wrote.")],
     name: Annotated[str | None, typer.Option(help="Name to give it; else the one it has.")] = None,
@@ -150,7 +151,7 @@ def import_model(
         say(f"{imported} was imported.")
 
 
-@commands.command("export")
+@commands.command("export", cls=PlainCommand)
 def export_model(
     name: ModelName,
     file: Annotated[Path, typer.Argument(metavar="ZIP", help="File to write.")],

@@ -18,7 +18,7 @@ def print_segmentation(document: Mapping[str, Any]) -> None:
     """Tell what `segment` gave, a JSON object of `pipelines.segment.run_segment`."""
     outcome = Outcome.of_segmentation(document)
     _print_findings(outcome)
-    for sentence in sentences_of(document):
+    for sentence in sentences_of(document, below_a_table=True):
         say(sentence)
     _say_next(document["out"], f"uncol view {shlex.quote(document['out'])}")
 
@@ -39,7 +39,7 @@ def print_training(document: Mapping[str, Any]) -> None:
     if proposal:
         found = Outcome.of_segmentation({**proposal, "model": document["out"], "training": dict(document)})
         _print_findings(found)
-        for sentence in sentences_of(proposal):
+        for sentence in sentences_of(proposal, below_a_table=True):
             say(sentence)
         say(f"The model is in {document['out']}")
         _say_next(proposal["out"], f"uncol view {shlex.quote(proposal['out'])}")

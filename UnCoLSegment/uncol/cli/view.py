@@ -36,7 +36,7 @@ def view(
         options.Texts, typer.Option(metavar="NAME=FILE", help="Another segmentation of the image; repeatable.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for view.html; else DIR.", readable=False)
+        Path | None, typer.Option("--out", "-o", metavar="DIR", help="Folder for view.html; else DIR.", readable=False)
     ] = None,
     serve: Annotated[
         bool, typer.Option("--serve", help="Show it in full resolution, from this machine to this machine alone.")

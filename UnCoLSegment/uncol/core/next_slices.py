@@ -132,10 +132,16 @@ def drawn(annotated: Sequence[int], slice_count: int, generator: np.random.Gener
     return int(generator.choice(left)) if left.size else None
 
 
-def sentences_of(document: Mapping[str, Any]) -> list[str]:
-    """Return what a report says of its promises, of structures without one, and of the next slice."""
+def sentences_of(document: Mapping[str, Any], *, below_a_table: bool = False) -> list[str]:
+    """Return what a report says of its promises, of structures without one, and of the next slice.
+
+    Args:
+        document: The report, a JSON object.
+        below_a_table: Whether Dice and volume are told already, so that only what more slices would bring is left.
+    """
     calibrated = [from_document(StructureCalibration, each, "Calibration") for each in document.get("calibration", [])]
-    found = [each.sentence for each in promises_in(document)]
+    promises = promises_in(document)
+    found = [each.beside_its_numbers if below_a_table else each.sentence for each in promises]
     found += [each.sentence for each in calibrated if each.beside is None]
     suggested = document.get("next_slices")
     best = from_document(NextSlices, suggested, "Next slices").slices[:1] if suggested else ()

@@ -101,6 +101,24 @@ class Monitor:
 
         return replace(self, report=report)
 
+    def timed(self, seconds_left: Callable[[], float | None]) -> Monitor:
+        """Return a monitor that tells the time left, too, wherever the work itself does not."""
+
+        def report(progress: Progress) -> None:
+            left = progress.seconds_left
+            self.report(replace(progress, seconds_left=seconds_left() if left is None else left))
+
+        return replace(self, report=report)
+
+    def followed_by(self, seconds: float) -> Monitor:
+        """Return a monitor for work after which so many seconds of other work follow."""
+
+        def report(progress: Progress) -> None:
+            left = progress.seconds_left
+            self.report(replace(progress, seconds_left=None if left is None else left + seconds))
+
+        return replace(self, report=report)
+
     def phase(self, name: str, count: int, limit_s: float | None = None) -> Phase:
         """Return a phase of so many steps, for which there is so much time."""
         return Phase(self, name, count, limit_s)

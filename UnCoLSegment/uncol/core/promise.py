@@ -129,15 +129,22 @@ class StructurePromise:
         return self.with_two_more - self.dice.value < ENOUGH
 
     @property
+    def further(self) -> str:
+        """What more annotated slices would bring, in a few words."""
+        if self.is_enough:
+            return "more slices would hardly help"
+        return f"with two more slices about {self.with_two_more:.2f}"
+
+    @property
+    def beside_its_numbers(self) -> str:
+        """What there is to say where Dice and volume are told already."""
+        return f'"{self.structure}": {"" if self.is_enough else "Dice "}{self.further}.'
+
+    @property
     def sentence(self) -> str:
         """What is promised, for the user."""
-        further = (
-            "more slices would hardly help"
-            if self.is_enough
-            else f"with two more slices about {self.with_two_more:.2f}"
-        )
         return (
-            f'"{self.structure}": Dice about {_in_words(self.dice, 2)} where nobody annotated; {further}. '
+            f'"{self.structure}": Dice about {_in_words(self.dice, 2)} where nobody annotated; {self.further}. '
             f"Volume {_in_words(self.volume_ml, 1)} ml. This is foreseen from this volume alone."
         )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -91,16 +92,16 @@ class PropagatedLabels:
         """Whether every slice is annotated."""
         return len(self.annotated) == len(self._labels)
 
-    @property
-    def expected_steps(self) -> int:
-        """About how many steps `propagate_and_validate` takes.
+    @cached_property
+    def expected_looks(self) -> list[int]:
+        """The slices that `propagate_and_validate` looks at, one for each step, as far as that can be foreseen.
 
         A structure is followed to the next annotated slice that shows it; where that does not, or there is none, it
         ends on the way: half of the slices count, or half of the usual gap.
         """
-        steps = len(self.annotated[:: _WHOLE_STEP if self.is_whole else 1])
+        looks = self.annotated[:: _WHOLE_STEP if self.is_whole else 1].copy()
         if self.is_whole:
-            return steps
+            return looks
         shows = {
             (index, structure): can_prompt(self._annotation(index, structure))
             for index in self.annotated
@@ -109,8 +110,8 @@ class PropagatedLabels:
         for (start, structure), _ in filter(lambda each: each[1], shows.items()):
             for _source, indices in self._directions_from(start):
                 goes_on = bool(indices) and shows.get((indices[-1], structure), False)
-                steps += len(indices) if goes_on else round(min(len(indices), self.gap) / 2)
-        return steps
+                looks += indices if goes_on else indices[: round(min(len(indices), self.gap) / 2)]
+        return looks
 
     def propagate_and_validate(self, phase: Phase, least_dice: float = 0.0) -> ValidationScores:
         """Propagate annotated structures, and predict annotated slices as if nobody had annotated them.

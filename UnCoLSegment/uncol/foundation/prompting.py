@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from uncol.core.clock import awake_s
 from uncol.core.errors import NotFiniteError
 from uncol.core.volume import SliceView, Volume
 from uncol.data.transforms import SliceFrame, resize_image, windowed_in_frame
@@ -52,6 +53,10 @@ class SlicePredictor:
         self._embedding_shape = model.embedding_shape(self.frame)
         self.limits: PixelBox = np.array([0, 0, self.frame.rows, self.frame.columns], dtype=np.float32)
         """The box that holds a whole slice in the model's frame."""
+        self.first_looks_s: dict[int, float] = {}
+        """What the embedding of each slice took when it was first asked for, in s."""
+        self.prompts = 0
+        """How many boxes have prompted."""
 
     @classmethod
     def of_volume(
@@ -74,12 +79,14 @@ class SlicePredictor:
         A GPU encodes its neighbors in the same call, as many as it does best: they are nearly always asked for next.
         Where its memory is full, they are fewer from then on, which is logged.
         """
+        started = awake_s()
         image = self.image(index)
         key = self._key(image)
         found = self._cache.find(key, self._embedding_shape)
         if found is None:
             around = partial(self._encode_around, index, key, image)
             found = in_smaller_batches(around, self._model.device, self._slices_at_once, _log.warning)
+        self.first_looks_s.setdefault(index, awake_s() - started)
         return found
 
     def _encode_around(self, index: int, key: str, image: Tensor, slices_at_once: int) -> Tensor:
@@ -110,6 +117,7 @@ class SlicePredictor:
         Raises:
             NotFiniteError: If what the model finds is no finite number; it would look like nothing found, and certain.
         """
+        self.prompts += len(boxes)
         found = self._model.decode(self.embedding(index), torch.from_numpy(boxes), self.frame)
         if not all(bool(each.isfinite().all()) for each in (found.probabilities, found.quality)):
             message = (

@@ -28,6 +28,7 @@ from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.label_propagation import PropagatedLabels
 from uncol.foundation.promptable import PromptableModel
 from uncol.foundation.prompting import SlicePredictor
+from uncol.foundation.prompting_time import PromptingTime
 from uncol.foundation.source_reliability import Source as Prompt
 from uncol.foundation.source_reliability import SourceReliability
 from uncol.inference.calibration import LeftOutSlice, calibrate
@@ -122,8 +123,12 @@ class FewSlices:
         predictor = SlicePredictor.of_volume(self._image, self._view, window, teacher, self._cache)
         count = len(self._structures)
         propagated = PropagatedLabels(predictor, self._classes, self._view.spacing_mm, count, _CONTOUR_MARGIN_PIXELS)
-        phase = monitor.part(0.0, 0.7).phase("Propagating annotated slices", propagated.expected_steps)
+        time_left, contours = PromptingTime([predictor]), _expected_contours(self._classes, count)
+        looks, monitor = propagated.expected_looks, monitor.timed(time_left.seconds_left)
+        time_left.expect(len({*looks} - predictor.first_looks_s.keys()), len(looks) + contours)
+        phase = monitor.part(0.0, 0.7).phase("Propagating annotated slices", len(looks))
         reliability = propagated.propagate_and_validate(phase, LEAST_DICE_WITH_TRUE_BOXES).reliability(count)
+        time_left.expect(0, contours)
         opinion = foundation_opinion(propagated, reliability)
         opinions = [*self._others, opinion]
         left_out = left_out_slices(self._carried, self._classes, opinions, monitor) if calibrates else None
@@ -157,6 +162,15 @@ class FewSlices:
         if calibration is None:
             return found
         return promised(found, calibration, builder.expected, self._view, self._carried.annotated)
+
+
+def _expected_contours(classes: NDArray[np.uint8], structure_count: int) -> int:
+    """Return between how many annotated contours of a stack (S, H, W) an interpolated one prompts."""
+    annotated, count = complete_slices(classes), 0
+    for value in range(1, structure_count + 1):
+        shown = [index for index in annotated if (classes[index] == value).any()]
+        count += sum(1 for index in range(shown[0], shown[-1]) if index not in annotated) if shown else 0
+    return count
 
 
 def segment_from_labels(

@@ -17,11 +17,14 @@ from uncol.foundation.boxes import PixelBox, box_of_mask, box_overlap
 from uncol.foundation.embeddings import EmbeddingCache
 from uncol.foundation.promptable import PromptableModel
 from uncol.foundation.prompting import SlicePredictor
+from uncol.foundation.prompting_time import PromptingTime
 from uncol.foundation.propagation import PropagatedMask, margin_of, prompt, propagate
 from uncol.inference.result import Segmentation, SegmentationBuilder, with_background
 
 _SEED_CANDIDATES = 9
 """Slices in which a 3D box is tried; the surest one starts."""
+_ENCODING_PROMPTS = 12
+"""As many prompts take as long as a slice is encoded, on two cores (docs/benchmarks/speed.md)."""
 
 SliceProbability = dict[int, NDArray[np.uint8]]
 """One structure's probability in each slice where it is, 0 ... 255, in the teacher's frame (h, w)."""
@@ -56,11 +59,16 @@ def segment_from_boxes(
     view = view_slices(image, acquisition_plane(image))
     predictor = SlicePredictor.of_volume(image, view, window or choose_window(image.voxels), teacher, cache)
     found: list[SliceProbability] = []
-    for number, box in enumerate(boxes):
-        slices, limits = _box_in_frame(box, image, view, predictor)
-        part = monitor.part(number / len(boxes), (number + 1) / len(boxes))
-        phase = part.phase(f"Segmenting {box.structure}", len(slices))
-        found.append(_segment_in_box(predictor, slices, limits, margin_of(predictor, view.spacing_mm[0]), phase))
+    inside = [_box_in_frame(box, image, view, predictor) for box in boxes]
+    time_left, margin = PromptingTime([predictor]), margin_of(predictor, view.spacing_mm[0])
+    ends = np.cumsum([0, *_costs([slices for slices, _ in inside])])
+    for number, (box, (slices, limits)) in enumerate(zip(boxes, inside, strict=True)):
+        still = [slices for slices, _ in inside[number:]]
+        new = {index for slices in still for index in slices} - predictor.first_looks_s.keys()
+        time_left.expect(len(new), sum(map(_prompts_in, still)))
+        part = monitor.timed(time_left.seconds_left).part(*(ends[number : number + 2] / ends[-1]).tolist())
+        phase = part.phase(f"Segmenting {box.structure}", _prompts_in(slices))
+        found.append(_segment_in_box(predictor, slices, limits, margin, phase))
 
     builder = SegmentationBuilder(image, view, structures)
     nothing = np.zeros((predictor.frame.rows, predictor.frame.columns), dtype=np.uint8)
@@ -69,6 +77,20 @@ def segment_from_boxes(
             low = torch.from_numpy(np.stack([each.get(index, nothing) for each in found])).float() / 255
             builder.put(index, with_background(predictor.to_native(low)))
     return builder.finish()
+
+
+def _prompts_in(slices: range) -> int:
+    return len(slices) + min(_SEED_CANDIDATES, len(slices)) - 1
+
+
+def _costs(boxes: Sequence[range]) -> list[int]:
+    """Return what each box costs, in prompts: a slice that no box before it had is encoded, too."""
+    known: set[int] = set()
+    costs = []
+    for slices in boxes:
+        costs.append(_ENCODING_PROMPTS * len(set(slices) - known) + _prompts_in(slices))
+        known.update(slices)
+    return costs
 
 
 def _check_inside(box: Box, image: Volume) -> None:

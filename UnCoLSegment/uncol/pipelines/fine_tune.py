@@ -19,7 +19,7 @@ from uncol.core.model_folder import check_interrupted_save, has_model, read_card
 from uncol.core.model_hash import weights_hash
 from uncol.core.progress import Progress
 from uncol.core.unfinished import claim_folder, is_run_held, origin_of, run_held, says_busy
-from uncol.core.volume import UNKNOWN_LABEL
+from uncol.core.volume import UNKNOWN_LABEL, view_slices
 from uncol.data.annotations import annotated_slices, annotated_structures, annotation_plane
 from uncol.data.cases import LabeledCase
 from uncol.data.io import (
@@ -34,7 +34,7 @@ from uncol.models.checkpoints import has_checkpoint, remove_checkpoint
 from uncol.models.devices import select_device
 from uncol.pipelines.context import Context
 from uncol.pipelines.history import made_with, summary
-from uncol.pipelines.results import PAGE_FILE, Document, Segmented, reported, training_page
+from uncol.pipelines.results import PAGE_FILE, Document, Segmented, reported, training_page, writing_s
 from uncol.pipelines.segment import read_case
 from uncol.training.preview import Preview
 from uncol.training.proposal import Proposal, propose
@@ -42,6 +42,9 @@ from uncol.training.record import save_learned
 from uncol.training.resume import begun, save
 from uncol.training.state import FineTuneSetup, TrainingState
 from uncol.training.train import go_on
+
+_PROPOSED_SLICE_S, _PROPOSED_STRUCTURE_S = 0.1, 0.06
+"""What it takes to propose a slice, and what each structure adds to it, in s."""
 
 _log = logging.getLogger(__name__)
 
@@ -166,14 +169,22 @@ def _trained(job: FineTuneJob, config: Config, device: torch.device, context: Co
         teacher_license=None if teacher is None else context.foundation.license,
     )
     order = context.preview
-    state = begun(setup, job.out, context.monitor, resume=job.resume)
+    monitor = context.monitor.followed_by(0.0 if job.proposal is None else _proposal_s(setup))
+    state = begun(setup, job.out, monitor, resume=job.resume)
     if order is None:
-        go_on(state, job.out, context.monitor)
+        go_on(state, job.out, monitor)
     else:
-        with Preview(order, state, context.monitor) as preview:
-            go_on(state, job.out, replace(context.monitor, report=preview))
+        with Preview(order, state, monitor) as preview:
+            go_on(state, job.out, replace(monitor, report=preview))
     setup.cache.trim()
     return state
+
+
+def _proposal_s(setup: FineTuneSetup) -> float:
+    """Return about how long the proposal takes that follows the training, in s, on two cores."""
+    image = setup.cases[0].image
+    slices = len(view_slices(image, setup.plane).stack_from(image.voxels))
+    return slices * (_PROPOSED_SLICE_S + _PROPOSED_STRUCTURE_S * len(setup.structures)) + writing_s(image)
 
 
 def _slices_of_case(annotated: Sequence[AnnotatedSlices], number: int) -> list[AnnotatedSlices]:

@@ -29,7 +29,7 @@ from uncol.inference.student import segment_with_model
 from uncol.models.devices import select_device
 from uncol.pipelines.context import Context
 from uncol.pipelines.history import made_with, slices_used
-from uncol.pipelines.results import Document, Segmented, reported
+from uncol.pipelines.results import Document, Segmented, reported, writing_s
 
 if TYPE_CHECKING:  # loading it takes a while, and most results are no DICOM
     from uncol.formats.dicom_source import Source
@@ -68,6 +68,7 @@ def segment(job: SegmentJob, context: Context, *, as_dicom: bool = False) -> Seg
     check_writable(job.out)
     context.monitor.report(Progress("Reading the image", 0.0))
     image, dicom = _read(job, as_dicom=as_dicom)
+    monitor = monitor.followed_by(writing_s(image))
     annotated: Sequence[AnnotatedSlices] = ()
     if job.model is not None:
         model = context.load_model(job.model)

@@ -38,6 +38,7 @@ def dress(axes: Axes, title: str, x_label: str, y_label: str, font_pt: float = F
     axes.set_ylabel(y_label, fontsize=font_pt, color=INK)
     axes.grid(color=GRID, linewidth=0.9)
     axes.set_axisbelow(True)
+    axes.set_facecolor("none")
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(AXIS)
     axes.tick_params(labelsize=font_pt - 1, colors=INK)

@@ -16,7 +16,7 @@ from uncol.report.blocks import figure, panels, paragraph
 from uncol.report.confidence import tried_on_reference
 from uncol.report.figures import distance_png, first_pass_panels, shown_colors, slice_panels
 from uncol.report.outcome import duration_text
-from uncol.report.results import METHOD_NAMES, Cut, Method, Results, SliceScore, known_mm
+from uncol.report.results import BASELINES, METHOD_NAMES, Cut, Method, Results, SliceScore, known_mm
 
 if TYPE_CHECKING:
     from uncol.evaluation.metrics import MaskScores
@@ -147,7 +147,7 @@ def _table(results: Results) -> str:
     means = [round(mean, 3) for mean in results.mean_dice().values()]
     mean_row = "".join(f"{_cell(f'{mean:.3f}', mean == max(means))}<td></td>" for mean in means)
     note = (
-        "Bold: best of the row. ▼: the fine-tuned model is worse than shape interpolation. "
+        "Bold: best of the row. ▼: the fine-tuned model is worse than the first pass or shape interpolation. "
         "HD95: 95% of the two surfaces lie within this distance."
     )
     return (
@@ -159,14 +159,16 @@ def _table(results: Results) -> str:
 
 
 def _verdict(results: Results) -> str:
-    """Say for how many structures the fine-tuned model is ahead, and name those where it is not."""
-    rows = [(structure.name, scores[_OURS], scores["interpolation"]) for structure, scores in results.scores()]
-    behind = [name for name, ours, theirs in rows if _shown_dice(ours) <= _shown_dice(theirs)]
-    nearer = sum(_shown_mm(ours) < _shown_mm(theirs) for _, ours, theirs in rows)
+    """Say for how many structures the fine-tuned model is ahead of what is free, and name those where it is not."""
+    rows = [
+        (structure.name, scores[_OURS], [scores[each] for each in BASELINES]) for structure, scores in results.scores()
+    ]
+    behind = [name for name, ours, theirs in rows if _shown_dice(ours) <= max(map(_shown_dice, theirs))]
+    nearer = sum(_shown_mm(ours) < min(map(_shown_mm, theirs)) for _, ours, theirs in rows)
     noun = "structure" if len(rows) == 1 else "structures"
     sentence = (
-        f"The fine-tuned model is ahead of shape interpolation for {len(rows) - len(behind)} of {len(rows)} "
-        f"{noun} by Dice, and for {nearer} of {len(rows)} by HD95."
+        f"The fine-tuned model is ahead of both first pass and shape interpolation for {len(rows) - len(behind)} of "
+        f"{len(rows)} {noun} by Dice, and for {nearer} of {len(rows)} by HD95."
     )
     return f"{sentence} By Dice it is not ahead for: {', '.join(behind)}." if behind else sentence
 
@@ -196,15 +198,15 @@ def _table_row(structure: Structure, scores: Mapping[Method, MaskScores]) -> str
     cells = ""
     for method, score in scores.items():
         dice, distance = _shown_dice(score), _shown_mm(score)
-        baseline = scores["interpolation"] if method == _OURS else score
+        baselines = [scores[each] for each in BASELINES] if method == _OURS else [score]
         text = "undefined" if distance == inf else f"{distance:.1f}"
-        cells += _cell(f"{dice:.3f}", dice == best_dice, dice < _shown_dice(baseline))
-        cells += _cell(text, distance == best_mm < inf, distance > _shown_mm(baseline))
+        cells += _cell(f"{dice:.3f}", dice == best_dice, dice < max(map(_shown_dice, baselines)))
+        cells += _cell(text, distance == best_mm < inf, distance > min(map(_shown_mm, baselines)))
     return f'<tr><th scope="row">{escape(structure.name)}</th>{cells}</tr>'
 
 
-def _cell(text: str, is_best: bool, is_worse_than_interpolation: bool = False) -> str:
-    mark = ' <span class="worse" title="worse than shape interpolation">▼</span>' if is_worse_than_interpolation else ""
+def _cell(text: str, is_best: bool, is_worse: bool = False) -> str:
+    mark = ' <span class="worse" title="worse than the first pass or shape interpolation">▼</span>' if is_worse else ""
     return f'<td class="best">{text}{mark}</td>' if is_best else f"<td>{text}{mark}</td>"
 
 

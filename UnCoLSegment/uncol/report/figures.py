@@ -73,7 +73,7 @@ def shown_colors(results: Results, cut: Cut) -> dict[str, str]:
 
 def curve_png(curve: Sequence[Mapping[str, float]]) -> bytes:
     """Draw the losses against the steps, with a line where stage 2 begins: after the last point of stage 1."""
-    figure = make_figure(11.0, 4.7)
+    figure = make_figure(11.0, 4.7, "none")
     axes = figure.subplots()
     for loss, (name, color) in _LOSSES.items():
         points = [(point["step"], point[loss]) for point in curve if loss in point]
@@ -107,7 +107,7 @@ def stage2_step(curve: Sequence[Mapping[str, float]]) -> int | None:
 
 def distance_png(results: Results) -> bytes:
     """Draw the Dice of each slice against its distance to the nearest annotated slice, method beside method."""
-    figure = make_figure(11.0, 4.7)
+    figure = make_figure(11.0, 4.7, "none")
     axes = figure.subplots()
     scores = [each for each in results.slices if each.distance > 0]
     distances = sorted({each.distance for each in scores})

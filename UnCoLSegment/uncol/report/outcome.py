@@ -141,6 +141,8 @@ class Outcome:
     def made_by(self) -> str:
         """Who segmented, in a few words."""
         model = f"model {self.model}" if self.model else ""
+        if self.model.casefold() == "model":  # as the demo calls it
+            model = "the fine-tuned model"
         if not self.sources:
             return model or self.foundation_model or "registration alone"
         names = {"foundation model": self.foundation_model, "student": model}

@@ -17,7 +17,7 @@ from uncol.core.uncertainty_maps import UNSURE, unsure_from
 from uncol.core.volume import Volume
 
 NEAR_MM = 15.0
-"""Uncertainty counts this near to a structure."""
+"""Undoubt_there counts this near to a structure."""
 _VOXEL_MM = 1.5
 """Size of a voxel up to which voxels are left out: places are larger than that."""
 _MEAN_OVER_MM = 6.0
@@ -28,6 +28,10 @@ the rim that every contour has does not."""
 _STAIRS = 1.5
 """By how much the faces of voxels are more than the smooth surface that they belong to, on average over directions."""
 _LEAST_ML = 0.2
+_LARGEST_PART, _LARGEST_ML = 0.25, 20.0
+"""A place is not larger than this part of all structures, or than this if that is more, as far as one of the levels of
+uncertainty that are tried makes it smaller."""
+_LEVELS = 8
 _MOST_PLACES = 12
 _MOSTLY = 0.8
 """Part of a place inside, or outside, the contour from which it lies there."""
@@ -144,6 +148,8 @@ def find_places(
 
     They are connected pieces of where the mean uncertainty over a cube of 6 mm is high enough near a structure, and
     that is thicker than the rim of the contours; the twelve of at least 0.2 ml with the largest sum of uncertainty.
+    Where that is nearly everywhere, so that one of them would be larger than a quarter of what was found, only what is
+    still less sure counts: a place tells where to look.
 
     Args:
         labels: Label map; 0 is background.
@@ -162,12 +168,20 @@ def find_places(
         return (), numbers
     doubt = uncertainty[box].astype(np.float32)
     size = [max(1, round(_MEAN_OVER_MM / each)) for each in spacing_mm]
-    unsure = (ndimage.uniform_filter(doubt, size) >= least) & near
-    pieces, count = ndimage.label(_without_rim(unsure, labels > 0, spacing_mm))
+    mean = np.where(near, ndimage.uniform_filter(doubt, size), 0.0)
     voxel_ml = float(np.prod(spacing_mm)) / 1000
-    volumes, sums, inside = (
-        np.bincount(pieces.ravel(), weights, minlength=count + 1)[1:] * voxel_ml
-        for weights in (None, doubt.ravel(), (labels > 0).ravel())
+    most_ml = max(_LARGEST_ML, _LARGEST_PART * np.count_nonzero(labels) * voxel_ml)
+    for level in np.linspace(least, max(least, float(mean.max())), _LEVELS, endpoint=False):
+        found, count = ndimage.label(_without_rim(mean >= level, labels > 0, spacing_mm))
+        found_ml = np.bincount(found.ravel(), minlength=count + 1)[1:] * voxel_ml
+        if level > least and found_ml.max(initial=0) < _LEAST_ML:
+            break
+        pieces, volumes = found, found_ml
+        if volumes.max(initial=0) <= most_ml:
+            break
+    sums, inside = (
+        np.bincount(pieces.ravel(), weights, minlength=len(volumes) + 1)[1:] * voxel_ml
+        for weights in (doubt.ravel(), (labels > 0).ravel())
     )
     ranked = [each for each in np.argsort(-sums, kind="stable").tolist() if volumes[each] >= _LEAST_ML]
     places = []
@@ -178,9 +192,9 @@ def find_places(
         k, j, i = (int(start.start) + each for start, each in zip(box, middle, strict=True))
         part = inside[piece] / volumes[piece]
         side: Side = "inside" if part >= _MOSTLY else "outside" if part <= 1 - _MOSTLY else "both"
-        mean = round(float(sums[piece] / volumes[piece]), 3)
+        doubt_there = round(float(sums[piece] / volumes[piece]), 3)
         value = _structure_at(labels, mask, middle)
-        places.append(Piece(number, (k, j, i), round(float(volumes[piece]), 2), mean, side, value))
+        places.append(Piece(number, (k, j, i), round(float(volumes[piece]), 2), doubt_there, side, value))
     return tuple(places), numbers
 
 

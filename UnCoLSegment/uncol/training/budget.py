@@ -9,8 +9,10 @@ from uncol.core.clock import awake_s
 from uncol.core.config import BudgetConfig
 
 _EXTENSION, _LATEST_STAGE2 = 0.05, 0.9
-_TOLD_FROM, _TOLD_AFTER_STEPS = 0.02, 20
-"""Part of a number of steps, or steps if these are fewer, from which the time left can be estimated."""
+_TOLD_AFTER_STEPS = 3
+"""Steps of a stage from which its pace can be told."""
+_STAGE2_STEPS = 2.2
+"""As many steps of stage 1 take as long as one of stage 2, until that is measured."""
 _RESERVE_PART = 0.02
 """Part of a time budget that is kept for writing the model."""
 
@@ -46,6 +48,8 @@ class TrainingBudget:
         self.expected_teacher_s = expected_teacher_s
         self.stage1_part = budget.stage1_part if stage1_part is None else stage1_part
         """Part of the budget for stage 1, in [0, 1]."""
+        self.expected_step_s: float | None = None
+        """What a step of stage 1 is expected to take, in s, before there is one; None where nobody knows."""
         self._stopped_at: float | None = None
 
     @property
@@ -77,6 +81,8 @@ class TrainingBudget:
 
     def start_stage2(self) -> None:
         """Note that the generalized teacher has been prompted and stage 2 begins."""
+        if self.stage2_began_s is None and self._stage1_steps:
+            self.expected_step_s = (self.elapsed_s - self.stage1_began_s) / self._stage1_steps
         self.stage2_began_s = self.elapsed_s
 
     def extend_stage1(self) -> bool:
@@ -114,11 +120,21 @@ class TrainingBudget:
         """Return the time to the end, in s: exact for a time budget, estimated for steps; None when it is over."""
         if self._stopped_at is not None:
             return None
-        if self._total_s is not None:
-            return max(0.0, self._total_s - self.elapsed_s)
-        done = self.fraction(step)
-        is_known = done > _TOLD_FROM or (done > 0 and step > _TOLD_AFTER_STEPS)
-        return (1 - done) / done * (self.elapsed_s - self.stage1_began_s) if is_known else None
+        if self._budget.steps is None:
+            return max(0.0, self._seconds - self.elapsed_s)
+        left = self._budget.steps - step
+        if self.stage2_began_s is not None:
+            step_s = self._step_s(step - self._stage1_steps, self.stage2_began_s, _STAGE2_STEPS)
+            return None if step_s is None else left * step_s
+        stage2 = min(left, self._budget.steps - self._stage1_steps)
+        step_s = self._step_s(step, self.stage1_began_s)
+        return None if step_s is None else (left - stage2 + _STAGE2_STEPS * stage2) * step_s + self.expected_teacher_s
+
+    def _step_s(self, steps: int, began_s: float, expected: float = 1.0) -> float | None:
+        """Return what a step of the present stage takes, by those that were taken, else as many as are expected."""
+        if steps >= _TOLD_AFTER_STEPS:
+            return (self.elapsed_s - began_s) / steps
+        return None if self.expected_step_s is None else expected * self.expected_step_s
 
     @property
     def spare_s(self) -> float | None:

@@ -23,6 +23,7 @@ from uncol.data.transforms import resize_image
 from uncol.foundation.boxes import can_prompt
 from uncol.foundation.label_propagation import PropagatedLabels
 from uncol.foundation.prompting import SlicePredictor
+from uncol.foundation.prompting_time import PromptingTime
 from uncol.foundation.source_reliability import Source, SourceReliability, ValidationScores
 from uncol.inference.result import with_background
 from uncol.inference.uncertainty import normalized_entropy
@@ -30,6 +31,8 @@ from uncol.inference.uncertainty import normalized_entropy
 _LEAST_RELIABILITY = 0.5
 """Dice below which a prediction does not count: boxes do not fit rings and thin vessels."""
 
+_FUSING = 2
+"""How often interpolated contours prompt in a round: once in the round, once while its sources are fused."""
 _MOST_SCORED = 60
 """Annotated slices on which answers to the specialized teacher's masks are scored."""
 
@@ -83,6 +86,8 @@ class GeneralizedTeacher:
         """Structures, N: all classes but the background."""
         self._least_reliability = 1e-6 if every_vote else _LEAST_RELIABILITY
         self._whole_slices, self._least_dice = whole_slices, least_dice
+        self.time_left = PromptingTime(prompted)
+        """How long it still takes to prompt for what is expected."""
         self.slices = _some_of(pool.unlabeled_slices, most_slices)
         self.cases = [
             PropagatedLabels(slices, each.native_labels, each.view.spacing_mm, self.structure_count, margin_pixels)
@@ -110,7 +115,21 @@ class GeneralizedTeacher:
     @property
     def steps_to_propagate(self) -> int:
         """About how many steps it takes to follow every structure from annotated slice to annotated slice."""
-        return sum(each.expected_steps for each in self.cases)
+        return sum(len(each.expected_looks) for each in self.cases)
+
+    def expect_propagation(self) -> None:
+        """Let `time_left` tell the seconds until annotated slices are propagated and a round is over."""
+        looks = sum(len({*each.expected_looks} - each.predictor.first_looks_s.keys()) for each in self.cases)
+        self.time_left.expect(looks + self.unseen_slices, self.steps_to_propagate + _FUSING * self.prompts_per_round)
+
+    def expect_fusing(self) -> None:
+        """Let `time_left` tell the seconds until what it says is fused with other sources."""
+        new = sum(each.index not in self.cases[each.case].predictor.first_looks_s for each in self.slices)
+        self.time_left.expect(new, self.prompts_per_round)
+
+    def expect_round(self) -> None:
+        """Let `time_left` tell the seconds until a round is over."""
+        self.time_left.expect(self.unseen_slices, _FUSING * self.prompts_per_round)
 
     @property
     def prompts_per_round(self) -> int:

@@ -14,6 +14,8 @@ _STUDENTS_OWN_S = 60.0
 """What of a time budget is the student's alone, in s; the generalized teacher may take a part of the rest."""
 _PROPAGATION_PART = 0.45
 """Part of that rest after which annotated slices are not propagated further."""
+_PROMPT_PIXELS = 18_000
+"""Pixels of a training step that take as long as a prompt, on two cores (docs/benchmarks/speed.md)."""
 _LARGEST_PART = 0.5
 """Part of that rest that all prompting together may take."""
 
@@ -45,17 +47,26 @@ class PromptingRounds:
         return self.rounds_done < self._rounds and stage2_fraction >= self.rounds_done / self._rounds
 
     def propagate_annotations(self, monitor: Monitor) -> float:
-        """Let it propagate annotated slices, and return the seconds that a round will want; 0 without a budget."""
+        """Let it propagate annotated slices, and return the seconds that a round will want."""
         teacher = self._teacher
         name = "Propagating annotated slices with the foundation model"
+        if self._total_s is None:
+            teacher.expect_propagation()
+            monitor = monitor.timed(teacher.time_left.seconds_left)
         phase = monitor.phase(name, teacher.steps_to_propagate, self._seconds_left(_PROPAGATION_PART))
         teacher.propagate_and_validate(phase)
         self._note_time(phase, "propagate all annotated slices with the foundation model")
         left = self._seconds_left(_LARGEST_PART)
         if left is None:
-            return 0.0
+            teacher.expect_round()
+            return teacher.time_left.seconds_left() or 0.0
         prompt_s, encode_s = phase.step_s(0.25), phase.step_s(1 - 1 / (4 * teacher.structure_count))
         return min(left, teacher.prompts_per_round * prompt_s + teacher.unseen_slices * encode_s)
+
+    def foreseen_step_s(self, pixels: int) -> float | None:
+        """Return what a training step of so many pixels will take, in s, by what prompts take; None before any."""
+        prompt_s = self._teacher.time_left.prompt_s
+        return None if prompt_s is None else prompt_s * pixels / _PROMPT_PIXELS
 
     def score_prompts(
         self, specialized: Probabilities, held_out: Sequence[SliceIndex], spare_s: float | None, monitor: Monitor
@@ -85,10 +96,18 @@ class PromptingRounds:
             monitor: Told about every slice.
         """
         name = f"Prompting the foundation model (round {self.rounds_done + 1})"
+        if self._total_s is None:
+            self._teacher.expect_round()
+            monitor = monitor.timed(self._teacher.time_left.seconds_left)
         phase = monitor.phase(name, len(self._teacher.slices), self._seconds_left(_LARGEST_PART, spare_s))
         self._teacher.prompt(specialized, phase, specialized_reliability)
         self._note_time(phase, "prompt the foundation model for all other slices")
         self.rounds_done += 1
+
+    def while_fusing(self, monitor: Monitor) -> Monitor:
+        """Return a monitor that tells how long it takes to fuse its predictions with other sources."""
+        self._teacher.expect_fusing()
+        return monitor.timed(self._teacher.time_left.seconds_left)
 
     def go_on(self, rounds_done: int, elapsed_s: float) -> None:
         """Go on after so many rounds and seconds of an earlier sitting, with its predictions loaded."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -155,7 +156,14 @@ def watching(state: TrainingState, folder: Path, monitor: Monitor) -> Monitor:
     def report(progress: Progress) -> None:
         nonlocal told_s
         if time.monotonic() - told_s > _REPORT_INTERVAL_S:
-            told_s, left = time.monotonic(), state.budget.seconds_left(state.step)
+            told_s = time.monotonic()
+            if not state.has_begun and state.prompting is not None:
+                pixels = state.batch_size * math.prod(state.pool.slice_size)
+                state.budget.expected_step_s = state.prompting.foreseen_step_s(pixels)
+            left = state.budget.seconds_left(state.step)
+            if left is not None:  # what is done between the steps comes on top of these, or ends after the budget
+                between = progress.seconds_left or 0.0
+                left = left + between if state.budget.total_s is None else max(left, between)
             monitor.report(replace(progress, seconds_left=left, step=state.step, losses=state.losses))
 
     def save_first() -> str:

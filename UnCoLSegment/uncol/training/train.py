@@ -311,7 +311,7 @@ def prompt_if_due(state: TrainingState, monitor: Monitor) -> None:
     if rounds is not None and is_due:
         rounds.prompt(state.specialized_slices, state.specialized_reliability, state.budget.spare_s, monitor)
     if sources is not None and (is_due or not sources.has_predictions):
-        sources.fuse(state.specialized_slices, monitor)
+        sources.fuse(state.specialized_slices, monitor if rounds is None else rounds.while_fusing(monitor))
         is_due = True
     if is_due and (rounds is None or rounds.rounds_done == 1):
         state.budget.start_stage2()

@@ -3,6 +3,7 @@
 const uncolPlanes = (() => {
   const { Niivue, NVImage, NVMesh, SLICE_TYPE, DRAG_MODE } = niivue;
   const AXES = [[0, 1, 2], [0, 2, 1], [1, 2, 0]]; // by NiiVue's slice type: axes to the right and up, and across
+  const SIDES = [["L", "R"], ["P", "A"], ["I", "S"]]; // where an axis begins and ends
   const DOUBT = [255, 74, 170];
 
   const rgb = (color) => [1, 3, 5].map((n) => parseInt(color.slice(n, n + 2), 16));
@@ -20,7 +21,7 @@ const uncolPlanes = (() => {
     const nv = new Niivue({
       dragAndDropEnabled: false, isColorbar: false, logLevel: "error", loadingText: "",
       clipPlaneHotKey: "", viewModeHotKey: "", cycleClipPlaneHotKey: "",
-      backColor: [0, 0, 0, 1], crosshairColor: [1, 0.86, 0.42, 0.55], crosshairWidth: 0.5,
+      isOrientationTextVisible: false, backColor: [0, 0, 0, 1], crosshairColor: [1, 0.86, 0.42, 0.55], crosshairWidth: 0.5,
       crosshairWidthUnit: "mm", crosshairGap: 6, fontColor: [0.72, 0.77, 0.83, 1], isRadiologicalConvention: true,
       dragMode: DRAG_MODE.windowing, fontMinPx: 12, isOrientCube: true, show3Dcrosshair: false, meshThicknessOn2D: 0,
     });
@@ -195,8 +196,9 @@ const uncolPlanes = (() => {
       return this.cache.get(name);
     }
 
-    // A small picture of a slice with what was found in it, the patient's right on the left as in the planes.
-    thumbnail(across, index) {
+    // A small picture of a slice with what was found in it, the patient's right on the left as in the planes, and a
+    // ring round a voxel.
+    thumbnail(across, index, at = null) {
       const plane = AXES.findIndex((each) => each[2] === across), [a, b] = AXES[plane];
       const strides = [1, this.dims[0], this.dims[0] * this.dims[1]], width = this.dims[a], height = this.dims[b];
       const made = Object.assign(document.createElement("canvas"), { width, height }), pen = made.getContext("2d");
@@ -211,6 +213,13 @@ const uncolPlanes = (() => {
           pixels.data[at + 3] = 255;
         }
       pen.putImageData(pixels, 0, 0);
+      if (at) {
+        pen.beginPath();
+        pen.arc(a === 0 ? width - 1 - at[a] : at[a], height - 1 - at[b], width / 8, 0, 2 * Math.PI);
+        pen.lineWidth = width / 28;
+        pen.strokeStyle = `rgb(${DOUBT})`;
+        pen.stroke();
+      }
       const spacing = hdr.pixDims;
       made.style.aspectRatio = `${width * spacing[1 + a]} / ${height * spacing[1 + b]}`;
       return made;
@@ -252,9 +261,10 @@ const uncolPlanes = (() => {
       const { ink, canvas, look } = this, pen = ink.getContext("2d");
       if (ink.width !== canvas.width || ink.height !== canvas.height) Object.assign(ink, { width: canvas.width, height: canvas.height });
       pen.clearRect(0, 0, ink.width, ink.height);
+      const unit = canvas.width / canvas.clientWidth || 1, tiles = this.tiles();
+      for (const tile of tiles) this.paintSides(pen, tile, unit);
       if (look.hidden) return;
-      const unit = canvas.width / canvas.clientWidth || 1;
-      for (const tile of this.tiles()) {
+      for (const tile of tiles) {
         pen.save();
         pen.beginPath();
         pen.rect(...tile.box);
@@ -263,6 +273,21 @@ const uncolPlanes = (() => {
         this.paintStructures(pen, tile, unit);
         if (look.doubt === "regions" && !look.errors) this.paintPlaces(pen, tile, unit);
         pen.restore();
+        this.paintSides(pen, tile, unit);
+      }
+    }
+
+    // Which side of the patient is where, on all four sides of a plane.
+    paintSides(pen, tile, unit) {
+      const [a, b] = AXES[tile.plane], [left, top, width, height] = tile.box, edge = 11 * unit;
+      const [first, last] = tile.x(1) > tile.x(0) ? SIDES[a] : [...SIDES[a]].reverse();
+      const [low, high] = tile.y(1) < tile.y(0) ? SIDES[b] : [...SIDES[b]].reverse();
+      Object.assign(pen, { font: `600 ${13 * unit}px system-ui, sans-serif`, textAlign: "center", textBaseline: "middle",
+        lineJoin: "round", lineWidth: 3 * unit, strokeStyle: "rgba(0,0,0,0.85)", fillStyle: "#dfe6ec" });
+      for (const [letter, x, y] of [[first, left + edge, top + height / 2], [last, left + width - edge, top + height / 2],
+                                    [high, left + width / 2, top + edge], [low, left + width / 2, top + height - edge]]) {
+        pen.strokeText(letter, x, y);
+        pen.fillText(letter, x, y);
       }
     }
 
@@ -319,7 +344,9 @@ const uncolPlanes = (() => {
         if (y < best[1]) best = [tile.x(longest[n]), y];
       }
       const r = 9 * unit, [left, top, width] = tile.box;
-      const x = Math.min(left + width - r - 2, Math.max(left + r + 2, best[0])), y = Math.max(top + r + 2, best[1] - r - 3 * unit);
+      let x = Math.min(left + width - r - 2, Math.max(left + r + 2, best[0])), y = Math.max(top + r + 2, best[1] - r - 3 * unit);
+      const off = x - (left + width / 2), letter = 20 * unit; // the side's letter stays free
+      if (y < top + 22 * unit && Math.abs(off) < letter) x += (off < 0 ? -letter : letter) - off;
       pen.beginPath();
       pen.arc(x, y, r, 0, 2 * Math.PI);
       pen.fillStyle = place.seen ? "#3a2a36" : "#c2186f";

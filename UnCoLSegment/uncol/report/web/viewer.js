@@ -84,8 +84,8 @@
       make("button", { class: "go", on: { click: () => visit(index) } },
         make("span", { class: "number" }, make("span", {}, String(each.number))),
         make("span", {}, `Slice ${each.slice} · ${ml(each.ml)} ml`, make("small", {}, each.text)),
-        make("span", { class: "meter", title: `mean doubt ${number(each.doubt, 2)}` },
-          make("i", { style: { width: `${Math.max(6, (100 * each.ml * each.doubt) / worst)}%` } }))),
+        make("span", { class: "shown" }, make("span", { class: "meter", title: `mean doubt ${number(each.doubt, 2)}` },
+          make("i", { style: { width: `${Math.max(6, (100 * each.ml * each.doubt) / worst)}%` } })))),
       make("div", { class: "about" }, make("label", { class: "uv-soft" }, seen, " seen"), note));
     each.mark = () => (seen.checked = true);
     return item;
@@ -161,7 +161,7 @@
     svg.setAttribute("aria-valuemax", String(count - 1));
     const legend = [["uv-bar", "most doubt"], ruler.annotated.length ? ["uv-done", "annotated"] : null,
                     ruler.next.length ? ["uv-next", "annotate next"] : null, ruler.dice ? ["uv-line", "Dice, up is better"] : null];
-    byId("uv-ruler-legend").replaceChildren(...legend.filter(Boolean).flatMap(([kind, text]) => [make("i", { class: `uv-dot ${kind}` }), text]));
+    byId("uv-ruler-legend").replaceChildren(...legend.filter(Boolean).map(([kind, text]) => make("span", {}, make("i", { class: `uv-dot ${kind}` }), ` ${text}`)));
   }
   const goToSlice = (slice) => {
     const voxel = view.voxel;
@@ -179,6 +179,12 @@
   });
   svg.addEventListener("pointermove", drag);
 
+  function drawPlaces() {
+    items.forEach((item, index) => {
+      const at = data.places[index].at.map(Math.round);
+      item.querySelector(".shown").prepend(view.thumbnail(ruler.axis, at[ruler.axis], at));
+    });
+  }
   function drawFollowing() {
     byId("uv-following").hidden = !ruler.next.length;
     byId("uv-next").append(...ruler.next.map(({ slice, text }) => {
@@ -339,7 +345,8 @@
   }
   root.dataset.doubt = "regions";
   drawRuler();
-  drawFollowing();
+  drawPlaces();
+    drawFollowing();
   if (matchMedia("(max-width: 600px)").matches) actions.layout("axial");
   if (data.places.length) visit(0);
   else goToSlice(ruler.first);
