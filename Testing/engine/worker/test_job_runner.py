@@ -337,31 +337,6 @@ class TestFineTune:
         assert bool(found["why_no_promise"]) == (found["predicted_dice"] is None)
         assert result["proposal"]["findings"]["next_slices"]["axis"] == "K"
 
-    def test_every_case_gets_its_proposal_in_its_own_folder(self, shared: Child) -> None:
-        job = shared.new_job()
-        (job / "case-2").mkdir()
-        shift = 4
-        for name, volume in zip(("image", "labels"), ball(), strict=True):
-            VolumeFile.write(job / "case-2" / f"{name}.npy", volume.with_voxels(np.roll(volume.voxels, shift, axis=2)))
-        fields = fine_tune_fields(job, "of-two", steps=10)
-        further = {name: file_fields(f"case-2/{name}") for name in ("image", "labels")}
-
-        same = shared.ask("fine_tune", **fields | {"cases": [*fields["cases"], further], "further_proposals": [job]})
-        result = shared.ask(
-            "fine_tune", **fields | {"cases": [*fields["cases"], further], "further_proposals": [job / "case-2"]}
-        )
-
-        assert same["message"].startswith("Two cases have the same folder")
-        assert result["event"] == "fine_tune_result", result
-        (second,) = result["further_proposals"]
-        assert second["segmentation"]["file"] == str(job / "case-2" / "segmentation.npy")
-        for found, moved in ((result["proposal"], 0), (second, shift)):
-            annotated = np.roll(ball()[1].voxels, moved, axis=2)
-            labels, known = read(found["segmentation"]).voxels, annotated != 255
-            assert (labels == annotated)[known].all()
-            assert found["report"]["by_both_teachers"] is True
-        assert not shared.store.has_unfinished("of-two")
-
     def test_progress_holds_steps_losses_and_time_left(self, shared: Child) -> None:
         number = shared.start_training("progress")
         event = shared.until(lambda event: event["event"] == "progress" and (event["step"] or 0) > 20)
