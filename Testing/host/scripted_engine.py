@@ -141,7 +141,7 @@ class ScriptedEngine:
 
         Args:
             heldOut: Its Dice by structure.
-            voxels: What is proposed (K, J, I); value 1 is the first structure that was annotated.
+            voxels: What is proposed for every case (K, J, I); value 1 is the first structure that was annotated.
             uncertainty: The map that comes with it.
             notes: What is noted about the training.
             ofProposal: What is noted about the proposal.
@@ -152,22 +152,28 @@ class ScriptedEngine:
         names = [each["name"] for each in fields["structures"]]
         writeModel(Path(fields["out"]), names, heldOut, *notes, verdict=verdict)
         report = {**_report(voxels, names, ofProposal), "by_both_teachers": not alone}
-        image = fields["cases"][0]["image"]
-        proposal = _writeResult(Path(fields["proposal"]), image, voxels, uncertainty, report)
+        folders = [fields["proposal"], *fields["further_proposals"]]
+        proposals = [
+            _writeResult(Path(folder), case["image"], voxels, uncertainty, report)
+            for folder, case in zip(folders, fields["cases"], strict=True)
+        ]
         structures = tuple(Structure(each["value"], each["name"]) for each in fields["structures"])
-        self.answer("fine_tune", FineTuneResult(Path(fields["out"]), structures, {}, proposal))
+        self.answer(
+            "fine_tune", FineTuneResult(Path(fields["out"]), structures, {}, proposals[0], tuple(proposals[1:]))
+        )
 
-    def sayPreview(self, op: str, voxels: np.ndarray, uncertainty: np.ndarray) -> None:
+    def sayPreview(self, op: str, voxels: np.ndarray, uncertainty: np.ndarray, case: int = 1) -> None:
         """Say what is found so far about the latest request of a kind, in labels (K, J, I) that may stand."""
         fields = self.asked(op)
-        folder = Path(fields["out"] if op == "segment" else fields["proposal"])
-        image = readVolume(fields["image"] if op == "segment" else fields["cases"][0]["image"])
+        folders = [fields["out"]] if op == "segment" else [fields["proposal"], *fields["further_proposals"]]
+        folder = Path(folders[case - 1])
+        image = readVolume(fields["image"] if op == "segment" else fields["cases"][case - 1]["image"])
         labels, doubts = image.with_voxels(voxels.astype(np.uint8)), image.with_voxels(uncertainty.astype(np.float32))
         files = [
             VolumeFile.write(folder / f"{each}.npy", volume)
             for each, volume in (("so-far", labels), ("doubts", doubts))
         ]
-        self.answer(op, Preview(*files))
+        self.answer(op, Preview(*files, case=case))
 
     def writePreview(self, voxels: np.ndarray, name: str = "preview-1.npy") -> dict[str, Any]:
         """Write labels (K, J, I) for the latest request to learn; return what an event says of them."""

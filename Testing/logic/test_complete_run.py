@@ -17,8 +17,8 @@ from parameters import Device, Parameters
 
 from uncol.demo.phantom import LIVER, make_phantom
 from UnCoLSegmentLib.Engine.Run import RunState
-from UnCoLSegmentLib.Scene import Bridge, Labelmaps, Maker, Origins
-from UnCoLSegmentLib.SelfTest import LoopDriver
+from UnCoLSegmentLib.Scene import Bridge, Cases, Labelmaps, Maker, Origins, Results
+from UnCoLSegmentLib.SelfTest import LoopDriver, makePhantomVolume
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = 12
@@ -149,3 +149,29 @@ def _checkOverlay(host: Any, volume: Any, parameters: Parameters, folder: Path) 
         for ii, jj, kk in indices
     ]
     assert min(near) >= parameters.uncertaintyThreshold  # within a voxel, as the view interpolates
+
+
+@pytest.mark.slow
+def test_one_model_learns_from_two_volumes_and_both_get_its_proposal(logic, scene: Any) -> None:
+    drivers = []
+    for slices in ([5, 8, 11], [6, 10]):
+        volume, truth = makePhantomVolume()
+        driver = LoopDriver(logic, Parameters(inputVolume=volume), truth, idle=partial(waitAsSlicer, 20))
+        driver.annotate(slices)
+        Cases.note(volume, driver.parameters.segmentation)
+        drivers.append(driver)
+    other, shown = drivers
+
+    result = shown.fineTune(STEPS)
+
+    assert result.notes[0] == "Learned from 2 volumes, each of which has a new proposal: Phantom, Phantom."
+    assert shown.parameters.proposal.GetDisplayNode().GetVisibility()
+    assert not Results.proposalAbout(other.parameters.inputVolume).GetDisplayNode().GetVisibility()
+    for driver, slices in ((shown, [6, 10]), (other, [5, 8, 11])):
+        Results.choose(driver.parameters)
+        labels, _structures = Bridge.labelsOfAllSegments(driver.parameters.proposal, driver.parameters.inputVolume)
+        assert np.array_equal(labels.voxels[slices] > 0, driver.truth[slices])
+        assert driver.dice() > 0.7
+        [entry] = logic.rounds(driver.parameters)
+        assert (entry.model, entry.activated) == (result.modelName, True)
+        assert entry.annotated == tuple(f"K:{index}" for index in slices)

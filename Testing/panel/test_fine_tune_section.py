@@ -275,7 +275,7 @@ def test_previews_can_be_switched_off(learning: Any, engine: Any, phantom: Any) 
 
     engine.say("fine_tune", "preview", segmentation=engine.writePreview(phantom.liver))
     engine.say("fine_tune", "progress", phase="Learning", fraction=0.5, seconds_left=9.0, step=7)
-    learning.wait(lambda: learning.ui.runProgressBar.value == 50 and learning.logic._preview is None)
+    learning.wait(lambda: learning.ui.runProgressBar.value == 50 and not learning.logic._previews.areAwaited)
 
     assert not any("preview" in each.GetName() for each in segmentations())
 

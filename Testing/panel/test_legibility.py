@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import slicer.util
 from PySide6.QtCore import QPoint
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QAbstractButton, QCheckBox, QLabel, QWidget
@@ -62,6 +63,10 @@ def states(panel: Any, engine: Any) -> Iterator[str]:
     engine.say("fine_tune", "error", kind="user", message="The memory is full. Crop the volume, then try again.")
     panel.wait(panel.shown)
     yield "error"
+    slicer.util.addVolumeFromArray(phantom.ct, name="Thorax and abdomen, venous, 3 mm")
+    panel.settle()
+    panel.unfold("result", "fineTune")
+    yield "two patients"
     panel.unfold("segment", "result", "correct", "fineTune", "models", "advanced")
     yield "all open"
 

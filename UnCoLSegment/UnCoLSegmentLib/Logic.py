@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import Future
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,18 +16,22 @@ from uncol.core.progress import Progress
 from uncol.core.protocol import Event, Greeting, Log, Preview, RequestId
 from uncol.core.slice_suggestion import score_slices
 from uncol.core.unfinished import RunOrigin, UnfinishedRun
-from uncol.core.volume import Volume, view_slices
+from uncol.core.volume import view_slices
 from UnCoLSegmentLib import Preconditions
 from UnCoLSegmentLib.Engine.EngineProcess import EngineProcess, engineCommand, engineEnvironment, letThreadsRun
-from UnCoLSegmentLib.Engine.Run import Run, RunState, Steps, inThread, messageAndDetails
+from UnCoLSegmentLib.Engine.Previews import Previews
+from UnCoLSegmentLib.Engine.Run import Run, RunState, Steps, messageAndDetails
 from UnCoLSegmentLib.Engine.RunSteps import RunSteps, Training
 from UnCoLSegmentLib.Engine.Signal import Signal
 from UnCoLSegmentLib.Engine.SliceComparison import SliceComparison
 from UnCoLSegmentLib.Scene import Bridge, Results, Rounds
+from UnCoLSegmentLib.Scene.Cases import othersToLearnFrom
 from UnCoLSegmentLib.Scene.ExportData import ExportData
+from UnCoLSegmentLib.Scene.JointLabels import JointInputs
 from UnCoLSegmentLib.Scene.Places import findingsOf
 from UnCoLSegmentLib.Scene.RunData import RunInputs, SegmentationResult
-from UnCoLSegmentLib.Scene.RunScene import RunScene, annotatedSlices, resultInScene, roundsOf
+from UnCoLSegmentLib.Scene.RunScene import RunScene, annotatedSlices, roundsOf
+from UnCoLSegmentLib.Scene.RunScenes import RunScenes
 from UnCoLSegmentLib.Scene.SliceSuggestion import Suggestion, suggest, suggestTold
 
 PREVIEW_EVERY_S = 30.0
@@ -77,12 +80,11 @@ class Logic:
         self.engine.ended.connect(self._onEngineEnded)
         self._state = RunState.IDLE
         self._run: Run | None = None
-        self._scene: RunScene | None = None
+        self._scenes: RunScenes | None = None
         self._steps: RunSteps | None = None
         self._training: Training | None = None
-        self._inputs: RunInputs | None = None
-        self._preview: tuple[int, Future[tuple[Volume, Volume | None]]] | None = None
-        self._lastStep = 0
+        self._inputs: Sequence[RunInputs] = ()
+        self._previews, self._lastStep = Previews(), 0
         self._warnings: list[str] = []
         self.comparison, self._isSuggestionAwaited = SliceComparison(), False
         self.damagedPackage = ""
@@ -130,43 +132,49 @@ class Logic:
     def segment(self, parameters: Any) -> None:
         """Propose a segmentation: from a box, from annotated slices or with a model."""
 
-        def prepare(scene: RunScene, steps: RunSteps) -> Steps:
-            self._inputs = scene.forSegmenting()
-            return steps.segment(self._inputs)
+        def prepare(scenes: RunScenes, steps: RunSteps) -> Steps:
+            inputs = scenes.first.forSegmenting()
+            self._inputs = (inputs,)
+            return steps.segment(inputs)
 
         self._begin("segment", parameters, self.whyNotSegment(parameters), prepare)
 
     def fineTune(self, parameters: Any, steps: int | None = None) -> None:
-        """Learn from the annotated slices for some minutes, or for a number of steps, and show what that proposes."""
+        """Learn from annotated slices for some minutes, or for a number of steps, and show what that proposes.
+
+        It learns from the panel's volume and, beside it, from the others of the scene that the user did not leave out.
+        """
         minutes = parameters.minutes if steps is None else None
 
-        def prepare(scene: RunScene, runSteps: RunSteps) -> Steps:
-            inputs = scene.forSlices()
-            base = Rounds.baseFor(parameters.modelName, roundsOf(parameters))
-            volume = parameters.inputVolume
+        def prepare(scenes: RunScenes, runSteps: RunSteps) -> Steps:
+            inputs = runSteps.inputs()
+            known = [each for scene in scenes for each in scene.rounds]
+            base, volume = Rounds.baseFor(parameters.modelName, known), parameters.inputVolume
             origin = RunOrigin(volume.GetName() or "", Bridge.volumeDigest(volume), base)
             name = self.store.claim(inputs.structures[0].name, origin)
             training = Training(name, base, minutes, steps, previewEvery_s=self.previewEvery_s)
             return self._fineTuneSteps(runSteps, inputs, training)
 
-        self._begin("fineTune", parameters, self.whyNotFineTune(parameters), prepare)
+        obstacle, others = self.whyNotFineTune(parameters), othersToLearnFrom(parameters)
+        self._begin("fineTune", parameters, obstacle, prepare, others)
 
     def resumeFineTune(self, parameters: Any, steps: int | None = None, run: UnfinishedRun | None = None) -> None:
         """Go on with an unfinished run, the latest about the volume if none is named; annotations must be as then."""
         minutes, chosen = parameters.minutes if steps is None else None, run or self.unfinishedRun(parameters)
 
-        def prepare(scene: RunScene, runSteps: RunSteps) -> Steps:
+        def prepare(_scenes: RunScenes, runSteps: RunSteps) -> Steps:
             assert chosen is not None  # an obstacle would have been told
             name, base = chosen.name, chosen.origin.base
             training = Training(name, base, minutes, steps, resume=True, previewEvery_s=self.previewEvery_s)
-            return self._fineTuneSteps(runSteps, scene.forSlices(), training)
+            return self._fineTuneSteps(runSteps, runSteps.inputs(), training)
 
-        self._begin("fineTune", parameters, self.whyNotResume(parameters, chosen), prepare)
+        obstacle, others = self.whyNotResume(parameters, chosen), othersToLearnFrom(parameters)
+        self._begin("fineTune", parameters, obstacle, prepare, others)
 
     def exportDicom(self, parameters: Any, folder: Path) -> None:
         """Write the proposal and its map as DICOM SEG and Parametric Map into a folder."""
 
-        def prepare(_scene: RunScene, steps: RunSteps) -> Steps:
+        def prepare(_scenes: RunScenes, steps: RunSteps) -> Steps:
             return steps.exportDicom(ExportData.take(parameters), folder)
 
         self._begin("export", parameters, self.whyNotExport(parameters), prepare)
@@ -180,7 +188,8 @@ class Logic:
         if self._waitsForThread:
             letThreadsRun(_THREAD_SHARE_S)
         self.engine.poll()
-        self._showPreview()
+        if self._state is RunState.RUNNING and self._scenes is not None:
+            self._previews.show(self._scenes, self._inputs)
         self._tellCompared()
         if run := self._run:
             run.advance()
@@ -221,7 +230,7 @@ class Logic:
         annotated = [row.index for row in annotatedSlices(parameters) if row.axis == axis]
         if told := suggestTold(findingsOf(parameters.proposal).next_slices, axis, annotated):
             return told
-        scores = self.comparison.find(node, axis, lambda: partial(score_slices, *resultInScene(parameters), axis))
+        scores = self.comparison.find(node, axis, lambda: partial(score_slices, *Results.inScene(parameters), axis))
         if scores is None:
             self._isSuggestionAwaited = True
             self.pollSooner.emit()
@@ -232,30 +241,30 @@ class Logic:
         """Return the rounds about the panel's volume, the oldest first; see `Rounds` for their fields."""
         return roundsOf(parameters)
 
-    def _begin(self, kind: str, parameters: Any, obstacle: str, prepare: Any) -> None:
+    def _begin(self, kind: str, parameters: Any, obstacle: str, prepare: Any, others: Sequence[Any] = ()) -> None:
         if obstacle:
             self.failed.emit(obstacle, "")
             return
-        scene, resultShown = RunScene(parameters), Signal()
-        resultShown.connect(partial(self._onResultShown, scene))
-        steps = RunSteps(scene, self.store, self.roundScored, self.modelsChanged, resultShown)
+        scenes, resultShown = RunScenes(parameters, others), Signal()
+        resultShown.connect(partial(self._onResultShown, scenes.first))
+        steps = RunSteps(scenes, self.store, self.roundScored, self.modelsChanged, resultShown)
         try:
-            self._run = Run(kind, self.engine, prepare(scene, steps))
+            self._run = Run(kind, self.engine, prepare(scenes, steps))
         except Exception as error:  # noqa: BLE001 - a click must end in a run or in a sentence
             self.failed.emit(*messageAndDetails(error))
             return
-        self._scene, self._steps, self._warnings, self._lastStep = scene, steps, [], 0
+        self._scenes, self._steps, self._warnings, self._lastStep = scenes, steps, [], 0
         self.damagedPackage = ""
         self._run.happened.connect(self._onHappened)
-        scene.watch(self._cancel)
+        scenes.watch(self._cancel)
         if kind == "fineTune":
             self.curve = []
         self.outdated.emit()
         self._setState(RunState.RUNNING)
         self.pollSooner.emit()
 
-    def _fineTuneSteps(self, runSteps: RunSteps, inputs: RunInputs, training: Training) -> Steps:
-        self._training, self._inputs = training, inputs
+    def _fineTuneSteps(self, runSteps: RunSteps, inputs: JointInputs, training: Training) -> Steps:
+        self._training, self._inputs = training, inputs.cases
         return runSteps.fineTune(inputs, training)
 
     def _cancel(self, reason: str) -> None:
@@ -266,7 +275,7 @@ class Logic:
     def _finish(self, run: Run) -> None:
         assert self._steps is not None  # set together with the run
         if isinstance(run.error, CancelledError):
-            self._steps.proposePreview()
+            self._steps.proposePreviews()
         left = self._steps.leftText(run.kind, self._training)
         self._putAway()
         self._setState(RunState.IDLE)
@@ -283,14 +292,16 @@ class Logic:
 
     def _putAway(self) -> None:
         """Leave nothing of the run behind."""
-        assert self._scene is not None  # set together with the run
+        assert self._scenes is not None  # set together with the run
         assert self._steps is not None
-        self._scene.unwatch()
-        self._scene.endPreview()
+        self._scenes.unwatch()
+        self._scenes.endPreviews()
+        self._previews.forget()
         self._steps.closeFolder()
         if self._run is not None and self._run.kind == "fineTune" and self._training is not None:
             self.store.release(self._training.name)
-        self._run = self._scene = self._steps = self._preview = self._training = self._inputs = None
+        self._run = self._scenes = self._steps = self._training = None
+        self._inputs = ()
 
     def _setState(self, state: RunState) -> None:
         if state is not self._state:
@@ -309,8 +320,7 @@ class Logic:
 
     def _onHappened(self, event: Progress | Preview | Log) -> None:
         if isinstance(event, Preview):
-            uncertainty = event.uncertainty.read if event.uncertainty is not None else lambda: None
-            self._preview = self._lastStep, inThread(lambda: (event.segmentation.read(), uncertainty()))
+            self._previews.take(event, self._lastStep)
         elif isinstance(event, Progress):
             self._lastStep = event.step or self._lastStep
             if event.losses:
@@ -319,19 +329,10 @@ class Logic:
         elif event.level in _WARNING_LEVELS:
             self._warnings.append(event.message)
 
-    def _showPreview(self) -> None:
-        """Show a preview that has been read; one whose file is gone again is passed over, the next one comes."""
-        if self._preview is None or not self._preview[1].done():
-            return
-        (step, preview), self._preview = self._preview, None
-        if self._state is RunState.RUNNING and preview.exception() is None and self._scene and self._inputs:
-            labels, uncertainty = preview.result()
-            self._scene.showPreview(labels, self._inputs, step, uncertainty)
-
     def _onResultShown(self, scene: RunScene, shown: SegmentationResult) -> None:
         """Keep what the engine found out about the slices until the user asks for the next one to annotate."""
         self.outdated.emit()
-        self._preview = None  # one that is still being read is older
+        self._previews.forget()  # those that are still being read are older
         isAboutAll = not scene.isJoint  # else it is about what is new only
         self.comparison.take(scene.uncertaintyMap, shown.slices if isAboutAll else {})
 
@@ -343,4 +344,4 @@ class Logic:
     @property
     def _waitsForThread(self) -> bool:
         isInRun = self._run is not None and self._run.waitsForThread
-        return isInRun or self._preview is not None or not self.comparison.isDone
+        return isInRun or self._previews.areAwaited or not self.comparison.isDone

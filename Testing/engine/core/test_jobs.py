@@ -76,6 +76,25 @@ def test_slices_of_a_case_that_is_not_there_are_refused() -> None:
     FineTuneJob(cases, Path("model"), annotated_slices=(AnnotatedSlices("K", (0, 5), case=2),))
 
 
+@pytest.mark.parametrize(
+    ("proposal", "further", "can"),
+    [(Path("p"), (Path("q"), Path("r")), 1), (None, (Path("q"),), 0)],
+    ids=["one too many", "none for the first case"],
+)
+def test_each_further_case_has_one_folder_for_its_proposal(
+    proposal: Path | None, further: tuple[Path, ...], can: int
+) -> None:
+    cases = (Case(Path("a"), Path("b")), Case(Path("c"), Path("d")))
+
+    with pytest.raises(ConfigError) as told:
+        FineTuneJob(cases, Path("m"), proposal=proposal, further_proposals=further)
+
+    assert str(told.value) == (
+        f"There are {len(further)} folders for what is proposed after the first case, where {can} can be filled. "
+        "Give one for each further case, or none."
+    )
+
+
 def test_maps_are_of_a_proposal_only() -> None:
     with pytest.raises(
         ConfigError, match=r"^There is teacher-disagreement of a proposal only\. Add --proposal, or leave"

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from small_models import files_of, tree, write_model
-from worker_child import Child, fine_tune_fields, needs_posix
+from worker_child import Child, ball, file_fields, fine_tune_fields, needs_posix
 
 from uncol.core.config import Config, StudentConfig
 from uncol.core.errors import ConfigError, OutputError
 from uncol.core.jobs import Case, FineTuneJob, StudentChoice
 from uncol.core.progress import UNWATCHED
 from uncol.core.volume import UNKNOWN_LABEL, Volume
+from uncol.core.volume_files import VolumeFile, read_voxels
 from uncol.data.cases import LabeledCase
 from uncol.models.checkpoints import has_checkpoint
 from uncol.pipelines.context import Context
@@ -110,6 +111,35 @@ def test_a_model_that_came_meanwhile_is_not_replaced_and_the_answer_tells_the_na
     assert worker.store.names() == ("ball", "ball-2")
     assert set(tree(worker.store.folder / "ball-2")) == set(files_of())
     worker.store.verify("ball-2")
+
+
+@needs_posix
+@pytest.mark.slow
+def test_every_case_gets_its_proposal_in_its_own_folder(start: Callable[..., Child]) -> None:
+    worker = start()
+    job = worker.new_job()
+    (job / "case-2").mkdir()
+    shift = 4
+    for name, volume in zip(("image", "labels"), ball(), strict=True):
+        VolumeFile.write(job / "case-2" / f"{name}.npy", volume.with_voxels(np.roll(volume.voxels, shift, axis=2)))
+    fields = fine_tune_fields(job, "of-two", steps=10)
+    further = {name: file_fields(f"case-2/{name}") for name in ("image", "labels")}
+
+    same = worker.ask("fine_tune", **fields | {"cases": [*fields["cases"], further], "further_proposals": [job]})
+    result = worker.ask(
+        "fine_tune", **fields | {"cases": [*fields["cases"], further], "further_proposals": [job / "case-2"]}
+    )
+
+    assert same["message"].startswith("Two cases have the same folder")
+    assert result["event"] == "fine_tune_result", result
+    (second,) = result["further_proposals"]
+    assert second["segmentation"]["file"] == str(job / "case-2" / "segmentation.npy")
+    for found, moved in ((result["proposal"], 0), (second, shift)):
+        annotated = np.roll(ball()[1].voxels, moved, axis=2)
+        labels, known = read_voxels(Path(found["segmentation"]["file"])), annotated != 255
+        assert (labels == annotated)[known].all()
+        assert found["report"]["by_both_teachers"] is True
+    assert not worker.store.has_unfinished("of-two")
 
 
 @needs_posix

@@ -74,7 +74,7 @@ def case(tmp_path: Path) -> Case:
 
 
 def to(shown: Shown, every_s: float) -> PreviewOrder:
-    return PreviewOrder(every_s, lambda labels, uncertainty: shown.append((labels, uncertainty)))
+    return PreviewOrder(every_s, lambda labels, uncertainty, _case: shown.append((labels, uncertainty)))
 
 
 def weights_of(model: Model) -> dict[str, torch.Tensor]:
@@ -132,6 +132,25 @@ def test_a_run_is_the_same_bit_for_bit_with_and_without_previews(
     with_previews, without = (each.segmentation for each in proposals)
     assert np.array_equal(with_previews.labels.voxels, without.labels.voxels)
     assert np.array_equal(with_previews.uncertainty.voxels, without.uncertainty.voxels)
+
+
+@pytest.mark.slow
+def test_previews_come_of_every_case_in_turn(case: Case, tmp_path: Path) -> None:
+    shown: list[tuple[int, Volume]] = []
+    image, labels = (each.read() for each in (case.image, case.labels) if isinstance(each, VolumeFile))
+    other = Case(
+        *(
+            VolumeFile.write(tmp_path / f"other-{name}.npy", each.with_voxels(np.roll(each.voxels, 12, axis=2)))
+            for name, each in (("image", image), ("labels", labels))
+        )
+    )
+    order = PreviewOrder(1.0, lambda found, _doubt, number: shown.append((number, found)), cases=2)
+
+    fine_tune(FineTuneJob((case, other), tmp_path / "model"), CONFIG, replace(CONTEXT, preview=order))
+
+    assert [number for number, _found in shown[:4]] == [1, 2, 1, 2]
+    for number, found in shown:
+        assert dice(found.voxels == 4, np.roll(TRUTH, 12 * (number - 1), axis=2)) > 0.7, number
 
 
 @pytest.mark.slow

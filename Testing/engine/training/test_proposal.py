@@ -236,14 +236,19 @@ def test_the_proposal_is_no_part_of_the_trainings_time(make_setup, tmp_path: Pat
     assert curve[-1]["step"] == 20
 
 
-def test_it_is_the_first_case_that_is_proposed_for(make_setup, tmp_path: Path):
+@pytest.mark.parametrize("number", [0, 1])
+def test_each_case_has_a_proposal_of_its_own(make_setup, tmp_path: Path, number: int):
     setup = make_setup()
     (case,) = setup.cases
     other = LabeledCase(*(each.with_voxels(np.roll(each.voxels, 8, axis=2)) for each in (case.image, case.labels)))
+    cases = [case, other]
 
-    found = propose(in_stage_2(replace(setup, cases=[case, other])), tmp_path).segmentation
+    proposal = propose(in_stage_2(replace(setup, cases=cases)), tmp_path, case=number)
 
-    assert dice(found.labels.voxels == 3, TRUTH) > 0.9
+    found, known = proposal.segmentation.labels.voxels, cases[number].labels.voxels
+    assert proposal.by_both_teachers
+    assert dice(found == 3, np.roll(TRUTH, 8 * number, axis=2)) > 0.9
+    assert np.array_equal(found[list(ANNOTATED)], known[list(ANNOTATED)])
 
 
 def test_a_proposal_says_how_good_it_is_where_nobody_annotated(make_setup, tmp_path: Path):

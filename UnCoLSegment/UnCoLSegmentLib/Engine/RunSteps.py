@@ -5,9 +5,8 @@ All that touches the scene happens between the yields, on the main thread; files
 
 from __future__ import annotations
 
-import shutil
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,12 +17,11 @@ from uuid import uuid4
 from slicer.i18n import tr as _
 
 from uncol.core.config import FEW_STEPS
-from uncol.core.errors import CancelledError, CheckpointError, DataError
-from uncol.core.jobs import Case, FineTuneJob, SegmentJob, SegmentResult, Structure
+from uncol.core.errors import CancelledError, CheckpointError
+from uncol.core.jobs import Case, FineTuneJob, FineTuneResult, SegmentJob, SegmentResult
 from uncol.core.model_card import verdict_in
 from uncol.core.model_store import Store
-from uncol.core.round_scores import ComparedSlices, ScoreJob, SliceStack
-from uncol.core.volume_files import VolumeFile
+from uncol.core.round_scores import ComparedSlices, ScoreJob
 from UnCoLSegmentLib.Engine.ExportSteps import exportSteps
 from UnCoLSegmentLib.Engine.Run import (
     EngineReady,
@@ -35,16 +33,15 @@ from UnCoLSegmentLib.Engine.Run import (
     Waiting,
     inThread,
 )
+from UnCoLSegmentLib.Engine.RunFiles import RunFiles, makeFolders, removeFolder, writeInputs, writeStacks
 from UnCoLSegmentLib.Engine.RunTexts import foundText, notesIn, verdictText
 from UnCoLSegmentLib.Engine.Signal import Signal
 from UnCoLSegmentLib.Scene import Rounds
 from UnCoLSegmentLib.Scene.ExportData import ExportData
+from UnCoLSegmentLib.Scene.JointLabels import JointInputs, joined
 from UnCoLSegmentLib.Scene.RunData import RunInputs, SegmentationResult
 from UnCoLSegmentLib.Scene.RunScene import RunScene
-
-IMAGE_FILE, LABELS_FILE = "image.npy", "labels.npy"
-_MOST_WRITES = 5
-"""So often an image is written that is changed each time meanwhile."""
+from UnCoLSegmentLib.Scene.RunScenes import RunScenes
 
 
 @dataclass(frozen=True)
@@ -72,26 +69,36 @@ class RunSteps:
     """The steps of the runs of one panel.
 
     Args:
-        scene: The scene's side of this run.
+        scenes: The scene's side of this run.
         store: The user's models.
         roundScored: Told each round once its new slices are scored.
         modelsChanged: Told when a model was made or activated.
-        resultShown: Told each result, a `SegmentationResult`, when it is in the scene.
+        resultShown: Told each result of the first volume, a `SegmentationResult`, when it is in the scene.
     """
 
     def __init__(
-        self, scene: RunScene, store: Store, roundScored: Signal, modelsChanged: Signal, resultShown: Signal
+        self, scenes: RunScenes, store: Store, roundScored: Signal, modelsChanged: Signal, resultShown: Signal
     ) -> None:
-        self._scene, self._store, self._resultShown = scene, store, resultShown
+        self._scenes, self._scene, self._store, self._resultShown = scenes, scenes.first, store, resultShown
         self._roundScored, self._modelsChanged = roundScored, modelsChanged
         self.folder: Path | None = None
         """Where the files of this run are, while it lasts."""
+        self._own: tuple[RunInputs, ...] = ()
+
+    def inputs(self) -> JointInputs:
+        """Take what a fine-tuning learns from out of the scene.
+
+        Raises:
+            DataError: If a volume has no finished slice that shows a structure, or the volumes do not fit together.
+        """
+        self._own = tuple(each.forSlices() for each in self._scenes)
+        return joined(self._own, [each.volumeName for each in self._scenes])
 
     def segment(self, inputs: RunInputs) -> Steps:
         """Segment one volume and show proposal and uncertainty."""
         began = time.monotonic()
         folder = yield from self._openFolder()
-        files = yield from _writeInputs(folder, inputs)
+        files = yield from writeInputs(folder, inputs)
         report = yield from self._segment(inputs, folder, files)
         return RunResult(
             kind="segment",
@@ -101,18 +108,23 @@ class RunSteps:
             modelName=inputs.model,
         )
 
-    def fineTune(self, inputs: RunInputs, training: Training) -> Steps:
+    def fineTune(self, joint: JointInputs, training: Training) -> Steps:
         """Score the new slices, learn from all annotated ones, keep what is better, and show what that proposes."""
-        began = time.monotonic()
+        began, inputs = time.monotonic(), joint.cases[0]
         folder = yield from self._openFolder()
+        folders = [folder, *(folder / f"case-{number}" for number in range(2, len(joint.cases) + 1))]
+        yield InThread(partial(makeFolders, folders))
         if not training.resume:
-            yield from self._scoreNewSlices(inputs, training, folder)
-        files = yield from _writeInputs(folder, inputs)
+            for scene, own, place in zip(self._scenes, self._own, folders, strict=True):
+                yield from self._scoreNewSlices(scene, own, training, place)
+        files = []
+        for each, place in zip(joint.cases, folders, strict=True):
+            files.append((yield from writeInputs(place, each)))
         result = yield EngineRequest(
             FineTuneJob(
-                cases=(Case(files.image, files.labels),),
+                cases=tuple(Case(each.image, each.labels) for each in files),
                 out=self._store.folder / training.name,
-                structures=files.structures,
+                structures=joint.structures,
                 minutes=training.minutes,
                 steps=training.steps,
                 seed=0,
@@ -120,23 +132,25 @@ class RunSteps:
                 compare_with=self._inUse(),
                 resume=training.resume,
                 proposal=folder,
+                further_proposals=tuple(folders[1:]),
                 preview_s=training.previewEvery_s,
                 device=inputs.device,
             )
         )
-        self._scene.endPreview()
+        self._scenes.endPreviews()
         training = self._withNameGiven(training, result.out.name)
         verdict = self._activateIfBetter(training)
         report = result.proposal.report
-        if verdict.isBetter or report.get("by_both_teachers"):  # the latter knows all annotated slices
-            yield from self._show(result.proposal, replace(inputs, model=training.name), inputs.annotated)
-        else:
-            segmenting = replace(inputs, boxes=(), labels=None, model=str(self._store.active))
-            report = yield from self._segment(segmenting, folder, _Files(files.image))
+        for scene, found, each in zip(self._scenes, self._proposals(result), joint.cases, strict=True):
+            if verdict.isBetter or found.report.get("by_both_teachers"):  # the latter knows all annotated slices
+                yield from self._show(scene, found, replace(each, model=training.name), each.annotated)
+            elif scene is self._scene:
+                segmenting = replace(inputs, boxes=(), labels=None, model=str(self._store.active))
+                report = yield from self._segment(segmenting, folder, RunFiles(files[0].image))
         return RunResult(
             kind="fineTune",
             message=verdictText(verdict, report, self._fewSteps(training)),
-            notes=(*inputs.notes, *notesIn(self._training(training.name)), *notesIn(report)),
+            notes=(*self._notes(joint), *notesIn(self._training(training.name)), *notesIn(report)),
             seconds=time.monotonic() - began,
             modelName=training.name,
             activated=verdict.isBetter,
@@ -159,9 +173,9 @@ class RunSteps:
             sentences.append(_("What was learned is saved; Resume goes on from there."))
         return " ".join(filter(None, sentences))
 
-    def proposePreview(self) -> None:
-        """Let what a cancelled run has found so far be the proposal."""
-        shown = self._scene.proposePreview()
+    def proposePreviews(self) -> None:
+        """Let what a cancelled run has found so far be the proposals."""
+        shown = self._scenes.proposePreviews()
         if shown is not None:
             self._resultShown.emit(shown)
 
@@ -172,14 +186,14 @@ class RunSteps:
         """
         folder, self.folder = self.folder, None
         if folder is not None:
-            inThread(partial(_removeFolder, folder))
+            inThread(partial(removeFolder, folder))
 
     def _openFolder(self) -> Generator[EngineReady, Any, Path]:
         greeting = yield EngineReady()
         self.folder = greeting.job_folder / f"run-{uuid4().hex[:12]}"
         return self.folder
 
-    def _segment(self, inputs: RunInputs, folder: Path, files: _Files) -> Generator[Waiting, Any, dict[str, Any]]:
+    def _segment(self, inputs: RunInputs, folder: Path, files: RunFiles) -> Generator[Waiting, Any, dict[str, Any]]:
         """Show what the engine finds in the volume; return its report."""
         result = yield EngineRequest(
             SegmentJob(
@@ -192,42 +206,63 @@ class RunSteps:
                 device=inputs.device,
             )
         )
-        self._scene.endPreview()
+        self._scenes.endPreviews()
         known = inputs.annotated if inputs.labels is not None else self._scene.knownTo(inputs.model)
-        yield from self._show(result, inputs, known)
+        yield from self._show(self._scene, result, inputs, known)
         return result.report
 
-    def _show(self, result: SegmentResult, inputs: RunInputs, known: tuple[str, ...]) -> Generator[Waiting, Any, None]:
+    def _show(
+        self, scene: RunScene, result: SegmentResult, inputs: RunInputs, known: tuple[str, ...]
+    ) -> Generator[Waiting, Any, None]:
         """Put a result of the engine into the scene; `known` are the annotated slices that its maker has seen."""
         shown = yield InThread(partial(SegmentationResult.read, result, inputs, known))
-        self._scene.showProposal(shown)
+        scene.showProposal(shown)
         try:
             yield NextTick()
         except CancelledError:
-            self._scene.showUncertainty(shown)  # a proposal is never left with the map of another one
+            scene.showUncertainty(shown)  # a proposal is never left with the map of another one
             raise
-        self._scene.showUncertainty(shown)
+        scene.showUncertainty(shown)
         yield NextTick()
-        self._resultShown.emit(shown)
+        if scene is self._scene:
+            self._resultShown.emit(shown)
 
-    def _scoreNewSlices(self, inputs: RunInputs, training: Training, folder: Path) -> Generator[Waiting, Any, None]:
+    def _proposals(self, result: FineTuneResult) -> Iterator[SegmentResult]:
+        yield result.proposal
+        yield from result.further_proposals
+
+    def _notes(self, joint: JointInputs) -> list[str]:
+        """Return what the user should know about what was learned from; of several volumes also which these were."""
+        names = [each.volumeName for each in self._scenes]
+        if len(names) == 1:
+            return list(self._own[0].notes)
+        learned = _("Learned from {count} volumes, each of which has a new proposal: {names}.")
+        notes = [learned.format(count=len(names), names=", ".join(names))]
+        for name, each in zip(names, self._own, strict=True):
+            notes += [_("{volume}: {note}").format(volume=name, note=note) for note in each.notes]
+        return [*notes, *joint.notes]
+
+    def _scoreNewSlices(
+        self, scene: RunScene, inputs: RunInputs, training: Training, folder: Path
+    ) -> Generator[Waiting, Any, None]:
         """Note the round, with what the proposal there and its map are worth on slices that they have not seen."""
-        entry = self._scene.newRound(inputs, training.name, training.base)
+        entry = scene.newRound(inputs, training.name, training.base)
         if entry.scored:
             assert inputs.labels is not None  # there is no round without annotated slices
-            proposal, predicted = self._scene.proposalIn(entry.scored)
+            proposal, predicted = scene.proposalIn(entry.scored)
             yield NextTick()
-            uncertainty = self._scene.uncertaintyOfProposal()
+            uncertainty = scene.uncertaintyOfProposal()
 
             def stacks() -> list[ComparedSlices]:
                 volumes = inputs.labels.volume(), inputs.structures, proposal.volume(), predicted, uncertainty
                 return Rounds.stacksOf(entry.scored, *volumes)
 
-            files = yield InThread(lambda: _writeStacks(folder, stacks()))
+            files = yield InThread(lambda: writeStacks(folder, stacks()))
             found = yield EngineRequest(ScoreJob(folder, files, Rounds.askedOf(inputs.structures, predicted)))
             entry = replace(entry, dice=found.dice, errorAuroc=found.error_auroc)
-        self._scene.noteRound(entry)
-        self._roundScored.emit(entry)
+        scene.noteRound(entry)
+        if scene is self._scene:
+            self._roundScored.emit(entry)
 
     def _activateIfBetter(self, training: Training) -> Rounds.Verdict:
         """Activate the new model if there is none yet or if it is better; note that in the round."""
@@ -248,8 +283,9 @@ class RunSteps:
             verdict = Rounds.judge(new, old)
         if verdict.isBetter:
             self._store.activate(training.name)
-        if entry is not None:
-            self._scene.noteRound(replace(entry, heldOut=heldOut, activated=verdict.isBetter))
+        for scene in self._scenes:
+            if (noted := scene.roundOf(training.name)) is not None:
+                scene.noteRound(replace(noted, heldOut=heldOut, activated=verdict.isBetter))
         self._scene.takeModel(str(self._store.active))
         self._modelsChanged.emit()
         return verdict
@@ -262,7 +298,8 @@ class RunSteps:
     def _withNameGiven(self, training: Training, name: str) -> Training:
         """Return the training with the name under which the engine saved the model, as the round has it then, too."""
         if name != training.name:
-            self._scene.renameRound(training.name, name)
+            for scene in self._scenes:
+                scene.renameRound(training.name, name)
         return replace(training, name=name)
 
     def _fewSteps(self, training: Training) -> int | None:
@@ -284,49 +321,3 @@ class RunSteps:
         with suppress(CheckpointError):
             return self._store.entry(name).training
         return {}
-
-
-@dataclass(frozen=True)
-class _Files:
-    """What was written for the engine."""
-
-    image: VolumeFile
-    labels: VolumeFile | None = None
-    structures: tuple[Structure, ...] = ()
-
-
-def _writeInputs(folder: Path, inputs: RunInputs) -> Generator[InThread, Any, _Files]:
-    """Write what the engine needs; an image that was changed meanwhile is written again.
-
-    Raises:
-        DataError: If it changes all the time, as the volume of a sequence that is played does.
-    """
-    for _attempt in range(_MOST_WRITES):
-        before = inputs.imageTime()
-        files = yield InThread(partial(_write, folder, inputs))
-        if inputs.imageTime() == before:
-            return files
-    raise DataError(_("The volume changes all the time. Stop what changes it, such as a sequence, and try again."))
-
-
-def _write(folder: Path, inputs: RunInputs) -> _Files:
-    folder.mkdir(mode=0o700, exist_ok=True)
-    image = VolumeFile.write(folder / IMAGE_FILE, inputs.image)
-    labels = VolumeFile.write(folder / LABELS_FILE, inputs.labels.volume()) if inputs.labels is not None else None
-    return _Files(image, labels, inputs.structures)
-
-
-def _writeStacks(folder: Path, stacks: Sequence[ComparedSlices]) -> tuple[SliceStack, ...]:
-    folder.mkdir(mode=0o700, exist_ok=True)
-    written = []
-    for number, stack in enumerate(stacks):
-        named = {name: volume for name, volume in stack._asdict().items() if volume is not None}
-        files = {name: VolumeFile.write(folder / f"{name}-{number}.npy", each) for name, each in named.items()}
-        written.append(SliceStack(**files))
-    return tuple(written)
-
-
-def _removeFolder(folder: Path) -> None:
-    for wait_s in (0.0, 1.0):
-        time.sleep(wait_s)
-        shutil.rmtree(folder, ignore_errors=True)

@@ -19,7 +19,7 @@ from UnCoLSegmentLib.Panel.Section import Message, Section
 from UnCoLSegmentLib.Panel.SliceRuler import SliceRuler, Slices
 from UnCoLSegmentLib.Panel.SlicesTable import SlicesTable, summaryText
 from UnCoLSegmentLib.ParameterNode import ParameterNode
-from UnCoLSegmentLib.Scene import AnnotatedSlices, Labelmaps, SliceViews
+from UnCoLSegmentLib.Scene import AnnotatedSlices, Cases, Labelmaps, SliceViews
 from UnCoLSegmentLib.Scene.AnnotatedSlices import AnnotatedTable
 from UnCoLSegmentLib.Scene.Places import findingsOf
 from UnCoLSegmentLib.Scene.SliceSuggestion import suggestTold
@@ -126,6 +126,8 @@ class CorrectSection(Section):
         table = _tableOf(parameters)
         if (table, volume) != self._shown:
             self._shown, self.table = (table, volume), table
+            if table.rows:
+                Cases.note(volume, self._given.segmentation)
             self._table.show(table, volume)
             text = summaryText(table, volume)
             for label in (self.ui.slicesSummaryLabel, self.ui.fineTuneSlicesLabel):

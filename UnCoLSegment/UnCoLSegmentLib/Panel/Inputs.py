@@ -11,7 +11,7 @@ from slicer.i18n import tr as _
 
 from UnCoLSegmentLib.Panel.Controls import enable
 from UnCoLSegmentLib.ParameterNode import ParameterNode
-from UnCoLSegmentLib.Scene import Bridge, Places, Preview, Proposal, Results, SliceViews
+from UnCoLSegmentLib.Scene import Bridge, Cases, Places, Preview, Proposal, Results, SliceViews
 
 _VOLUME, _SEGMENTATION = "vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode"
 _OURS = {
@@ -34,12 +34,17 @@ class Inputs:
         ui.alignViewsButton.connect("clicked(bool)", self._alignViews)
 
     def update(self, parameters: ParameterNode | None) -> None:
-        """Take the results of the chosen volume; show what can be chosen, and whether views cut across its slices."""
+        """Take what belongs to the chosen volume; show what can be chosen, and whether views cut across its slices."""
+        volume = parameters.inputVolume if parameters else None
         if parameters is not None:
+            if volume is not None and volume is not self._volume:
+                self._volume = volume  # what follows comes here again
+                Cases.takeAnnotations(parameters)
             Results.choose(parameters)
+            Preview.showOnlyOf(volume)
         _hide(self.ui.inputVolumeSelector, _VOLUME)
         _hide(self.ui.segmentationSelector, _SEGMENTATION)
-        self._volume = parameters.inputVolume if parameters else None
+        self._volume = volume
         purpose = _("Turn the slice views so that each shows one slice of the volume")
         enable("", (self.ui.alignViewsButton, purpose))
         self.ui.alignViewsRow.visible = self._volume is not None and bool(SliceViews.unalignedViews(self._volume))
@@ -48,7 +53,7 @@ class Inputs:
         """Choose a volume if none is chosen: the one that the views show, else the only one that there is."""
         if parameters.inputVolume is not None:
             return
-        images = [node for node in slicer.util.getNodesByClass(_VOLUME) if _isImage(node)]
+        images = Cases.images()
         shown = [node for node in SliceViews.shownVolumes() if node in images]
         if shown or len(images) == 1:
             parameters.inputVolume = (shown or images)[0]
@@ -61,11 +66,6 @@ class Inputs:
 def _show(volumeNode: Any) -> None:
     if volumeNode is not None and volumeNode.GetImageData() and volumeNode not in SliceViews.shownVolumes():
         SliceViews.showVolume(volumeNode, slicer.app.applicationLogic())
-
-
-def _isImage(node: Any) -> bool:
-    isPlain = node.GetClassName() == _VOLUME and not node.GetHideFromEditors()  # a label map is a scalar volume, too
-    return isPlain and node.GetImageData() is not None and not _isOurs(node, _OURS[_VOLUME])
 
 
 def _isOurs(node: Any, attributes: Sequence[str]) -> bool:

@@ -11,6 +11,10 @@ from typing import Any
 import qt
 import slicer
 
+from UnCoLSegmentLib.Engine.Run import RunState
+from UnCoLSegmentLib.Logic import Logic
+from UnCoLSegmentLib.Panel.Section import Message
+
 Action = Callable[[], None]
 
 
@@ -79,3 +83,40 @@ class Held(qt.QObject):
         if isUp or kind == qt.QEvent.ApplicationDeactivate:
             self.release()
         return False
+
+
+def keyActions(ui: Any, logic: Logic, message: Message) -> dict[str, Action]:
+    """Return what each key does: it presses the button on which it is printed, or tells why that is off.
+
+    Args:
+        ui: The panel's widgets by name.
+        logic: Tells whether there is a run to cancel.
+        message: Where it is told why a button is off.
+    """
+
+    def pressing(button: qt.QPushButton) -> Action:
+        def press() -> None:
+            if button.enabled:
+                button.click()
+            else:
+                message.showInformation(button.toolTip)
+
+        return press
+
+    def segmentOrCancel() -> None:
+        pressing(ui.segmentButton if logic.state is RunState.IDLE else ui.cancelRunButton)()
+
+    buttons = {
+        "O": ui.drawBoxButton,
+        "U": ui.unsureButton,
+        "H": ui.hideButton,
+        "N": ui.nextPlaceButton,
+        "Shift+N": ui.previousPlaceButton,
+        "D": ui.sliceIsRightButton,
+        "E": ui.sliceIsEmptyButton,
+        "K": ui.acceptSliceButton,
+        "Ctrl+Shift+Return": ui.fineTuneButton,
+        "Ctrl+Shift+Enter": ui.fineTuneButton,
+    }
+    actions = {key: pressing(button) for key, button in buttons.items()}
+    return actions | dict.fromkeys(("Ctrl+Return", "Ctrl+Enter"), segmentOrCancel)

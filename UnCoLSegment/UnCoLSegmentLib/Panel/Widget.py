@@ -14,17 +14,17 @@ from slicer.i18n import tr as _
 
 from uncol.core.errors import CancelledError
 from UnCoLSegmentLib.Dependencies import ensureInstalled, missingPackages
-from UnCoLSegmentLib.Engine.Run import RunState
 from UnCoLSegmentLib.Engine.Signal import Signal
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Panel.AdvancedSection import AdvancedSection
+from UnCoLSegmentLib.Panel.CasesSection import CasesSection
 from UnCoLSegmentLib.Panel.CorrectSection import CorrectSection
 from UnCoLSegmentLib.Panel.Editor import Editor
 from UnCoLSegmentLib.Panel.ExportSection import ExportSection
 from UnCoLSegmentLib.Panel.FineTuneSection import FineTuneSection
 from UnCoLSegmentLib.Panel.Guide import Guide, nextStep
 from UnCoLSegmentLib.Panel.Inputs import Inputs
-from UnCoLSegmentLib.Panel.Keys import Held, Keys
+from UnCoLSegmentLib.Panel.Keys import Held, Keys, keyActions
 from UnCoLSegmentLib.Panel.ModelsSection import ModelsSection
 from UnCoLSegmentLib.Panel.Observations import Observations
 from UnCoLSegmentLib.Panel.PlacesSection import PlacesSection
@@ -107,12 +107,13 @@ class Widget:
             self._correctSection,
             PlacesSection(ui, logic, message, lambda: self._correctSection.table),
             FineTuneSection(ui, logic, message, self._prepareEngine),
+            CasesSection(ui, logic, message, self._prepareEngine),
             ModelsSection(ui, logic, message),
             AdvancedSection(ui, logic, message, self._requirementsFile),
             self._startCard,
         )
         self._held = Held(qt.Qt.Key_C, lambda: result.compare(True), lambda: result.compare(False))
-        self._keys = Keys(uiWidget, self._keyActions())
+        self._keys = Keys(uiWidget, {**keyActions(ui, logic, message), "C": self._held.press})
         ofScene = (
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
             (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
@@ -289,38 +290,6 @@ class Widget:
         """Look for annotated slices, and show what that noted in the segments."""
         self._correctSection.detect()
         self.update()
-
-    def _keyActions(self) -> dict[str, Callable[[], None]]:
-        """Return what each key does: mostly it presses the button on which it is printed."""
-        ui = self.ui
-        buttons = {
-            "O": ui.drawBoxButton,
-            "U": ui.unsureButton,
-            "H": ui.hideButton,
-            "N": ui.nextPlaceButton,
-            "Shift+N": ui.previousPlaceButton,
-            "D": ui.sliceIsRightButton,
-            "E": ui.sliceIsEmptyButton,
-            "K": ui.acceptSliceButton,
-            "Ctrl+Shift+Return": ui.fineTuneButton,
-            "Ctrl+Shift+Enter": ui.fineTuneButton,
-        }
-        actions = {key: self._pressing(button) for key, button in buttons.items()}
-        actions |= dict.fromkeys(("Ctrl+Return", "Ctrl+Enter"), self._segmentOrCancel)
-        return {**actions, "C": self._held.press}
-
-    def _pressing(self, button: qt.QPushButton) -> Callable[[], None]:
-        def press() -> None:
-            if button.enabled:
-                button.click()
-            else:
-                self._message.showInformation(button.toolTip)
-
-        return press
-
-    def _segmentOrCancel(self) -> None:
-        isIdle = self.logic.state is RunState.IDLE
-        self._pressing(self.ui.segmentButton if isIdle else self.ui.cancelRunButton)()
 
     def _whatIsMissing(self) -> list[str]:
         return missingPackages(self._requirementsFile)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,6 +47,12 @@ class SlicesOfLabels:
     def put(self, region: Region, labels: NDArray[np.uint8]) -> None:
         """Add the labels of a slice; where two cross, the later one counts."""
         self._slices.append((region, labels))
+
+    def mapped(self, table: NDArray[np.uint8]) -> SlicesOfLabels:
+        """Return the same slices with other values: `table` holds the new one of each old one."""
+        new = copy(self)
+        new._slices = [(region, table[labels]) for region, labels in self._slices]
+        return new
 
     def volume(self) -> Volume:
         """Return them as uint8 on the volume's grid, 255 in all other slices; call it in a thread, no node is asked."""

@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import slicer
+import slicer.util
 from slicer.i18n import tr as _
 
 from uncol.core.jobs import Structure
 from uncol.core.volume import Volume
 from UnCoLSegmentLib.Scene import Proposal
+from UnCoLSegmentLib.Scene.Results import VOLUME_ROLE
 
 ATTRIBUTE = "UnCoL.Preview"
 """Set on every preview, so that a selector can tell it from other segmentations."""
@@ -55,9 +57,19 @@ class Preview:
                 scene.RemoveNode(each)
 
 
+def showOnlyOf(volumeNode: Any) -> None:
+    """Show the preview of a volume, and hide those of others, which would lie over it."""
+    for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode"):
+        if node.GetAttribute(ATTRIBUTE) and node.GetDisplayNode() is not None:
+            isShown = node.GetNodeReference(VOLUME_ROLE) is volumeNode
+            if bool(node.GetDisplayNode().GetVisibility()) != isShown:
+                node.GetDisplayNode().SetVisibility(isShown)
+
+
 def _newNode(volumeNode: Any) -> Any:
     node = slicer.vtkMRMLSegmentationNode()
     node.SetAttribute(ATTRIBUTE, "1")
+    node.SetNodeReferenceID(VOLUME_ROLE, volumeNode.GetID())
     node.SetSaveWithScene(False)
     volumeNode.GetScene().AddNode(node)
     node.CreateDefaultDisplayNodes()

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import slicer.util
+from slicer.i18n import tr as _
 
+from uncol.core.errors import DataError
+from uncol.core.jobs import Structure
+from uncol.core.volume import Volume
 from UnCoLSegmentLib.Scene import Bridge, DoubtSurface, Proposal
 
 VOLUME_ROLE = "UnCoL.Volume"
@@ -50,6 +54,18 @@ def choose(parameters: Any) -> None:
     shown = mapAbout(volume, parameters.uncertaintyVolume)
     if shown is not parameters.uncertaintyVolume:
         parameters.uncertaintyVolume = shown
+
+
+def inScene(parameters: Any) -> tuple[Volume, Volume, list[Structure]]:
+    """Return proposed labels, uncertainty and structures as they stand in the scene, as after it was loaded.
+
+    Raises:
+        DataError: If there is no result yet.
+    """
+    if parameters.uncertaintyVolume is None or parameters.proposal is None:
+        raise DataError(_("There is no uncertainty map yet. Segment the volume first."))
+    labels, structures = Bridge.labelsOfAllSegments(parameters.proposal, parameters.inputVolume)
+    return labels, Bridge.snapshotVolume(parameters.uncertaintyVolume), structures
 
 
 def _latest(className: str, attribute: str, volumeNode: Any, chosen: Any) -> Any:

@@ -69,6 +69,11 @@ class RunScene:
         return bool(self._kept)
 
     @property
+    def volumeName(self) -> str:
+        """What the run's volume is called."""
+        return self._volume.GetName() or ""
+
+    @property
     def uncertaintyMap(self) -> Any:
         """The map about this run's volume; None if there is none."""
         return Results.mapAbout(self._volume, self._parameters.uncertaintyVolume)
@@ -251,9 +256,14 @@ class RunScene:
         isSameModel = node.GetAttribute(MODEL_ATTRIBUTE) == proposal.GetAttribute(MODEL_ATTRIBUTE)
         return Bridge.snapshotVolume(node) if isSameModel else None
 
+    @property
+    def rounds(self) -> list[Rounds.Round]:
+        """The rounds about this run's volume, the oldest first."""
+        return RoundStore.read(self._volume)
+
     def newRound(self, inputs: RunInputs, model: str, base: str) -> Rounds.Round:
         """Return the entry of a round that begins; `scored` names the slices that the proposal has not seen."""
-        rounds, proposal = self._rounds(), self._proposal()
+        rounds, proposal = self.rounds, self._proposal()
         maker = Maker.of(proposal)
         return Rounds.Round(
             number=len(rounds) + 1,
@@ -269,27 +279,24 @@ class RunScene:
 
     def roundOf(self, model: str) -> Rounds.Round | None:
         """Return the round in which a model was trained; None if it is not noted."""
-        return next((each for each in reversed(self._rounds()) if each.model == model), None)
+        return next((each for each in reversed(self.rounds) if each.model == model), None)
 
     def noteRound(self, entry: Rounds.Round) -> None:
         """Add a round, or put it in the place of the one with its model."""
-        others = [each for each in self._rounds() if each.model != entry.model]
+        others = [each for each in self.rounds if each.model != entry.model]
         RoundStore.write(self._volume, [*others, entry])
 
     def renameRound(self, old: str, new: str) -> None:
         """Give the model of a round another name, wherever the rounds of this volume name it."""
-        RoundStore.write(self._volume, Rounds.renamed(self._rounds(), old, new))
+        RoundStore.write(self._volume, Rounds.renamed(self.rounds, old, new))
 
     def knownTo(self, model: str) -> tuple[str, ...]:
         """Return the slices of this volume from which a model has learned."""
-        return tuple(Rounds.knownTo(model, self._rounds())) if model else ()
+        return tuple(Rounds.knownTo(model, self.rounds)) if model else ()
 
     def takeModel(self, model: str) -> None:
         """Choose a model in the panel."""
         self._parameters.modelName = model
-
-    def _rounds(self) -> list[Rounds.Round]:
-        return RoundStore.read(self._volume)
 
     def _asNamedNow(self, structures: Sequence[Structure], model: str) -> list[Structure]:
         """Return structures by the names that the user's segments have now; a model knows those of its own round."""
@@ -334,15 +341,3 @@ def renameModel(parameters: Any, old: str, new: str) -> None:
                 node.SetAttribute(MODEL_ATTRIBUTE, new)
     if parameters.modelName == old:
         parameters.modelName = new
-
-
-def resultInScene(parameters: Any) -> tuple[Volume, Volume, list[Structure]]:
-    """Return proposed labels, uncertainty and structures as they stand in the scene, as after it was loaded.
-
-    Raises:
-        DataError: If there is no result yet.
-    """
-    if parameters.uncertaintyVolume is None or parameters.proposal is None:
-        raise DataError(_("There is no uncertainty map yet. Segment the volume first."))
-    labels, structures = Bridge.labelsOfAllSegments(parameters.proposal, parameters.inputVolume)
-    return labels, Bridge.snapshotVolume(parameters.uncertaintyVolume), structures

@@ -203,6 +203,7 @@ class FineTuneJob:
         resume: Whether to go on with the unfinished run in `out`.
         proposal: Folder for what is proposed for the first image; None proposes nothing. A worker needs one in its job
             folder, from which images and labels must come.
+        further_proposals: The same for the cases after the first one, a folder for each; none proposes nothing.
         maps: Which maps of the proposal are wanted beside the entropy.
         preview_s: Least time between two previews of a worker, in s; None for no previews.
         device: Where to compute.
@@ -225,6 +226,7 @@ class FineTuneJob:
     student: StudentChoice | None = None
     resume: bool = False
     proposal: Path | None = None
+    further_proposals: tuple[Path, ...] = ()
     maps: tuple[MapName, ...] = ()
     preview_s: float | None = None
     device: Device = "auto"
@@ -256,9 +258,20 @@ class FineTuneJob:
         if self.maps and self.proposal is None:
             message = f"There is {self.maps[0]} of a proposal only. Add --proposal, or leave out --maps."
             raise ConfigError(message)
-        if self.proposal is not None and resolved(self.proposal).is_relative_to(resolved(self.out)):
+        further = len(self.cases) - 1 if self.proposal is not None else 0
+        if len(self.further_proposals) not in (0, further):
             message = (
-                f'"{self.proposal}" lies in the model\'s folder. Models are passed on, and what was found in an image '
+                f"There are {len(self.further_proposals)} folders for what is proposed after the first case, where "
+                f"{further} can be filled. Give one for each further case, or none."
+            )
+            raise ConfigError(message)
+        for proposal in filter(None, (self.proposal, *self.further_proposals)):
+            self._check_beside_model(proposal)
+
+    def _check_beside_model(self, proposal: Path) -> None:
+        if resolved(proposal).is_relative_to(resolved(self.out)):
+            message = (
+                f'"{proposal}" lies in the model\'s folder. Models are passed on, and what was found in an image '
                 "is not to go with them: choose another folder for --proposal."
             )
             raise ConfigError(message)
@@ -266,16 +279,18 @@ class FineTuneJob:
 
 @dataclass(frozen=True)
 class FineTuneResult:
-    """The model that was trained, and what is proposed for the first image.
+    """The model that was trained, and what is proposed for its images.
 
     Attributes:
         out: Its folder.
         structures: What it segments.
         training: The record of its training: steps, curve, notes, scores and reliabilities.
-        proposal: Labels, uncertainty and report, with `by_both_teachers`.
+        proposal: Labels, uncertainty and report on the first image, with `by_both_teachers`.
+        further_proposals: The same on the images after it, if it was wanted.
     """
 
     out: Path
     structures: tuple[Structure, ...]
     training: dict[str, Any]
     proposal: SegmentResult
+    further_proposals: tuple[SegmentResult, ...] = ()

@@ -22,7 +22,7 @@ from uncol.core.records import from_document, to_document
 from uncol.core.round_scores import ScoreJob, ScoreResult
 from uncol.core.volume_files import VolumeFile
 
-PROTOCOL = 6
+PROTOCOL = 7
 """Version of the messages."""
 LINE_LIMIT_BYTES = 1 << 23
 """Longest line that is a request: an export names the files of a series, of which there may be thousands."""
@@ -149,12 +149,14 @@ class Preview:
     """What is found so far, while something is still learned or asked.
 
     Attributes:
-        segmentation: Labels (uint8) of the image, or of the first case.
+        segmentation: Labels (uint8) of the image.
         uncertainty: Normalized entropy, float32 in [0, 1]; None where the labels cannot stand as a result.
+        case: Number of the case that it is about, from 1.
     """
 
     segmentation: VolumeFile
     uncertainty: VolumeFile | None = None
+    case: int = 1
 
 
 @dataclass(frozen=True)

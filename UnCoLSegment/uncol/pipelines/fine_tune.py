@@ -1,4 +1,4 @@
-"""Fine-tune, from files to a model, and to what both teachers propose for the first image."""
+"""Fine-tune, from files to a model, and to what both teachers propose for its images."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def fine_tune(
     hand_over: Callable[[Segmented], None] = lambda _: None,
     write_beside: Callable[[Model, Path], None] = lambda *_: None,
 ) -> FineTuned:
-    """Train a model from files and write it; what is proposed for the first case, if that is wanted, is handed over.
+    """Train a model from files and write it; what is proposed for its cases, as far as that is wanted, is handed over.
 
     As long as it lasts no other program can go on with the same run. A model that came into the folder meanwhile is
     not replaced: the new one comes into a folder beside it. The checkpoint of the last step goes in the very end, so
@@ -98,7 +98,7 @@ def fine_tune(
         job: What is wanted.
         config: Further settings.
         context: Where models and embeddings are, and who is told.
-        hand_over: Writes the proposal.
+        hand_over: Writes the proposal of the first case, then those of the others; one is in memory at a time.
         write_beside: Writes what else belongs to the model into its folder.
 
     Raises:
@@ -115,12 +115,12 @@ def fine_tune(
         out = _free_folder(state, job.out)
         model, segmented = save_learned(state, out, context.monitor), None
         if proposal is not None:
-            source = made_with(replace(model, sha256=weights_hash(out)), out)
-            source["by_both_teachers"] = proposal.by_both_teachers
-            seconds, image = time.monotonic() - started, state.setup.cases[0].image
-            annotated = annotated_slices(state.setup.cases[0].labels)
-            segmented = reported(image, proposal.segmentation, source, state.device, seconds, annotated)
+            segmented = _told(state, proposal, 0, model, out, started)
             hand_over(segmented)
+        for case in range(1, 1 + len(job.further_proposals)):
+            started = time.monotonic()
+            further = propose(state, job.out, context.monitor, job.maps, case)
+            hand_over(_told(state, further, case, model, out, started))
         write_beside(model, out)
         for folder in (job.out, out):
             remove_checkpoint(folder)
@@ -132,6 +132,15 @@ def _proposed(state: TrainingState, job: FineTuneJob, context: Context) -> Propo
         return propose(state, job.out, context.monitor, job.maps)
     save(state, job.out)  # as `propose` does first: what comes now may be interrupted
     return None
+
+
+def _told(state: TrainingState, proposal: Proposal, case: int, model: Model, out: Path, started: float) -> Segmented:
+    """Return what is proposed for a case with its report."""
+    source = made_with(replace(model, sha256=weights_hash(out)), out)
+    source["by_both_teachers"] = proposal.by_both_teachers
+    seconds, given = time.monotonic() - started, state.setup.cases[case]
+    annotated = annotated_slices(given.labels)
+    return reported(given.image, proposal.segmentation, source, state.device, seconds, annotated)
 
 
 def _free_folder(state: TrainingState, folder: Path) -> Path:

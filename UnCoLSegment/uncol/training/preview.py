@@ -15,7 +15,7 @@ from typing import Self
 
 from uncol.core.errors import CancelledError, UncolError
 from uncol.core.progress import Monitor, Progress
-from uncol.inference.result import Show
+from uncol.core.volume import Volume
 from uncol.inference.student import segment_with_model
 from uncol.models.card import Model
 from uncol.training.generalized_sources import GeneralizedSources
@@ -35,11 +35,14 @@ class PreviewOrder:
 
     Attributes:
         every_s: Least time between two previews, in s.
-        show: Told the labels of the first case's image; with their uncertainty where all sources made them.
+        show: Told the labels of a case's image, their uncertainty where all sources made them, and which case it is,
+            from 1.
+        cases: The first so many cases are looked at, one after the other.
     """
 
     every_s: float
-    show: Show
+    show: Callable[[Volume, Volume | None, int], None]
+    cases: int = 1
 
 
 class Preview:
@@ -55,13 +58,14 @@ class Preview:
 
     def __init__(self, order: PreviewOrder, state: TrainingState, monitor: Monitor) -> None:
         self._order, self._state, self._monitor = order, state, monitor
-        self._shown_step = 0
+        self._shown_step, self._looks = 0, 0
         self._last_look = time.monotonic()
         self._has_given_up = False
 
     def __enter__(self) -> Self:
-        if self._sources is not None:
-            self._look(self._monitor.should_stop)  # displacements that it finds are needed later anyway
+        for case in range(self._order.cases):
+            if self._sources_of(case) is not None:
+                self._look(case, self._monitor.should_stop)  # displacements that it finds are needed later anyway
         self._last_look = time.monotonic()
         return self
 
@@ -77,17 +81,17 @@ class Preview:
             return
         self._shown_step = self._state.step
         deadline = time.monotonic() + _LARGEST_PART * self._order.every_s
-        self._look(lambda: self._monitor.should_stop() or time.monotonic() > deadline)
+        self._look(self._looks % self._order.cases, lambda: self._monitor.should_stop() or time.monotonic() > deadline)
+        self._looks += 1
         self._last_look = time.monotonic()
 
-    @property
-    def _sources(self) -> GeneralizedSources | None:
+    def _sources_of(self, case: int) -> GeneralizedSources | None:
         sources = self._state.sources
-        return sources if sources is not None and sources.carries(0) else None
+        return sources if sources is not None and sources.carries(case) else None
 
-    def _look(self, should_stop: Callable[[], bool]) -> None:
+    def _look(self, case: int, should_stop: Callable[[], bool]) -> None:
         try:
-            self._show(Monitor(should_stop=should_stop))
+            self._show(case, Monitor(should_stop=should_stop))
         except CancelledError:
             self._has_given_up = True
             if not self._monitor.should_stop():
@@ -96,12 +100,13 @@ class Preview:
             self._has_given_up = True
             _log.warning("There will be no preview: %s", error)
 
-    def _show(self, monitor: Monitor) -> None:
+    def _show(self, case: int, monitor: Monitor) -> None:
         state = self._state
-        if self._sources is not None:
-            found = found_so_far(state, self._sources, monitor)
-            self._order.show(found.labels, found.uncertainty)
+        sources = self._sources_of(case)
+        if sources is not None:
+            found = found_so_far(state, sources, monitor, case)
+            self._order.show(found.labels, found.uncertainty, case + 1)
             return
         model = Model(state.card, make_specialized_teacher(state.result))
-        found = segment_with_model(state.setup.cases[0].image, model, state.device, monitor)
-        self._order.show(found.labels, None)
+        found = segment_with_model(state.setup.cases[case].image, model, state.device, monitor)
+        self._order.show(found.labels, None, case + 1)

@@ -102,19 +102,34 @@ class JobRunner:
             base=job.base and self._model(job.base, "base"),
             compare_with=job.compare_with and self._model(job.compare_with, "compare_with"),
             proposal=folder,
+            further_proposals=tuple(
+                self._folder.subfolder(each, "further_proposals") for each in job.further_proposals
+            ),
         )
+        folders = (folder, *job.further_proposals)
+        if len(set(folders)) != len(folders):
+            message = 'Two cases have the same folder in "proposal" and "further_proposals". Give each one of its own.'
+            raise ConfigError(message)
         running.can_be_resumed = lambda: has_checkpoint(job.out)
         context = self._context(running)
         if job.preview_s is not None:
-            context = replace(context, preview=PreviewOrder(job.preview_s, _preview_teller(folder, running)))
+            tellers = [_preview_teller(each, running, case) for case, each in enumerate(folders, 1)]
+            order = PreviewOrder(
+                job.preview_s, lambda labels, doubt, case: tellers[case - 1](labels, doubt), len(folders)
+            )
+            context = replace(context, preview=order)
         proposals: list[SegmentResult] = []
+
+        def hand_over(found: Segmented) -> None:
+            proposals.append(_write_result(folders[len(proposals)], found))
+
         try:
             config = _configured(job, self._foundation)
-            tuned = fine_tune(job, config, context, lambda found: proposals.append(_write_result(folder, found)))
+            tuned = fine_tune(job, config, context, hand_over)
         finally:
             self._store.release(job.out.name)
         card = tuned.model.card
-        return FineTuneResult(tuned.out, card.structures, card.training, proposals[0])
+        return FineTuneResult(tuned.out, card.structures, card.training, proposals[0], tuple(proposals[1:]))
 
     def _score(self, job: ScoreJob) -> ScoreResult:
         folder = self._folder.subfolder(job.out, "out")
@@ -183,7 +198,7 @@ def _write_result(folder: Path, result: Segmented) -> SegmentResult:
     )
 
 
-def _preview_teller(folder: Path, running: RunningJob) -> Show:
+def _preview_teller(folder: Path, running: RunningJob, case: int = 1) -> Show:
     count = 0
 
     def tell(labels: Volume, uncertainty: Volume | None) -> None:
@@ -194,7 +209,7 @@ def _preview_teller(folder: Path, running: RunningJob) -> Show:
             doubts = VolumeFile.write(folder / PREVIEW_UNCERTAINTY_FILE.format(count), uncertainty)
         for name in (PREVIEW_FILE, PREVIEW_UNCERTAINTY_FILE):
             (folder / name.format(count - 2)).unlink(missing_ok=True)
-        running.tell(Preview(written, doubts))
+        running.tell(Preview(written, doubts, case))
 
     return tell
 
