@@ -83,13 +83,16 @@ def test_the_next_patient_begins_with_an_empty_table_and_the_first_keeps_his(
 
 
 def test_slices_of_a_cropped_volume_are_counted_by_it(annotating: Any, phantom: Any, sent: Any) -> None:
-    phantom.paint(annotating.parameters.segmentation, annotating.parameters.inputVolume, 6, 10, 14)
+    segmentation = annotating.parameters.segmentation
+    phantom.paint(segmentation, annotating.parameters.inputVolume, 6, 10, 14)
     annotating.waitForDetection()
     matrix = IJK_TO_RAS.copy()
     matrix[:3, 3] = (IJK_TO_RAS @ [0, 0, 4, 1])[:3]
     slicer.util.addVolumeFromArray(np.ascontiguousarray(phantom.ct[4:]), ijkToRAS=matrix, name="Cropped")
 
     annotating.choose("inputVolumeSelector", "Cropped")
+    assert annotating.parameters.segmentation is None  # it may be another patient's volume on the same grid
+    annotating.choose("segmentationSelector", segmentation.GetName())
     annotating.waitForDetection()
 
     assert slicesOf(annotating) == ["Axial 2", "Axial 6", "Axial 10"]
