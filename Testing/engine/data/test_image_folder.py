@@ -26,6 +26,16 @@ def test_images_are_files_of_known_formats_and_folders_with_dicom(tmp_path: Path
     assert others == ["empty", "readme.txt", "x.dcm"]
 
 
+@pytest.mark.parametrize("out", [".", "series", "series/results", ".."])
+def test_results_never_lie_among_images(out: str, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    save_slices(folder / "series")
+    save_slices(folder / "images")  # with results in the folder above, its own would lie among all images
+
+    with pytest.raises(DataError, match=r"Results in \".*\" would lie among images .*Choose another --out"):
+        images_in(folder, folder / out)
+
+
 def test_links_in_a_circle_stop_nothing(tmp_path: Path) -> None:
     for name in ("loop", "loop.nii", "a.nii"):
         (tmp_path / name).symlink_to(name if "loop" in name else tmp_path / "loop")

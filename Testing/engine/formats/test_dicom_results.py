@@ -23,6 +23,7 @@ from uncol.core.jobs import DicomChoice, Structure
 from uncol.core.volume import Volume
 from uncol.formats.dicom import Stack, read_stack
 from uncol.formats.dicom_results import Maker, Segment, color_of, dicom_results, source_of, write_dicom
+from uncol.formats.dicom_source import refers_to
 from uncol.formats.read import read_volume
 
 SHA256 = "0123456789abcdef" * 4
@@ -141,6 +142,35 @@ def test_names_colors_terms_and_origin_come_back(tmp_path: Path) -> None:
     assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("UnCoL", "0.2.0")
     assert algorithm.AlgorithmParameters == f"model_sha256={SHA256},steps=7"
     assert (seg.ContentDescription, seg.DeviceSerialNumber) == (MAKER.description, SHA256)
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_a_thickness_that_is_not_stated_is_the_distance_between_slices(is_empty: bool, tmp_path: Path) -> None:
+    def edit(_number: int, header: Dataset) -> None:
+        header.SliceThickness = None
+        if not is_empty:
+            del header.SliceThickness
+
+    stack = stack_in(saved(tmp_path / "ct", edit=edit))
+    segmentation, parametric_map = written(stack, tmp_path / "out")
+
+    for made in (highdicom.seg.segread(segmentation), highdicom.imread(parametric_map)):
+        measures = made.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+        assert abs(measures.SliceThickness - stack.volume.spacing_mm[2]) < 1e-6
+
+
+@pytest.mark.parametrize(
+    "tag", ["PatientID", "PatientName", "StudyInstanceUID", "FrameOfReferenceUID", "SOPInstanceUID"]
+)
+def test_a_result_refers_to_its_own_images_and_to_no_others(tag: str, tmp_path: Path) -> None:
+    stack = stack_in(saved(tmp_path / "ct"))
+    source = source_of(stack.frames, 'Image "ct"')
+    for path in written(stack, tmp_path / "out"):
+        assert refers_to(path, source)
+
+        setattr(source.headers[0], tag, "1.2.3.4")
+        assert not refers_to(path, source)
+        source = source_of(stack.frames, 'Image "ct"')
 
 
 def test_results_belong_to_the_patient_and_the_study_and_refer_to_the_images(stack: Stack, tmp_path: Path) -> None:

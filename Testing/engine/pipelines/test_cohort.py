@@ -20,9 +20,11 @@ import numpy as np
 import pytest
 import torch
 from full_disk import full_disk
+from pydicom import dcmread
 from written_dicom import clinical, save_slices
 
 from uncol.core.config import Config, DataConfig, StudentConfig
+from uncol.core.dicom_export import DICOM_FILES
 from uncol.core.errors import CancelledError, ConfigError, DataError, OutputError
 from uncol.core.jobs import Structure
 from uncol.core.locks import held
@@ -124,6 +126,36 @@ def test_what_is_finished_is_kept_and_what_changed_is_done_again(job: CohortJob)
     assert (job.out / "ct" / "segmentation.dcm").is_file()
 
 
+def test_images_that_belong_to_somebody_else_now_are_done_again(job: CohortJob) -> None:
+    series = job.folder / "ct"
+    with_dicom = replace(job, as_dicom=True)
+    run(with_dicom)
+    assert run(with_dicom)["kept"] == 1
+
+    for path in series.iterdir():
+        header = dcmread(path)
+        header.PatientID = "another"
+        header.save_as(path)
+
+    assert run(with_dicom)["kept"] == 0
+    for name in DICOM_FILES:
+        assert dcmread(job.out / "ct" / name).PatientID == "another"
+    assert run(with_dicom)["kept"] == 1
+
+
+def test_a_renamed_structure_and_a_report_that_names_no_files_are_no_result(job: CohortJob) -> None:
+    run(job)
+    path = job.out / "a.nrrd" / "report.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "files": {}}), encoding="utf-8")
+    assert run(job)["kept"] == 2
+
+    torch.manual_seed(0)
+    renamed = replace(CARD, structures=(Structure(7, "liver"),))
+    save_model(Model(renamed, build_student(renamed)), job.model)
+    assert run(job)["kept"] == 0
+    assert {row[1] for row in table_of(job)[1:] if not row[7]} == {"liver"}
+
+
 def test_nothing_is_written_or_believed_through_a_link_in_place_of_a_result(job: CohortJob, tmp_path: Path) -> None:
     run(job)
     (job.out / "b.nii.gz").rename(tmp_path / "of-others")
@@ -178,12 +210,12 @@ def test_words_of_a_stranger_reach_the_table_without_control_characters(job: Coh
     run(job)
     path = job.out / "ct" / "report.json"
     report = json.loads(path.read_text())
-    report["structures"][0]["name"], report["notes"] = "spleen\x1b[2J", ["A\nnote"]
+    report["notes"] = ["A\nnote\x1b[2J"]
     path.write_text(json.dumps(report))
 
     assert run(job)["kept"] == 3
     (row,) = [row for row in table_of(job) if row[0] == "ct"]
-    assert (row[1], row[6]) == ("spleen [2J", "A note")
+    assert (row[1], row[6]) == ("spleen", "A note [2J")
 
 
 def test_a_cancelled_cohort_keeps_what_is_finished_and_goes_on_to_the_same_table(job: CohortJob) -> None:

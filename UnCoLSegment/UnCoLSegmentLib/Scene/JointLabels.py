@@ -45,9 +45,12 @@ def joined(cases: Sequence[RunInputs], names: Sequence[str]) -> JointInputs:
     values: dict[str, int] = {}
     spelled: dict[str, tuple[str, str]] = {}
     for case, name in zip(cases, names, strict=True):
+        before = dict(spelled)  # within one case names that differ in little are structures of their own
         for each in case.structures:
-            first, where = spelled.setdefault(" ".join(each.name.casefold().split()), (each.name, name))
-            if first != each.name:
+            key = " ".join(each.name.casefold().split())
+            spelled.setdefault(key, (each.name, name))
+            if key in before and each.name not in values:
+                first, where = before[key]
                 text = _(
                     'A structure is called "{first}" in "{where}" and "{second}" in "{here}". Give both segments the '
                     "same name, or leave one of the volumes out."

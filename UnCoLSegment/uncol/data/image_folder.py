@@ -24,7 +24,7 @@ def images_in(folder: Path, besides: Path) -> tuple[list[Path], list[str]]:
         besides: A folder of results, which is no image, wherever it lies.
 
     Raises:
-        DataError: If it is no folder, or may not be read.
+        DataError: If it is no folder or may not be read, or if results would lie among images.
     """
     subject = f'Folder "{printable(folder.absolute().name)}"'
     check_path(folder, subject)
@@ -35,13 +35,29 @@ def images_in(folder: Path, besides: Path) -> tuple[list[Path], list[str]]:
     others: list[Path] = []
     try:
         for path in sorted(folder.iterdir()):
-            if not (path.name.startswith(".") or _holds(path, besides)):
-                (images if _is_image(path) else others).append(path)
+            if path.name.startswith("."):
+                continue
+            if _is_image(path):
+                _check_apart(path, folder, besides)
+                images.append(path)
+            elif not _holds(path, besides):
+                others.append(path)
     except OSError as error:
         raise DataError(unreadable(subject, error)) from error
     names = {path.name.lower() for path in images}
     data = {path for path in images if _has_header(path.name.lower(), names)}
     return [path for path in images if path not in data], [printable(path.name) for path in others]
+
+
+def _check_apart(image: Path, folder: Path, results: Path) -> None:
+    """Refuse results in an image's own folder, and a folder for an image's result that is one of images."""
+    own = results / image.name
+    if _holds(image, results) or _holds(own, folder) or _holds(own, image):
+        message = (
+            f'Results in "{printable(results.absolute().name)}" would lie among images ("{printable(image.name)}"). '
+            "Choose another --out."
+        )
+        raise DataError(message)
 
 
 def _holds(path: Path, besides: Path) -> bool:

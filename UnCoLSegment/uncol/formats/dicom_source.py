@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
-from pydicom.valuerep import DA, TM
+from pydicom.valuerep import DA, TM, DSfloat
 
 from uncol.core.errors import DataError
 from uncol.core.files import opened
@@ -25,6 +25,8 @@ _FORMATS: dict[str, Callable[[str], object]] = {"PatientBirthDate": DA, "StudyDa
 _SEXES = ("", "F", "M", "O")
 _MAY_BE_EMPTY = ("PatientID", "PatientName", "PatientSex", "AccessionNumber", "StudyID", *_FORMATS)
 """What DICOM wants of every object, empty where it is not known (type 2)."""
+_OF_WHOM = ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "StudyInstanceUID", "FrameOfReferenceUID")
+"""What a result repeats of its images, and what would be somebody else's if it differed."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,36 @@ def images_of(frames: Sequence[Frame], subject: str) -> Source:
         message = f"{subject} has slices of different studies, series or frames of reference. Export it again."
         raise DataError(message)
     _tell_of_emptied(source)
+    _complete_thickness(source)
     return source
+
+
+def refers_to(path: Path, source: Source) -> bool:
+    """Say whether the DICOM result in a file is about these very images, of this patient and study.
+
+    Images may be the same in every voxel and belong to somebody else now, as after another pseudonymization.
+    """
+    first = source.headers[0]
+    try:
+        with opened(path) as (file, _):
+            result = dcmread(file, stop_before_pixels=True)
+        is_theirs = all(str(result.get(name) or "") == str(first.get(name) or "") for name in _OF_WHOM)
+        series = result.ReferencedSeriesSequence
+        referenced = {each.ReferencedSOPInstanceUID for one in series for each in one.ReferencedInstanceSequence}
+    except UNREADABLE:
+        return False
+    return is_theirs and referenced == {each.SOPInstanceUID for each in source.headers}
+
+
+def _complete_thickness(source: Source) -> None:
+    """Take the distance between slices where no thickness is stated: nothing reads a result back that has none."""
+    if len(source.headers) < 2 or all(each.get("SliceThickness") for each in source.headers):
+        return
+    first, second = (source.headers[number] for number in source.order[:2])
+    between_mm = np.subtract(first.ImagePositionPatient, second.ImagePositionPatient, dtype=np.float64)
+    normal = np.cross(*np.reshape(np.asarray(first.ImageOrientationPatient, dtype=np.float64), (2, 3)))
+    for each in source.headers:
+        each.SliceThickness = DSfloat(abs(float(between_mm @ normal)), auto_format=True)
 
 
 def _header(path: Path, subject: str) -> Dataset:

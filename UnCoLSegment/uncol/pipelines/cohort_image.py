@@ -24,6 +24,7 @@ from uncol.core.errors import (
 from uncol.core.files import is_real_folder, read_limited, sha256_of
 from uncol.core.freed_memory import keep_freed_memory
 from uncol.core.jobs import SegmentJob
+from uncol.core.model_folder import MODEL_FILE, read_card
 from uncol.core.model_hash import stated_hash
 from uncol.core.printable import printable_document
 from uncol.core.progress import UNWATCHED, Monitor
@@ -33,7 +34,7 @@ from uncol.data.io import REPORT_FILE, content_hash, read_image
 from uncol.models.card import Model
 from uncol.models.checkpoints import load_model
 from uncol.pipelines.context import Context
-from uncol.pipelines.results import Document
+from uncol.pipelines.results import SEGMENTATION_FILE, UNCERTAINTY_FILE, Document
 from uncol.pipelines.segment import segment
 from uncol.report.outcome import Outcome
 
@@ -113,32 +114,60 @@ def _check_same(task: ImageTask) -> None:
     if task.version != __version__:
         message = f"A worker has UnCoL {__version__}, but {task.version} asked for the work. Install the same on both."
         raise CheckpointError(message)
-    model = task.job.model
-    if model is None or stated_hash(model) != task.model_sha256:
+    model = _model_of(task)
+    if stated_hash(model) != task.model_sha256:
         message = f'The model "{model}" is missing or another one where the work is done. Put it into a shared folder.'
         raise CheckpointError(message)
+
+
+def _model_of(task: ImageTask) -> Path:
+    if task.job.model is None:
+        message = "A cohort is segmented with one model for all images, and none was named."
+        raise CheckpointError(message)
+    return task.job.model
 
 
 def _finished(task: ImageTask) -> Document | None:
     """Return the report of an earlier run about the same image, model and version, if its files are whole."""
     if not is_real_folder(task.job.out):
         return None
+    wanted = {SEGMENTATION_FILE, UNCERTAINTY_FILE, *(DICOM_FILES if task.as_dicom else ())}
     try:
         report = read_json(read_limited(task.job.out / REPORT_FILE, _LARGEST_REPORT_BYTES))
         is_same = (report["uncol"], report["model_sha256"]) == (__version__, task.model_sha256)
         files = report["files"]
-        is_same = is_same and (not task.as_dicom or set(DICOM_FILES) <= set(files))
-        if not is_same or any(sha256_of(task.job.out / Path(name).name) != sum for name, sum in files.items()):
+        if not (is_same and wanted <= set(files) and _names_in(report) == _names_in(read_card(_model_of(task)))):
+            return None
+        if any(sha256_of(task.job.out / Path(name).name) != sum for name, sum in files.items()):
             return None
         described = report["image"]["sha256"]
         _result(task, report)
     except _NO_RESULT:
         return None
-    return report if described == content_hash(read_image(task.job.image, task.job.dicom)) else None
+    return report if described == _hash_of_image(task) else None
+
+
+def _names_in(document: Document) -> list[tuple[int, str]]:
+    """Return values and names of structures: of one model that were renamed, results are called otherwise."""
+    return [(each["value"], each["name"]) for each in document["structures"]]
+
+
+def _hash_of_image(task: ImageTask) -> str:
+    """Return the hash of the image; "" where a DICOM result is there and is about other images with the same voxels."""
+    if not task.as_dicom:
+        return content_hash(read_image(task.job.image, task.job.dicom))
+    from uncol.data.dicom_images import read_dicom_image
+    from uncol.formats.dicom_source import refers_to
+
+    image, source = read_dicom_image(task.job.image, task.job.dicom)
+    is_same = all(refers_to(task.job.out / name, source) for name in DICOM_FILES)
+    return content_hash(image) if is_same else ""
 
 
 def _segmented(task: ImageTask, monitor: Monitor) -> Document:
-    context = Context(monitor, None, load_model=lambda folder: _warm_model(folder, task.model_sha256))
+    context = Context(
+        monitor, None, load_model=lambda folder: _warm_model(folder, task.model_sha256, sha256_of(folder / MODEL_FILE))
+    )
     with _heard_warnings() as warnings:
         found = segment(task.job, context, as_dicom=task.as_dicom)
     found.report["notes"] = [*dict.fromkeys([*warnings, *found.report["notes"]])]
@@ -147,8 +176,8 @@ def _segmented(task: ImageTask, monitor: Monitor) -> Document:
 
 
 @lru_cache(maxsize=1)
-def _warm_model(folder: Path, _sha256: str) -> Model:
-    """Return a model; a process keeps the last one, as long as its weights are the same."""
+def _warm_model(folder: Path, _weights_sha256: str, _card_sha256: str) -> Model:
+    """Return a model; a process keeps the last one, as long as its weights and its card are the same."""
     return load_model(folder)
 
 
