@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,19 @@ def test_names_colors_terms_and_origin_come_back(tmp_path: Path) -> None:
     assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("UnCoL", "0.2.0")
     assert algorithm.AlgorithmParameters == f"model_sha256={SHA256},steps=7"
     assert (seg.ContentDescription, seg.DeviceSerialNumber) == (MAKER.description, SHA256)
+
+
+@pytest.mark.parametrize(("length", "told"), [(10240, {"first", "last"}), (10241, {"first"})])
+def test_facts_are_told_as_far_as_dicom_has_room(length: int, told: set[str], tmp_path: Path) -> None:
+    source = source_of(stack_in(saved(tmp_path / "ct")).frames, 'Image "ct"')
+    maker = replace(MAKER, facts={"first": "1", "last": "x" * (length - len("first=1,last="))})
+    labels = np.zeros((len(source.order), 6, 8), np.uint8)
+
+    made, _ = dicom_results(source, [labels], labels.astype(np.float32), [Segment(STRUCTURES[0], maker)], maker)
+
+    (algorithm,) = made.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence
+    assert {each.split("=")[0] for each in algorithm.AlgorithmParameters.split(",")} == told
+    assert len(algorithm.AlgorithmParameters) <= 10240
 
 
 @pytest.mark.parametrize("is_empty", [True, False])

@@ -28,7 +28,7 @@ from uncol.formats.dicom_source import Source, images_of
 from uncol.formats.dicom_tags import UNREADABLE
 from uncol.formats.dicom_terms import UNKNOWN, Term, term_of
 
-_LONGEST_TEXT, _LONGEST_DESCRIPTION = 64, 1024  # of LO and ST; DICOM PS3.5, table 6.2-1
+_LONGEST_TEXT, _LONGEST_DESCRIPTION, _LONGEST_FACTS = 64, 1024, 10240  # of LO, ST and LT; DICOM PS3.5, table 6.2-1
 _SERIES_AFTER = {"SEG": 1000, "OT": 2000}
 """What is added to the number of the image's series, so that results come after the images in a list."""
 _ENTROPY = Code("normalized-entropy", "99UNCOL", "Normalized entropy: 0 is certain, 1 is unknown")
@@ -193,7 +193,7 @@ def _described(segment: Segment, number: int) -> Any:
     structure, maker = segment.structure, segment.maker
     term, name = segment.term or term_of(structure.name), printable(structure.name)
     algorithm = AlgorithmIdentificationSequence(
-        "UnCoL", codes.DCM.ArtificialIntelligence, maker.version, parameters=dict(maker.facts)
+        "UnCoL", codes.DCM.ArtificialIntelligence, maker.version, parameters=_fitting(maker.facts)
     )
     described = SegmentDescription(
         number,
@@ -209,6 +209,17 @@ def _described(segment: Segment, number: int) -> Any:
         kind = described.SegmentedPropertyTypeCodeSequence[0]
         kind.SegmentedPropertyTypeModifierCodeSequence = [CodedConcept.from_code(term.side)]
     return described
+
+
+def _fitting(facts: Mapping[str, str]) -> dict[str, str]:
+    """Return the first facts that DICOM has room for, as `name=value` with commas; the report beside it has all."""
+    fitting, length = {}, -1
+    for name, value in facts.items():
+        length += len(f",{name}={value}")
+        if length > _LONGEST_FACTS:
+            break
+        fitting[name] = value
+    return fitting
 
 
 def _parametric_map(source: Source, uncertainty: NDArray[np.float32], maker: Maker) -> Dataset:
