@@ -325,6 +325,10 @@ def test_one_program_at_a_time_writes_to_a_folder(job: CohortJob) -> None:
     with held(job.out / ".cohort.lock"), pytest.raises(OutputError, match="Another program segments a cohort into"):
         run(job)
 
+    (job.out / ".cohort.lock").mkdir()
+    with pytest.raises(OutputError, match=r"could not be made .*Remove what is there, or choose another --out"):
+        run(job)
+
 
 @pytest.mark.parametrize(
     ("change", "sentence"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -99,14 +99,11 @@ def run_cohort(job: CohortJob, context: Context) -> Document:
         select_device(job.device)
     check_usable(job.model)
     check_writable(job.out)
-    try:
-        with held(job.out / _LOCK):
-            tasks = _tasks(job, images)
-            table = _Table(job.out / TABLE_FILE, [each.name for each in tasks])
-            kept = _fill(table, job, tasks, context.monitor)
-    except HeldError as error:
-        message = f'Another program segments a cohort into "{job.out}". Wait until it ends, or choose another --out.'
-        raise OutputError(message) from error
+    with ExitStack() as until_done:
+        _hold(job.out, until_done)
+        tasks = _tasks(job, images)
+        table = _Table(job.out / TABLE_FILE, [each.name for each in tasks])
+        kept = _fill(table, job, tasks, context.monitor)
     failed = {each.name: each.error for each in table.results if each.error}
     return {
         "out": str(job.out),
@@ -116,6 +113,19 @@ def run_cohort(job: CohortJob, context: Context) -> Document:
         "failed": failed,
         "notes": _says_left_out(others),
     }
+
+
+def _hold(out: Path, until_done: ExitStack) -> None:
+    try:
+        until_done.enter_context(held(out / _LOCK))
+    except HeldError as error:
+        message = f'Another program segments a cohort into "{out}". Wait until it ends, or choose another --out.'
+        raise OutputError(message) from error
+    except OSError as error:
+        message = (
+            f'"{out / _LOCK}" could not be made ({error.strerror}). Remove what is there, or choose another --out.'
+        )
+        raise OutputError(message) from error
 
 
 def check_failed(document: Document) -> None:
