@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import platform
 import shutil
 import socket
 import subprocess
@@ -20,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 from full_disk import full_disk
+from page_faults import glibc_only, numbers_told_by
 from pydicom import dcmread
 from written_dicom import clinical, save_slices
 
@@ -370,17 +370,9 @@ def test_a_cohort_of_200_images_killed_at_ten_random_points_ends_with_the_same_t
 
 
 KEEPS = """
-import resource
 from pathlib import Path
-import numpy as np
 from uncol.core.jobs import SegmentJob
 from uncol.pipelines.cohort_image import ImageTask, segment_image
-
-def faults_of_ten():
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(10):
-        np.empty(40 * 2**20, np.uint8).fill(1)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 as_it_is = faults_of_ten()
 segment_image(ImageTask("image", SegmentJob(Path("image"), Path("out"), Path("model")), ""))
@@ -389,9 +381,8 @@ print(as_it_is, faults_of_ten())
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+@glibc_only
 def test_whatever_process_segments_an_image_keeps_freed_memory_for_the_next_one() -> None:
-    ended = subprocess.run([sys.executable, "-c", KEEPS], capture_output=True, text=True, check=True)
-    as_it_is, kept = map(int, ended.stdout.split())
+    as_it_is, kept = numbers_told_by(KEEPS)
 
     assert kept < as_it_is / 100

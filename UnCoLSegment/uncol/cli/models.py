@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from uncol.core.model_store import NameTakenError, Store
 from uncol.models.checkpoints import check_usable
 
 commands = typer.Typer(cls=PlainGroup, no_args_is_help=True, help="List, share and manage your models.")
+_command = partial(commands.command, cls=PlainCommand)
 
 ModelsFolder = Annotated[
     Path | None, typer.Option("--models", metavar="DIR", rich_help_panel="Advanced", help="Folder with your models.")
@@ -41,7 +43,7 @@ def store_in(chosen: Path | None) -> Store:
     return Store(models_folder(chosen), check_usable)
 
 
-@commands.command("list", cls=PlainCommand)
+@_command("list")
 def list_models(models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
     """List the models, and the runs that have not come to their end."""
     store = store_in(models)
@@ -62,7 +64,7 @@ def list_models(models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
         print_table("Unfinished, until they are resumed or removed", ["name", "volume", "steps", "saved"], runs)
 
 
-@commands.command(cls=PlainCommand)
+@_command()
 def show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a model, or the hash of it in a result.")],
     models: ModelsFolder = None,
@@ -83,7 +85,7 @@ def show(
     say(DISCLAIMER)
 
 
-@commands.command(cls=PlainCommand)
+@_command()
 def rename(
     name: ModelName,
     new_name: Annotated[str, typer.Argument(metavar="NEW_NAME", help="Small letters, digits, - and _.")],
@@ -94,25 +96,25 @@ def rename(
     _change(models, lambda store: store.rename(name, new_name), f"{name} is now called {new_name}.", as_json=as_json)
 
 
-@commands.command(cls=PlainCommand)
+@_command()
 def activate(name: ModelName, models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
     """Make a model the one that is proposed first."""
     _change(models, lambda store: store.activate(name), f"{name} is active.", as_json=as_json)
 
 
-@commands.command("roll-back", cls=PlainCommand)
+@_command("roll-back")
 def roll_back(models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
     """Make the model active that was active before."""
     _change(models, Store.roll_back, "The model before is active again.", as_json=as_json)
 
 
-@commands.command(cls=PlainCommand)
+@_command()
 def remove(name: ModelName, models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
     """Delete a model or an unfinished run."""
     _change(models, lambda store: store.remove(name), f"{name} was deleted.", as_json=as_json)
 
 
-@commands.command(cls=PlainCommand)
+@_command()
 def verify(
     name: Annotated[str | None, typer.Argument(metavar="NAME", help="Name of a model; else all.")] = None,
     models: ModelsFolder = None,
@@ -133,7 +135,7 @@ def verify(
         say(_whole(store, names))
 
 
-@commands.command("import", cls=PlainCommand)
+@_command("import")
 def import_model(
     file: Annotated[Path, typer.Argument(metavar="ZIP", help="A model that `uncol models export` wrote.")],
     name: Annotated[str | None, typer.Option(help="Name to give it; else the one it has.")] = None,
@@ -151,7 +153,7 @@ def import_model(
         say(f"{imported} was imported.")
 
 
-@commands.command("export", cls=PlainCommand)
+@_command("export")
 def export_model(
     name: ModelName,
     file: Annotated[Path, typer.Argument(metavar="ZIP", help="File to write.")],

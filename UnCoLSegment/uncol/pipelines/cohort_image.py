@@ -144,7 +144,7 @@ def _finished(task: ImageTask) -> Document | None:
         _result(task, report)
     except _NO_RESULT:
         return None
-    return report if described == _hash_of_image(task) else None
+    return report if _is_about(task, described) else None
 
 
 def _names_in(document: Document) -> list[tuple[int, str]]:
@@ -152,16 +152,15 @@ def _names_in(document: Document) -> list[tuple[int, str]]:
     return [(each["value"], each["name"]) for each in document["structures"]]
 
 
-def _hash_of_image(task: ImageTask) -> str:
-    """Return the hash of the image; "" where a DICOM result is there and is about other images with the same voxels."""
+def _is_about(task: ImageTask, sha256: str) -> bool:
+    """Say whether a result is about the image that is there now: the same voxels, and for DICOM the same instances."""
     if not task.as_dicom:
-        return content_hash(read_image(task.job.image, task.job.dicom))
+        return content_hash(read_image(task.job.image, task.job.dicom)) == sha256
     from uncol.data.dicom_images import read_dicom_image
     from uncol.formats.dicom_source import refers_to
 
     image, source = read_dicom_image(task.job.image, task.job.dicom)
-    is_same = all(refers_to(task.job.out / name, source) for name in DICOM_FILES)
-    return content_hash(image) if is_same else ""
+    return content_hash(image) == sha256 and all(refers_to(task.job.out / name, source) for name in DICOM_FILES)
 
 
 def _segmented(task: ImageTask, monitor: Monitor) -> Document:

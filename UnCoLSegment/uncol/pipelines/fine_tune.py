@@ -114,13 +114,14 @@ def fine_tune(
         proposal = _proposed(state, job, context)
         out = _free_folder(state, job.out)
         model, segmented = save_learned(state, out, context.monitor), None
+        source = made_with(replace(model, sha256=weights_hash(out)), out)
         if proposal is not None:
-            segmented = _told(state, proposal, 0, model, out, started)
+            segmented = _told(state, proposal, 0, source, started)
             hand_over(segmented)
         for case in range(1, 1 + len(job.further_proposals)):
             started = time.monotonic()
             further = propose(state, job.out, context.monitor, job.maps, case)
-            hand_over(_told(state, further, case, model, out, started))
+            hand_over(_told(state, further, case, source, started))
         write_beside(model, out)
         for folder in (job.out, out):
             remove_checkpoint(folder)
@@ -134,10 +135,9 @@ def _proposed(state: TrainingState, job: FineTuneJob, context: Context) -> Propo
     return None
 
 
-def _told(state: TrainingState, proposal: Proposal, case: int, model: Model, out: Path, started: float) -> Segmented:
+def _told(state: TrainingState, proposal: Proposal, case: int, source: Document, started: float) -> Segmented:
     """Return what is proposed for a case with its report."""
-    source = made_with(replace(model, sha256=weights_hash(out)), out)
-    source["by_both_teachers"] = proposal.by_both_teachers
+    source = {**source, "by_both_teachers": proposal.by_both_teachers}
     seconds, given = time.monotonic() - started, state.setup.cases[case]
     annotated = annotated_slices(given.labels)
     return reported(given.image, proposal.segmentation, source, state.device, seconds, annotated)
