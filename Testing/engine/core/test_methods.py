@@ -179,7 +179,7 @@ def test_each_head_of_the_papers_student_has_its_own_loss_in_stage_1():
     images, labels = run.pool.inputs(addresses), run.pool.targets(addresses)
     run.student.eval()
 
-    loss = annotated_loss(run.student, images, labels, run.class_weights)
+    loss, _ = annotated_loss(run.student, images, labels, run.class_weights)
 
     target, known = known_region(labels)
     with autocast(CPU, training=True):

@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from uncol.core.config import DataConfig
 from uncol.core.jobs import Structure
-from uncol.core.progress import UNWATCHED
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.cases import LabeledCase, SliceIndex
 from uncol.training.baselines import (
@@ -125,7 +124,7 @@ def run_that_agrees(method: str, step: int, teacher: Says) -> TrainingState:
     labels = np.full((4, 16, 32), UNKNOWN_LABEL)
     labels[:2] = 1
     run = begin(method, labels, class_count=2)
-    start_stage2(run, UNWATCHED)
+    start_stage2(run)
     run.step, run.student, run.specialized_teacher = step, Says((3 / 4, 3 / 4)), teacher
     return run
 

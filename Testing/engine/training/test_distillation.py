@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from uncol.core.config import DataConfig
 from uncol.core.errors import CancelledError
-from uncol.core.progress import UNWATCHED, Monitor
+from uncol.core.progress import Monitor
 from uncol.core.volume import UNKNOWN_LABEL
 from uncol.data.cases import LabeledCase
 from uncol.models.paper_student import PaperStudent, StudentOutput
@@ -190,7 +190,7 @@ def test_stage_1_moves_projector_and_aligner_and_stage_2_the_projector_alone(dim
     projector, aligner = gradients_after(run)
     assert projector > 0
     assert aligner > 0
-    start_stage2(run, UNWATCHED)
+    start_stage2(run)
     projector, aligner = gradients_after(run)
     assert projector > 0
     assert aligner == 0
@@ -249,7 +249,7 @@ def test_stage_1_is_the_segmentation_loss_and_both_paths_at_a_weight_that_rises(
 def test_stage_2_is_a_tenth_of_the_visual_path(dims: int):
     run = begin_known(setup_of(dims=dims))
     run.step = 4
-    start_stage2(run, UNWATCHED)
+    start_stage2(run)
 
     assert distilled(run) == pytest.approx(0.1 * VISUAL)
 

@@ -20,8 +20,10 @@ from uncol.core.volume import UNKNOWN_LABEL
 from uncol.data.cases import LabeledCase, SliceIndex
 from uncol.evaluation.metrics import dice
 from uncol.training.proposal import propose
+from uncol.training.record import model_of
+from uncol.training.resume import begun
 from uncol.training.state import FineTuneSetup, TrainingState
-from uncol.training.train import fused_pseudo_labels, prompt_if_due, put_off, start_stage2
+from uncol.training.train import fused_pseudo_labels, go_on, prompt_if_due, put_off, start_stage2
 
 TRUTH = a_ball().labels.voxels == BALL.value
 BETWEEN = [1, 2, 4, 5, 7, 8, 10]
@@ -36,7 +38,7 @@ def in_stage_2(setup: FineTuneSetup, *, finds: bool) -> TrainingState:
     """Return a run whose moving average says "ball" in every voxel, or "background", and whose sources are fused."""
     run = begun_state(setup)
     says_always(run, int(finds))
-    start_stage2(run, UNWATCHED)
+    start_stage2(run)
     prompt_if_due(run, UNWATCHED)
     return run
 
@@ -93,6 +95,35 @@ def test_stage_2_waits_for_every_structure_but_not_for_ever() -> None:
         parts.append(round(run.budget.stage1_part, 2))
 
     assert parts == [0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9]
+
+
+def test_what_is_not_even_found_on_annotated_slices_is_told() -> None:
+    run = begun_state(setup_with())
+    said = "Not found even on its own annotated slices: ball. Give more minutes, or more steps."
+    assert said in model_of(run).card.training["notes"]
+    assert run.sources is not None
+    run.sources.found_by = lambda _: np.array([True])  # type: ignore[method-assign]
+
+    assert said not in model_of(run).card.training["notes"]
+
+
+def test_what_was_held_out_is_learned_while_stage_2_is_put_off(tmp_path: Path) -> None:
+    most = [annotated_in(a_ball(number), slices=(0, 3, 4, 6, 7, 8, 9, 11)) for number in (0, 1)]  # 12 hold the ball
+    setup = a_setup(most, teacher=ThresholdTeacher(32), channels=2, steps=10, stage1_part=0.5)
+    run = begun(setup, tmp_path, UNWATCHED, resume=False)
+    held_out = set(run.pool.held_out)
+    assert held_out
+
+    with pytest.raises(CancelledError):
+        go_on(run, tmp_path, Monitor(should_stop=lambda: run.step >= 7))
+    resumed = begun(setup, tmp_path, UNWATCHED, resume=True)
+
+    for each in (run, resumed):
+        assert each.stage == 1, "too few steps to find anything"
+        assert each.held_out_dice.keys() == {"ball"}
+        assert held_out <= set(each.pool.draw_labeled(200, torch.Generator().manual_seed(0)))
+    go_on(resumed, tmp_path)
+    assert resumed.held_out_dice == run.held_out_dice, "scored once, before it was learned from"
 
 
 def test_without_registration_it_is_the_papers_method() -> None:

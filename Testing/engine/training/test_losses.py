@@ -10,6 +10,7 @@ from torch import Tensor
 
 from uncol.core.volume import UNKNOWN_LABEL
 from uncol.training.losses import (
+    class_dice,
     class_weights,
     cross_entropy,
     focal,
@@ -137,6 +138,20 @@ class TestDice:
         logits = 100 * torch.nn.functional.one_hot(TARGET, 2).movedim(-1, 1).float()
 
         assert region_dice(logits, TARGET, torch.ones_like(THREE_PIXELS)).item() == pytest.approx(0, abs=1e-6)
+
+
+class TestClassDice:
+    def test_a_class_that_is_not_there_has_none(self) -> None:
+        logits = torch.tensor([[[[2.0, 0, 0, 0]], [[0.0, 2, 2, 2]], [[1.0, 1, 1, 1]]]])  # found: 0 1 1 1
+        labels = torch.tensor([[[0, 0, 1, UNKNOWN_LABEL]]])
+
+        dice = class_dice(logits, labels)
+
+        assert dice[:2].tolist() == pytest.approx([2 * 1 / (1 + 2), 2 * 1 / (2 + 1)])
+        assert dice[2].isnan()
+
+    def test_nothing_known_is_nothing_found(self) -> None:
+        assert class_dice(torch.zeros(1, 2, 1, 3), torch.full((1, 1, 3), UNKNOWN_LABEL)).isnan().all()
 
 
 class TestRegionLoss:

@@ -23,6 +23,7 @@ from uncol.data.cases import LabeledCase, SliceIndex
 from uncol.evaluation.metrics import dice
 from uncol.inference.student import segment_with_model
 from uncol.models.checkpoints import has_checkpoint
+from uncol.training.first_pass import end_first_pass
 from uncol.training.proposal import propose
 from uncol.training.record import finish, model_of
 from uncol.training.resume import save
@@ -73,7 +74,8 @@ def in_stage_2(setup: FineTuneSetup) -> TrainingState:
     run = begun_state(setup)
     for parameter in run.specialized_teacher.parameters():
         parameter.zero_()
-    start_stage2(run, UNWATCHED)
+    end_first_pass(run, UNWATCHED)
+    start_stage2(run)
     prompt_now(run)
     return run
 
@@ -217,7 +219,7 @@ def test_the_golden_run_of_a_proposal_is_the_same_bit_for_bit(make_setup, tmp_pa
 def test_a_run_that_is_resumed_with_a_budget_that_is_used_up_has_a_proposal(make_setup, tmp_path: Path):
     run = begun_state(make_setup("uncol-paper", steps=20))
     run.step = 12
-    start_stage2(run, UNWATCHED)
+    start_stage2(run)
     save(run, tmp_path)  # before the generalized teacher has voted
 
     proposal = propose(train(make_setup("uncol-paper", steps=8), tmp_path, resume=True), tmp_path)

@@ -140,10 +140,13 @@ def test_resuming_without_the_base_model_is_refused(make_setup, tmp_path: Path):
 
 
 def written_by_0_1(folder: Path) -> None:
-    """Make of a checkpoint what version 0.1 would have written: one window for all cases, that of the first."""
+    """Make of a checkpoint what version 0.1 would have written.
+
+    It had one window for all cases, that of the first, and did not know how well classes are found.
+    """
     tensors, record = load_checkpoint(folder)
-    del record["windows"]
-    save_checkpoint(folder, {name: tensor.clone() for name, tensor in tensors.items()}, record)
+    del record["windows"], record["is_scored"]
+    save_checkpoint(folder, {name: tensor.clone() for name, tensor in tensors.items() if name != "found"}, record)
 
 
 def test_a_run_of_before_goes_on_where_all_images_had_the_window_they_have_now(make_setup, tmp_path: Path):

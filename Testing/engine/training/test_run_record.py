@@ -139,6 +139,8 @@ CHANGES: dict[str, Callable[[dict[str, Tensor]], dict[str, Tensor | None]]] = {
     "no reliability": lambda _: {"specialized_reliability": None},
     **{f"reliability {value}": lambda _, value=value: {"specialized_reliability": torch.tensor(value)}  # type: ignore[misc]
        for value in ([NAN, 1.0], [2.0, 1.0], [-1.0, 1.0], [1.0], 1.0)},
+    "nothing found": lambda _: {"found": None},
+    "found too well": lambda _: {"found": torch.tensor([0.5, 1.5])},
     **{f"near {value}": lambda tensors, value=value: {"opinions.near": torch.full_like(tensors["opinions.near"], value)}  # type: ignore[misc]
        for value in (NAN, 2.0, -1.0)},
     "no opinions": lambda _: {"opinions.far": None},

@@ -20,7 +20,6 @@ from uncol.core.errors import ConfigError, DataError
 from uncol.core.jobs import Structure
 from uncol.core.methods import ABLATIONS, RELEASED
 from uncol.core.model_card import ModelCard
-from uncol.core.progress import UNWATCHED
 from uncol.core.volume import UNKNOWN_LABEL, Volume, view_slices
 from uncol.data.cases import LabeledCase, SliceIndex
 from uncol.data.patch_dataset import PatchDataset
@@ -302,7 +301,7 @@ def begin(*ablations: str) -> TrainingState:
 def enter_stage2(run: TrainingState, specialized: float, reliability: float = 1.0) -> None:
     """Begin stage 2 with a specialized teacher that gives the structure one probability, and ask the other one."""
     run.step, run.specialized_teacher = 4, Says(specialized)
-    start_stage2(run, UNWATCHED)
+    start_stage2(run)
     run.specialized_reliability = torch.tensor([1.0, reliability])
     prompt_now(run)
 
@@ -337,7 +336,7 @@ def loss_of_four_known_heads(run: TrainingState) -> float:
     everywhere = torch.ones(2, ROWS, COLUMNS, dtype=torch.uint8)
     twice = run.recipe.double_softmax_dice
     image = torch.ones(2, 1, ROWS, COLUMNS)
-    loss = annotated_loss(run.student, image, everywhere, run.class_weights, double_softmax_dice=twice)
+    loss, _ = annotated_loss(run.student, image, everywhere, run.class_weights, double_softmax_dice=twice)
     return float(loss.detach())
 
 
@@ -358,7 +357,7 @@ def the_specialized_teacher_repeats_itself(run: TrainingState) -> bool:
 def boxes_where_no_mask_shows_anything(run: TrainingState) -> list[list[float]]:
     """The questions about slices of a case without annotated ones, in which the specialized teacher sees nothing."""
     run.step, run.specialized_teacher = 4, Says(0.01)
-    start_stage2(run, UNWATCHED)
+    start_stage2(run)
     run.generalized_teacher.slices = [ELSEWHERE]
     run.setup.teacher.boxes.clear()
     prompt_now(run)

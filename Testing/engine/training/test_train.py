@@ -23,8 +23,18 @@ from uncol.data.slice_dataset import SliceDataset
 from uncol.inference.student import segment_with_model
 from uncol.models.card import Model
 from uncol.models.checkpoints import load_model
+from uncol.training.first_pass import end_first_pass
 from uncol.training.state import TrainingState
-from uncol.training.train import fine_tune, optimizer_step, stage1_loss, stage2_loss, start_stage2, total, within_memory
+from uncol.training.train import (
+    fine_tune,
+    optimizer_step,
+    stage1_loss,
+    stage2_loss,
+    start_stage2,
+    total,
+    train,
+    within_memory,
+)
 
 ALL_BUT_ONE = (0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11)
 """Annotated slices of which one is held out: eight inner ones hold the ball, 2 to 10 without 5."""
@@ -162,7 +172,7 @@ def test_stage_2_is_half_the_losses_of_both_mixed_slices_pseudo_labels_halved(tm
         ]
     )
     run = run_over_four_slices(tmp_path, student, copy_paste_probability=(0.0, 1.0))
-    start_stage2(run, UNWATCHED)
+    start_stage2(run)
 
     losses = stage2_loss(run)
 
@@ -182,7 +192,7 @@ def test_stage_2_is_half_the_losses_of_both_mixed_slices_pseudo_labels_halved(tm
 def test_stage_2_without_copy_paste_is_half_the_losses_of_one_slice_of_each_kind(tmp_path: Path):
     student = KnowsFourSlices([[1 / 4, 1 / 2, 1 / 8, 1 / 8], [1 / 4] * 4, [1 / 2, 1 / 8, 1 / 8, 1 / 4], [1 / 4] * 4])
     run = run_over_four_slices(tmp_path, student, copy_paste_probability=(1.0, 0.0))
-    start_stage2(run, UNWATCHED)
+    start_stage2(run)
 
     losses = stage2_loss(run)
 
@@ -203,26 +213,39 @@ def test_in_stage_1_labels_are_mixed_exactly_as_images_are(tmp_path: Path):
     assert float(loss) < 0.01
 
 
-@pytest.mark.parametrize(
-    ("method", "steps_to_even"), [("uncol-without-generalized", 10), ("supervised", 20), ("mean-teacher", 20)]
-)
-def test_rare_classes_count_more_until_stage_1_or_a_run_of_one_stage_ends(
-    make_setup, tmp_path: Path, method: str, steps_to_even: int
-):
-    # 20 steps, half of them stage 1 where there are two stages.
+@pytest.mark.parametrize("method", ["uncol-without-generalized", "supervised", "mean-teacher"])
+def test_rare_classes_count_more_until_they_are_found_but_not_in_a_stage_2_after_a_stage_1(make_setup, method: str):
     setup = make_setup()
     run = begun_state(replace(setup, config=replace(setup.config, method=method)))
-    first = run.class_weights
-    if run.stage1_is_over:
-        start_stage2(run, UNWATCHED)
+    run.rarity = torch.tensor([1.0, 9.0])
+    assert run.class_weights.tolist() == [1, 9]
+    labels = torch.tensor([[[1, 1, 0, UNKNOWN_LABEL]]], dtype=torch.uint8)
+    half = torch.tensor([[[[0.0, 1, 1, 0]], [[1.0, 0, 0, 1]]]])  # background, ball at the first pixel and the unknown
 
-    run.step = steps_to_even // 2
-    halfway = run.class_weights
-    run.step = steps_to_even
+    for _ in range(50):  # Dice of the ball 2 * 1 / (1 + 2), of background 2 * 1 / (2 + 1); 0.8^50 of nothing is left
+        run.note_found(half, labels)
 
-    assert first[1] > 1
-    torch.testing.assert_close(halfway, first**0.5)
-    assert run.class_weights.tolist() == [1, 1]
+    torch.testing.assert_close(run.found, torch.tensor([2 / 3, 2 / 3]), rtol=1e-4, atol=0)
+    torch.testing.assert_close(run.class_weights, torch.tensor([1.0, 9 ** (1 / 3)]), rtol=1e-4, atol=0)
+    run.stage = 2
+    assert (run.class_weights.tolist() == [1, 1]) == (method != "mean-teacher")
+
+
+def test_a_class_that_is_not_shown_is_found_as_well_as_before(make_setup):
+    run = begun_state(make_setup())
+    background = torch.zeros(1, 1, 4, dtype=torch.uint8)
+
+    run.note_found(torch.tensor([[[[1.0, 1, 1, 1]], [[0.0, 0, 0, 0]]]]), background)
+
+    torch.testing.assert_close(run.found, torch.tensor([0.2, 0.0]))
+
+
+@pytest.mark.parametrize("method", ["uncol-without-generalized", "mean-teacher", "bcp"])
+def test_a_training_finds_out_what_it_finds(make_setup, tmp_path: Path, method: str):
+    setup = make_setup(steps=40)
+    run = train(replace(setup, config=replace(setup.config, method=method)), tmp_path)
+
+    assert run.found.min() > 0.3
 
 
 def test_slices_are_turned_as_far_as_the_configuration_says(make_setup, tmp_path: Path):
@@ -257,10 +280,10 @@ def test_volumes_of_thick_slices_are_turned_without_shear(make_setup, tmp_path: 
     torch.testing.assert_close(scales, scales[:, :1].expand(-1, 3))
 
 
-def test_one_inner_annotated_slice_is_held_out_of_stage_1_alone(make_setup, tmp_path: Path):
+def test_one_inner_annotated_slice_is_held_out_of_the_first_pass_alone(make_setup, tmp_path: Path):
     run = begun_state(make_setup(slices=ALL_BUT_ONE))
     first = {each.index for each in run.pool.draw_labeled(200, run.sampler.generator)}
-    start_stage2(run, UNWATCHED)
+    end_first_pass(run, UNWATCHED)
     second = {each.index for each in run.pool.draw_labeled(200, run.sampler.generator)}
 
     assert first == {*ALL_BUT_ONE} - {3}
@@ -273,7 +296,7 @@ def test_the_specialized_teachers_reliability_is_its_dice_on_the_held_out_slice(
     found = run.specialized_probabilities([held_out]).argmax(1)[0] == 1
     target = run.pool.targets([held_out])[0]
     found, truth = found & (target != UNKNOWN_LABEL), target == 1  # padding is unknown
-    start_stage2(run, UNWATCHED)
+    end_first_pass(run, UNWATCHED)
 
     expected = 2 * float((found & truth).sum()) / float(found.sum() + truth.sum())
     assert float(run.specialized_reliability[1]) == pytest.approx(expected)
@@ -296,7 +319,7 @@ def test_what_seems_to_go_on_where_the_image_is_padded_is_no_mistake(make_setup,
             return torch.stack([-everywhere, everywhere], 1)
 
     run.specialized_teacher = FindsTheBall()
-    start_stage2(run, UNWATCHED)
+    end_first_pass(run, UNWATCHED)
 
     assert (truth == UNKNOWN_LABEL).any()
     assert run.held_out_dice == {"ball": 1.0}

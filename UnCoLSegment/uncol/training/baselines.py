@@ -46,8 +46,10 @@ def consistency_loss(state: TrainingState) -> dict[str, Tensor]:
     if state.recipe.method.filters_by_uncertainty:
         passes = (add_noise(unlabeled, sampler.generator) for _ in range(_PASSES))
         region = region & is_certain(teacher, passes, state.trust_threshold)
+    loss = loss_where(logits, label, everywhere, state.class_weights)
+    state.note_found(logits, label)
     return {
-        "supervised": loss_where(logits, label, everywhere, state.class_weights),
+        "supervised": loss,
         "consistency": consistency(unlabeled_logits.softmax(1), target, region),
     }
 

@@ -87,6 +87,21 @@ def region_loss(logits: Tensor, target: Tensor, region: Tensor, weights: Tensor)
     return region_dice(logits, target, region) + region_cross_entropy(logits, target, region, weights)
 
 
+@torch.no_grad()
+def class_dice(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the Dice (C,) of the most probable classes where labels are known; NaN for a class that is not there.
+
+    Args:
+        logits: Student output (B, C, ...).
+        labels: Their labels (B, ...), 255 unknown.
+    """
+    count = logits.shape[1]
+    target, known = known_region(labels)
+    pairs = torch.bincount((target * count + logits.argmax(1))[known], minlength=count**2).view(count, count)
+    dice = 2 * pairs.diagonal() / (pairs.sum(0) + pairs.sum(1))
+    return torch.where(pairs.sum(1) > 0, dice, torch.nan)
+
+
 def known_region(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Split a label map (B, ...), 255 unknown, into class indices, int64, and where they are known, bool."""
     known = labels != UNKNOWN_LABEL
@@ -110,8 +125,10 @@ def loss_where(logits: Tensor, labels: Tensor, region: Tensor, weights: Tensor) 
 
 def annotated_loss(
     student: nn.Module, images: Tensor, labels: Tensor, weights: Tensor, *, double_softmax_dice: bool = False
-) -> Tensor:
-    """Return the loss of stage 1 where labels are known: Dice + cross-entropy, or one loss for each of four heads.
+) -> tuple[Tensor, Tensor]:
+    """Return the loss of stage 1 where labels are known, and the logits (B, C, ...).
+
+    It is Dice + cross-entropy, or one loss for each of four heads, of which the one with the Dice loss is returned.
 
     Args:
         student: What is trained.
@@ -121,11 +138,12 @@ def annotated_loss(
         double_softmax_dice: See `four_head_loss`.
     """
     if not isinstance(student, PaperStudent):
-        return loss_where(student_logits(student, images), labels, torch.ones_like(labels, dtype=torch.bool), weights)
+        logits = student_logits(student, images)
+        return loss_where(logits, labels, torch.ones_like(labels, dtype=torch.bool), weights), logits
     target, known = known_region(labels)
     with autocast(images.device, dims=images.ndim - 2, training=True):
         head_logits = student.explain(images).head_logits
-    return four_head_loss(head_logits, target, known, double_softmax_dice=double_softmax_dice)
+    return four_head_loss(head_logits, target, known, double_softmax_dice=double_softmax_dice), head_logits[1]
 
 
 def four_head_loss(

@@ -66,7 +66,7 @@ def model_of(state: TrainingState) -> Model:
         "specialized_reliability": _by_name(card, state.specialized_reliability),
         "held_out_dice": state.held_out_dice,
         "curve": state.curve.points,
-        "notes": [*state.notes, *_says_few_steps(state)],
+        "notes": [*state.notes, *_says_few_steps(state), *_says_not_found(state)],
     }
     if state.setup.earlier is not None:
         training["verdict"] = to_document(state.verdict or not_compared(_WHY_NOT[bool(state.pool.held_out)]))
@@ -80,6 +80,11 @@ def _says_few_steps(state: TrainingState) -> list[str]:
     if state.config.budget.minutes is None or state.step >= FEW_STEPS:
         return []
     return [f"There was time for {state.step} steps only, too few to learn much. Give more minutes."]
+
+
+def _says_not_found(state: TrainingState) -> list[str]:
+    names = ", ".join(state.not_found)
+    return [f"Not found even on its own annotated slices: {names}. Give more minutes, or more steps."] if names else []
 
 
 def _by_name(card: ModelCard, values: Tensor) -> dict[str, float]:

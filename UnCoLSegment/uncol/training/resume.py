@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,8 @@ from uncol.training.state import FineTuneSetup, LearningCurve, TrainingState
 _REPORT_INTERVAL_S = 0.5
 _SHAPED = {"step": False, "exp_avg": True, "exp_avg_sq": True}
 """What AdamW remembers of a parameter, and whether it has its shape."""
+_DICE = ("specialized_reliability", "found")
+"""What a training keeps by class; the second is missing in version 0.1."""
 _UNFIT = (ConfigError, NotFiniteError, LookupError, TypeError, ValueError, RuntimeError, AttributeError, OverflowError)
 """What comes of a checkpoint that says nonsense."""
 
@@ -63,7 +65,7 @@ def save(state: TrainingState, folder: Path) -> None:
     except NotFiniteError as error:
         raise went_wrong(state.step, f'"{error}"') from error
     tensors |= random_tensors(state.sampler.generator, state.device)
-    tensors["specialized_reliability"] = state.specialized_reliability
+    tensors |= {name: getattr(state, name) for name in _DICE}
     if state.generalized_teacher is not None and state.has_begun:
         tensors |= {f"opinions.{key}": value for key, value in state.generalized_teacher.state().items()}
     if state.sources is not None:
@@ -76,6 +78,7 @@ def save(state: TrainingState, folder: Path) -> None:
         "config": state.config.as_document(),
         "generalized_teacher": state.teacher_name,
         "has_begun": state.has_begun,
+        "is_scored": state.is_scored,
         "step": state.step,
         "stage": state.stage,
         "round": state.prompting.rounds_done if state.prompting else 0,
@@ -119,18 +122,14 @@ def _take_over(state: TrainingState, tensors: dict[str, Tensor], record: RunReco
     load_optimizer(tensors, state.optimizer)
     for name in ("has_begun", "step", "stage", "batch_size"):
         setattr(state, name, getattr(record, name))
-    reliability = tensors["specialized_reliability"]
-    is_dice = bool(((reliability >= 0) & (reliability <= 1)).all())
-    if reliability.shape != state.specialized_reliability.shape or not is_dice:
-        message = "specialized_reliability is not the Dice of each class"
-        raise ValueError(message)
-    state.specialized_reliability = reliability
+    _take_over_dice(state, tensors, _DICE[:1] if record.is_scored is None else _DICE)
     state.held_out_dice, state.verdict = dict(record.held_out_dice), record.verdict
     if ([*record.models_before] or [None, None])[1] != models_before(state.setup)[1]:
         # What is held out depends on it: some of what would be now may have been learned from already.
         state.pool.release_held_out()
         state.verdict = not_compared("it was not the one named when this training began")
-    if state.stage > 1:
+    state.is_scored = state.stage > 1 if record.is_scored is None else record.is_scored
+    if state.is_scored:
         state.pool.release_held_out()
     state.notes[:] = record.notes
     state.curve = LearningCurve([*record.curve.points], dict(record.curve.sums), record.curve.count)
@@ -142,6 +141,15 @@ def _take_over(state: TrainingState, tensors: dict[str, Tensor], record: RunReco
         state.prompting.go_on(record.round, record.teacher_s)
     state.budget = state.budget.goes_on(**{name: getattr(record, name) for name in state.budget.state()})
     load_random(tensors, state.sampler.generator, state.device)
+
+
+def _take_over_dice(state: TrainingState, tensors: dict[str, Tensor], names: Sequence[str]) -> None:
+    for name in names:
+        dice, own = tensors[name], getattr(state, name)
+        if dice.shape != own.shape or not bool(((dice >= 0) & (dice <= 1)).all()):
+            message = f"{name} is not the Dice of each class"
+            raise ValueError(message)
+        setattr(state, name, dice.to(own.device))
 
 
 def _learned(state: TrainingState) -> dict[str, Tensor]:

@@ -34,6 +34,7 @@ class RunRecord:
         config: The configuration, as it was written.
         generalized_teacher: Name of the foundation model, if it takes part.
         has_begun: Whether preparation had ended.
+        is_scored: Whether what was held out has been scored; None in version 0.1, where that was done with stage 1.
         step: Steps done.
         stage: 1 or 2.
         round: Rounds of prompting done.
@@ -71,6 +72,7 @@ class RunRecord:
     held_out_dice: dict[str, float] = field(default_factory=dict)
     windows: tuple[tuple[float, float], ...] = ()
     stage1_part: float | None = None
+    is_scored: bool | None = None
     verdict: Verdict | None = None
     models_before: tuple[str | None, ...] = ()
     uncol: str = ""

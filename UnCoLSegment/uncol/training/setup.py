@@ -99,6 +99,7 @@ def prepared(setup: FineTuneSetup) -> TrainingState:
             weight_decay=config.optimizer.weight_decay,
         ),
         rarity=class_weights(pool.voxel_counts, config.losses.class_weight_cap).to(device),
+        found=torch.zeros(card.class_count, device=device),
         device=device,
         batch_size=config.optimizer.batch_size,
         specialized_reliability=torch.ones(card.class_count),

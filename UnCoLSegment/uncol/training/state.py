@@ -31,12 +31,16 @@ from uncol.training.batches import Sampler
 from uncol.training.budget import TrainingBudget
 from uncol.training.generalized_sources import GeneralizedSources
 from uncol.training.generalized_teacher import GeneralizedTeacher
+from uncol.training.losses import class_dice
 from uncol.training.prompting_rounds import PromptingRounds
 from uncol.training.pseudo_labels import trust_threshold
 from uncol.training.remembering import BaseMemory
 from uncol.training.specialized_teacher import SpecializedSlices
 from uncol.training.teacher_features import TeacherFeatures
 from uncol.training.warm_start import knows_some, share_of_rate
+
+_NEWEST_PART = 0.2
+"""Part of the newest step in how well a class is found."""
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,7 @@ class TrainingState:
         helpers: What learns beside the paper's student; empty for others.
         optimizer: AdamW over student and helpers.
         rarity: Weight of each class (C,) in the cross-entropy at the start.
+        found: How well each class (C,) is found in what is learned from, a moving average of its Dice, from 0 on.
         generalized_teacher: The foundation model's part, or None.
         prompting: When it is prompted, or None.
         sources: Annotated slices carried by registration, fused with it, or None.
@@ -161,6 +166,7 @@ class TrainingState:
         step: Steps done.
         stage: 1 or 2.
         has_begun: Whether preparation has ended, so that there are steps or can be.
+        is_scored: Whether both teachers have been scored on what was held out, which is drawn since.
         losses: Those of the last step.
         curve: Those of all steps.
         notes: Sentences that the user should read.
@@ -178,6 +184,7 @@ class TrainingState:
     helpers: nn.ModuleDict
     optimizer: torch.optim.Optimizer
     rarity: Tensor
+    found: Tensor
     device: torch.device
     batch_size: int
     specialized_reliability: Tensor
@@ -191,6 +198,7 @@ class TrainingState:
     step: int = 0
     stage: int = 1
     has_begun: bool = False
+    is_scored: bool = False
     losses: dict[str, float] = field(default_factory=dict)
     curve: LearningCurve = field(default_factory=LearningCurve)
     notes: list[str] = field(default_factory=list)
@@ -246,14 +254,20 @@ class TrainingState:
 
     @property
     def class_weights(self) -> Tensor:
-        """Weight of each class (C,) in the cross-entropy: at first rare classes count more, after stage 1 all alike.
+        """Weight of each class (C,) in the cross-entropy: a rare one counts more until it is found.
 
         Weights bring small structures into being, but make every structure too large, and pseudo-labels would hand that
-        on (docs/decisions/0014). Without a stage 1 they fade over the whole training.
+        on: in a stage 2 that follows a stage 1 all count alike (docs/decisions/0014).
         """
-        faded = self.stage1_fraction if self.budget.stage1_part else self.fraction
-        weights: Tensor = self.rarity ** (1 - faded)
+        if self.stage == 2 and self.budget.stage1_part:
+            return torch.ones_like(self.rarity)
+        weights: Tensor = self.rarity ** (1 - self.found)
         return weights
+
+    def note_found(self, logits: Tensor, labels: Tensor) -> None:
+        """Take into account how well the classes that labels (B, ...) show were found by logits (B, C, ...)."""
+        dice = class_dice(logits, labels)
+        self.found = torch.where(dice.isnan(), self.found, self.found.lerp(dice, _NEWEST_PART))
 
     @property
     def trust_threshold(self) -> float:
@@ -271,6 +285,17 @@ class TrainingState:
         return SpecializedSlices(self.specialized_teacher, self.pool, self.framed, self.device)
 
     @property
+    def not_found(self) -> list[str]:
+        """Names of the structures that the moving average does not find on their own annotated slices.
+
+        None where nothing is carried from these: stage 2 waits for nothing then.
+        """
+        if self.sources is None:
+            return []
+        found = self.sources.found_by(self.specialized_slices)
+        return [each.name for each, is_found in zip(self.card.structures, found, strict=True) if not is_found]
+
+    @property
     def teacher_name(self) -> str | None:
         """The foundation model's name, if it takes part."""
         return self.setup.teacher.name if self.generalized_teacher is not None and self.setup.teacher else None
@@ -280,6 +305,6 @@ class TrainingState:
         self.device = self.sampler.device = device
         for module in (self.student, self.specialized_teacher, self.helpers):
             module.to(device)
-        self.rarity = self.rarity.to(device)
+        self.rarity, self.found = self.rarity.to(device), self.found.to(device)
         # Loading puts the optimizer's state where its parameters are now.
         self.optimizer.load_state_dict(self.optimizer.state_dict())

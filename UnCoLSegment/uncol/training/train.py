@@ -27,9 +27,9 @@ from uncol.data.augmentation import RandomAffine
 from uncol.models.card import Model
 from uncol.models.devices import with_memory_fallback
 from uncol.training import baselines
-from uncol.training.comparison import compare
 from uncol.training.distillation import distillation_loss
 from uncol.training.finite import finite_losses
+from uncol.training.first_pass import end_first_pass
 from uncol.training.losses import annotated_loss, loss_where, student_logits
 from uncol.training.pseudo_labels import (
     PseudoLabel,
@@ -45,7 +45,7 @@ from uncol.training.pseudo_labels import (
 )
 from uncol.training.record import finish
 from uncol.training.resume import begun, save, watching
-from uncol.training.specialized_teacher import dice_on_held_out, update_specialized_teacher
+from uncol.training.specialized_teacher import update_specialized_teacher
 from uncol.training.state import FineTuneSetup, TrainingState
 
 Losses = dict[str, Tensor]
@@ -82,8 +82,10 @@ def go_on(state: TrainingState, folder: Path, monitor: Monitor = UNWATCHED) -> T
         begin(state, monitor)
 
     while not state.budget.is_over(state.step):
-        if state.stage == 1 and state.stage1_is_over and not put_off(state):
-            start_stage2(state, monitor)  # score both teachers on held-out slices, then learn from these, too
+        if state.stage == 1 and state.stage1_is_over:
+            end_first_pass(state, monitor)  # score both teachers on held-out slices, then learn from these, too
+            if not put_off(state):
+                start_stage2(state)
         if state.stage == 2:
             prompt_if_due(state, monitor)  # the frozen teacher, with fresh boxes
 
@@ -120,7 +122,9 @@ def stage1_loss(state: TrainingState) -> Losses:
         image_b, label_b = state.sampler.labeled(affine)
         image, label = torch.where(keep, image, image_b), torch.where(keep, label, label_b)
     twice = state.recipe.double_softmax_dice
-    return {"supervised": annotated_loss(state.student, image, label, state.class_weights, double_softmax_dice=twice)}
+    loss, logits = annotated_loss(state.student, image, label, state.class_weights, double_softmax_dice=twice)
+    state.note_found(logits, label)
+    return {"supervised": loss}
 
 
 def remembered_loss(state: TrainingState) -> Losses:
@@ -273,34 +277,13 @@ def put_off(state: TrainingState) -> bool:
 
     Only where registration carries annotated slices, and as far as the budget allows (docs/decisions/0024).
     """
-    sources = state.sources
-    if sources is None or bool(sources.found_by(state.specialized_slices).all()):
-        return False
-    return state.budget.extend_stage1()
+    return bool(state.not_found) and state.budget.extend_stage1()
 
 
-def start_stage2(state: TrainingState, monitor: Monitor) -> None:
-    """Leave stage 1: both teachers are scored on what it did not see, which is learned from, too, from now on.
-
-    There the moving average is compared with the earlier model, if one is named. Where no slice was held out, the
-    specialized teacher is taken to be as good as the generalized one; a class in none of them is taken to be as good as
-    the others are on average.
-    """
+def start_stage2(state: TrainingState) -> None:
+    """Leave stage 1."""
     state.curve.close_point(state.step, state.budget.elapsed_s, state.stage)
-    class_count = state.card.class_count
-    measured = dice_on_held_out(state.specialized_teacher, state.pool, class_count, state.device)
-    state.held_out_dice = {state.card.structures[label - 1].name: round(each, 3) for label, each in measured.items()}
-    state.verdict = state.verdict or compare(state, measured)
-    if measured:
-        mean = sum(measured.values()) / len(measured)
-        state.specialized_reliability = torch.tensor([measured.get(label, mean) for label in range(class_count)])
-    elif state.generalized_teacher is not None:
-        state.specialized_reliability = state.generalized_teacher.reliability
-    if state.prompting is not None:
-        slices = state.pool.held_out_slices
-        state.prompting.score_prompts(state.specialized_slices, slices, state.budget.spare_s, monitor)
     state.stage = 2
-    state.pool.release_held_out()
     state.budget.start_stage2()
 
 
