@@ -16,11 +16,14 @@ from pydicom.valuerep import DA, TM, DSfloat
 from uncol.core.errors import DataError
 from uncol.core.files import opened
 from uncol.formats.dicom_frames import Frame
-from uncol.formats.dicom_tags import UNREADABLE, tag_name
+from uncol.formats.dicom_stack import stack_of
+from uncol.formats.dicom_tags import UNREADABLE, first_item, items_of, tag_name
+from uncol.formats.grid import LPS_TO_RAS
 
 _LOGGER = logging.getLogger(__name__)
 _NEEDED = ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "SOPClassUID", "SOPInstanceUID")
 _SHARED = _NEEDED[:3]
+_DIGITS = 10  # behind the point: 1e-8 mm at the far end of 512 pixels
 _FORMATS: dict[str, Callable[[str], object]] = {"PatientBirthDate": DA, "StudyDate": DA, "StudyTime": TM}
 _SEXES = ("", "F", "M", "O")
 _MAY_BE_EMPTY = ("PatientID", "PatientName", "PatientSex", "AccessionNumber", "StudyID", *_FORMATS)
@@ -55,6 +58,7 @@ def images_of(frames: Sequence[Frame], subject: str) -> Source:
 
     Raises:
         DataError: If they do not.
+        GeometryError: If they are no stack.
     """
     paths = list(dict.fromkeys(frame.pixels.path for frame in frames))
     count = sum(frame.pixels.frame_count for frame in {each.pixels.path: each for each in frames}.values())
@@ -70,7 +74,7 @@ def images_of(frames: Sequence[Frame], subject: str) -> Source:
         message = f"{subject} has slices of different studies, series or frames of reference. Export it again."
         raise DataError(message)
     _tell_of_emptied(source)
-    _complete_thickness(source)
+    _lie_alike(source.headers, frames, subject)
     return source
 
 
@@ -91,15 +95,36 @@ def refers_to(path: Path, source: Source) -> bool:
     return is_theirs and referenced == {each.SOPInstanceUID for each in source.headers}
 
 
-def _complete_thickness(source: Source) -> None:
-    """Take the distance between slices where no thickness is stated: nothing reads a result back that has none."""
-    if len(source.headers) < 2 or all(each.get("SliceThickness") for each in source.headers):
-        return
-    first, second = (source.headers[number] for number in source.order[:2])
-    between_mm = np.subtract(first.ImagePositionPatient, second.ImagePositionPatient, dtype=np.float64)
-    normal = np.cross(*np.reshape(np.asarray(first.ImageOrientationPatient, dtype=np.float64), (2, 3)))
-    for each in source.headers:
-        each.SliceThickness = DSfloat(abs(float(between_mm @ normal)), auto_format=True)
+def _lie_alike(headers: Sequence[Dataset], frames: Sequence[Frame], subject: str) -> None:
+    """Let headers say where the images lie as their volume does: one orientation, spacing, distance and thickness.
+
+    Images differ in the last digits of it, say it of each frame, or are silent: then no result is made, or none that
+    can be read back.
+    """
+    ijk_to_lps = LPS_TO_RAS @ stack_of(frames, subject)
+    steps_mm = np.linalg.norm(ijk_to_lps[:3, :3], axis=0)
+    orientation, measures = Dataset(), Dataset()
+    orientation.ImageOrientationPatient = _decimals((ijk_to_lps[:3, :2] / steps_mm[:2]).T.ravel())
+    measures.PixelSpacing = _decimals(steps_mm[[1, 0]])
+    (measures.SpacingBetweenSlices,) = distance_mm = _decimals(steps_mm[[2]])
+    measures.SliceThickness = frames[0].thickness_mm or distance_mm[0]
+    for header in headers:
+        per_frame = items_of(header, "PerFrameFunctionalGroupsSequence")
+        if not per_frame:
+            header.update(orientation)
+            header.update(measures)
+            continue
+        header.SharedFunctionalGroupsSequence = [first_item(header, "SharedFunctionalGroupsSequence")]
+        shared = header.SharedFunctionalGroupsSequence[0]
+        shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = [orientation], [measures]
+        for group in per_frame:
+            group.pop("PlaneOrientationSequence", None)
+            group.pop("PixelMeasuresSequence", None)
+
+
+def _decimals(numbers: NDArray[np.float64]) -> list[DSfloat]:
+    """Return numbers as DICOM writes them, without what the last bits of a matrix add."""
+    return [DSfloat(each, auto_format=True) for each in (numbers.round(_DIGITS) + 0.0).tolist()]
 
 
 def _header(path: Path, subject: str) -> Dataset:
