@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -42,6 +43,7 @@ CONFIG = Config(student=StudentConfig(channels=(2, 2, 2, 2, 2)), data=DataConfig
 CARD = ModelCard((Structure(7, "spleen"),), "axial", 1.0, 3.0, (-160.0, 240.0), CONFIG, {"steps": 12}, (False,))
 DOCS = Path(__file__).parents[3] / "docs"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(DOCS.parent / "UnCoLSegment"), "OMP_NUM_THREADS": "1"}
+needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="has its locks always")
 HEADER = ["image", "structure", "volume_ml", "sure_ml", "possible_ml", "mean_uncertainty", "notes", "error"]
 
 
@@ -328,6 +330,17 @@ def test_one_program_at_a_time_writes_to_a_folder(job: CohortJob) -> None:
     (job.out / ".cohort.lock").mkdir()
     with pytest.raises(OutputError, match=r"could not be made .*Remove what is there, or choose another --out"):
         run(job)
+
+
+@needs_posix
+def test_several_processes_work_where_a_file_system_has_no_locks(
+    job: CohortJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_locks(_descriptor: int, _what: int) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", without_locks)
+    assert list(run(replace(job, jobs=2))["failed"]) == ["broken.mha", "two"]
 
 
 @pytest.mark.parametrize(

@@ -185,7 +185,7 @@ def _results(job: CohortJob, tasks: Sequence[ImageTask], monitor: Monitor) -> It
 
 def _place_of(job: CohortJob) -> AbstractContextManager[Place]:
     if job.dask is None:
-        return processes(job.jobs, resolved(job.out) / _LOCK)
+        return processes(job.jobs)
     return dask_cluster(job.dask, wants_gpu=job.device == "cuda")
 
 
