@@ -28,9 +28,9 @@ from results_in_dicom import (
 from written_dicom import clinical, save_frames
 
 from uncol.core.errors import DataError
-from uncol.core.jobs import DicomChoice
+from uncol.core.jobs import DicomChoice, Structure
 from uncol.formats.dicom import Stack
-from uncol.formats.dicom_results import Segment, color_of, dicom_results, source_of
+from uncol.formats.dicom_results import Maker, Segment, color_of, dicom_results, source_of, write_dicom
 from uncol.formats.read import read_volume
 
 
@@ -161,6 +161,36 @@ def test_dcmqi_reads_both_back_identically(stack: Stack, tmp_path: Path) -> None
     assert [each["SegmentLabel"] for each in segments][:2] == ["left kidney", "Läsion / 肝"]
     for each, structure in zip(segments, STRUCTURES, strict=False):
         assert np.abs(np.subtract(each["recommendedDisplayRGBValue"], color_of(structure.value))).max() <= 1
+
+
+@pytest.mark.parametrize("number", ["2147483647", "-2147483648", "4"])
+def test_whatever_a_structure_a_model_and_a_series_are_called_results_are_valid(number: str, tmp_path: Path) -> None:
+    stack = stack_in(saved(tmp_path / "ct", edit=lambda _n, header: setattr(header, "SeriesNumber", number)))
+    labels = np.full(stack.volume.shape_kji, 3, np.uint8)
+    odd = "a\tb\x1b[2J\\c\u2028d" + "e" * 80
+    maker = Maker("1", odd, odd, {"model": odd})
+    source = source_of(stack.frames, 'Image "ct"')
+    made = dicom_results(source, [labels], labels / np.float32(9), [Segment(Structure(3, odd), maker)], maker)
+
+    paths = tmp_path / "segmentation.dcm", tmp_path / "uncertainty.dcm"
+    for dataset, path in zip(made, paths, strict=True):
+        write_dicom(dataset, path)
+    check_with_dciodvfy(paths)
+    numbers = [dcmread(path).SeriesNumber for path in paths]
+    assert numbers == ([1004, 2004] if number == "4" else [1000, 2000])
+
+
+def test_a_map_says_what_made_it(tmp_path: Path) -> None:
+    _, path = written(stack_in(saved(tmp_path / "ct")), tmp_path / "out")
+
+    equipment = dcmread(path).ContributingEquipmentSequence[-1]
+    assert (equipment.Manufacturer, equipment.SoftwareVersions, equipment.DeviceSerialNumber) == (
+        "UnCoL",
+        MAKER.version,
+        SHA256,
+    )
+    assert equipment.PurposeOfReferenceCodeSequence[0].CodeMeaning == "Processing Equipment"
+    assert equipment.ContributionDescription == f"model_sha256={SHA256},steps=7"
 
 
 def test_frames_lie_as_slices_do_although_positions_differ_in_their_last_digit(tmp_path: Path) -> None:

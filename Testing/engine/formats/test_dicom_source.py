@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import highdicom
 import numpy as np
@@ -17,6 +18,7 @@ from uncol.core.jobs import DicomChoice
 from uncol.formats.dicom import Stack
 from uncol.formats.dicom_results import source_of
 from uncol.formats.dicom_source import refers_to
+from uncol.formats.dicom_tags import tag_name
 from uncol.formats.read import read_volume
 
 
@@ -112,14 +114,44 @@ def test_an_image_without_what_results_refer_to_is_refused_by_the_tags_name(tag:
         source_of(stack.frames, 'Image "ct"')
 
 
-def test_slices_of_two_frames_of_reference_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("tag", "value", "said"),
+    [
+        ("FrameOfReferenceUID", "1.2.3", r"they differ in FrameOfReferenceUID \(0020,0052\)\. Export one series"),
+        ("PatientID", "CANARY-2", r"they differ in PatientID \(0010,0020\)\. Export one series again"),
+        ("PatientBirthDate", "19000101", r"of different patients, studies or series: they differ in PatientBirthDate"),
+        ("SOPInstanceUID", "1.2.826.0.1.3680043.8.498.77.1.1", r"different slices with the same SOPInstanceUID \("),
+    ],
+)
+def test_slices_of_which_nobody_knows_whose_or_which_they_are_are_refused(
+    tag: str, value: str, said: str, tmp_path: Path
+) -> None:
     def other(number: int, header: Dataset) -> None:
         if number == 3:
-            header.FrameOfReferenceUID = "1.2.3"
+            setattr(header, tag, value)
 
     stack = stack_in(saved(tmp_path / "ct", edit=other))
 
-    with pytest.raises(DataError, match="different studies, series or frames of reference"):
+    with pytest.raises(DataError, match=said) as caught:
+        source_of(stack.frames, 'Image "ct"')
+    assert value not in str(caught.value)
+
+
+@pytest.mark.parametrize("tag", ["StudyInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID"])
+def test_a_text_in_place_of_an_identifier_is_refused_by_the_tags_name(tag: str, tmp_path: Path) -> None:
+    stack = stack_in(saved(tmp_path / "ct", edit=lambda n, header: setattr(header, tag, f"CANARY-{n}")))
+
+    with pytest.raises(DataError, match=rf'^Image "ct" has a {tag} \(.*\) that is no identifier of DICOM') as caught:
+        source_of(stack.frames, 'Image "ct"')
+    assert "CANARY" not in str(caught.value)
+
+
+def test_images_of_a_private_class_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    def private(_number: int, header: Dataset) -> None:
+        header.SOPClassUID = "1.3.46.670589.11.0.0.12.4"
+
+    stack = stack_in(saved(tmp_path / "ct", edit=private))
+    with pytest.raises(DataError, match=r"of a private or retired kind of DICOM images \(SOPClassUID \(0008,0016\)\)"):
         source_of(stack.frames, 'Image "ct"')
 
 
@@ -132,26 +164,68 @@ def test_some_frames_of_a_file_alone_are_refused(tmp_path: Path) -> None:
         source_of(stack.frames, 'Image "ct"')
 
 
-def test_what_is_not_valid_of_a_patient_is_left_empty_and_told_without_its_value(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(
+    ("tag", "value"),
+    [
+        ("PatientID", "CANARY-" + "0" * 58),
+        ("PatientID", "CANARY\\2"),
+        ("PatientID", "CANARY\t2"),
+        ("AccessionNumber", "CANARY-0123456789"),
+        ("StudyDate", "20260231"),
+        ("StudyTime", "CANARY"),
+        ("StudyID", "CANARY-0123456789"),
+        ("PatientAge", "45"),
+        ("PatientWeight", "70.1234567890123456"),
+        ("PatientSex", "CANARY"),
+        ("StudyDescription", "CANARY" * 11),
+        ("ProcedureCodeSequence", "CANARY" * 11),
+        ("StationName", "CANARY-0123456789"),
+    ],
+)
+def test_what_is_not_valid_is_left_empty_and_told_by_its_name(
+    tag: str, value: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def broken(_number: int, header: Dataset) -> None:
-        header.PatientSex = "CANARY"
-        del header.PatientBirthDate, header.StudyID
+    def edit(_number: int, header: Dataset) -> None:
+        is_sequence = tag.endswith("Sequence")
+        setattr(header, tag, group(CodeValue="1", CodeMeaning=value) if is_sequence else value)
 
+    stack = stack_in(saved(tmp_path / "ct", edit=edit))
     with caplog.at_level(logging.WARNING):
-        segmentation, _ = written(stack_in(saved(tmp_path / "ct", edit=broken)), tmp_path / "out")
+        paths = written(stack, tmp_path / "out")
 
-    assert dcmread(segmentation).PatientSex == ""
     assert [each.getMessage() for each in caplog.records] == [
-        'Image "ct" holds what is not valid in PatientSex (0010,0040); it is left empty in DICOM results.'
+        f'Image "ct" holds what is not valid in {tag_name(tag)}; it is left empty in DICOM results.'
     ]
+    check_with_dciodvfy(paths)
+    for path in paths:
+        assert not dcmread(path).get(tag)
 
 
-def test_names_of_patients_in_other_letters_come_back(tmp_path: Path) -> None:
-    def japanese(_number: int, header: Dataset) -> None:
-        header.SpecificCharacterSet = "ISO_IR 100"
-        header.PatientName = "Müller^Jörg"
+def test_letters_of_no_known_alphabet_are_left_empty(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = saved(tmp_path / "ct", edit=lambda _n, header: setattr(header, "PatientName", "XXXX^Y"))
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes().replace(b"XXXX", b"M\xfcl "))
+    written(stack_in(folder), tmp_path / "out")
 
-    for path in written(stack_in(saved(tmp_path / "ct", edit=japanese)), tmp_path / "out"):
-        assert str(dcmread(path).PatientName) == "Müller^Jörg"
+    assert dcmread(tmp_path / "out" / "segmentation.dcm").PatientName == ""
+    assert "not valid in PatientName (0010,0010)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("charset", "name"),
+    [
+        ("ISO_IR 100", "Müller^Jörg"),
+        (["", "ISO 2022 IR 87"], "Yamada^Tarou=山田^太郎=やまだ^たろう"),
+        (["", "ISO 2022 IR 149"], "Hong^Gildong=洪^吉洞=홍^길동"),
+        ("GB18030", "Wang^XiaoDong=王^小东"),
+    ],
+)
+def test_names_of_patients_in_other_letters_come_back(charset: Any, name: str, tmp_path: Path) -> None:
+    def edit(_number: int, header: Dataset) -> None:
+        header.SpecificCharacterSet, header.PatientName = charset, name
+
+    paths = written(stack_in(saved(tmp_path / "ct", edit=edit)), tmp_path / "out")
+    for path in paths:
+        made = dcmread(path)
+        assert (made.SpecificCharacterSet, str(made.PatientName)) == ("ISO_IR 192", name)
+    check_with_dciodvfy(paths)
