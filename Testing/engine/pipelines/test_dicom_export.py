@@ -246,7 +246,7 @@ def of_another_series(case: Case) -> None:
         (of_the_same_place, "The DICOM series has images that do not lie in one stack"),
         (
             of_another_series,
-            "The DICOM series has slices of different patients, studies or series: they differ in SeriesIn",
+            "The DICOM series has slices of different patients, studies or series: they differ in",
         ),
     ],
 )

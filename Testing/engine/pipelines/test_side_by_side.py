@@ -95,6 +95,7 @@ class Cluster:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        self._folder, self._late = folder, list[subprocess.Popen[bytes]]()
         self._log = (folder / "log").open("wb")
         environment = LIGHT | {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(allowed_failures)}
         self.scheduler, *self.workers = (
@@ -112,8 +113,16 @@ class Cluster:
         )
         _wait(lambda: (folder / "log").read_bytes().count(b"Register worker") >= 2)
 
+    def join(self, environment: dict[str, str]) -> None:
+        """Start one more worker."""
+        command = [sys.executable, "-m", "dask", "worker", self.address, "--nthreads", "1", "--no-dashboard"]
+        late = subprocess.Popen(
+            [*command, "--no-nanny"], cwd=self._folder, env=environment, stdout=self._log, stderr=self._log
+        )
+        self._late.append(late)
+
     def close(self) -> None:
-        for process in (*self.workers, self.scheduler):
+        for process in (*self.workers, *self._late, self.scheduler):
             process.kill()
             process.wait()
         self._log.close()
@@ -129,8 +138,8 @@ def running_cluster(folder: Path, **settings: int) -> Iterator[Cluster]:
         cluster.close()
 
 
-def test_a_cluster_goes_on_without_a_worker_that_was_killed_but_not_without_its_scheduler(tmp_path: Path) -> None:
-    pieces = [Piece(n, tmp_path, seconds=0.2) for n in range(1, 13)]
+def test_a_cluster_goes_on_whatever_worker_leaves_or_joins_but_not_without_its_scheduler(tmp_path: Path) -> None:
+    pieces = [Piece(n, tmp_path, seconds=0.5) for n in range(1, 13)]
     found: list[int] = []
 
     with running_cluster(tmp_path / "cluster") as cluster:
@@ -139,6 +148,7 @@ def test_a_cluster_goes_on_without_a_worker_that_was_killed_but_not_without_its_
                 found.append(each)
                 if len(found) == 3:
                     cluster.workers[0].kill()
+                    cluster.join({**LIGHT, "PYTHONPATH": ""})  # it has no UnCoL, and does nothing
         assert sorted(found) == [2 * n for n in range(1, 13)]
         pids = {each.trace.read_text().split()[-1] for each in pieces}
         assert pids == {str(worker.pid) for worker in cluster.workers}
