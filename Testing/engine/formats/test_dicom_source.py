@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 from results_in_dicom import check_with_dciodvfy, converted, found_in, saved, stack_in, written
-from written_dicom import clinical, group, save_frames
+from written_dicom import clinical, grid_lps, group, save_frames, values
 
 from uncol.core.errors import DataError
 from uncol.core.jobs import DicomChoice
@@ -161,6 +161,22 @@ def test_some_frames_of_a_file_alone_are_refused(tmp_path: Path) -> None:
 
     assert len(stack.frames) == 5
     with pytest.raises(DataError, match="all frames of one file: do without it"):
+        source_of(stack.frames, 'Image "ct"')
+
+
+def test_several_files_of_a_kind_with_many_frames_are_refused_although_each_has_one(tmp_path: Path) -> None:
+    for n in range(3):
+
+        def of_one_series(header: Dataset, number: int = n) -> None:
+            clinical(header)
+            header.SOPInstanceUID = f"1.2.3.{number + 1}"
+
+        lifted = grid_lps(origin=(0, 0, 2.5 * n))
+        save_frames(tmp_path / "ct" / f"{n}.dcm", values(1), lifted, edit_header=of_one_series)
+    stack = stack_in(tmp_path / "ct")
+
+    assert len(stack.frames) == 3
+    with pytest.raises(DataError, match=r"spread over several files of a kind with many frames"):
         source_of(stack.frames, 'Image "ct"')
 
 

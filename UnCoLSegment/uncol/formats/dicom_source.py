@@ -59,14 +59,16 @@ def images_of(frames: Sequence[Frame], subject: str) -> Source:
     """
     paths = list(dict.fromkeys(frame.pixels.path for frame in frames))
     count = sum(frame.pixels.frame_count for frame in {each.pixels.path: each for each in frames}.values())
-    if count != len(frames) or (len(paths) > 1 and count > len(paths)):
+    headers = tuple(_header(path, subject) for path in paths)
+    has_many_frames = any(items_of(each, "PerFrameFunctionalGroupsSequence") for each in headers)
+    if count != len(frames) or (len(paths) > 1 and (has_many_frames or count > len(paths))):
         message = (
-            f"{subject} is spread over several files with many frames, or uses some of the frames of one only. "
+            f"{subject} is spread over several files of a kind with many frames, or uses some frames of one only. "
             "A DICOM result needs one file for each slice or all frames of one file: do without it."
         )
         raise DataError(message)
     order = [frame.index if len(paths) == 1 else paths.index(frame.pixels.path) for frame in frames]
-    source = Source(tuple(_header(path, subject) for path in paths), tuple(order), subject)
+    source = Source(headers, tuple(order), subject)
     _check_one_patient(source)
     taken = take_away_invalid(source.headers[0])
     if taken:
