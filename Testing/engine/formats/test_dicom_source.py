@@ -186,6 +186,7 @@ def test_several_files_of_a_kind_with_many_frames_are_refused_although_each_has_
         ("PatientID", "CANARY-" + "0" * 58),
         ("PatientID", "CANARY\\2"),
         ("PatientID", "CANARY\t2"),
+        ("PatientName", "CANARY^b^c^d^e^f"),
         ("AccessionNumber", "CANARY-0123456789"),
         ("StudyDate", "20260231"),
         ("StudyTime", "CANARY"),

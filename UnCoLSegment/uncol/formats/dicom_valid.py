@@ -60,6 +60,7 @@ _OTHERS = (
     "SoftwareVersions",
 )
 """What else highdicom repeats: the modules of the study, and the equipment."""
+_NAME_DELIMITERS = 4  # family, given and middle name, prefix, suffix; pydicom does not count them
 _SEXES = ("", "F", "M", "O")
 _LINES = {"LT": "\n\r\f\t", "ST": "\n\r\f\t", "UT": "\n\r\f\t"}
 """Control characters that a kind of text may hold."""
@@ -124,6 +125,8 @@ def _is_valid_value(element: DataElement, value: Any, *, has_charset: bool) -> b
     if kind in ("DA", "TM"):
         (DA if kind == "DA" else TM)(text)
     if element.keyword == "PatientSex" and text not in _SEXES:
+        return False
+    if kind == "PN" and max(group.count("^") for group in text.split("=")) > _NAME_DELIMITERS:
         return False
     has_letters = has_charset or text.isascii() or kind not in CUSTOMIZABLE_CHARSET_VR
     keeps = _LINES.get(kind, "")
