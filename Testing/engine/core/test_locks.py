@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -83,3 +86,63 @@ def test_a_link_is_never_followed(tmp_path: Path, target: str) -> None:
 
     assert (tmp_path / "letter.txt").read_text() == "mine"
     assert sorted(each.name for each in tmp_path.iterdir()) == ["letter.txt", "lock"]
+
+
+def as_another_user(action: Callable[[], None]) -> int:
+    """The exit status of a process without privileges that did it: 0 if nothing was raised, else the number of it."""
+    child = os.fork()
+    if not child:
+        try:
+            if os.geteuid() == 0:
+                os.setuid(65534)
+            action()
+            os._exit(0)
+        except OSError as error:
+            os._exit(error.errno or 255)
+        finally:
+            os._exit(255)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.skipif(os.name != "posix", reason="has no such rights")
+def test_a_file_that_somebody_else_left_is_held_if_it_may_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "_PATIENCE_S", 0.1)
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        _check_of_others(Path(name) / "lock")
+
+
+def _check_of_others(path: Path) -> None:
+    def hold() -> None:
+        with held(path):
+            assert is_held(path)
+
+    path.touch(0o444)
+    with held(path):
+        path.chmod(0o444)
+        assert as_another_user(hold) == errno.EAGAIN
+    path.touch(0o444)
+    assert as_another_user(hold) == 0
+    assert not path.exists()
+
+    path.touch(0o000)
+    assert as_another_user(hold) == errno.EACCES
+
+
+@pytest.mark.skipif(os.name != "posix", reason="has its locks always")
+def test_the_file_may_be_read_by_whoever_may_read_others_that_its_maker_writes(tmp_path: Path) -> None:
+    (tmp_path / "another").touch()
+    with held(tmp_path / "lock"):
+        assert (tmp_path / "lock").stat().st_mode == (tmp_path / "another").stat().st_mode
+
+
+@pytest.mark.skipif(os.name != "posix", reason="has its locks always")
+def test_where_a_file_system_has_no_locks_nobody_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_locks(_descriptor: int, _what: int) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", without_locks)
+    path = tmp_path / "lock"
+    with held(path), held(path):
+        assert not is_held(path)
+    assert not path.exists()

@@ -36,6 +36,16 @@ def test_results_never_lie_among_images(out: str, tmp_path: Path) -> None:
         images_in(folder, folder / out)
 
 
+def test_what_belongs_to_a_header_is_not_left_out(tmp_path: Path) -> None:
+    for name in ("a.mhd", "A.RAW", "b.mhd", "b.zraw", "c.nhdr", "c.raw.gz", "alone.raw"):
+        (tmp_path / name).write_bytes(b"x")
+
+    images, others = images_in(tmp_path, tmp_path / "results")
+
+    assert [each.name for each in images] == ["a.mhd", "b.mhd", "c.nhdr"]
+    assert others == ["alone.raw"]
+
+
 def test_links_in_a_circle_stop_nothing(tmp_path: Path) -> None:
     for name in ("loop", "loop.nii", "a.nii"):
         (tmp_path / name).symlink_to(name if "loop" in name else tmp_path / "loop")

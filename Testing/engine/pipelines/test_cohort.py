@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import shutil
@@ -42,6 +43,7 @@ CONFIG = Config(student=StudentConfig(channels=(2, 2, 2, 2, 2)), data=DataConfig
 CARD = ModelCard((Structure(7, "spleen"),), "axial", 1.0, 3.0, (-160.0, 240.0), CONFIG, {"steps": 12}, (False,))
 DOCS = Path(__file__).parents[3] / "docs"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(DOCS.parent / "UnCoLSegment"), "OMP_NUM_THREADS": "1"}
+needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="has its locks always")
 HEADER = ["image", "structure", "volume_ml", "sure_ml", "possible_ml", "mean_uncertainty", "notes", "error"]
 
 
@@ -206,6 +208,31 @@ def test_the_report_of_a_stranger_is_no_result_and_stops_no_image(job: CohortJob
         assert json.loads(path.read_text())["structures"] == good["structures"]
 
 
+def test_a_result_of_before_is_told_beside_the_error_of_an_image_that_turned_bad(job: CohortJob) -> None:
+    run(job)
+    (job.folder / "a.nrrd").write_text("no image")
+
+    assert list(run(job)["failed"]) == ["a.nrrd", "broken.mha", "two"]
+    notes = {row[0]: row[6] for row in table_of(job)[1:] if row[7]}
+    assert notes == {"a.nrrd": "What lies in its folder is the result of an earlier run.", "broken.mha": "", "two": ""}
+
+
+@needs_posix
+def test_whatever_images_are_called_each_has_a_row_of_its_own(job: CohortJob) -> None:
+    for name in ("a\udcfe.nrrd", "a\udcff.nrrd", "b\x01.nrrd", "b\x02.nrrd", "=1+1.nrrd", "@x.nrrd"):
+        (job.folder / name).write_text("no image")
+    (job.folder / "ct").rename(job.folder / "cohort.CSV")
+
+    told = run(job)
+
+    rows = {row[0]: row[7] for row in table_of(job)[1:]}
+    assert told["images"] == len(rows) == 11
+    assert {name for name, error in rows.items() if not error} == {"a.nrrd", "b.nii.gz"}
+    assert {"a?.nrrd", "a?.nrrd (2)", "b .nrrd", "b .nrrd (2)", "'=1+1.nrrd", "'@x.nrrd"} < {*rows}
+    assert rows["cohort.CSV"].startswith('Its result would lie where the table "cohort.csv" is written. Rename it')
+    assert len(told["failed"]) == 9
+
+
 def test_words_of_a_stranger_reach_the_table_without_control_characters(job: CohortJob) -> None:
     run(job)
     path = job.out / "ct" / "report.json"
@@ -328,6 +355,17 @@ def test_one_program_at_a_time_writes_to_a_folder(job: CohortJob) -> None:
     (job.out / ".cohort.lock").mkdir()
     with pytest.raises(OutputError, match=r"could not be made .*Remove what is there, or choose another --out"):
         run(job)
+
+
+@needs_posix
+def test_several_processes_work_where_a_file_system_has_no_locks(
+    job: CohortJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_locks(_descriptor: int, _what: int) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", without_locks)
+    assert list(run(replace(job, jobs=2))["failed"]) == ["broken.mha", "two"]
 
 
 @pytest.mark.parametrize(

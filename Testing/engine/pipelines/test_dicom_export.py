@@ -244,7 +244,10 @@ def of_another_series(case: Case) -> None:
         (no_image, "The DICOM series has images that cannot be used (1 of 5: no DICOM file). Import it again."),
         (of_another_place, "The DICOM series is no straight stack of slices at even distances"),
         (of_the_same_place, "The DICOM series has images that do not lie in one stack"),
-        (of_another_series, "The DICOM series has slices of different studies, series or frames of reference."),
+        (
+            of_another_series,
+            "The DICOM series has slices of different patients, studies or series: they differ in",
+        ),
     ],
 )
 def test_files_that_are_not_as_they_were_are_one_sentence_that_names_none(

@@ -16,10 +16,9 @@ import pytest
 from side_work import Piece, double, has_begun, lost
 
 from uncol.core.errors import CancelledError, ConfigError, UncolError
-from uncol.core.locks import held
 from uncol.core.progress import UNWATCHED, Monitor
 from uncol.pipelines import side_by_side
-from uncol.pipelines.side_by_side import Place, Work, dask_cluster, each_result, processes
+from uncol.pipelines.side_by_side import Work, dask_cluster, each_result, processes
 
 ENGINE = Path(__file__).parents[3] / "UnCoLSegment"
 DOUBLE = Work(double, has_begun, lost)
@@ -28,14 +27,8 @@ needs_posix = pytest.mark.skipif(sys.platform == "win32", reason="needs signals"
 pytestmark = needs_posix
 
 
-@contextmanager
-def two_processes(folder: Path) -> Iterator[Place]:
-    with held(folder / ".lock"), processes(2, folder / ".lock") as place:
-        yield place
-
-
 def test_each_piece_is_done_once_in_other_processes(tmp_path: Path) -> None:
-    with two_processes(tmp_path) as place:
+    with processes(2) as place:
         found = [*each_result(DOUBLE, [Piece(n, tmp_path, seconds=0.1) for n in range(1, 7)], place, UNWATCHED)]
 
     assert sorted(found) == [2, 4, 6, 8, 10, 12]
@@ -47,7 +40,7 @@ def test_each_piece_is_done_once_in_other_processes(tmp_path: Path) -> None:
 def test_a_piece_that_ends_its_process_is_lost_and_no_other(tmp_path: Path) -> None:
     pieces = [Piece(n, tmp_path, kills={3: "always", 5: "once"}.get(n, "")) for n in range(1, 9)]
 
-    with two_processes(tmp_path) as place:
+    with processes(2) as place:
         found = [*each_result(DOUBLE, pieces, place, UNWATCHED)]
 
     assert sorted(found) == [-3, 2, 4, 8, 10, 12, 14, 16]
@@ -58,7 +51,7 @@ def test_a_cancel_ends_the_processes_at_once(tmp_path: Path, wait_until_gone: Ca
     found: list[int] = []
     monitor = Monitor(should_stop=lambda: bool(found) and all(map(has_begun, pieces)))
 
-    with two_processes(tmp_path) as place:
+    with processes(2) as place:
         results = each_result(DOUBLE, pieces, place, monitor)
         found.append(next(results))
         with pytest.raises(CancelledError):
@@ -71,10 +64,10 @@ def test_a_cancel_ends_the_processes_at_once(tmp_path: Path, wait_until_gone: Ca
 def test_processes_end_with_their_caller_however_it_ends(tmp_path: Path, wait_until_gone: Callable[..., None]) -> None:
     code = (
         "import sys; from pathlib import Path; from side_work import *\n"
-        "from uncol.core.locks import held; from uncol.core.progress import UNWATCHED\n"
+        "from uncol.core.progress import UNWATCHED\n"
         "from uncol.pipelines.side_by_side import *\n"
         "folder = Path(sys.argv[1]); pieces = [Piece(n, folder, seconds=600) for n in (1, 2)]\n"
-        "with held(folder / '.lock'), processes(2, folder / '.lock') as place:\n"
+        "with processes(2) as place:\n"
         "    list(each_result(Work(double, has_begun, lost), pieces, place, UNWATCHED))\n"
     )
     caller = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], env=LIGHT)
@@ -102,6 +95,7 @@ class Cluster:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        self._folder, self._late = folder, list[subprocess.Popen[bytes]]()
         self._log = (folder / "log").open("wb")
         environment = LIGHT | {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(allowed_failures)}
         self.scheduler, *self.workers = (
@@ -119,8 +113,16 @@ class Cluster:
         )
         _wait(lambda: (folder / "log").read_bytes().count(b"Register worker") >= 2)
 
+    def join(self, environment: dict[str, str]) -> None:
+        """Start one more worker."""
+        command = [sys.executable, "-m", "dask", "worker", self.address, "--nthreads", "1", "--no-dashboard"]
+        late = subprocess.Popen(
+            [*command, "--no-nanny"], cwd=self._folder, env=environment, stdout=self._log, stderr=self._log
+        )
+        self._late.append(late)
+
     def close(self) -> None:
-        for process in (*self.workers, self.scheduler):
+        for process in (*self.workers, *self._late, self.scheduler):
             process.kill()
             process.wait()
         self._log.close()
@@ -136,8 +138,8 @@ def running_cluster(folder: Path, **settings: int) -> Iterator[Cluster]:
         cluster.close()
 
 
-def test_a_cluster_goes_on_without_a_worker_that_was_killed_but_not_without_its_scheduler(tmp_path: Path) -> None:
-    pieces = [Piece(n, tmp_path, seconds=0.2) for n in range(1, 13)]
+def test_a_cluster_goes_on_whatever_worker_leaves_or_joins_but_not_without_its_scheduler(tmp_path: Path) -> None:
+    pieces = [Piece(n, tmp_path, seconds=0.5) for n in range(1, 13)]
     found: list[int] = []
 
     with running_cluster(tmp_path / "cluster") as cluster:
@@ -146,6 +148,7 @@ def test_a_cluster_goes_on_without_a_worker_that_was_killed_but_not_without_its_
                 found.append(each)
                 if len(found) == 3:
                     cluster.workers[0].kill()
+                    cluster.join({**LIGHT, "PYTHONPATH": ""})  # it has no UnCoL, and does nothing
         assert sorted(found) == [2 * n for n in range(1, 13)]
         pids = {each.trace.read_text().split()[-1] for each in pieces}
         assert pids == {str(worker.pid) for worker in cluster.workers}

@@ -13,8 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK)
-"""What the systems answer about a file that another process holds; on anything else there are no locks there."""
+_TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK, errno.EBADF)
+"""What the systems answer about a file that another process holds, or on NFS about one that may only be read.
+
+On anything else there are no locks there, as on some Lustre: then nobody can hold anything, and nobody is stopped.
+"""
 _NEVER_THROUGH_A_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _PATIENCE_S = 1.0
 """So long a file may be held by somebody who only asks whether it is."""
@@ -40,9 +43,11 @@ class HeldError(OSError):
 def held(path: Path) -> Iterator[None]:
     """Make a file and hold it as long as the block lasts; then it is deleted.
 
+    A file that somebody else left there is held, too, if this user may read it.
+
     Raises:
         HeldError: If it is held already.
-        OSError: If it cannot be made.
+        OSError: If it cannot be made or read.
     """
     deadline = time.monotonic() + _PATIENCE_S
     while (descriptor := _acquired(path)) is None:
@@ -65,7 +70,7 @@ def held(path: Path) -> Iterator[None]:
 def is_held(path: Path) -> bool:
     """Say whether somebody holds a file."""
     try:
-        descriptor = os.open(path, os.O_RDWR | _NEVER_THROUGH_A_LINK)
+        descriptor = _opened(path, 0)
     except FileNotFoundError:
         return False
     except OSError as error:  # another user's; what is a link or a folder nobody holds
@@ -81,7 +86,7 @@ def is_held(path: Path) -> bool:
 
 def _acquired(path: Path) -> int | None:
     """Return the descriptor of the file that is held now; None if somebody else holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NEVER_THROUGH_A_LINK, 0o600)
+    descriptor = _opened(path, os.O_CREAT)
     try:
         _lock(descriptor)
     except OSError as error:
@@ -93,3 +98,11 @@ def _acquired(path: Path) -> int | None:
             return descriptor
     os.close(descriptor)  # who held it deleted it meanwhile
     return None
+
+
+def _opened(path: Path, how: int) -> int:
+    """Return a descriptor of the file, of another user's for reading alone: what is locked is not written."""
+    try:
+        return os.open(path, os.O_RDWR | how | _NEVER_THROUGH_A_LINK, 0o666)
+    except PermissionError:
+        return os.open(path, os.O_RDONLY | _NEVER_THROUGH_A_LINK)

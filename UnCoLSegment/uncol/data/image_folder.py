@@ -12,6 +12,8 @@ from uncol.formats.paths import check_path, printable, unreadable
 _IMAGES = (".nii", ".nii.gz", ".hdr", ".hdr.gz", ".img", ".img.gz", ".nrrd", ".nhdr", ".mha", ".mhd")
 _HEADERS = {".img": (".hdr", ".hdr.gz"), ".img.gz": (".hdr.gz", ".hdr")}
 """Of a pair, the header is the image; what ends so is one only where it is alone."""
+_VOXELS = (".raw", ".zraw", ".raw.gz")
+"""How the file ends that holds the voxels beside a header of MetaImage or NRRD, of the same name."""
 
 
 def images_in(folder: Path, besides: Path) -> tuple[list[Path], list[str]]:
@@ -46,7 +48,8 @@ def images_in(folder: Path, besides: Path) -> tuple[list[Path], list[str]]:
         raise DataError(unreadable(subject, error)) from error
     names = {path.name.lower() for path in images}
     data = {path for path in images if _has_header(path.name.lower(), names)}
-    return [path for path in images if path not in data], [printable(path.name) for path in others]
+    left_out = [printable(path.name) for path in others if not _is_of_header(path.name.lower(), names)]
+    return [path for path in images if path not in data], left_out
 
 
 def _check_apart(image: Path, folder: Path, results: Path) -> None:
@@ -82,3 +85,8 @@ def _is_image(path: Path) -> bool:
 def _has_header(name: str, names: set[str]) -> bool:
     endings = ((ending, headers) for ending, headers in _HEADERS.items() if name.endswith(ending))
     return any(name.removesuffix(ending) + header in names for ending, headers in endings for header in headers)
+
+
+def _is_of_header(name: str, names: set[str]) -> bool:
+    stems = [name.removesuffix(ending) for ending in _VOXELS if name.endswith(ending)]
+    return any(stem + header in names for stem in stems for header in (".mhd", ".nhdr"))

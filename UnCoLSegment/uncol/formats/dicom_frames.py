@@ -53,6 +53,7 @@ class Frame:
         position_mm: Center of the first pixel, LPS.
         pixel_spacing_mm: Distance between rows, then between columns.
         depth_mm: What the file says of the distance to the next image; None without a word.
+        thickness_mm: What it says of its thickness, more than 0; None without a word.
         slope: Factor of stored values.
         intercept: What is added then.
         lookup: Header with a ModalityLUTSequence, which then takes the place of both.
@@ -66,6 +67,7 @@ class Frame:
     position_mm: tuple[float, ...]
     pixel_spacing_mm: tuple[float, ...]
     depth_mm: float | None
+    thickness_mm: float | None
     slope: float
     intercept: float
     lookup: Dataset | None
@@ -143,6 +145,11 @@ class _Tags:
         except TagError:
             return None
 
+    def length_mm(self, keyword: str) -> float | None:
+        """Return a length that is not needed, None for one that can be none."""
+        length_mm = self.hint(keyword)
+        return length_mm if length_mm and length_mm > 0 else None
+
     def needed(self, keyword: str, count: int) -> tuple[float, ...]:
         numbers = numbers_of(self._places(keyword), keyword, count)
         if numbers is None:
@@ -161,7 +168,7 @@ def _frame(header: Dataset, groups: Sequence[Dataset], pixels: PixelData, index:
     if slope == 0:
         message = f"{tag_name('RescaleSlope')} of 0"
         raise TagError(message)
-    depths = [depth for name in ("SpacingBetweenSlices", "SliceThickness") if (depth := tags.hint(name))]
+    between_mm, thickness_mm = (tags.length_mm(name) for name in ("SpacingBetweenSlices", "SliceThickness"))
     phases = [(name, tags.hint(name)) for name in _PHASES]
     return Frame(
         pixels=pixels,
@@ -169,7 +176,8 @@ def _frame(header: Dataset, groups: Sequence[Dataset], pixels: PixelData, index:
         orientation=_directions(tags.needed("ImageOrientationPatient", 6)),
         position_mm=tags.needed("ImagePositionPatient", 3),
         pixel_spacing_mm=spacing,
-        depth_mm=next((depth for depth in depths if depth > 0), None),
+        depth_mm=between_mm or thickness_mm,
+        thickness_mm=thickness_mm,
         slope=1.0 if slope is None else slope,
         intercept=intercept or 0.0,
         lookup=header if items_of(header, "ModalityLUTSequence") else None,

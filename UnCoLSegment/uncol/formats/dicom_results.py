@@ -25,10 +25,11 @@ from uncol.core.printable import printable
 from uncol.formats.dicom_files import quietly
 from uncol.formats.dicom_frames import Frame
 from uncol.formats.dicom_source import Source, images_of
-from uncol.formats.dicom_tags import UNREADABLE
+from uncol.formats.dicom_tags import UNREADABLE, tag_name
 from uncol.formats.dicom_terms import UNKNOWN, Term, term_of
 
 _LONGEST_TEXT, _LONGEST_DESCRIPTION, _LONGEST_FACTS = 64, 1024, 10240  # of LO, ST and LT; DICOM PS3.5, table 6.2-1
+_LARGEST_SERIES = 2**31 - 1  # of a number as text (IS)
 _SERIES_AFTER = {"SEG": 1000, "OT": 2000}
 """What is added to the number of the image's series, so that results come after the images in a list."""
 _ENTROPY = Code("normalized-entropy", "99UNCOL", "Normalized entropy: 0 is certain, 1 is unknown")
@@ -115,7 +116,7 @@ def dicom_results(
     Source:
         DICOM PS3.3, A.51 (Segmentation) and A.75 (Parametric Map).
     """
-    with quietly(), _translated(source.subject):
+    with quietly(), _translated(source):
         return (
             _segmentation(source, labels, segments, maker),
             _parametric_map(source, uncertainty, maker),
@@ -138,17 +139,23 @@ def _check_with_highdicom(source: Source) -> None:
     """Make a segmentation of nothing: what is wrong with the headers is to be heard before the work and not after."""
     first = source.headers[0]
     nothing, nobody = np.zeros((len(source.order), first.Rows, first.Columns), dtype=np.uint8), Maker("0", "0", "0", {})
-    with _translated(source.subject):
+    with _translated(source):
         _segmentation(source, [nothing], [Segment(Structure(1, "nothing"), nobody)], nobody)
 
 
 @contextmanager
-def _translated(subject: str) -> Iterator[None]:
+def _translated(source: Source) -> Iterator[None]:
     try:
         yield
     except UNREADABLE as error:  # of highdicom; its text may hold what a header says of a patient
+        if isinstance(error, KeyError) and error.args == (source.headers[0].SOPClassUID,):
+            message = (
+                f"{source.subject} is of a private or retired kind of DICOM images ({tag_name('SOPClassUID')}), to "
+                "which no DICOM result can refer. Do without it."
+            )
+            raise DataError(message) from error
         message = (
-            f"The headers of {subject} do not fit a DICOM result ({type(error).__name__} in highdicom). "
+            f"The headers of {source.subject} do not fit a DICOM result ({type(error).__name__} in highdicom). "
             "Export the images from the archive again, or do without a DICOM result."
         )
         raise DataError(message) from error
@@ -191,34 +198,42 @@ def _described(segment: Segment, number: int) -> Any:
     from highdicom.sr import CodedConcept
 
     structure, maker = segment.structure, segment.maker
-    term, name = segment.term or term_of(structure.name), printable(structure.name)
+    term = segment.term or term_of(structure.name)
     algorithm = AlgorithmIdentificationSequence(
-        "UnCoL", codes.DCM.ArtificialIntelligence, maker.version, parameters=_fitting(maker.facts)
+        "UnCoL",
+        codes.DCM.ArtificialIntelligence,
+        _one_line(maker.version),
+        parameters=_fitting(maker.facts, _LONGEST_FACTS),
     )
     described = SegmentDescription(
         number,
-        name.replace("\\", "/")[:_LONGEST_TEXT],
+        _one_line(structure.name),
         term.category,
         term.kind,
         "AUTOMATIC",
         algorithm,
         display_color=CIELabColor.from_rgb(*(segment.color or color_of(structure.value))),
     )
-    described.SegmentDescription = name[:_LONGEST_DESCRIPTION]
+    described.SegmentDescription = printable(structure.name, keep="")[:_LONGEST_DESCRIPTION]
     if term.side is not None:
         kind = described.SegmentedPropertyTypeCodeSequence[0]
         kind.SegmentedPropertyTypeModifierCodeSequence = [CodedConcept.from_code(term.side)]
     return described
 
 
-def _fitting(facts: Mapping[str, str]) -> dict[str, str]:
+def _one_line(text: str) -> str:
+    """Return a text as DICOM takes it where it has one line: short, without control characters and backslashes."""
+    return printable(text, keep="").replace("\\", "/")[:_LONGEST_TEXT]
+
+
+def _fitting(facts: Mapping[str, str], limit: int) -> dict[str, str]:
     """Return the first facts that DICOM has room for, as `name=value` with commas; the report beside it has all."""
     fitting, length = {}, -1
     for name, value in facts.items():
         length += len(f",{name}={value}")
-        if length > _LONGEST_FACTS:
+        if length > limit:
             break
-        fitting[name] = value
+        fitting[name] = printable(value, keep="")
     return fitting
 
 
@@ -247,7 +262,22 @@ def _parametric_map(source: Source, uncertainty: NDArray[np.float32], maker: Mak
     )
     made.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [_anatomy()]
     _sort_frames(made, len(source.order))
+    equipment: list[Any] = [*made.get("ContributingEquipmentSequence", ()), _equipment(maker)]
+    made.ContributingEquipmentSequence = equipment
     return _completed(made)
+
+
+def _equipment(maker: Maker) -> Dataset:
+    """Return who made a map, which has no place for an algorithm and its parameters."""
+    from highdicom.sr import CodedConcept
+
+    facts = _fitting(maker.facts, _LONGEST_DESCRIPTION)
+    equipment = Dataset()
+    equipment.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.DCM.ProcessingEquipment)]
+    equipment.Manufacturer = equipment.ManufacturerModelName = "UnCoL"
+    equipment.SoftwareVersions, equipment.DeviceSerialNumber = _one_line(maker.version), _one_line(maker.identity)
+    equipment.ContributionDescription = ",".join(f"{name}={value}" for name, value in facts.items())
+    return equipment
 
 
 def _completed(made: Dataset) -> Dataset:
@@ -295,14 +325,15 @@ def _common(source: Source, modality: str, maker: Maker) -> dict[str, Any]:
         number = int(source.headers[0].get("SeriesNumber") or 0)
     except UNREADABLE:
         number = 0
+    after = _SERIES_AFTER[modality]
     return {
         "series_instance_uid": UID(),
-        "series_number": _SERIES_AFTER[modality] + max(0, number),
+        "series_number": after + number if 0 <= number <= _LARGEST_SERIES - after else after,
         "sop_instance_uid": UID(),
         "instance_number": 1,
         "manufacturer": "UnCoL",
         "manufacturer_model_name": "UnCoL",
-        "software_versions": maker.version,
-        "device_serial_number": maker.identity,
-        "content_description": maker.description,
+        "software_versions": _one_line(maker.version),
+        "device_serial_number": _one_line(maker.identity),
+        "content_description": _one_line(maker.description),
     }

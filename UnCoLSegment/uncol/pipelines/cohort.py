@@ -10,10 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from uncol.core.errors import CancelledError, ConfigError, DataError, OutputError
-from uncol.core.files import atomic_write, resolved
+from uncol.core.files import atomic_write, is_file, resolved
 from uncol.core.jobs import Device, DicomChoice, SegmentJob
 from uncol.core.locks import HeldError, held
 from uncol.core.model_hash import weights_hash
+from uncol.core.printable import printable as without_control
 from uncol.core.printable import printable_document
 from uncol.core.progress import Monitor, Progress
 from uncol.data.image_folder import images_in
@@ -37,6 +38,14 @@ _LOST = (
     "Its process was ended by the system, probably because the memory was full. Segment this image alone, on a "
     "computer with more memory, or crop it."
 )
+
+
+_CALLED_AS_TABLE = (
+    f'Its result would lie where the table "{TABLE_FILE}" is written. Rename it and run the same command again.'
+)
+_EARLIER = "What lies in its folder is the result of an earlier run."
+_FORMULA = ("=", "+", "-", "@")
+"""How a text begins that spreadsheets compute."""
 
 
 @dataclass(frozen=True)
@@ -147,11 +156,24 @@ def check_failed(document: Document) -> None:
 def _tasks(job: CohortJob, images: Sequence[Path]) -> list[ImageTask]:
     sha256, out, model = weights_hash(job.model), resolved(job.out), resolved(job.model)
 
-    def task(image: Path) -> ImageTask:
+    def task(image: Path, name: str) -> ImageTask:
         wanted = SegmentJob(image.absolute(), out / image.name, model, device=job.device, dicom=job.dicom)
-        return ImageTask(printable(image.name), wanted, sha256, job.as_dicom)
+        return ImageTask(name, wanted, sha256, job.as_dicom)
 
-    return [task(each) for each in images]
+    return [task(image, name) for image, name in zip(images, _called(images), strict=True)]
+
+
+def _called(images: Sequence[Path]) -> list[str]:
+    """Return what the table calls images: as their files, and no two alike although letters of theirs are none."""
+    names: dict[str, None] = {}
+    for image in images:
+        name = text = without_control(printable(image.name), keep="")
+        number = 1
+        while name in names:
+            number += 1
+            name = f"{text} ({number})"
+        names[name] = None
+    return [*names]
 
 
 def _fill(table: _Table, job: CohortJob, tasks: Sequence[ImageTask], monitor: Monitor) -> int:
@@ -159,10 +181,15 @@ def _fill(table: _Table, job: CohortJob, tasks: Sequence[ImageTask], monitor: Mo
     monitor = monitor.cancelling_with(
         f'The cohort was cancelled. What is finished is in "{job.out}"; the same command goes on from there.'
     )
-    kept = 0
+    kept, reports = 0, {each.name: each.job.out / REPORT_FILE for each in tasks}
+    refused = [each for each in tasks if each.job.out.name.casefold() == TABLE_FILE]
+    for each in refused:
+        table.add(ImageResult(each.name, error=_CALLED_AS_TABLE))
+    possible = [each for each in tasks if each.job.out.name.casefold() != TABLE_FILE]
     try:
-        for done, result in enumerate(_results(job, tasks, monitor), start=1):
-            table.add(result)
+        for done, result in enumerate(_results(job, possible, monitor), start=1 + len(refused)):
+            has_earlier = bool(result.error) and is_file(reports[result.name])
+            table.add(replace(result, notes=(*result.notes, _EARLIER)) if has_earlier else result)
             kept += result.was_there
             monitor.report(Progress("Segmenting the images", done / len(tasks)))
     except CancelledError:
@@ -185,7 +212,7 @@ def _results(job: CohortJob, tasks: Sequence[ImageTask], monitor: Monitor) -> It
 
 def _place_of(job: CohortJob) -> AbstractContextManager[Place]:
     if job.dask is None:
-        return processes(job.jobs, resolved(job.out) / _LOCK)
+        return processes(job.jobs)
     return dask_cluster(job.dask, wants_gpu=job.device == "cuda")
 
 
@@ -224,11 +251,16 @@ class _Table:
             with atomic_write(self.path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
                 writer = csv.writer(file)
                 writer.writerow(_COLUMNS)
-                writer.writerows(printable_document(row) for result in self.results for row in _rows(result))
+                writer.writerows(map(_as_text, printable_document(row)) for each in self.results for row in _rows(each))
         except OSError as error:
             message = f'"{self.path}" could not be written ({error.strerror or error}). Free some space and try again.'
             raise OutputError(message) from error
         self._written_s = time.monotonic()
+
+
+def _as_text(cell: object) -> object:
+    """Return what a cell shows; a text that would be a formula is quoted as spreadsheets do."""
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_FORMULA) else cell
 
 
 def _rows(result: ImageResult) -> Iterator[list[object]]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from multiprocessing import parent_process
 from queue import Empty, Queue
 from threading import Thread
 from typing import Any, Generic, TypeVar
@@ -24,7 +25,6 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from uncol import __version__
 from uncol.core.errors import ConfigError, UncolError
-from uncol.core.locks import is_held
 from uncol.core.progress import Monitor
 
 Task = TypeVar("Task")
@@ -64,14 +64,15 @@ class Place:
 
 
 @contextmanager
-def processes(count: int, lock: Path) -> Iterator[Place]:
-    """Lend so many processes (2 or more) of one thread each; they end with whoever holds the lock."""
+def processes(count: int) -> Iterator[Place]:
+    """Lend so many processes (2 or more) of one thread each; they end with this one, however it ends."""
 
     def stop() -> None:
         get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
     def backend() -> AbstractContextManager[Any]:
-        return parallel_config("loky", n_jobs=count, inner_max_num_threads=1, initializer=_follow, initargs=(lock,))
+        settings = {"initializer": _follow, "initargs": (os.getpid(),)}
+        return parallel_config("loky", n_jobs=count, inner_max_num_threads=1, **settings)
 
     try:
         yield Place(backend, lambda: None, stop, lambda: False, (TerminatedWorkerError,), "2*n_jobs")
@@ -79,13 +80,16 @@ def processes(count: int, lock: Path) -> Iterator[Place]:
         stop()
 
 
-def _follow(lock: Path) -> None:
-    """Leave signals to the caller, and end when it does."""
+def _follow(caller: int) -> None:
+    """Leave signals to the caller, and end when it does; no file says so: not every file system has locks."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
     def end_with_caller() -> None:
-        while is_held(lock):
+        parent = parent_process()
+        if sys.platform == "win32" and parent is not None:
+            parent.join()
+        while os.getppid() == caller and sys.platform != "win32":
             time.sleep(_SURVIVAL_S)
         os._exit(1)
 
