@@ -20,10 +20,11 @@ import torch
 
 from uncol.benchmark.cases import CaseReader
 from uncol.benchmark.suites import BENCHMARKS
+from uncol.core.foundation_choice import LITE_MEDSAM
 from uncol.core.volume import plane_of_axis
 from uncol.evaluation.evaluate import Evaluation, evaluate
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.loading import LITE_MEDSAM, load_foundation_model
+from uncol.foundation.loading import load_foundation_model
 from uncol.inference.few_slices import FewSlices
 from uncol.inference.result import Segmentation
 

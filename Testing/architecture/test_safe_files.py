@@ -99,7 +99,7 @@ OPENED_WITHOUT_LIMIT = {
     "uncol/core/files.py",  # what all others read by
     "uncol/core/model_zip.py",  # members of a zip, counted while they are unpacked
     "uncol/benchmark/processes.py",  # what processes of one run tell each other
-    "uncol/benchmark/runner.py", "uncol/cli/doctor.py", "uncol/worker/process.py",  # what Linux tells of the machine
+    "uncol/benchmark/runner.py", "uncol/cli/examination.py", "uncol/worker/process.py",  # what Linux tells of itself
     "uncol/report/viewer.py", "UnCoLSegmentLib/Dependencies.py",  # our own texts
 }  # fmt: skip
 

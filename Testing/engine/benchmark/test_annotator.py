@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from small_benchmark import write_case, write_splits
 
-from uncol.benchmark.annotator import ANNOTATORS, AnnotatorJob, run_annotator
+from uncol.benchmark.annotator import run_annotator
 from uncol.benchmark.annotator_rounds import ARMS, FILL, GOAL, REGISTRATION, STRATEGIES, TABLE_FILE, Curve, kept_curves
+from uncol.benchmark.jobs import AnnotatorJob
+from uncol.benchmark.suites import ANNOTATORS
 from uncol.core.errors import CancelledError, ConfigError
 from uncol.core.progress import UNWATCHED, Monitor
 

@@ -14,9 +14,10 @@ import pytest
 from small_benchmark import TEST, make_result, make_spec, phantom_case, train_thresholds, write_case, write_splits
 
 from uncol.benchmark.cases import CaseReader, Cases
+from uncol.benchmark.jobs import BenchmarkJob, Choice
 from uncol.benchmark.processes import hold
-from uncol.benchmark.runner import BenchmarkJob, Overview, carry_out, machine, run_benchmark, versions
-from uncol.benchmark.runs import Choice, RunSpec, RunStore, plan_runs
+from uncol.benchmark.runner import Overview, carry_out, machine, run_benchmark, versions
+from uncol.benchmark.runs import RunSpec, RunStore, plan_runs
 from uncol.benchmark.suites import BENCHMARKS
 from uncol.benchmark.trainers import TrainedRun, Trainer
 from uncol.core.errors import CancelledError, ConfigError, DataError

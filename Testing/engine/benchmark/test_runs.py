@@ -11,7 +11,8 @@ import pytest
 from small_benchmark import make_result, make_spec
 
 from uncol.benchmark.cases import CaseReader
-from uncol.benchmark.runs import Choice, RunResult, RunSpec, RunStore, plan_runs
+from uncol.benchmark.jobs import Choice
+from uncol.benchmark.runs import RunResult, RunSpec, RunStore, plan_runs
 from uncol.benchmark.scores import UncertaintyScore
 from uncol.benchmark.splits import Splits, splits_of
 from uncol.benchmark.suites import BENCHMARKS, Benchmark, config_document

@@ -26,6 +26,7 @@ from uncol.benchmark.trainers import (
 )
 from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig, TeacherConfig
 from uncol.core.errors import CancelledError
+from uncol.core.foundation_choice import LITE_MEDSAM, FoundationChoice
 from uncol.core.jobs import Structure
 from uncol.core.methods import METHODS
 from uncol.core.model_card import ModelCard
@@ -33,7 +34,6 @@ from uncol.core.progress import UNWATCHED, Monitor
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.cases import LabeledCase
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
 
 BALL = Structure(1, "ball")
 STEPS = 8

@@ -12,8 +12,9 @@ import torch
 from doubles import ThresholdTeacher
 from torch import Tensor
 
+from uncol.benchmark.method_names import WITHOUT_TRAINING
 from uncol.benchmark.prediction import Prediction
-from uncol.benchmark.without_training import WITHOUT_TRAINING, SliceTask
+from uncol.benchmark.without_training import FILL_SLICES, SliceTask
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import Structure
 from uncol.core.progress import UNWATCHED
@@ -51,7 +52,7 @@ def predicted(method: str, *annotated: int, load_teacher: LoadTeacher = seeing) 
     labels[list(annotated)] = TRUTH[list(annotated)]
     case = LabeledCase(Volume((TRUTH > 0).astype(np.float32), GRID), Volume(labels, GRID))
     task = SliceTask(case, STRUCTURES, load_teacher, EmbeddingCache(None), UNWATCHED)
-    found = WITHOUT_TRAINING[method].fill(task)
+    found = FILL_SLICES[method](task)
     assert found.labels.shares_grid_with(case.image)
     return found
 
@@ -139,3 +140,7 @@ def test_a_missing_package_is_named_with_what_to_do(monkeypatch: pytest.MonkeyPa
 
     with pytest.raises(ConfigError, match=message):
         filled("morphological-interpolation", 2, 5, 8)
+
+
+def test_every_method_without_training_is_known_by_name():
+    assert list(FILL_SLICES) == list(WITHOUT_TRAINING)

@@ -17,7 +17,8 @@ import pytest
 import SimpleITK as sitk  # noqa: N813
 from small_benchmark import MACHINE, make_result, small_set, write_case
 
-from uncol.benchmark.runs import Choice, RunResult, RunStore, plan_runs
+from uncol.benchmark.jobs import Choice
+from uncol.benchmark.runs import RunResult, RunStore, plan_runs
 from uncol.benchmark.scores import LabelScore
 from uncol.benchmark.splits import splits_of
 from uncol.benchmark.suites import find_benchmarks

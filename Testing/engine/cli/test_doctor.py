@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from uncol.cli.doctor import available_memory_mib
+from uncol.cli.examination import available_memory_mib
 
 
 def test_doctor_names_devices_packages_and_the_foundation_model(uncol: Callable[..., Any]):

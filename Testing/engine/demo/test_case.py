@@ -13,7 +13,8 @@ from uncol.core.jobs import AnnotatedSlices, Box, DicomChoice, Structure
 from uncol.core.volume import Plane, Volume, view_slices
 from uncol.data.io import write_results
 from uncol.data.shape_interpolation import interpolate_shapes
-from uncol.demo.case import Annotation, DemoCase, DemoJob, annotate, find_case
+from uncol.demo.case import Annotation, DemoCase, annotate, find_case
+from uncol.demo.job import DemoJob
 
 LIVER, SPLEEN = Structure(1, "liver"), Structure(7, "spleen")
 # I to the right and K down: the axial stack counts both the other way.

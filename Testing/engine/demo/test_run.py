@@ -16,8 +16,9 @@ from uncol.core.jobs import Structure
 from uncol.core.progress import Monitor, Progress
 from uncol.core.volume import Volume
 from uncol.data.io import read_image, read_labels, read_map, write_results
+from uncol.demo.job import DemoJob
 from uncol.demo.phantom import Phantom, make_phantom
-from uncol.demo.run import DemoJob, run_demo
+from uncol.demo.run import run_demo
 from uncol.models.checkpoints import load_model
 from uncol.pipelines.context import Context
 

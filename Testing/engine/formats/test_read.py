@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from mutated import tried
 from written_images import META_TYPES, TO_RAS, numbered, write_meta, write_nrrd
 
-from uncol.core.errors import DataError
+from uncol.core.errors import DataError, GeometryError
 from uncol.core.jobs import DicomChoice
 from uncol.core.volume import Volume
 from uncol.formats.read import read_volume
@@ -54,6 +54,26 @@ def test_sizes_that_no_memory_holds_are_told_as_such(tmp_path: Path) -> None:
 
     with pytest.raises(DataError, match=r"^The memory is full\."):
         read_volume(path, SUBJECT, CHOICE)
+
+
+@pytest.mark.parametrize("name", ["image.nii", "image.nii.gz", "image.nrrd", "image.mha"])
+def test_a_grid_that_will_not_do_is_refused_by_the_header_alone(name: str, tmp_path: Path) -> None:
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((40, 60, 80), np.float64)), str(tmp_path / name), name[-2:] == "gz")
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) - 500] if name[-2:] == "gz" else whole[:600])  # no or few voxels
+    told: list[tuple[int, int, int]] = []
+
+    def refuse(volume: Volume) -> None:
+        told.append(volume.shape_kji)
+        message = "This grid will not do."
+        raise GeometryError(message)
+
+    with pytest.raises(GeometryError, match=r"^This grid will not do\.$"):
+        read_volume(tmp_path / name, SUBJECT, CHOICE, refuse)
+    with pytest.raises(DataError):
+        read_volume(tmp_path / name, SUBJECT, CHOICE)
+
+    assert told == [(40, 60, 80)]
 
 
 # --- random files, right and wrong ---

@@ -15,6 +15,7 @@ import torch
 from doubles import ThresholdTeacher
 from given import a_larger_ball, annotated_in
 
+from uncol.core.foundation_choice import FoundationChoice
 from uncol.core.jobs import SegmentJob, Structure
 from uncol.core.next_slices import sentences_of
 from uncol.core.progress import UNWATCHED
@@ -24,7 +25,6 @@ from uncol.core.volume import Volume
 from uncol.core.volume_files import VolumeFile
 from uncol.data.io import read_image
 from uncol.evaluation.metrics import dice
-from uncol.foundation.loading import FoundationChoice
 from uncol.foundation.promptable import PromptableModel
 from uncol.pipelines.context import Context
 from uncol.pipelines.segment import segment

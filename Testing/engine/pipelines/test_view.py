@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import SimpleITK as sitk  # noqa: N813  # the abbreviation of SimpleITK's own documentation
 import torch
 from given import a_larger_ball
 from mutated import counted, mutated_document
@@ -52,6 +53,9 @@ def files(tmp_path: Path) -> Path:
     moved = CASE.image.with_voxels(CASE.image.voxels + 1)
     volumes = {"ct.nii.gz": CASE.image, "truth.nii.gz": CASE.labels, "other.nii.gz": other, "moved.nii.gz": moved}
     write_results(tmp_path / "files", volumes, {"text.txt": "no image"})
+    larger = np.zeros((24, 40, 40), np.int16)
+    sitk.WriteImage(sitk.GetImageFromArray(larger), tmp_path / "files" / "cut.nii")
+    os.truncate(tmp_path / "files" / "cut.nii", 1000)  # the header is whole
     return tmp_path / "files"
 
 
@@ -128,8 +132,14 @@ def job_with(result: Path, files: Path, **changed: str) -> ViewJob:
         ({"folder": "nowhere"}, "holds no result"),
         ({"image": "nowhere.nii.gz"}, "does not exist"),
         ({"image": "moved.nii.gz"}, 'Image "moved.nii.gz" is not the one that was segmented'),
+        ({"image": "other.nii.gz"}, 'Image "other.nii.gz" has spacing .* but segmentation .* Give the image that the'),
+        (
+            {"image": "cut.nii"},
+            r'^Image "cut.nii" has size \(40, 40, 24\) voxels .* but segmentation "segmentation.nii.gz"',
+        ),
         ({"image": "text.txt"}, "text.txt"),
-        ({"reference": "other.nii.gz"}, "has spacing .* but reference"),
+        ({"reference": "cut.nii"}, r'^Reference "cut.nii" has size \(40, 40, 24\) voxels .* but segmentation'),
+        ({"reference": "other.nii.gz"}, '^Reference "other.nii.gz" has spacing .* but segmentation'),
         ({"reference": "moved.nii.gz"}, "labels are whole numbers|holds the value"),
     ],
 )

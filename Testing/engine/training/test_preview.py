@@ -14,13 +14,13 @@ from doubles import ThresholdTeacher
 
 from uncol.core.config import BudgetConfig, Config, OptimizerConfig, StudentConfig, TeacherConfig
 from uncol.core.errors import CancelledError
+from uncol.core.foundation_choice import FoundationChoice
 from uncol.core.jobs import Case, FineTuneJob, Structure
 from uncol.core.progress import UNWATCHED, Monitor, Progress
 from uncol.core.volume import Volume
 from uncol.core.volume_files import VolumeFile
 from uncol.evaluation.metrics import dice
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.loading import FoundationChoice
 from uncol.foundation.promptable import PromptableModel
 from uncol.inference.few_slices import segment_from_labels
 from uncol.models.card import Model

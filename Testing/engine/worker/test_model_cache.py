@@ -11,9 +11,9 @@ import torch
 
 from uncol.core.config import Config, StudentConfig
 from uncol.core.errors import CheckpointError
+from uncol.core.foundation_choice import LITE_MEDSAM, FoundationChoice
 from uncol.core.jobs import Structure
 from uncol.core.model_card import ModelCard
-from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
 from uncol.models.build import build_student
 from uncol.models.card import Model
 from uncol.models.checkpoints import save_model

@@ -7,7 +7,7 @@ random; then all others are proposed anew. Beside it stand registration alone an
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,13 +29,14 @@ from uncol.benchmark.annotator_rounds import (
     write_text,
 )
 from uncol.benchmark.cases import CaseReader
+from uncol.benchmark.jobs import AnnotatorJob
 from uncol.benchmark.processes import hold
-from uncol.benchmark.suites import SUITES, find_benchmarks
+from uncol.benchmark.suites import ANNOTATORS, find_benchmarks
 from uncol.benchmark.user_time import correction_seconds
 from uncol.benchmark.without_training import SliceTask, interpolate_morphologically
 from uncol.core.config import BudgetConfig, Config
 from uncol.core.errors import ConfigError
-from uncol.core.jobs import AnnotatedSlices, Device
+from uncol.core.jobs import AnnotatedSlices
 from uncol.core.next_slices import drawn, farthest
 from uncol.core.progress import Monitor
 from uncol.core.volume import UNKNOWN_LABEL, Volume, plane_of_axis
@@ -52,44 +53,8 @@ from uncol.training.proposal import propose
 from uncol.training.state import FineTuneSetup
 from uncol.training.train import train
 
-_OF_SLICES = "sparse-slices"
-ANNOTATOR = "annotator"
-ANNOTATORS = {name.replace(_OF_SLICES, ANNOTATOR): name for name in SUITES if name.startswith(_OF_SLICES)}
-"""What the command line knows by name, and the benchmarks of slices that each is about."""
-MOST_SLICES = 16
 TRAINED_AT = (4, 8, 16)
 CANCELLED = "The simulation was cancelled. Finished rounds are kept; the same command goes on from here."
-
-
-@dataclass(frozen=True)
-class AnnotatorJob:
-    """What is simulated, and where.
-
-    Attributes:
-        name: One of `ANNOTATORS`.
-        data: Folder that holds the benchmark's folder.
-        out: Folder for the results; the same folder goes on where it was.
-        arms: What is compared; none compares all.
-        most: With how many slices it ends.
-        steps: Training steps with 4, 8 and 16 slices; 0 never trains.
-        seed: Of what is drawn, and of training.
-        device: Where to compute.
-    """
-
-    name: str
-    data: Path
-    out: Path
-    arms: tuple[str, ...] = ()
-    most: int = MOST_SLICES
-    steps: int = 0
-    seed: int = 0
-    device: Device = "auto"
-
-    def __post_init__(self) -> None:
-        for each in self.arms:
-            if each not in ARMS:
-                message = f'"{each}" cannot be compared by the annotator. Choose from {", ".join(ARMS)}.'
-                raise ConfigError(message)
 
 
 class Found(NamedTuple):

@@ -16,8 +16,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from uncol.benchmark.comparison import Comparison, Row
+from uncol.benchmark.method_names import WITHOUT_TRAINING
 from uncol.benchmark.suites import METHODS, SUPERVISED_ALL, SUPERVISED_PROPOSAL, UNCOL, UNCOL_PAPER, UNCOL_PROPOSAL
-from uncol.benchmark.without_training import WITHOUT_TRAINING
 from uncol.report.canvas import FONT_PT, INK, dress, make_figure, png_of, running_mean
 
 Curve = NDArray[np.float64]

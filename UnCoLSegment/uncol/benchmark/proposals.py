@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from uncol.benchmark.comparison import Interval, Row, paired_difference
+from uncol.benchmark.method_names import FROZEN_TEACHER, REGISTRATION
 from uncol.benchmark.suites import SUPERVISED_PROPOSAL, UNCOL, UNCOL_PROPOSAL
-from uncol.benchmark.without_training import FROZEN_TEACHER, REGISTRATION
 
 SOURCES = (REGISTRATION, FROZEN_TEACHER, UNCOL)
 """What a proposal is made of, each alone: motion, the frozen foundation model and the student's own model."""

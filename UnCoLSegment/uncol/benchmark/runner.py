@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from pathlib import Path
@@ -18,10 +18,11 @@ import torch
 
 from uncol import __version__
 from uncol.benchmark.cases import CaseReader
+from uncol.benchmark.jobs import BenchmarkJob
 from uncol.benchmark.prediction import Prediction
 from uncol.benchmark.processes import hold, work_side_by_side
 from uncol.benchmark.report import publish
-from uncol.benchmark.runs import Choice, RunResult, RunSpec, RunStore, plan_runs
+from uncol.benchmark.runs import RunResult, RunSpec, RunStore, plan_runs
 from uncol.benchmark.scores import score_predictions
 from uncol.benchmark.suites import BENCHMARKS, find_benchmarks
 from uncol.benchmark.trainers import Trainer
@@ -39,25 +40,6 @@ _FIRST_GUESS = 0.01
 """Part of the comparison that must be done before the time left is told."""
 _PROCESSORS = Path("/proc/cpuinfo")
 _PROCESSOR_NAME = "model name"
-
-
-@dataclass(frozen=True)
-class BenchmarkJob:
-    """What is to be compared, and where.
-
-    Attributes:
-        name: Name of the benchmark on the command line.
-        data: Folder that holds the benchmark's folder.
-        out: Folder for the results, to which one sitting after the other can add.
-        choice: What the user wants to be compared.
-        jobs: How many processes do the work; 1 is this one.
-    """
-
-    name: str
-    data: Path
-    out: Path
-    choice: Choice = field(default_factory=Choice)
-    jobs: int = 1
 
 
 def run_benchmark(job: BenchmarkJob, trainer_of: TrainerOf, monitor: Monitor) -> dict[str, Any]:

@@ -10,18 +10,19 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
+from uncol.benchmark.jobs import Choice
+from uncol.benchmark.method_names import WITHOUT_TRAINING
 from uncol.benchmark.scores import LabelScore, UncertaintyScore
 from uncol.benchmark.splits import Splits
 from uncol.benchmark.suites import BENCHMARKS, SUPERVISED_ALL, Benchmark, check_methods, config_document
-from uncol.benchmark.without_training import WITHOUT_TRAINING
 from uncol.core.errors import ConfigError, DataError
 from uncol.core.files import read_limited
+from uncol.core.foundation_choice import LITE_MEDSAM, Family
 from uncol.core.jobs import Device
 from uncol.core.methods import METHODS
 from uncol.core.records import from_document, to_document
 from uncol.core.strict_json import read_json
 from uncol.data.io import write_results
-from uncol.foundation.loading import LITE_MEDSAM, Family
 
 _LARGEST_FILE_BYTES = 256 << 20
 _FORMAT = 1
@@ -33,35 +34,6 @@ _ASKING = {
     *(name for name, method in WITHOUT_TRAINING.items() if method.uses_foundation_model),
 }
 """Methods whose outcome depends on the foundation model."""
-
-
-@dataclass(frozen=True)
-class Choice:
-    """What the user wants to be compared.
-
-    Attributes:
-        methods: Names; none leaves it to the benchmark.
-        labeled: Label counts; none takes all of the benchmark.
-        seeds: How many seeds: 0, 1, 2, ...; None leaves it to the benchmark.
-        steps: Training steps of a run; None leaves it to the benchmark.
-        device: Where to train.
-        foundation: Family of the foundation model.
-        weights_sha256: SHA-256 of its weights; none for those of LiteMedSAM, which are always the same.
-    """
-
-    methods: tuple[str, ...] = ()
-    labeled: tuple[int, ...] = ()
-    seeds: int | None = None
-    steps: int | None = None
-    device: Device = "auto"
-    foundation: Family = LITE_MEDSAM.family
-    weights_sha256: str = ""
-
-    def __post_init__(self) -> None:
-        for option, value in (("--seeds", self.seeds), ("--steps", self.steps)):
-            if value is not None and value < 1:
-                message = f"{option} must be at least 1, got {value}."
-                raise ConfigError(message)
 
 
 @dataclass(frozen=True)

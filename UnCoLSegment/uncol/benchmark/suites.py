@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from uncol.benchmark.without_training import WITHOUT_TRAINING
+from uncol.benchmark.method_names import WITHOUT_TRAINING
 from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig, TeacherConfig
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import Structure
@@ -272,6 +272,9 @@ SUITES = {
     **{each.name: (each.name,) for each in (*_OF_SLICES, *_WITH_ENDS, *_LA_FOLDS)},
 }
 """What the command line knows by name, and the benchmarks that belong to it."""
+
+ANNOTATORS = {name.replace("sparse-slices", "annotator"): name for name in SUITES if name.startswith("sparse-slices")}
+"""Likewise for the simulated annotator: the benchmarks of slices that each name is about."""
 
 
 def find_benchmarks(name: str) -> list[Benchmark]:

@@ -19,8 +19,9 @@ from uncol.benchmark.cases import Cases
 from uncol.benchmark.prediction import Prediction
 from uncol.benchmark.runs import RunSpec
 from uncol.benchmark.suites import BENCHMARKS
-from uncol.benchmark.without_training import WITHOUT_TRAINING, SliceTask
+from uncol.benchmark.without_training import FILL_SLICES, SliceTask
 from uncol.core.config import Config
+from uncol.core.foundation_choice import LITE_MEDSAM, FoundationChoice
 from uncol.core.methods import find_method
 from uncol.core.model_card import ModelCard
 from uncol.core.model_folder import has_model
@@ -30,7 +31,7 @@ from uncol.data.cases import LabeledCase
 from uncol.data.connected_components import largest_component
 from uncol.foundation.boxes import can_prompt
 from uncol.foundation.embeddings import EmbeddingCache
-from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice, load_foundation_model
+from uncol.foundation.loading import load_foundation_model
 from uncol.foundation.promptable import PromptableModel
 from uncol.foundation.prompting import SlicePredictor
 from uncol.inference.grey_scale import window_for
@@ -82,7 +83,7 @@ def trainer_of(spec: RunSpec, cache: Path | None, foundation: FoundationChoice) 
     chosen = partial(train, cache=cache, foundation=foundation)
     if BENCHMARKS[spec.benchmark].supervision == "cases":
         return chosen
-    if spec.method in WITHOUT_TRAINING:
+    if spec.method in FILL_SLICES:
         return partial(fill_slices, cache=cache, foundation=foundation)
     return partial(train_each, train_one=chosen)
 
@@ -230,7 +231,7 @@ def fill_slices(
     spec: RunSpec, cases: Cases, _folder: Path, monitor: Monitor, *, cache: Path | None, foundation: FoundationChoice
 ) -> TrainedRun:
     """Fill every volume with a method that trains nothing."""
-    started, fill = time.monotonic(), WITHOUT_TRAINING[spec.method].fill
+    started, fill = time.monotonic(), FILL_SLICES[spec.method]
     load_teacher = lru_cache(partial(load_foundation_model, select_device(spec.device), foundation))
     embeddings, quiet = EmbeddingCache(cache), replace(monitor, report=lambda _progress: None)
     found: dict[str, Prediction] = {}

@@ -1,7 +1,6 @@
 """The methods that train nothing: each fills one volume whose slices are annotated in part.
 
-This is the one place where such a method is named and called: what `WITHOUT_TRAINING` holds is a method of the command
-line and a row of every table of slices.
+What `FILL_SLICES` does is told of in `method_names.WITHOUT_TRAINING`: both hold the same methods.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from uncol.benchmark.method_names import FROZEN_TEACHER, REGISTRATION
 from uncol.benchmark.prediction import Prediction
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import Structure
@@ -28,7 +28,6 @@ from uncol.foundation.prompting import SlicePredictor
 from uncol.inference.few_slices import segment_from_labels
 from uncol.inference.result import SegmentationBuilder, with_background
 
-REGISTRATION, FROZEN_TEACHER = "registration", "frozen-teacher"
 _MORPHOLOGICAL = "itk-morphologicalcontourinterpolation"
 _CONTOUR_MARGIN_PIXELS = 1.0
 """How far the box of an interpolated contour reaches beyond it, in a frame of 256 pixels."""
@@ -59,21 +58,6 @@ class SliceTask:
 
 
 FillSlices = Callable[[SliceTask], Prediction]
-
-
-@dataclass(frozen=True, kw_only=True)
-class WithoutTraining:
-    """One method that trains nothing.
-
-    Attributes:
-        fill: What it does.
-        style: Color, marker and line in pictures, unlike those of all other methods.
-        uses_foundation_model: Whether its outcome depends on the foundation model.
-    """
-
-    fill: FillSlices
-    style: tuple[str, str, str]
-    uses_foundation_model: bool = False
 
 
 def interpolate(task: SliceTask) -> Prediction:
@@ -171,12 +155,12 @@ def _from_labels(task: SliceTask, teacher: PromptableModel | None) -> Prediction
     return Prediction(found.labels, found.uncertainty)
 
 
-WITHOUT_TRAINING = {
-    "shape-interpolation": WithoutTraining(fill=interpolate, style=("#8A8A8A", "X", ":")),
-    "shape-interpolation-ends": WithoutTraining(fill=interpolate_and_repeat, style=("#6B6B6B", "x", "-.")),
-    "morphological-interpolation": WithoutTraining(fill=interpolate_morphologically, style=("#A0785A", "d", "--")),
-    REGISTRATION: WithoutTraining(fill=register, style=("#E69F00", "H", "--")),
-    FROZEN_TEACHER: WithoutTraining(fill=prompt_with_slices, style=("#56A0D3", "P", ":"), uses_foundation_model=True),
-    "untrained": WithoutTraining(fill=register_and_prompt, style=("#A33B00", "8", "-."), uses_foundation_model=True),
+FILL_SLICES: dict[str, FillSlices] = {
+    "shape-interpolation": interpolate,
+    "shape-interpolation-ends": interpolate_and_repeat,
+    "morphological-interpolation": interpolate_morphologically,
+    REGISTRATION: register,
+    FROZEN_TEACHER: prompt_with_slices,
+    "untrained": register_and_prompt,
 }
-"""By name, in the order of tables. Where whole cases are labeled, the frozen teacher is prompted by a student."""
+"""How each of `WITHOUT_TRAINING` fills a volume."""

@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from uncol.benchmark.annotator import ANNOTATORS, MOST_SLICES, AnnotatorJob, run_annotator
 from uncol.benchmark.annotator_rounds import TABLE_FILE
-from uncol.benchmark.report import TABLES_FILE
-from uncol.benchmark.runner import BenchmarkJob, run_benchmark
-from uncol.benchmark.runs import Choice, RunSpec
-from uncol.benchmark.suites import METHODS, SUITES
-from uncol.benchmark.trainers import Trainer, trainer_of
+from uncol.benchmark.jobs import MOST_SLICES, AnnotatorJob, BenchmarkJob, Choice
+from uncol.benchmark.suites import ANNOTATORS, METHODS, SUITES, check_methods, find_benchmarks
 from uncol.cli import options
 from uncol.cli.console import monitored, print_result, say
 from uncol.core.errors import CheckpointError, ConfigError
 from uncol.core.files import sha256_of
+from uncol.core.foundation_choice import LITE_MEDSAM, FoundationChoice
 from uncol.core.freed_memory import keep_freed_memory
-from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice, load_foundation_model
-from uncol.foundation.promptable import PromptableModel
-from uncol.models.devices import select_device
+
+if TYPE_CHECKING:  # loading them takes seconds
+    from uncol.benchmark.runs import RunSpec
+    from uncol.benchmark.trainers import Trainer
+    from uncol.foundation.promptable import PromptableModel
 
 
 def benchmark(
@@ -72,9 +71,14 @@ def benchmark(
         foundation=foundation.family,
         weights_sha256=_weights_sha256(foundation),
     )
+    for each in find_benchmarks(name):
+        check_methods(choice.methods, each)
     if jobs < 1:
         message = f"--jobs must be at least 1, got {jobs}."
         raise ConfigError(message)
+    from uncol.benchmark.report import TABLES_FILE
+    from uncol.benchmark.runner import run_benchmark
+
     trainer = partial(_trainer_of, cache=options.cache_folder(cache), foundation=foundation)
     with monitored(as_json=as_json) as monitor:
         document = run_benchmark(BenchmarkJob(name, data, out, choice, jobs), trainer, monitor)
@@ -83,6 +87,10 @@ def benchmark(
 
 
 def _simulate(job: AnnotatorJob, foundation: FoundationChoice, cache: Path | None, *, as_json: bool) -> None:
+    from uncol.benchmark.annotator import run_annotator
+    from uncol.foundation.loading import load_foundation_model
+    from uncol.models.devices import select_device
+
     def load_teacher() -> PromptableModel | None:
         return load_foundation_model(select_device(job.device), foundation) if foundation.is_installed else None
 
@@ -103,6 +111,8 @@ def _one_count(labeled: list[str] | None) -> int:
 
 
 def _trainer_of(spec: RunSpec, cache: Path, foundation: FoundationChoice) -> Trainer:
+    from uncol.benchmark.trainers import trainer_of
+
     keep_freed_memory()  # this may be a process of several
     return trainer_of(spec, cache, foundation)
 

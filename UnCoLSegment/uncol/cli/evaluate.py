@@ -11,7 +11,6 @@ from uncol.cli import options
 from uncol.cli.console import print_evaluation, print_result
 from uncol.cli.options import SLICES, Texts
 from uncol.core import job_texts, jobs
-from uncol.pipelines.evaluate import run_evaluate
 
 
 def evaluate(
@@ -34,13 +33,17 @@ def evaluate(
     as_json: options.JsonFlag = False,
 ) -> None:
     """Measure a segmentation: Dice, HD95 and ASD in mm, and what its uncertainty is worth."""
+    structures = options.parsed(structure, job_texts.parse_structure)
+    excluded, only = (options.parsed(each, job_texts.parse_slices) for each in (exclude_slices, only_slices))
+    from uncol.pipelines.evaluate import run_evaluate
+
     document = run_evaluate(
         prediction,
         reference,
         uncertainty=uncertainty,
-        structures=options.parsed(structure, job_texts.parse_structure),
-        excluded=options.parsed(exclude_slices, job_texts.parse_slices),
-        only=options.parsed(only_slices, job_texts.parse_slices),
+        structures=structures,
+        excluded=excluded,
+        only=only,
         dicom=jobs.DicomChoice(series, allow_incomplete),
         earlier=tuple(earlier or ()),
     )

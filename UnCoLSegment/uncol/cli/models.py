@@ -17,7 +17,6 @@ from uncol.core.grey_values import KINDS
 from uncol.core.model_folder import DISCLAIMER
 from uncol.core.model_hash import name_of, stated_hash
 from uncol.core.model_store import NameTakenError, Store
-from uncol.models.checkpoints import check_usable
 
 commands = typer.Typer(cls=PlainGroup, no_args_is_help=True, help="List, share and manage your models.")
 _command = partial(commands.command, cls=PlainCommand)
@@ -40,7 +39,13 @@ def models_folder(chosen: Path | None) -> Path:
 
 def store_in(chosen: Path | None) -> Store:
     """Return the models of the folder that was chosen, or the user's own."""
-    return Store(models_folder(chosen), check_usable)
+    return Store(models_folder(chosen), _check_usable)
+
+
+def _check_usable(folder: Path) -> None:
+    from uncol.models.checkpoints import check_usable
+
+    check_usable(folder)
 
 
 @_command("list")

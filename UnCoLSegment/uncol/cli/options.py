@@ -13,8 +13,8 @@ import typer
 from platformdirs import user_cache_path
 
 from uncol.core.errors import ConfigError
+from uncol.core.foundation_choice import Family
 from uncol.core.jobs import Case, Device
-from uncol.foundation.loading import Family
 
 DATA, HOW_LONG, ADVANCED, FOR_PROGRAMS = "Data", "How long", "Advanced", "For programs"
 """How options are grouped in the help."""

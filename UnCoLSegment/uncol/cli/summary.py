@@ -65,7 +65,7 @@ def print_demo(document: Mapping[str, Any]) -> None:
 
 
 def print_diagnosis(document: Mapping[str, Any], *, everything: bool) -> None:
-    """Tell what `doctor` found, a JSON object of `cli.doctor.examine`: what needs doing, or all of it."""
+    """Tell what `doctor` found, a JSON object of `cli.examination.examine`: what needs doing, or all of it."""
     checks = [each for each in document["checks"] if everything or each["advice"] or each["name"] in _ALWAYS_TOLD]
     columns = ["what", "state", *(["what to do"] if any(each["advice"] for each in checks) else [])]
     rows = [[each["name"], each["state"], each["advice"]][: len(columns)] for each in checks]

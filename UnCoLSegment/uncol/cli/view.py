@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import webbrowser
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,9 +13,9 @@ from uncol.cli.console import print_result, say
 from uncol.cli.serving import PageServer
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import DicomChoice
-from uncol.data.io import check_writable, write_results
-from uncol.pipelines.view import VERDICT_FILE, ViewJob, scene_of, write_view
-from uncol.report.viewer import view_page
+
+if TYPE_CHECKING:  # loading it takes seconds
+    from uncol.pipelines.view import ViewJob
 
 _SERVED_VOXELS = 64_000_000
 """More would not fit into a browser."""
@@ -48,7 +48,10 @@ def view(
 ) -> None:
     """Look through a result in the browser: three planes, 3D, where to look, your verdict."""
     dicom = DicomChoice(series, allow_incomplete)
-    job = ViewJob(result, image, reference, dict(options.parsed(compare, _named_file)), dicom)
+    compared = dict(options.parsed(compare, _named_file))
+    from uncol.pipelines.view import ViewJob, write_view
+
+    job = ViewJob(result, image, reference, compared, dicom)
     if serve:
         _serve(job, out or result, opens=opens)
         return
@@ -68,6 +71,10 @@ def _named_file(text: str) -> tuple[str, Path]:
 
 
 def _serve(job: ViewJob, folder: Path, *, opens: bool) -> None:
+    from uncol.data.io import check_writable, write_results
+    from uncol.pipelines.view import VERDICT_FILE, scene_of
+    from uncol.report.viewer import view_page
+
     scene = scene_of(job, _SERVED_VOXELS)
     check_writable(folder)
     with PageServer(

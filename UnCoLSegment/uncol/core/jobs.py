@@ -13,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from uncol.core.config import BudgetConfig
 from uncol.core.errors import ConfigError, DataError
 from uncol.core.files import resolved
 from uncol.core.findings import Findings
@@ -235,6 +236,8 @@ class FineTuneJob:
     def __post_init__(self) -> None:
         if self.method is not None:
             find_method(self.method)
+        if self.minutes is not None or self.steps is not None:
+            BudgetConfig(minutes=self.minutes, steps=self.steps)  # it refuses what no run can have
         if not self.cases:
             message = "There is nothing to learn from: give at least one image with annotated slices."
             raise ConfigError(message)

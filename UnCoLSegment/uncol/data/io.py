@@ -12,20 +12,22 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uncol.core.errors import MEMORY_IS_FULL, DataError, GeometryError, OutputError, says_memory_is_full
+from uncol.core.errors import MEMORY_IS_FULL, DataError, OutputError, says_memory_is_full
 from uncol.core.files import flush_to_disk, is_real_folder, private_folder, sha256_of
 from uncol.core.jobs import DicomChoice, VolumeSource
-from uncol.core.volume import GRID_TOLERANCE, UNKNOWN_LABEL, Volume, grid_distance_mm
+from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.core.volume_files import VolumeFile
 from uncol.data.label_values import as_labels, is_mask_of_255, mask_of_255
-from uncol.formats.grid import regular_grid, tuple_text
+from uncol.data.same_grid import Grid, check_grid
+from uncol.formats.grid import accept_any, regular_grid
 from uncol.formats.paths import is_text, printable
 from uncol.formats.read import read_volume
 from uncol.formats.voxels import in_32_bits
@@ -48,6 +50,25 @@ def read_image(source: VolumeSource, choice: DicomChoice = _NO_CHOICE) -> Volume
     return as_image(*_read_volume(source, "Image", choice))
 
 
+def read_segmented_image(path: Path, labels: Volume, labels_name: str, choice: DicomChoice = _NO_CHOICE) -> Volume:
+    """Read the image that a segmentation is of; one on another grid is refused by its header."""
+    advice = "Give the image that the result was made from."
+    grid = Grid(labels, f'segmentation "{printable(labels_name)}"', advice, advice)
+    return as_image(*_read_volume(path, "Image", choice, grid))
+
+
+def read_beside(path: Path, kind: str, labels: Volume, labels_name: str, choice: DicomChoice = _NO_CHOICE) -> Volume:
+    """Read a label map, called `kind`, that is looked at beside a segmentation of the same image."""
+    grid = Grid(
+        labels,
+        f'segmentation "{printable(labels_name)}"',
+        "Give a file of the same image, or export it again on that image.",
+        "Give a file of the same image, or resample it to the segmentation.",
+    )
+    voxels, subject = _read_on_grid(path, kind, grid, choice)
+    return labels.with_voxels(as_labels(voxels, subject))
+
+
 def as_image(volume: Volume, subject: str) -> Volume:
     """Return what was read as an image: in 32 bits, finite, and not constant."""
     voxels = _replace_non_finite(in_32_bits(volume.voxels), subject)
@@ -64,8 +85,8 @@ def read_labels(source: VolumeSource, image: Volume, image_name: str, choice: Di
     A mask of 0 and 255 is refused; where only whole slices without a structure are known, it is none.
     """
     again = "Export it again from the program that drew it, on this very image."
-    advice = _Advice(same_size=again, other_size="Resample the label map to the image.")
-    voxels, subject = _read_on_grid(source, "Label map", image, f'image "{printable(image_name)}"', advice, choice)
+    grid = Grid(image, f'image "{printable(image_name)}"', again, "Resample the label map to the image.")
+    voxels, subject = _read_on_grid(source, "Label map", grid, choice)
     labels = as_labels(voxels, subject)
     if is_mask_of_255(labels):
         raise DataError(mask_of_255(subject))
@@ -90,12 +111,13 @@ def read_reference(path: Path, choice: DicomChoice = _NO_CHOICE) -> Volume:
 
 def read_prediction(path: Path, reference: Volume, reference_name: str, choice: DicomChoice = _NO_CHOICE) -> Volume:
     """Read a segmentation that lies on the grid of its reference; values as in `read_labels`."""
-    advice = _Advice(
-        same_size="Choose two files of the same image, or export the segmentation again on the image of the reference.",
-        other_size="Choose two files of the same image, or resample the segmentation to the reference.",
+    grid = Grid(
+        reference,
+        f'reference "{printable(reference_name)}"',
+        "Choose two files of the same image, or export the segmentation again on the image of the reference.",
+        "Choose two files of the same image, or resample the segmentation to the reference.",
     )
-    other_subject = f'reference "{printable(reference_name)}"'
-    voxels, subject = _read_on_grid(path, "Segmentation", reference, other_subject, advice, choice)
+    voxels, subject = _read_on_grid(path, "Segmentation", grid, choice)
     labels = as_labels(voxels, subject)
     if unknown_count := np.count_nonzero(labels == UNKNOWN_LABEL):
         text = "%s holds 255 in %d voxels. 255 means unknown, so they belong to no structure and count as not found."
@@ -106,8 +128,8 @@ def read_prediction(path: Path, reference: Volume, reference_name: str, choice: 
 def read_map(path: Path, reference: Volume, reference_name: str) -> Volume:
     """Read a scalar map such as an uncertainty, as float32, that lies on the grid of another volume."""
     choose = "Choose the map that was written with this segmentation, or another reference."
-    advice = _Advice(same_size=choose, other_size=choose)
-    stored, subject = _read_on_grid(path, "Map", reference, f'reference "{printable(reference_name)}"', advice)
+    grid = Grid(reference, f'reference "{printable(reference_name)}"', choose, choose)
+    stored, subject = _read_on_grid(path, "Map", grid)
     voxels = stored.astype(np.float32, copy=False)
     bad_count = voxels.size - np.count_nonzero(np.isfinite(voxels))
     if bad_count:
@@ -205,77 +227,27 @@ def path_of(source: VolumeSource) -> Path:
     return source.file if isinstance(source, VolumeFile) else source
 
 
-class _Advice(NamedTuple):
-    """What to do about a volume on another grid; with voxels for all of the other's, its header alone may be wrong."""
-
-    same_size: str
-    other_size: str
-
-
 def _read_on_grid(
-    source: VolumeSource,
-    kind: str,
-    reference: Volume,
-    other_subject: str,
-    advice: _Advice,
-    choice: DicomChoice = _NO_CHOICE,
+    source: VolumeSource, kind: str, grid: Grid, choice: DicomChoice = _NO_CHOICE
 ) -> tuple[NDArray[Any], str]:
     """Return voxels that lie on the grid of another volume, and what messages call the file."""
-    volume, subject = _read_volume(source, kind, choice)
-    if volume.fits(reference):
-        if not (volume.is_placed and reference.is_placed):
-            _LOGGER.warning("%s is taken to lie on %s: both have the same size.", subject, other_subject)
-        return volume.voxels, subject
-    own, other = _different_facts(volume, reference)
-    if volume.shape_kji != reference.shape_kji:
-        message = f"{subject} has {own} but {other_subject} has {other}. {advice.other_size}"
-        raise GeometryError(message)
-    distance_mm = grid_distance_mm(volume.ijk_to_ras, reference.ijk_to_ras, volume.shape_kji)
-    message = (
-        f"{subject} has {own} but {other_subject} has {other}, so that they lie up to {distance_mm:.3g} mm apart. "
-        f"{advice.same_size}"
-    )
-    raise GeometryError(message)
+    volume, subject = _read_volume(source, kind, choice, grid)
+    return volume.voxels, subject
 
 
-def _different_facts(volume: Volume, reference: Volume) -> tuple[str, str]:
-    """Return for each of two volumes, in the words of messages, what differs by more than rounding."""
-    own, other = _grid_facts(volume), _grid_facts(reference)
-    extent = np.array(reference.shape_kji[::-1]) - 1
-    turned = np.linalg.norm(own["axis directions"] - other["axis directions"], axis=1)
-    moved_mm = {  # how far a corner moves if this alone differs
-        "size": np.inf if volume.shape_kji != reference.shape_kji else 0.0,
-        "spacing": np.abs((own["spacing"] - other["spacing"]) * extent).max(),
-        "origin": np.linalg.norm(own["origin"] - other["origin"]),
-        "axis directions": (turned * reference.spacing_mm * extent).max(),
-    }
-    rounding_mm = GRID_TOLERANCE * min(*volume.spacing_mm, *reference.spacing_mm)
-    limit_mm = min(rounding_mm, max(moved_mm.values()))  # several that are rounding each can add up
-    units = {"size": " voxels", "spacing": " mm", "origin": " mm", "axis directions": ""}
-    different = [fact for fact, moved in moved_mm.items() if moved >= limit_mm]
-    first, second = (
-        " and ".join(f"{fact} {tuple_text(facts[fact].ravel())}{units[fact]}" for fact in different)
-        for facts in (own, other)
-    )
-    return first, second
-
-
-def _grid_facts(volume: Volume) -> dict[str, NDArray[np.float64]]:
-    matrix, spacing = volume.ijk_to_ras, np.array(volume.spacing_mm)
-    size = np.array(volume.shape_kji[::-1], dtype=np.float64)
-    directions = (matrix[:3, :3] / spacing).T  # one axis after the other
-    return {"size": size, "spacing": spacing, "origin": matrix[:3, 3], "axis directions": directions}
-
-
-def _read_volume(source: VolumeSource, kind: str, choice: DicomChoice = _NO_CHOICE) -> tuple[Volume, str]:
-    """Return a volume and what messages call it."""
+def _read_volume(
+    source: VolumeSource, kind: str, choice: DicomChoice = _NO_CHOICE, grid: Grid | None = None
+) -> tuple[Volume, str]:
+    """Return a volume, which must lie on the grid if there is one, and what messages call it."""
     path = path_of(source)
     subject = f'{kind} "{printable(path.absolute().name)}"'
+    check = accept_any if grid is None else partial(check_grid, subject=subject, grid=grid)
     if isinstance(source, VolumeFile):
         volume = source.read()
         volume = Volume(volume.voxels, regular_grid(volume.ijk_to_ras, subject))
+        check(volume)
     else:
-        volume = read_volume(path, subject, choice)
+        volume = read_volume(path, subject, choice, check)
     return volume.with_voxels(in_32_bits(volume.voxels)), subject
 
 

@@ -21,7 +21,8 @@ from uncol.data.cases import LabeledCase
 from uncol.data.io import check_writable, write_results
 from uncol.data.shape_interpolation import interpolate_shapes
 from uncol.data.windows import choose_window, grey_values_of
-from uncol.demo.case import DemoCase, DemoJob, annotate, find_case
+from uncol.demo.case import DemoCase, annotate, find_case
+from uncol.demo.job import DemoJob
 from uncol.demo.scores import SCORING, score
 from uncol.demo.suggestion import suggest_slice
 from uncol.foundation.embeddings import EmbeddingCache
@@ -40,8 +41,6 @@ from uncol.report.results import METHOD_NAMES, Method, Results
 from uncol.report.viewer import Scene
 from uncol.training.state import FineTuneSetup
 from uncol.training.train import fine_tune
-
-__all__ = ["DemoJob", "run_demo"]
 
 MODEL_FOLDER = "model"
 _VOLUME_NAMES = ("image", "reference", "annotated-slices", "first-pass", "segmentation", "uncertainty")

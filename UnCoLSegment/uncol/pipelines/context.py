@@ -8,8 +8,9 @@ from pathlib import Path
 
 import torch
 
+from uncol.core.foundation_choice import LITE_MEDSAM, FoundationChoice
 from uncol.core.progress import Monitor
-from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice, load_foundation_model
+from uncol.foundation.loading import load_foundation_model
 from uncol.foundation.promptable import PromptableModel
 from uncol.inference.result import Show
 from uncol.models.card import Model

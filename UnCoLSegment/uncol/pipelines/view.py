@@ -14,7 +14,7 @@ from uncol.core.jobs import DicomChoice, Structure
 from uncol.core.printable import printable_document
 from uncol.core.strict_json import read_json
 from uncol.core.volume import Axis, Volume
-from uncol.data.io import REPORT_FILE, content_hash, read_image, read_map, read_prediction, write_results
+from uncol.data.io import REPORT_FILE, content_hash, read_beside, read_map, read_segmented_image, write_results
 from uncol.data.label_values import as_labels
 from uncol.evaluation.evaluate import dice_per_slice, evaluate
 from uncol.formats.read import read_volume
@@ -92,7 +92,7 @@ def scene_of(job: ViewJob, most_voxels: int | None = PAGE_VOXELS) -> Scene:
         uncertainty=uncertainty,
         view=view,
         compared={
-            name: read_prediction(path, labels, SEGMENTATION_FILE, job.dicom)
+            name: read_beside(path, "Segmentation", labels, SEGMENTATION_FILE, job.dicom)
             for name, path in {**others, **job.compared}.items()
         },
         reference=reference,
@@ -134,14 +134,14 @@ def _reference_of(job: ViewJob, labels: Volume) -> Volume | None:
     path = job.reference or job.folder / _REFERENCE_FILE
     if job.reference is None and not path.is_file():
         return None
-    return read_prediction(path, labels, SEGMENTATION_FILE, job.dicom)
+    return read_beside(path, "Reference", labels, SEGMENTATION_FILE, job.dicom)
 
 
 def _picture_of(job: ViewJob, labels: Volume, outcome: Outcome, most_voxels: int | None) -> Picture:
     path = job.image or job.folder / _IMAGE_FILE
     view = view_of(labels, outcome.annotated)
     if job.image is not None or path.is_file():
-        image = read_image(path, job.dicom)
+        image = read_segmented_image(path, labels, SEGMENTATION_FILE, job.dicom)
         if outcome.image_sha256 and content_hash(image) != outcome.image_sha256:
             message = (
                 f'Image "{path.name}" is not the one that was segmented: its voxels or its place differ. '

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import get_args
 
 from uncol.core.errors import UncolError
+from uncol.core.foundation_choice import Family, FoundationChoice
 from uncol.core.freed_memory import keep_freed_memory
-from uncol.foundation.loading import Family, FoundationChoice
 from uncol.worker.server import WorkerSettings, run_worker
 
 

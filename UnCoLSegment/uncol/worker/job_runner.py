@@ -11,6 +11,7 @@ from uncol.core.dicom_export import DICOM_FILES, ExportJob, ExportResult
 from uncol.core.errors import ConfigError
 from uncol.core.files import resolved
 from uncol.core.findings import findings_in
+from uncol.core.foundation_choice import FoundationChoice
 from uncol.core.jobs import (
     Case,
     FineTuneJob,
@@ -26,7 +27,6 @@ from uncol.core.round_scores import ComparedSlices, ScoreJob, ScoreResult, score
 from uncol.core.slice_suggestion import score_all_slices
 from uncol.core.volume import Volume
 from uncol.core.volume_files import VolumeFile
-from uncol.foundation.loading import FoundationChoice
 from uncol.inference.result import Show
 from uncol.models.checkpoints import has_checkpoint
 from uncol.pipelines.context import Context

@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from uncol.core.files import read_limited
+from uncol.core.foundation_choice import FoundationChoice
 from uncol.core.model_folder import LIMITS_BYTES, SUMS_FILE, newest
-from uncol.foundation.loading import FoundationChoice, load_foundation_model
+from uncol.foundation.loading import load_foundation_model
 from uncol.foundation.promptable import PromptableModel
 from uncol.models.card import Model
 from uncol.models.checkpoints import load_model

@@ -26,9 +26,9 @@ import torch
 from uncol import __version__
 from uncol.core import protocol
 from uncol.core.errors import MEMORY_IS_FULL, CancelledError, UncolError, says_memory_is_full
+from uncol.core.foundation_choice import LITE_MEDSAM, FoundationChoice
 from uncol.core.freed_memory import return_freed_memory
 from uncol.core.model_store import Store
-from uncol.foundation.loading import LITE_MEDSAM, FoundationChoice
 from uncol.models.devices import available_devices, graphics_cards
 from uncol.worker.channel import Channel
 from uncol.worker.job_folder import JobFolder
