@@ -1,6 +1,6 @@
 """A result as DICOM beside the images that it was found in: labels as SEG, uncertainty as Parametric Map.
 
-Both are made with highdicom, an optional package. Nothing that is said of a patient is looked at: it is copied.
+Both are made with highdicom, an optional package. What is said of a patient is copied where it is valid, never told.
 """
 
 from __future__ import annotations
