@@ -75,6 +75,14 @@ class TestFuse:
         np.testing.assert_allclose(weigh([carried, student])[:, 0], [0.05 * 0.05**4, 0.05**4])
         np.testing.assert_array_equal(fuse([carried]), carried.probabilities)
 
+    def test_one_that_others_agree_with_keeps_its_voices_however_far_its_parts_are_apart(self) -> None:
+        """An organ that moves by its own width from one annotated slice to the next, as the pancreas does."""
+        sides = (source([[1, 1, 0, 0, 0, 0]]), source([[0, 0, 1, 1, 0, 0]]))
+        carried = made_of(source([[0, 1, 1, 0, 0, 0]], voices=5), *sides)
+        student = source([[0, 1, 1, 1, 1, 0]])
+
+        np.testing.assert_allclose(weigh([carried, student])[:, 0], [5 * (2 / 3) ** 4, (2 / 3) ** 4], rtol=1e-6)
+
     @pytest.mark.parametrize(
         ("sides", "torn"),
         [

@@ -21,7 +21,7 @@ _SHARPNESS = 4
 """A source weighs its agreement to this power."""
 _LEAST_AGREEMENT = 0.05
 _TORN = 0.1
-"""Mean Dice between the parts of a source, below which they show a structure in different places."""
+"""Mean Dice between the parts of a source, or with other sources, below which they show different places."""
 _VOICES_OF_TORN = 0.05
 
 
@@ -59,12 +59,14 @@ def weigh(sources: Sequence[Source]) -> NDArray[np.float64]:
     """Return the weight of each source for every structure (sources, N): `voices * max(agreement, 0.05)^4`.
 
     A source that shares no slice with another one agrees with itself: 1. One whose parts show a structure in different
-    places, as registration shows spots that are others in every slice, has 0.05 voices there.
+    places, none of which is where others show it, has 0.05 voices there: so registration shows spots that are others in
+    every slice.
     """
     agreement = agreement_between(sources)
-    known = np.where(np.isnan(agreement), 1.0, agreement).clip(_LEAST_AGREEMENT)
-    voices = np.stack([np.where(is_torn(each), _VOICES_OF_TORN, each.voices) for each in sources])
-    weights: NDArray[np.float64] = known**_SHARPNESS * voices
+    known = np.where(np.isnan(agreement), 1.0, agreement)
+    is_lost = np.stack([is_torn(each) for each in sources]) & (known < _TORN)
+    voices = np.where(is_lost, _VOICES_OF_TORN, np.array([[each.voices] for each in sources]))
+    weights: NDArray[np.float64] = known.clip(_LEAST_AGREEMENT) ** _SHARPNESS * voices
     return weights
 
 
