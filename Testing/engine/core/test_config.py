@@ -46,7 +46,7 @@ def test_document_names_every_field_of_every_part() -> None:
     assert document["seed"] == 0
     assert document["teachers"]["ema_decay"] == 0.99
     assert document["student"]["channels"] == [16, 32, 64, 96, 128]
-    assert document["budget"] == {"minutes": 5.0, "steps": None, "stage1_part": 0.8, "checkpoint_s": 30.0}
+    assert document["budget"] == {"minutes": 5.0, "steps": None, "stage1_part": 0.5, "checkpoint_s": 30.0}
 
 
 def test_fields_left_out_keep_their_defaults() -> None:

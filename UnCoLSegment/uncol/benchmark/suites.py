@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from uncol.benchmark.method_names import WITHOUT_TRAINING
-from uncol.core.config import BudgetConfig, Config, DataConfig, OptimizerConfig, StudentConfig, TeacherConfig
+from uncol.core.config import Config, DataConfig, OptimizerConfig, StudentConfig, TeacherConfig
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import Structure
 from uncol.core.methods import METHODS as TRAINED_METHODS
@@ -144,11 +144,7 @@ _SCALED_WINDOW = (0.0, 1.0)
 """Volumes of MR are scaled by themselves before (`cases.scale_by_itself`)."""
 _DROPOUT = 0.1
 """UA-MT reads the moving average's uncertainty from passes with dropout, so every method's student has some."""
-_BOTH_STAGES_ALIKE = BudgetConfig(stage1_part=0.5)
-"""As in the paper."""
-
 _HIPPOCAMPUS = Config(
-    budget=_BOTH_STAGES_ALIKE,
     data=DataConfig(window=_SCALED_WINDOW, voxel_mm=1.0, patch_vox=(32, 48, 32), mirror=True),
     student=StudentConfig(dims=3, dropout=_DROPOUT),
     optimizer=OptimizerConfig(batch_size=2),
@@ -157,7 +153,6 @@ _HIPPOCAMPUS = Config(
 """Whole volumes. Left and right ones are mixed and nobody knows which is which: mirroring changes nothing."""
 
 _ACDC = Config(
-    budget=_BOTH_STAGES_ALIKE,
     data=DataConfig(window=_SCALED_WINDOW, max_side_vox=128, neighbor_count=3, rotation_deg=90.0),
     student=StudentConfig(dims=2, dropout=_DROPOUT),
     teachers=TeacherConfig(most_slices_asked=240),
@@ -171,7 +166,6 @@ _ACDC_HEART = replace(_ACDC, data=replace(_ACDC.data, max_side_vox=96))
 square holds all of the three labeled hearts."""
 
 _LA2018 = Config(
-    budget=_BOTH_STAGES_ALIKE,
     data=DataConfig(window=_SCALED_WINDOW, voxel_mm=1.25, patch_vox=(48, 80, 96)),
     student=StudentConfig(dims=3, dropout=_DROPOUT),
     optimizer=OptimizerConfig(batch_size=2),

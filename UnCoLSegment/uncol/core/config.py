@@ -179,9 +179,9 @@ class BudgetConfig:
     """Wall-clock time for everything, in minutes; None when `steps` is given."""
     steps: int | None = None
     """Number of optimizer steps; repeatable, unlike a time."""
-    stage1_part: float = 0.8
-    """Part of the budget for stage 1, which learns from annotated slices only; half in the paper, whose budget is not
-    minutes (docs/decisions/0007)."""
+    stage1_part: float = 0.5
+    """Part of the budget for stage 1, which learns from annotated slices only, as in the paper; it takes longer where a
+    structure is not found by then (docs/decisions/0031)."""
     checkpoint_s: float = 30.0
     """Time between two resumable checkpoints, in s."""
 
