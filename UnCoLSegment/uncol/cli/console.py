@@ -134,7 +134,7 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Print a table to stdout."""
     table = Table(title=printable(title), title_justify="left")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
+        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(printable, row))
     Console(highlight=False, markup=False).print(table)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from uncol.cli import options
-from uncol.cli.console import print_result
+from uncol.cli.console import print_result, say
 from uncol.cli.summary import print_diagnosis
 from uncol.core.foundation_choice import FoundationChoice
 
@@ -21,6 +21,8 @@ def doctor(
 ) -> None:
     """Say what this machine can do, how fast it learns, and what to do about what is missing."""
     foundation = FoundationChoice.of(foundation_model, foundation_weights)
+    if not as_json:
+        say("Looking at this machine, and learning for a few seconds.")
     from uncol.cli.examination import examine
 
     document = examine(options.cache_folder(cache), foundation)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from uncol.cli import options
-from uncol.cli.console import print_evaluation, print_result
+from uncol.cli.console import print_evaluation, print_result, say
 from uncol.cli.options import SLICES, Texts
 from uncol.core import job_texts, jobs
 
@@ -48,4 +48,6 @@ def evaluate(
         earlier=tuple(earlier or ()),
     )
     if not print_result(document, as_json=as_json):
+        for note in document["notes"]:
+            say(note)
         print_evaluation(document)
