@@ -130,6 +130,25 @@ def on_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[Non
             signal.signal(number, earlier)
 
 
+@contextmanager
+def loading() -> Iterator[None]:
+    """Let packages be imported in the body: Ctrl-C ends that also where one of them swallows what is raised."""
+    came: list[tuple[int, FrameType | None]] = []
+    answer = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append((number, frame))
+        if callable(answer):
+            answer(number, frame)
+
+    try:
+        with on_signals(note):
+            yield
+    finally:
+        if came and callable(answer):
+            answer(*came[-1])
+
+
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Print a table to stdout."""
     table = Table(title=printable(title), title_justify="left")

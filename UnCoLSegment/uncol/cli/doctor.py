@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from uncol.cli import options
-from uncol.cli.console import print_result, say
+from uncol.cli.console import loading, print_result, say
 from uncol.cli.summary import print_diagnosis
 from uncol.core.foundation_choice import FoundationChoice
 
@@ -23,8 +23,8 @@ def doctor(
     foundation = FoundationChoice.of(foundation_model, foundation_weights)
     if not as_json:
         say("Looking at this machine, and learning for a few seconds.")
-    from uncol.cli.examination import examine
-
+    with loading():
+        from uncol.cli.examination import examine
     document = examine(options.cache_folder(cache), foundation)
     if not print_result(document, as_json=as_json):
         print_diagnosis(document, everything=everything)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from platformdirs import user_data_path
 
-from uncol.cli.console import print_result, print_table, say
+from uncol.cli.console import loading, print_result, print_table, say
 from uncol.cli.groups import PlainCommand, PlainGroup
 from uncol.core.errors import CheckpointError, ConfigError, UncolError
 from uncol.core.grey_values import KINDS
@@ -44,8 +44,8 @@ def store_in(chosen: Path | None) -> Store:
 
 
 def _check_usable(folder: Path) -> None:
-    from uncol.models.checkpoints import check_usable
-
+    with loading():
+        from uncol.models.checkpoints import check_usable
     check_usable(folder)
 
 

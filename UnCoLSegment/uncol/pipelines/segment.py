@@ -16,7 +16,6 @@ from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.annotations import annotated_slices, annotated_structures, annotation_plane, keep_annotated
 from uncol.data.cases import LabeledCase
 from uncol.data.io import (
-    check_writable,
     path_of,
     read_image,
     read_labels,
@@ -29,7 +28,7 @@ from uncol.inference.student import segment_with_model
 from uncol.models.devices import select_device
 from uncol.pipelines.context import Context
 from uncol.pipelines.history import made_with, slices_used
-from uncol.pipelines.results import Document, Segmented, reported, writing_s
+from uncol.pipelines.results import Document, Segmented, check_result_folder, reported, writing_s
 
 if TYPE_CHECKING:  # loading it takes a while, and most results are no DICOM
     from uncol.formats.dicom_source import Source
@@ -69,7 +68,7 @@ def segment(job: SegmentJob, context: Context, *, as_dicom: bool = False) -> Seg
     started = time.monotonic()
     monitor = context.monitor.cancelling_with("Segmentation was cancelled; nothing was written.")
     device = select_device(job.device)
-    check_writable(job.out)
+    check_result_folder(job.out)
     context.monitor.report(Progress("Reading the image", 0.0))
     image, dicom = _read(job, as_dicom=as_dicom)
     monitor = monitor.followed_by(writing_s(image))
