@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 from given import a_larger_ball
 
+from uncol.cli.console import loading, on_signals
 from uncol.data.io import write_results
 
 
@@ -88,3 +90,29 @@ def test_a_cancelled_fine_tuning_leaves_a_checkpoint_that_goes_on(folder: Path, 
     assert "Add --resume" in err
     assert time.monotonic() - asked < 10
     assert [each.name for each in out.iterdir()] == ["checkpoint.safetensors"]
+
+
+def test_an_interrupt_that_a_package_swallows_while_it_loads_is_answered_after_it() -> None:
+    class StopNow(BaseException):
+        pass
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise StopNow
+
+    def load() -> None:
+        with loading(), suppress(BaseException):
+            signal.raise_signal(signal.SIGINT)
+
+    with on_signals(interrupt), pytest.raises(StopNow):
+        load()
+
+
+def test_an_interrupt_before_the_command_listens_is_one_sentence() -> None:
+    program = (
+        "import signal, sys, uncol.__main__ as start; "
+        "sys.addaudithook(lambda event, args: signal.raise_signal(signal.SIGINT)"
+        " if event == 'import' and args[0] == 'uncol.cli' else None); start.main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+    assert (ended.returncode, ended.stderr) == (130, "The command was cancelled.\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import sys
 import unicodedata
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from uncol.cli.models import models_folder
 from uncol.core.config import Config, DataConfig, StudentConfig
 from uncol.core.jobs import Structure
 from uncol.core.model_card import ModelCard
+from uncol.core.model_folder import LIMITS_BYTES
+from uncol.core.model_hash import stated_hash
 from uncol.core.model_store import Store
 from uncol.core.unfinished import RunOrigin
 from uncol.core.volume import Volume
@@ -367,3 +370,46 @@ class TestFolder:
         (tmp_path / "config" / "uncol" / "models").mkdir(parents=True)
 
         assert models_folder(Path("mine")) == Path("mine")
+
+
+def test_a_folder_that_fine_tuning_wrote_is_taken_in(store: Store, uncol: Callable[..., Any], tmp_path: Path) -> None:
+    for name in ("liver-model", "Leber Modell"):
+        shutil.copytree(store.path_of("first"), tmp_path / name)
+    (tmp_path / "liver-model" / "report.html").write_text("a page", encoding="utf-8")
+
+    assert uncol("models", "import", "liver-model")[::2] == (0, "liver-model was imported.\n")
+    assert {each.name for each in store.path_of("liver-model").iterdir()} == set(LIMITS_BYTES)
+    assert (tmp_path / "liver-model" / "report.html").is_file()
+    code, _, err = uncol("models", "import", "liver-model")
+    assert (code, "is taken already" in err, err.endswith("Give the new name with --name.\n")) == (2, True, True)
+    code, _, err = uncol("models", "import", "Leber Modell")
+    assert (code, "is no name for a model" in err, err.endswith("Give the new name with --name.\n")) == (2, True, True)
+    assert uncol("models", "import", "Leber Modell", "--name", "leber")[0] == 0
+    (tmp_path / "empty").mkdir()
+    code, _, err = uncol("models", "import", "empty")
+    assert code == 2
+    assert err == '"empty" holds no model (there is no model.json). Give the folder that fine-tuning wrote, or a zip.\n'
+    (tmp_path / "liver-model" / "weights.safetensors").write_bytes(b"cut")
+    code, _, err = uncol("models", "import", "liver-model", "--name", "cut")
+    assert (code, "does not match its checksum" in err) == (2, True)
+    assert store.names() == ("first", "leber", "liver-model", "second")
+
+
+def test_an_empty_list_says_how_models_come_into_it(uncol: Callable[..., Any]) -> None:
+    _, _, err = uncol("models", "list")
+
+    assert err.endswith("`uncol models import FOLDER` takes in what `uncol fine-tune` wrote.\n")
+
+
+def test_facts_are_shown_without_what_is_unknown_and_hashes_whole(
+    store: Store, uncol: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    _, out, _ = uncol("models", "show", "first")
+
+    cells = [[each.strip() for each in line.split("│")[1:3]] for line in out.splitlines() if line.startswith("│")]
+    assert "None" not in [value for _, value in cells]
+    assert not any("_" in name or "…" in value for name, value in cells)
+    start = next(number for number, (name, _) in enumerate(cells) if name == "sha256")
+    assert stated_hash(store.path_of("first")) in "".join(value for _, value in cells[start : start + 2])

@@ -67,11 +67,21 @@ def test_sentences_of_a_report() -> None:
         "Volume 100.0, 90.0 to 110.0 ml. This is foreseen from this volume alone.",
         '"spleen" is not calibrated and has no promise: 1 of the annotated slices between others shows it. '
         "Annotate more of it.",
-        "Annotate next: Slice 6: liver, 1 slice from the nearest annotated one; Dice about +0.012.",
+        "Annotate next: Slice K:6: liver, 1 slice from the nearest annotated one; Dice about +0.012.",
     ]
     below = sentences_of(report, below_a_table=True)
     assert below[0] == '"liver": Dice with two more slices about 0.95.'
     assert sentences_of({}) == []
+
+
+def test_many_structures_without_a_promise_are_one_sentence() -> None:
+    names = [f"rib {number}" for number in range(1, 13)]
+    report = {"calibration": [to_document(StructureCalibration(each, 0)) for each in names]}
+
+    assert sentences_of(report) == [
+        '12 structures are not calibrated and have no promise ("rib 1", "rib 2", "rib 3" and 9 more): too few of the '
+        "annotated slices between others show them. Annotate more of them."
+    ]
 
 
 def test_a_slice_without_a_known_gain_is_told_by_its_doubt() -> None:

@@ -75,6 +75,28 @@ def test_a_report_that_says_nothing_is_no_obstacle(runs: tuple[Path, Path], repo
     assert judged(runs[0], runs[0], runs[0]) == 1
 
 
+def test_what_the_report_names_is_compared_where_nobody_chooses(tmp_path: Path) -> None:
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[:, 2:4, 2:5] = 5
+    report = {"structures": [{"name": "liver", "value": 5}]}
+    write_results(tmp_path / "run", {"segmentation.nii.gz": Volume(labels, np.eye(4))}, {}, report)
+    truth = labels.copy()
+    truth[:, :1] = 7
+    write_results(tmp_path, {"truth.nii.gz": Volume(truth, np.eye(4))}, {})
+
+    def names(structures: tuple[Structure, ...] = ()) -> tuple[list[str], int]:
+        told = run_evaluate(
+            tmp_path / "run" / "segmentation.nii.gz", tmp_path / "truth.nii.gz", uncertainty=None,
+            structures=structures, excluded=(), only=(), dicom=DicomChoice(),
+        )  # fmt: skip
+        return [each["name"] for each in told["structures"]], len(told["notes"])
+
+    assert names() == (["liver"], 1)
+    assert names((Structure(7, "other"),)) == (["other"], 0)
+    write_results(tmp_path / "run", {}, {"report.json": json.dumps(report | {"files": {"segmentation.nii.gz": "0"}})})
+    assert names() == (["label-5", "label-7"], 0), "another file than the report tells of"
+
+
 class TestPromises:
     """The report beside a segmentation promised Dice 0.8 in two slices; slices annotated since judge it."""
 

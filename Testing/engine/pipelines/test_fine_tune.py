@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,16 @@ from small_models import files_of, tree, write_model
 from worker_child import Child, ball, file_fields, fine_tune_fields, needs_posix
 
 from uncol.core.config import Config, StudentConfig
-from uncol.core.errors import ConfigError, OutputError
-from uncol.core.jobs import Case, FineTuneJob, StudentChoice
+from uncol.core.errors import CheckpointError, ConfigError, DataError, OutputError
+from uncol.core.jobs import Box, Case, FineTuneJob, SegmentJob, StudentChoice
 from uncol.core.progress import UNWATCHED
 from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.core.volume_files import VolumeFile, read_voxels
 from uncol.data.cases import LabeledCase
 from uncol.models.checkpoints import has_checkpoint
 from uncol.pipelines.context import Context
-from uncol.pipelines.fine_tune import fine_tune, with_job_choices
+from uncol.pipelines.fine_tune import fine_tune, run_fine_tune, with_job_choices
+from uncol.pipelines.segment import run_segment
 
 
 def case(unknown_voxels: int) -> LabeledCase:
@@ -143,6 +145,27 @@ def test_every_case_gets_its_proposal_in_its_own_folder(start: Callable[..., Chi
 
 
 @needs_posix
+def test_model_and_result_never_share_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "result").mkdir()
+    (tmp_path / "result" / "report.json").write_text("{}", encoding="utf-8")
+    write_model(tmp_path / "model")
+    cases = (Case(tmp_path / "image", tmp_path / "labels"),)
+    before = tree(tmp_path)
+
+    with pytest.raises(CheckpointError, match=r'result" holds what was found in an image\..*; nothing was changed\.$'):
+        run_fine_tune(FineTuneJob(cases, tmp_path / "result"), Config(), Context(UNWATCHED, None))
+    into_model = FineTuneJob(cases, tmp_path / "new", proposal=tmp_path / "model")
+    with pytest.raises(OutputError, match=r'model" holds a model\..*choose another folder for the result; nothing was'):
+        run_fine_tune(into_model, Config(), Context(UNWATCHED, None))
+    from_box = SegmentJob(tmp_path / "image", tmp_path / "model", boxes=(Box("ball", (0, 0, 0), (1, 1, 1)),))
+    with pytest.raises(OutputError, match=r'model" holds a model\.'):
+        run_segment(from_box, Context(UNWATCHED, None))
+    with pytest.raises(DataError, match="does not exist"):
+        run_segment(replace(from_box, out=tmp_path / "new" / "result"), Context(UNWATCHED, None))
+
+    assert tree(tmp_path) == before
+
+
 def test_a_folder_with_a_link_in_place_of_a_save_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     write_model(tmp_path / "letters")
     (tmp_path / "run").mkdir()

@@ -89,6 +89,13 @@ def test_registrations_answer_is_shown_before_the_foundation_model_is_loaded(
     assert found.report["foundation_model"]["name"] == ThresholdTeacher(48).name
 
 
+def test_a_note_says_that_no_slice_was_left_to_segment(make_job: Callable[..., SegmentJob], context: Context) -> None:
+    every = segment(make_job(tuple(range(12))), context).report["notes"]
+
+    assert every[0].startswith("Every slice of the label map counts as annotated, so that nothing was left to segment.")
+    assert not any("nothing was left" in each for each in segment(make_job(), context).report["notes"])
+
+
 def test_maps_that_were_asked_for_lie_beside_the_entropy(
     make_job: Callable[..., SegmentJob], context: Context, tmp_path: Path
 ) -> None:

@@ -130,6 +130,7 @@ def job_with(result: Path, files: Path, **changed: str) -> ViewJob:
     [
         ({"folder": ""}, "holds no result: there is no report.json. Give the folder that segment, demo or"),
         ({"folder": "nowhere"}, "holds no result"),
+        ({"folder": "ct.nii.gz"}, "holds no result"),
         ({"image": "nowhere.nii.gz"}, "does not exist"),
         ({"image": "moved.nii.gz"}, 'Image "moved.nii.gz" is not the one that was segmented'),
         ({"image": "other.nii.gz"}, 'Image "other.nii.gz" has spacing .* but segmentation .* Give the image that the'),

@@ -54,10 +54,10 @@ def test_a_dice_is_told_or_why_there_is_none() -> None:
     held = Outcome.of_segmentation({**REPORT, "training": {"held_out_dice": {"liver": 0.9312}}})
     untrained = Outcome.of_segmentation({**REPORT, "training": {}, "model": ""})
 
-    assert few.why_no_dice == "Not measured: that needs about 10 annotated slices, there were 6."
+    assert few.why_no_dice == "Dice was not measured: that needs about 10 annotated slices, there were 6."
     assert held.why_no_dice == ""
     assert trust(held).startswith("Dice of the model on annotated slices that it had not learned from: liver 0.931.")
-    assert untrained.why_no_dice == "Not measured: nothing was learned, and no reference is given."
+    assert untrained.why_no_dice == "Dice was not measured: nothing was learned, and no reference is given."
     assert untrained.made_by == "registration alone"
 
 

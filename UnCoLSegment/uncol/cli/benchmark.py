@@ -12,7 +12,7 @@ from uncol.benchmark.annotator_rounds import TABLE_FILE
 from uncol.benchmark.jobs import MOST_SLICES, AnnotatorJob, BenchmarkJob, Choice
 from uncol.benchmark.suites import ANNOTATORS, METHODS, SUITES, check_methods, find_benchmarks
 from uncol.cli import options
-from uncol.cli.console import monitored, print_result, say
+from uncol.cli.console import loading, monitored, print_result, say
 from uncol.core.errors import CheckpointError, ConfigError
 from uncol.core.files import sha256_of
 from uncol.core.foundation_choice import LITE_MEDSAM, FoundationChoice
@@ -76,9 +76,9 @@ def benchmark(
     if jobs < 1:
         message = f"--jobs must be at least 1, got {jobs}."
         raise ConfigError(message)
-    from uncol.benchmark.report import TABLES_FILE
-    from uncol.benchmark.runner import run_benchmark
-
+    with loading():
+        from uncol.benchmark.report import TABLES_FILE
+        from uncol.benchmark.runner import run_benchmark
     trainer = partial(_trainer_of, cache=options.cache_folder(cache), foundation=foundation)
     with monitored(as_json=as_json) as monitor:
         document = run_benchmark(BenchmarkJob(name, data, out, choice, jobs), trainer, monitor)
@@ -87,9 +87,10 @@ def benchmark(
 
 
 def _simulate(job: AnnotatorJob, foundation: FoundationChoice, cache: Path | None, *, as_json: bool) -> None:
-    from uncol.benchmark.annotator import run_annotator
-    from uncol.foundation.loading import load_foundation_model
-    from uncol.models.devices import select_device
+    with loading():
+        from uncol.benchmark.annotator import run_annotator
+        from uncol.foundation.loading import load_foundation_model
+        from uncol.models.devices import select_device
 
     def load_teacher() -> PromptableModel | None:
         return load_foundation_model(select_device(job.device), foundation) if foundation.is_installed else None

@@ -130,11 +130,30 @@ def on_signals(handler: Callable[[int, FrameType | None], None]) -> Iterator[Non
             signal.signal(number, earlier)
 
 
+@contextmanager
+def loading() -> Iterator[None]:
+    """Let packages be imported in the body: Ctrl-C ends that also where one of them swallows what is raised."""
+    came: list[tuple[int, FrameType | None]] = []
+    answer = signal.getsignal(signal.SIGINT)
+
+    def note(number: int, frame: FrameType | None) -> None:
+        came.append((number, frame))
+        if callable(answer):
+            answer(number, frame)
+
+    try:
+        with on_signals(note):
+            yield
+    finally:
+        if came and callable(answer):
+            answer(*came[-1])
+
+
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """Print a table to stdout."""
     table = Table(title=printable(title), title_justify="left")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
+        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*map(printable, row))
     Console(highlight=False, markup=False).print(table)

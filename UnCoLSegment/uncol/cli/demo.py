@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from uncol.cli import options
+from uncol.cli.console import loading
 from uncol.cli.summary import print_demo
 from uncol.cli.work import carry_out
 from uncol.core import job_texts, jobs
@@ -42,6 +43,6 @@ def demo(
         device=options.parse_device(device),
         dicom=jobs.DicomChoice(series, allow_incomplete),
     )
-    from uncol.demo.run import run_demo
-
+    with loading():
+        from uncol.demo.run import run_demo
     carry_out(partial(run_demo, job), print_demo, cache, LITE_MEDSAM, as_json=as_json)

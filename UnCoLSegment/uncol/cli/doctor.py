@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from uncol.cli import options
-from uncol.cli.console import print_result
+from uncol.cli.console import loading, print_result, say
 from uncol.cli.summary import print_diagnosis
 from uncol.core.foundation_choice import FoundationChoice
 
@@ -21,8 +21,10 @@ def doctor(
 ) -> None:
     """Say what this machine can do, how fast it learns, and what to do about what is missing."""
     foundation = FoundationChoice.of(foundation_model, foundation_weights)
-    from uncol.cli.examination import examine
-
+    if not as_json:
+        say("Looking at this machine, and learning for a few seconds.")
+    with loading():
+        from uncol.cli.examination import examine
     document = examine(options.cache_folder(cache), foundation)
     if not print_result(document, as_json=as_json):
         print_diagnosis(document, everything=everything)

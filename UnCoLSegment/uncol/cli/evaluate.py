@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from uncol.cli import options
-from uncol.cli.console import print_evaluation, print_result
+from uncol.cli.console import loading, print_evaluation, print_result, say
 from uncol.cli.options import SLICES, Texts
 from uncol.core import job_texts, jobs
 
@@ -35,8 +35,8 @@ def evaluate(
     """Measure a segmentation: Dice, HD95 and ASD in mm, and what its uncertainty is worth."""
     structures = options.parsed(structure, job_texts.parse_structure)
     excluded, only = (options.parsed(each, job_texts.parse_slices) for each in (exclude_slices, only_slices))
-    from uncol.pipelines.evaluate import run_evaluate
-
+    with loading():
+        from uncol.pipelines.evaluate import run_evaluate
     document = run_evaluate(
         prediction,
         reference,
@@ -48,4 +48,6 @@ def evaluate(
         earlier=tuple(earlier or ()),
     )
     if not print_result(document, as_json=as_json):
+        for note in document["notes"]:
+            say(note)
         print_evaluation(document)

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from uncol.cli import options
+from uncol.cli.console import loading
 from uncol.cli.models import ModelsFolder, store_in
 from uncol.cli.options import ANNOTATED_HELP, SLICES, Texts
 from uncol.cli.summary import print_training
@@ -132,6 +133,6 @@ def fine_tune(
     )
     settings = read_config(config) if config else Config()
     foundation = FoundationChoice.of(foundation_model, foundation_weights)
-    from uncol.pipelines.fine_tune import run_fine_tune
-
+    with loading():
+        from uncol.pipelines.fine_tune import run_fine_tune
     carry_out(partial(run_fine_tune, job, settings), print_training, cache, foundation, as_json=as_json)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,11 +10,11 @@ from typing import Annotated, Any
 import typer
 from platformdirs import user_data_path
 
-from uncol.cli.console import print_result, print_table, say
+from uncol.cli.console import loading, print_result, print_table, say
 from uncol.cli.groups import PlainCommand, PlainGroup
-from uncol.core.errors import CheckpointError, UncolError
+from uncol.core.errors import CheckpointError, ConfigError, UncolError
 from uncol.core.grey_values import KINDS
-from uncol.core.model_folder import DISCLAIMER
+from uncol.core.model_folder import DISCLAIMER, MODEL_FILE, has_model
 from uncol.core.model_hash import name_of, stated_hash
 from uncol.core.model_store import NameTakenError, Store
 
@@ -24,6 +24,7 @@ _command = partial(commands.command, cls=PlainCommand)
 ModelsFolder = Annotated[
     Path | None, typer.Option("--models", metavar="DIR", rich_help_panel="Advanced", help="Folder with your models.")
 ]
+_TAKE_IN = "`uncol models import FOLDER` takes in what `uncol fine-tune` wrote."
 ModelName = Annotated[str, typer.Argument(metavar="NAME", help="Name of a model.")]
 JsonFlag = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
@@ -43,8 +44,8 @@ def store_in(chosen: Path | None) -> Store:
 
 
 def _check_usable(folder: Path) -> None:
-    from uncol.models.checkpoints import check_usable
-
+    with loading():
+        from uncol.models.checkpoints import check_usable
     check_usable(folder)
 
 
@@ -57,7 +58,7 @@ def list_models(models: ModelsFolder = None, as_json: JsonFlag = False) -> None:
     if _told(store, as_json=as_json, models=documents, unfinished=[each.as_document() for each in unfinished]):
         return
     if not entries and not unfinished:
-        say(store.says_empty)
+        say(f"{store.says_empty} {_TAKE_IN}")
         return
     rows = [
         ["*" if each.is_active else "", each.name, each.title, str(each.training.get("steps", "")), each.created]
@@ -85,7 +86,8 @@ def show(
     images, plane = KINDS[entry.grey_values], card.get("plane")
     facts = {"structures": entry.title, "images": images, "written": entry.created, "plane": plane, "sha256": sha256}
     facts |= entry.training
-    rows = [[key, str(value)] for key, value in facts.items() if key != "curve"]
+    rows = [[key.replace("_", " "), _fact(key, value)] for key, value in facts.items() if key != "curve"]
+    rows = [row for row in rows if row[1]]
     print_table(f"Model {name}", ["what", "value"], rows)
     say(DISCLAIMER)
 
@@ -142,16 +144,19 @@ def verify(
 
 @_command("import")
 def import_model(
-    file: Annotated[Path, typer.Argument(metavar="ZIP", help="A model that `uncol models export` wrote.")],
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="Folder of a model that fine-tuning wrote, or zip that `export` wrote."),
+    ],
     name: Annotated[str | None, typer.Option(help="Name to give it; else the one it has.")] = None,
     models: ModelsFolder = None,
     as_json: JsonFlag = False,
 ) -> None:
-    """Take in a model from one zip file."""
+    """Take a model in among yours, from its folder or from one zip file."""
     store = store_in(models)
     try:
-        imported = store.import_zip(file, name)
-    except NameTakenError as error:
+        imported = _take_in(store, path, name)
+    except (NameTakenError, ConfigError) as error:
         message = f"{error} Give the new name with --name."
         raise CheckpointError(message) from error
     if not _told(store, as_json=as_json, name=imported):
@@ -167,6 +172,23 @@ def export_model(
 ) -> None:
     """Write a model as one zip file."""
     _change(models, lambda store: store.export_zip(name, file), f"{name} was written to {file}.", as_json=as_json)
+
+
+def _take_in(store: Store, path: Path, name: str | None) -> str:
+    if not path.is_dir():
+        return store.import_zip(path, name)
+    if has_model(path):
+        return store.import_folder(path, name)
+    message = f'"{path}" holds no model (there is no {MODEL_FILE}). Give the folder that fine-tuning wrote, or a zip.'
+    raise CheckpointError(message)
+
+
+def _fact(key: str, value: object) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {each}" for name, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    return "" if value is None else f"{value} s" if key == "seconds" else str(value)
 
 
 def _whole(store: Store, names: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from uncol.cli import options
+from uncol.cli.console import loading
 from uncol.cli.models import ModelsFolder, store_in
 from uncol.cli.options import ANNOTATED_HELP, BOX, SLICES, Texts
 from uncol.cli.summary import print_cohort, print_segmentation
@@ -69,8 +70,8 @@ def segment(
     options.check_cohort(cohort=cohort, of_one_image=of_one, of_cohorts={"--jobs": jobs_count, "--dask": dask})
     if cohort:
         learned, computing = find_model(options.needed_by_cohort(model), store_in(models)), options.parse_device(device)
-        from uncol.pipelines.cohort import CohortJob, check_failed, run_cohort
-
+        with loading():
+            from uncol.pipelines.cohort import CohortJob, check_failed, run_cohort
         whole = CohortJob(
             folder=image,
             out=out,
@@ -99,6 +100,6 @@ def segment(
     if model is not None:
         job = replace(job, model=find_model(model, store_in(models)))
     foundation = FoundationChoice.of(foundation_model, foundation_weights)
-    from uncol.pipelines.segment import run_segment
-
+    with loading():
+        from uncol.pipelines.segment import run_segment
     carry_out(partial(run_segment, job, as_dicom=dicom), print_segmentation, cache, foundation, as_json=as_json)

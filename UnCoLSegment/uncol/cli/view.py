@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from uncol.cli import options
-from uncol.cli.console import print_result, say
+from uncol.cli.console import loading, print_result, say
 from uncol.cli.serving import PageServer
 from uncol.core.errors import ConfigError
 from uncol.core.jobs import DicomChoice
@@ -49,8 +49,8 @@ def view(
     """Look through a result in the browser: three planes, 3D, where to look, your verdict."""
     dicom = DicomChoice(series, allow_incomplete)
     compared = dict(options.parsed(compare, _named_file))
-    from uncol.pipelines.view import ViewJob, write_view
-
+    with loading():
+        from uncol.pipelines.view import ViewJob, write_view
     job = ViewJob(result, image, reference, compared, dicom)
     if serve:
         _serve(job, out or result, opens=opens)
@@ -71,10 +71,10 @@ def _named_file(text: str) -> tuple[str, Path]:
 
 
 def _serve(job: ViewJob, folder: Path, *, opens: bool) -> None:
-    from uncol.data.io import check_writable, write_results
-    from uncol.pipelines.view import VERDICT_FILE, scene_of
-    from uncol.report.viewer import view_page
-
+    with loading():
+        from uncol.data.io import check_writable, write_results
+        from uncol.pipelines.view import VERDICT_FILE, scene_of
+        from uncol.report.viewer import view_page
     scene = scene_of(job, _SERVED_VOXELS)
     check_writable(folder)
     with PageServer(

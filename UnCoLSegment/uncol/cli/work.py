@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uncol.cli import options
-from uncol.cli.console import monitored, print_result, say
+from uncol.cli.console import loading, monitored, print_result, say
 from uncol.core.foundation_choice import FoundationChoice
 
 if TYPE_CHECKING:  # loading it takes seconds
@@ -24,8 +24,8 @@ def carry_out(
     as_json: bool,
 ) -> dict[str, Any]:
     """Do a piece of work and tell what came of it, a program or a person."""
-    from uncol.pipelines.context import Context
-
+    with loading():
+        from uncol.pipelines.context import Context
     with monitored(as_json=as_json) as monitor:
         told = (lambda _: None) if as_json else say
         command = options.without_names(sys.argv[1:])

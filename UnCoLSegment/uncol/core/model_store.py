@@ -219,6 +219,15 @@ class Store:
         """Check that a model is whole and can be used."""
         self._check(self.path_of(name))
 
+    def import_folder(self, path: Path, name: str | None = None) -> str:
+        """Take in the model of a folder that fine-tuning wrote, which stays; return its name, else the folder's."""
+        verify_sums(path)
+        chosen = resolved(path).name if name is None else name
+        self._check_free(chosen)
+        with self._writing() as private:
+            pack_model(path, chosen, private / "model.zip")
+            return self.import_zip(private / "model.zip", chosen)
+
     def import_zip(self, path: Path, name: str | None = None) -> str:
         """Take in a model that was exported elsewhere; return its name here.
 

@@ -16,6 +16,7 @@ from uncol.core.volume import Axis
 Strategy = Literal["expected-gain", "even-spacing", "random"]
 """How the next slice is found."""
 _MOST_NAMED = 2
+_MOST_TOLD_APART = 3
 _NOWHERE = -(10**9)
 """A slice so far away that it helps no other."""
 
@@ -40,12 +41,16 @@ class NextSlice:
     @property
     def sentence(self) -> str:
         """The reason, for the user."""
+        return self.sentence_with(f"{self.index}")
+
+    def sentence_with(self, number: str) -> str:
+        """Return the reason with the slice's number written in another way, as with its axis in front."""
         names = " and ".join(self.structures)
         reasons = [] if not names else [names if self.gain is not None else f"least sure of {names}"]
         if self.distance is not None:
             reasons.append(f"{self.distance} slice{'s' * (self.distance != 1)} from the nearest annotated one")
         gain = "" if self.gain is None else f"; Dice about +{self.gain:.3f}"
-        return f"Slice {self.index}{': ' * bool(reasons)}{', '.join(reasons)}{gain}."
+        return f"Slice {number}{': ' * bool(reasons)}{', '.join(reasons)}{gain}."
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,21 @@ def sentences_of(document: Mapping[str, Any], *, below_a_table: bool = False) ->
     calibrated = [from_document(StructureCalibration, each, "Calibration") for each in document.get("calibration", [])]
     promises = promises_in(document)
     found = [each.beside_its_numbers if below_a_table else each.sentence for each in promises]
-    found += [each.sentence for each in calibrated if each.beside is None]
+    found += _without_promise([each for each in calibrated if each.beside is None])
     suggested = document.get("next_slices")
-    best = from_document(NextSlices, suggested, "Next slices").slices[:1] if suggested else ()
-    return found + [f"Annotate next: {each.sentence}" for each in best]
+    if not suggested:
+        return found
+    following = from_document(NextSlices, suggested, "Next slices")
+    numbered = ((each, f"{following.axis}:{each.index}") for each in following.slices[:1])
+    return found + [f"Annotate next: {each.sentence_with(number)}" for each, number in numbered]
+
+
+def _without_promise(structures: Sequence[StructureCalibration]) -> list[str]:
+    if len(structures) <= _MOST_TOLD_APART:
+        return [each.sentence for each in structures]
+    names = ", ".join(f'"{each.structure}"' for each in structures[:_MOST_TOLD_APART])
+    more = len(structures) - _MOST_TOLD_APART
+    return [
+        f"{len(structures)} structures are not calibrated and have no promise ({names} and {more} more): too few of "
+        "the annotated slices between others show them. Annotate more of them."
+    ]

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from uncol.core.between_volumes import expect_of_next
-from uncol.core.errors import DataError
+from uncol.core.errors import ConfigError, DataError
 from uncol.core.files import read_limited, resolved, sha256_of
+from uncol.core.findings import findings_in
 from uncol.core.jobs import AnnotatedSlices, DicomChoice, Structure
 from uncol.core.promise import PromiseCheck, check_promise, promises_in
 from uncol.core.records import to_document
@@ -22,6 +23,10 @@ from uncol.evaluation.evaluate import Evaluation, evaluate
 from uncol.pipelines.results import Document
 
 _JSON_LIMIT_BYTES = 16 << 20
+_BY_REPORT = (
+    f"Compared is what the {REPORT_FILE} beside the segmentation names; other values of the reference are left out. "
+    "Choose others with --structure."
+)
 
 
 def run_evaluate(
@@ -41,7 +46,7 @@ def run_evaluate(
         prediction: The segmentation.
         reference: The label map.
         uncertainty: Its uncertainty map, if it is to be measured, too.
-        structures: What is compared; none compares all values.
+        structures: What is compared; none compares what a report beside the segmentation names, or else all values.
         excluded: Slices that do not count.
         only: Slices that alone count.
         dicom: What to take of DICOM folders.
@@ -56,14 +61,28 @@ def run_evaluate(
     truth = read_reference(reference, dicom)
     predicted = read_prediction(prediction, truth, reference.name, dicom)
     uncertainty_map = read_map(uncertainty, truth, reference.name) if uncertainty else None
-    found = evaluate(predicted, truth, structures=structures, excluded=excluded, only=only, uncertainty=uncertainty_map)
-    checks = _checked_promises(_report_beside(prediction), found, only)
+    report = _report_beside(prediction)
+    segmented = structures or _segmented(report, prediction)
+    found = evaluate(predicted, truth, structures=segmented, excluded=excluded, only=only, uncertainty=uncertainty_map)
+    checks = _checked_promises(report, found, only)
     told = found.as_document() | {"promises": [to_document(each) | {"sentence": each.sentence} for each in checks]}
+    told["notes"] = [_BY_REPORT] if segmented and not structures else []
     if not before:
         return told
     patients = [*before, {each.structure.name: each.scores.dice for each in found.structures}]
     expected = expect_of_next(patients)
     return told | {"next_patient": [to_document(each) | {"sentence": each.sentence} for each in expected]}
+
+
+def _segmented(report: Document, prediction: Path) -> tuple[Structure, ...]:
+    """Return the structures that a report names of the segmentation it was written with; none where it does not."""
+    sums = report.get("files")
+    if not isinstance(sums, dict) or prediction.is_dir() or sums.get(prediction.name) != sha256_of(prediction):
+        return ()
+    try:
+        return tuple(Structure(each.value, each.name) for each in findings_in(report).structures)
+    except ConfigError:
+        return ()
 
 
 def _dice_of_patients(paths: Sequence[Path]) -> list[dict[str, float]]:

@@ -23,6 +23,7 @@ from uncol.core.volume import UNKNOWN_LABEL, view_slices
 from uncol.data.annotations import annotated_slices, annotated_structures, annotation_plane
 from uncol.data.cases import LabeledCase
 from uncol.data.io import (
+    REPORT_FILE,
     check_writable,
     read_image,
     write_results,
@@ -34,7 +35,15 @@ from uncol.models.checkpoints import has_checkpoint, remove_checkpoint
 from uncol.models.devices import select_device
 from uncol.pipelines.context import Context
 from uncol.pipelines.history import made_with, summary
-from uncol.pipelines.results import PAGE_FILE, Document, Segmented, reported, training_page, writing_s
+from uncol.pipelines.results import (
+    PAGE_FILE,
+    Document,
+    Segmented,
+    check_result_folder,
+    reported,
+    training_page,
+    writing_s,
+)
 from uncol.pipelines.segment import read_case
 from uncol.training.preview import Preview
 from uncol.training.proposal import Proposal, propose
@@ -65,7 +74,7 @@ def run_fine_tune(job: FineTuneJob, config: Config, context: Context) -> Documen
         UncolError: If an input cannot be used or the output cannot be written.
     """
     if job.proposal is not None:
-        check_writable(job.proposal)
+        check_result_folder(job.proposal)
     out = job.proposal or job.out
 
     def write_page(model: Model, folder: Path) -> None:
@@ -212,6 +221,12 @@ def _check_model_folder(job: FineTuneJob) -> None:
     is_unfinished = has_checkpoint(job.out)
     if not job.resume and is_unfinished:
         message = f'"{job.out}" holds an unfinished run. Add --resume to go on, or choose another folder.'
+        raise CheckpointError(message)
+    if (job.out / REPORT_FILE).is_file():
+        message = (
+            f'"{job.out}" holds what was found in an image. Models are passed on, and that is not to go with them: '
+            "choose another folder for the model; nothing was changed."
+        )
         raise CheckpointError(message)
     check_interrupted_save(job.out)
     if has_model(job.out) and not is_unfinished:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,13 +13,15 @@ import torch
 
 from uncol import __version__
 from uncol.core.dicom_export import DICOM_FILES, ExportedStructure, origin_in
+from uncol.core.errors import OutputError
 from uncol.core.files import sha256_of
 from uncol.core.jobs import AnnotatedSlices
-from uncol.core.model_folder import DISCLAIMER
+from uncol.core.model_folder import DISCLAIMER, has_model
 from uncol.core.records import to_document
 from uncol.core.uncertainty_maps import MapName
 from uncol.core.volume import SliceView, Volume, plane_of_axis, view_slices
 from uncol.data.io import (
+    check_writable,
     content_hash,
     write_results,
 )
@@ -43,6 +46,25 @@ _WRITING_S, _WRITING_S_PER_MILLION = 1.0, 0.3
 """What it takes to write a result, and what a million voxels add to it, in s."""
 Document = dict[str, Any]
 """A JSON object."""
+
+
+def check_result_folder(folder: Path) -> None:
+    """Make sure that a result can be written into a folder, which is not made yet, and that no model lies there.
+
+    Raises:
+        OutputError: If it cannot.
+    """
+    if has_model(folder):
+        message = (
+            f'"{folder}" holds a model. Models are passed on, and what is found in an image is not to go with them: '
+            "choose another folder for the result; nothing was changed."
+        )
+        raise OutputError(message)
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    check_writable(folder)
+    for made in missing:
+        with suppress(OSError):  # somebody has put something there
+            made.rmdir()
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ import torch
 from uncol.core.jobs import AnnotatedSlices, DicomChoice, SegmentJob, VolumeSource
 from uncol.core.progress import Progress
 from uncol.core.records import to_document
-from uncol.core.volume import Volume
+from uncol.core.volume import UNKNOWN_LABEL, Volume
 from uncol.data.annotations import annotated_slices, annotated_structures, annotation_plane, keep_annotated
 from uncol.data.cases import LabeledCase
 from uncol.data.io import (
-    check_writable,
     path_of,
     read_image,
     read_labels,
@@ -29,11 +28,15 @@ from uncol.inference.student import segment_with_model
 from uncol.models.devices import select_device
 from uncol.pipelines.context import Context
 from uncol.pipelines.history import made_with, slices_used
-from uncol.pipelines.results import Document, Segmented, reported, writing_s
+from uncol.pipelines.results import Document, Segmented, check_result_folder, reported, writing_s
 
 if TYPE_CHECKING:  # loading it takes a while, and most results are no DICOM
     from uncol.formats.dicom_source import Source
 
+_ALL_ANNOTATED = (
+    "Every slice of the label map counts as annotated, so that nothing was left to segment. Say which ones count with "
+    "--annotated-slices, or write 255 into the others."
+)
 _NOT_INSTALLED = (
     "The foundation model is not installed; structures were followed from the annotated slices by registration alone."
 )
@@ -65,7 +68,7 @@ def segment(job: SegmentJob, context: Context, *, as_dicom: bool = False) -> Seg
     started = time.monotonic()
     monitor = context.monitor.cancelling_with("Segmentation was cancelled; nothing was written.")
     device = select_device(job.device)
-    check_writable(job.out)
+    check_result_folder(job.out)
     context.monitor.report(Progress("Reading the image", 0.0))
     image, dicom = _read(job, as_dicom=as_dicom)
     monitor = monitor.followed_by(writing_s(image))
@@ -104,6 +107,7 @@ def _segment_from_slices(
     structures = annotated_structures([case.labels], job.structures)
     plane = annotation_plane([case], job.annotated_slices)
     used = slices_used(case.labels, plane)
+    notes = () if (case.labels.voxels == UNKNOWN_LABEL).any() else (_ALL_ANNOTATED,)
     slices = FewSlices(case.image, case.labels, structures, cache, plane=plane, maps=job.maps)
     has_model = context.foundation.is_installed
     result = slices.by_registration(
@@ -111,14 +115,14 @@ def _segment_from_slices(
     )
     if not has_model:
         cache.trim()
-        return replace(result, notes=(_NOT_INSTALLED, *result.notes)), {"foundation_model": None, **used}
+        return replace(result, notes=(_NOT_INSTALLED, *notes, *result.notes)), {"foundation_model": None, **used}
     context.show(result.labels, result.uncertainty)
     seconds = max(1, round(time.monotonic() - started))
     context.say(f"A first result stands after {seconds} s, by registration alone; the foundation model refines it.")
     teacher = context.load_teacher(device, context.foundation)
     result = slices.with_foundation_model(teacher, monitor=monitor.part(0.1, 1.0))
     cache.trim()
-    return result, {**_made_by(context, teacher.name), **used}
+    return replace(result, notes=(*notes, *result.notes)), {**_made_by(context, teacher.name), **used}
 
 
 def _made_by(context: Context, name: str) -> Document:

@@ -103,7 +103,7 @@ def scene_of(job: ViewJob, most_voxels: int | None = PAGE_VOXELS) -> Scene:
 def _report_in(folder: Path) -> dict[str, Any]:
     try:
         report = printable_document(read_json(read_limited(folder / REPORT_FILE, _REPORT_LIMIT_BYTES).decode("utf-8")))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         message = (
             f'"{folder}" holds no result: there is no {REPORT_FILE}. Give the folder that segment, demo or '
             "fine-tune --proposal wrote."

@@ -125,11 +125,11 @@ class Outcome:
         if self.held_out_dice:
             return ""
         if not self.training:
-            return "Not measured: nothing was learned, and no reference is given."
+            return "Dice was not measured: nothing was learned, and no reference is given."
         count = sum(self.training.get("annotated_slices") or [0])
         if count < HELD_OUT_FROM:
-            return f"Not measured: that needs about {HELD_OUT_FROM} annotated slices, there were {count}."
-        return "Not measured: nothing could be held out."
+            return f"Dice was not measured: that needs about {HELD_OUT_FROM} annotated slices, there were {count}."
+        return "Dice was not measured: nothing could be held out."
 
     @property
     def verdict_text(self) -> str:
