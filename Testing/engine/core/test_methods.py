@@ -225,7 +225,7 @@ def test_methods_that_score_no_teacher_hold_nothing_out(method: str):
 def test_the_labels_of_every_method_keep_annotated_voxels(method: str):
     run = begun_state(setup_of(method))
     run.step = 10  # half of the budget is stage 1
-    start_stage2(run, UNWATCHED)
+    start_stage2(run)
     prompt_if_due(run, UNWATCHED)
     addresses = run.pool.draw_labeled(4, run.sampler.generator)
 
@@ -244,7 +244,7 @@ def doubting(run: TrainingState) -> TrainingState:
 
 def labels_of_the_middle(run: TrainingState) -> Tensor:
     """What the teachers write into an unannotated slice through the ball."""
-    start_stage2(run, UNWATCHED)
+    start_stage2(run)
     prompt_now(run)
     address = next(each for each in run.pool.unlabeled if each.index == 5)
     return fused_pseudo_labels(run, [address])[0, :ROWS, :COLUMNS]
@@ -282,7 +282,7 @@ def test_bcp_mixes_in_every_step_of_both_stages():
     run = begun_state(setup_of("bcp"))
 
     assert not any(copy_paste_mask(run).all() for _ in range(20))
-    start_stage2(run, UNWATCHED)
+    start_stage2(run)
     assert not any(copy_paste_mask(run).all() for _ in range(20))
 
 
@@ -317,7 +317,7 @@ def test_the_released_rate_starts_at_one_hundredth_and_falls_within_stage_2():
     assert rate_of(run) == run.config.optimizer.learning_rate
 
     run.step = 10  # stage 2 is the second half of 20 steps
-    start_stage2(run, UNWATCHED)
+    start_stage2(run)
     learn(run)
     assert rate_of(run) == 0.01
 

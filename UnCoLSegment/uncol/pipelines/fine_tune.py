@@ -13,6 +13,7 @@ import torch
 
 from uncol.core.config import Config
 from uncol.core.errors import CheckpointError, ConfigError
+from uncol.core.files import is_file
 from uncol.core.jobs import AnnotatedSlices, FineTuneJob
 from uncol.core.methods import MODEL_METHODS, find_method
 from uncol.core.model_folder import check_interrupted_save, has_model, read_card
@@ -222,7 +223,7 @@ def _check_model_folder(job: FineTuneJob) -> None:
     if not job.resume and is_unfinished:
         message = f'"{job.out}" holds an unfinished run. Add --resume to go on, or choose another folder.'
         raise CheckpointError(message)
-    if (job.out / REPORT_FILE).is_file():
+    if is_file(job.out / REPORT_FILE):
         message = (
             f'"{job.out}" holds what was found in an image. Models are passed on, and that is not to go with them: '
             "choose another folder for the model; nothing was changed."
