@@ -18,9 +18,11 @@ from small_results import (
     small_scene,
 )
 
+from uncol.core.findings import Finding
 from uncol.core.jobs import AnnotatedSlices, Box, Structure
 from uncol.core.model_folder import DISCLAIMER
 from uncol.report import report
+from uncol.report.outcome import Outcome
 from uncol.report.results import Results, Suggestion
 
 
@@ -249,3 +251,16 @@ def test_what_a_run_did_not_have_is_not_told(results: Results) -> None:
 
 def test_the_same_results_give_the_same_file(results: Results, html: str) -> None:
     assert written(results) == html
+
+
+def test_the_page_of_a_model_tells_everything_once_and_nothing_of_a_result() -> None:
+    curve = [{"step": step, "seconds": step, "stage": 1, "supervised": 0.5} for step in (1, 2)]
+    training = {"steps": 1500, "seconds": 43.0, "annotated_slices": [4], "slices": [30], "curve": curve}
+    outcome = Outcome((Finding("liver", 1), Finding("spleen", 2)), training=training, model="liver-model")
+
+    html = report.write_run("Model liver-model: Liver, spleen", outcome, None, "uncol fine-tune --out FILE --seed 1")
+
+    assert html.count("Dice was not measured: that needs about 10 annotated slices, there were 4.") == 1
+    assert "Doubt says" not in html
+    assert "liver, spleen: learned with UnCoL" in html
+    assert "<b>1,500 steps in 43\N{NO-BREAK SPACE}s</b>" in html, "a number stays with its unit"

@@ -325,8 +325,15 @@ def test_every_text_of_a_report_stands_out(view: Opened, results: Results, tmp_p
     assert {text: contrast for text, contrast in contrasts.items() if contrast < 4.5} == {}
 
 
+_CUT = """() => [...document.querySelectorAll("#uv *")]
+  .filter((each) => each.checkVisibility() && each.scrollWidth > each.clientWidth + 1)
+  .filter((each) => ["hidden", "clip"].includes(getComputedStyle(each).overflowX) && each.textContent.trim())
+  .map((each) => each.className || each.id)"""
+"""Elements whose text is cut off."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [1400, 800, 390])
+@pytest.mark.parametrize("width", [1400, 1020, 800, 390])
 def test_the_page_fits_its_window(view: Opened, width: int) -> None:
     view.page.set_viewport_size({"width": width, "height": 900})
 
@@ -334,4 +341,5 @@ def test_the_page_fits_its_window(view: Opened, width: int) -> None:
     stage = view.page.locator("#uv-pictures").bounding_box()
     assert stage["width"] > 0.6 * width or width > 1000
     assert stage["height"] > 350
+    assert view.page.evaluate(_CUT) == []
     view.page.set_viewport_size({"width": 1400, "height": 900})

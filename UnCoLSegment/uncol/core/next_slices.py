@@ -147,7 +147,7 @@ def sentences_of(document: Mapping[str, Any], *, below_a_table: bool = False) ->
     calibrated = [from_document(StructureCalibration, each, "Calibration") for each in document.get("calibration", [])]
     promises = promises_in(document)
     found = [each.beside_its_numbers if below_a_table else each.sentence for each in promises]
-    found += _without_promise([each for each in calibrated if each.beside is None])
+    found += without_promise([each for each in calibrated if each.beside is None])
     suggested = document.get("next_slices")
     if not suggested:
         return found
@@ -156,7 +156,8 @@ def sentences_of(document: Mapping[str, Any], *, below_a_table: bool = False) ->
     return found + [f"Annotate next: {each.sentence_with(number)}" for each, number in numbered]
 
 
-def _without_promise(structures: Sequence[StructureCalibration]) -> list[str]:
+def without_promise(structures: Sequence[StructureCalibration]) -> list[str]:
+    """Return what is said of structures that are not calibrated; many of them are one sentence."""
     if len(structures) <= _MOST_TOLD_APART:
         return [each.sentence for each in structures]
     names = ", ".join(f'"{each.structure}"' for each in structures[:_MOST_TOLD_APART])

@@ -44,6 +44,7 @@ MAP_FILE = "uncertainty-{}.nii.gz"
 SEGMENTATION_FILE, UNCERTAINTY_FILE, PAGE_FILE = "segmentation.nii.gz", "uncertainty.nii.gz", "report.html"
 _WRITING_S, _WRITING_S_PER_MILLION = 1.0, 0.3
 """What it takes to write a result, and what a million voxels add to it, in s."""
+_MOST_IN_TITLE = 6
 Document = dict[str, Any]
 """A JSON object."""
 
@@ -146,7 +147,9 @@ def sums_beside(page: Path) -> dict[str, str]:
 
 def title_of(outcome: Outcome) -> str:
     """Return what a result is called: its structures, for a file's name is often the patient's."""
-    names = ", ".join(each.name for each in outcome.findings)
+    known = [each.name for each in outcome.findings]
+    more = f" and {len(known) - _MOST_IN_TITLE} more" if len(known) > _MOST_IN_TITLE else ""
+    names = ", ".join(known[:_MOST_IN_TITLE]) + more
     return names[:1].upper() + names[1:]
 
 

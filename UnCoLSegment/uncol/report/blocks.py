@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from html import escape
+
+_UNIT = re.compile(r" (ml|min|s)\b")
 
 
 def paragraph(text: str, css_class: str = "") -> str:
@@ -55,6 +58,7 @@ def number_cards(numbers: Mapping[str, str], details: Mapping[str, str]) -> str:
 
     def card(text: str, number: str) -> str:
         small = f"<small>{escape(details[text])}</small>" if details.get(text) else ""
+        number = _UNIT.sub("\N{NO-BREAK SPACE}\\1", number)  # a number is not parted from its unit
         return f"<li><b>{escape(number)}</b><span>{escape(text)}</span>{small}</li>"
 
     return f'<ul class="numbers">{"".join(card(*each) for each in numbers.items())}</ul>'

@@ -8,6 +8,7 @@ from math import floor, sqrt
 from typing import TYPE_CHECKING
 
 from uncol.core.error_detection import BAND_MM
+from uncol.core.next_slices import without_promise
 from uncol.core.promise import StructureCalibration
 from uncol.core.reliability import ReliabilityBin, calibration_error
 from uncol.report.blocks import drawing, paragraph
@@ -33,10 +34,9 @@ def tried_on_left_out(calibrations: Sequence[StructureCalibration]) -> dict[str,
         "Annotated slices were predicted from the others, as if nobody had annotated them. Hollow: confidence as it "
         "came. Filled: as it stands in the result, brought in line with these very slices."
     )
-    drawn, told = "", ""
+    drawn, told = "", "".join(map(paragraph, without_promise([each for each in calibrations if not each.after])))
     for each in calibrations:
         if not each.after:
-            told += paragraph(each.sentence)
             continue
         gaps = f"{_gap_text('gap before', each.before)}, {_gap_text('after', each.after)}"
         svg = reliability_svg({"before": each.before, "after": each.after}, each.structure)

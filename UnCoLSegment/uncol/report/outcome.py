@@ -179,7 +179,8 @@ def trust(outcome: Outcome) -> str:
         checked = f"Dice foreseen where nobody annotated, by annotated slices that were left out in turn: {foreseen}."
     else:
         checked = outcome.why_no_dice
-    doubt = "Doubt says where the result is unsure, not whether it is right."
+    is_of_image = any(each.voxels is not None for each in outcome.findings)
+    doubt = "Doubt says where the result is unsure, not whether it is right." if is_of_image else ""
     return " ".join(sentences(checked, outcome.verdict_text, doubt))
 
 

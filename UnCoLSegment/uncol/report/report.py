@@ -62,7 +62,7 @@ def _page(
     sections = {
         **({} if viewer is None else {_LOOK: viewer.html}),
         **more,
-        **_learning(outcome),
+        **_learning(outcome, summary),
         "Methods": _methods(outcome, command),
         "Notes and errors": paragraph("None.") if not notes else paragraph(f"{len(sentences(notes))}, at the top."),
     }
@@ -110,7 +110,7 @@ def _details(outcome: Outcome) -> dict[str, str]:
     }
 
 
-def _learning(outcome: Outcome) -> dict[str, str]:
+def _learning(outcome: Outcome, summary: str) -> dict[str, str]:
     curve = outcome.training.get("curve")
     if not curve:
         return {}
@@ -118,7 +118,7 @@ def _learning(outcome: Outcome) -> dict[str, str]:
     if stage2_step(curve) is not None:
         text += " From the dashed line on, stage 2 also learns from all the slices that nobody annotated."
     caption = "Thin: every value. Thick: running mean. Losses of different kinds cannot be compared with each other."
-    told = paragraph(trust(outcome)) + paragraph(text)
+    told = ("" if trust(outcome) == summary else paragraph(trust(outcome))) + paragraph(text)
     drawn = f"<details><summary>Losses</summary>{figure(curve_png(curve), 'Training.', caption)}</details>"
     return {"How the model learned": told + drawn}
 
@@ -127,7 +127,8 @@ def _methods(outcome: Outcome, command: str) -> str:
     names = ", ".join(each.name for each in outcome.findings)
     annotated = sum(len(each.indices) for each in outcome.annotated)
     training = outcome.training
-    told = [f"{names}: segmented with UnCoL {outcome.version} (research software) by {outcome.made_by}."]
+    done = "learned" if outcome.size_ijk is None else "segmented"
+    told = [f"{names}: {done} with UnCoL {outcome.version} (research software) by {outcome.made_by}."]
     if annotated:
         told.append(f"{annotated} slices of the image were annotated by hand and stay as they are.")
     if training:
