@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from uncol.benchmark.processes import Work, hold, work_side_by_side
-from uncol.core.errors import CancelledError, ConfigError, UncolError
+from uncol.core.errors import CancelledError, OutputError, UncolError
 from uncol.core.progress import Monitor, Progress
 
 COORDINATE = """
@@ -27,7 +27,7 @@ def work(monitor):
     time.sleep(60)
 
 with hold(Path(sys.argv[1])):
-    work_side_by_side({"a": work, "b": work}, 2, Path(sys.argv[1]), print, UNWATCHED)
+    work_side_by_side({"a": work, "b": work}, 2, print, UNWATCHED)
 """
 LIMIT_S = 30
 # Work is defined within functions: so it goes through pickle by its content, and the processes need not find this file.
@@ -38,7 +38,7 @@ def run(
 ) -> list[tuple[str, Progress]]:
     told: list[tuple[str, Progress]] = []
     with hold(folder):
-        work_side_by_side(works, 2, folder, lambda *each: told.append(each), Monitor(should_stop=should_stop))
+        work_side_by_side(works, 2, lambda *each: told.append(each), Monitor(should_stop=should_stop))
     return told
 
 
@@ -152,7 +152,7 @@ def test_processes_end_with_their_coordinator_however_it_ends_and_the_folder_is_
     ) as coordinator:
         assert coordinator.stdout is not None
         workers = [int(coordinator.stdout.readline()) for _ in "ab"]
-        with pytest.raises(ConfigError, match=r'^Another benchmark is writing to ".*"\. Wait until it ends, or '):
+        with pytest.raises(OutputError, match=r'^Another benchmark is writing to ".*"\. Wait until it ends, or '):
             hold(tmp_path).__enter__()
         coordinator.kill()
         ends = time.monotonic() + LIMIT_S
@@ -162,6 +162,26 @@ def test_processes_end_with_their_coordinator_however_it_ends_and_the_folder_is_
     assert not any(is_running(worker) for worker in workers)
     with hold(tmp_path):
         pass
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no open file is deleted there")
+def test_no_process_takes_a_lock_that_is_gone_for_the_end_of_the_coordinator(tmp_path: Path) -> None:
+    def unlock_and_work(_monitor: Monitor) -> None:
+        for lock in tmp_path.glob(".lock"):
+            lock.unlink()
+        time.sleep(3)
+        (tmp_path / "done").touch()
+
+    run(tmp_path, {"a": unlock_and_work})
+
+    assert (tmp_path / "done").exists()
+
+
+def test_what_lies_in_place_of_the_lock_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / ".lock").mkdir()
+
+    with pytest.raises(OutputError, match=r'\.lock" could not be made \(.*\)\. Remove what is there, or choose'):
+        hold(tmp_path).__enter__()
 
 
 def is_running(process: int) -> bool:

@@ -20,7 +20,7 @@ from uncol.benchmark.runner import Overview, carry_out, machine, run_benchmark, 
 from uncol.benchmark.runs import RunSpec, RunStore, plan_runs
 from uncol.benchmark.suites import BENCHMARKS
 from uncol.benchmark.trainers import TrainedRun, Trainer
-from uncol.core.errors import CancelledError, ConfigError, DataError
+from uncol.core.errors import CancelledError, DataError, OutputError
 from uncol.core.progress import UNWATCHED, Monitor, Progress
 
 CHOICE = Choice(methods=("supervised", "uncol"), labeled=(2, 4), seeds=1, steps=3)
@@ -226,7 +226,7 @@ def plan_of(method: str, data: Path) -> RunSpec:
 
 
 def test_a_second_sitting_in_the_same_folder_is_refused(sitting: Callable[..., Any], tmp_path: Path) -> None:
-    with hold(tmp_path), pytest.raises(ConfigError, match="Another benchmark is writing to"):
+    with hold(tmp_path), pytest.raises(OutputError, match="Another benchmark is writing to"):
         sitting()
 
     assert sitting()["finished"] == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -169,6 +170,31 @@ def test_what_killed_programs_left_is_swept_a_day_later_and_nothing_else(empty: 
     assert {each.name for each in (empty.folder / "finished").iterdir()} == FILES
     assert (learned / "checkpoint.safetensors").exists()
     assert fresh.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="has its locks always")
+def test_where_a_file_system_has_no_locks_nothing_is_deleted_below_a_run(
+    empty: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_locks(_descriptor: int, _what: int) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr("fcntl.flock", without_locks)
+    write_model(empty.folder / "saved")
+    learn(empty.folder / "saved", 5)
+    os.utime(empty.folder / "saved" / "checkpoint.safetensors", (0, 0))
+    begun = empty.folder / empty.claim("begun", SMITH)
+    with run_held(begun), run_held(empty.folder / "saved"):
+        for folder in (begun, empty.folder / "saved"):
+            os.utime(folder, (0, 0))
+        empty.release("begun")
+        empty.activate("saved")
+
+        assert (begun / RUN_FILE).exists()
+        assert (empty.folder / "saved" / "checkpoint.safetensors").exists()
+
+    empty.release("begun")  # its end was its own
+    assert not begun.exists()
 
 
 def test_nothing_is_swept_through_a_link(empty: Store, tmp_path: Path) -> None:

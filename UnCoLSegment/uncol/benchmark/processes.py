@@ -9,21 +9,20 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
 
-from filelock import FileLock, Timeout
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from uncol.core.errors import CancelledError, ConfigError, UncolError
+from uncol.core.caller import follow
+from uncol.core.errors import CancelledError, UncolError
+from uncol.core.locks import output_held
 from uncol.core.progress import Monitor, Progress
 from uncol.core.records import to_document
 
@@ -33,37 +32,26 @@ Work = Callable[[Monitor], None]
 _LOCK, _STOP = ".lock", ".stop"
 _KILLED = "SIGKILL"
 """How joblib names the end of a process that the system killed; other signals tell of crashes, and so of bugs."""
-_LOOK_INTERVAL_S, _SURVIVAL_S = 0.2, 1.0
+_LOOK_INTERVAL_S = 0.2
 
 
-@contextmanager
-def hold(folder: Path) -> Iterator[None]:
+def hold(folder: Path) -> AbstractContextManager[None]:
     """Hold the lock of a results folder; the system releases it when its holder ends, however it ends.
 
     Raises:
-        ConfigError: If another process holds it.
+        OutputError: If another process holds it, or it cannot be made.
     """
-    lock = FileLock(folder / _LOCK)
-    try:
-        lock.acquire(blocking=False)
-    except Timeout as error:
-        message = f'Another benchmark is writing to "{folder}". Wait until it ends, or choose another --out.'
-        raise ConfigError(message) from error
-    try:
-        yield
-    finally:
-        lock.release()
+    return output_held(folder / _LOCK, f'Another benchmark is writing to "{folder}".')
 
 
 def work_side_by_side(
-    tasks: Mapping[str, Work], jobs: int, held: Path, tell: Callable[[str, Progress], None], monitor: Monitor
+    tasks: Mapping[str, Work], jobs: int, tell: Callable[[str, Progress], None], monitor: Monitor
 ) -> None:
     """Do all pieces of work, so many at the same time; without a coordinator the processes end.
 
     Args:
         tasks: The pieces by name.
         jobs: How many processes there are.
-        held: The folder that this process holds.
         tell: Told how far a piece has come.
         monitor: Asked all the time whether to stop.
 
@@ -75,7 +63,7 @@ def work_side_by_side(
     told: dict[str, Progress] = {}
     with TemporaryDirectory() as name, ThreadPoolExecutor(1) as waiting:
         folder = Path(name)
-        ended = waiting.submit(_do_all, tasks, jobs, held / _LOCK, folder)
+        ended = waiting.submit(_do_all, tasks, jobs, folder)
         try:
             while not wait([ended], _LOOK_INTERVAL_S).done:
                 if monitor.should_stop():
@@ -102,25 +90,13 @@ def work_side_by_side(
         raise min(problems, key=lambda problem: isinstance(problem, CancelledError))
 
 
-def _do_all(tasks: Mapping[str, Work], jobs: int, lock: Path, folder: Path) -> list[Exception]:
+def _do_all(tasks: Mapping[str, Work], jobs: int, folder: Path) -> list[Exception]:
     calls = [delayed(_attempt)(work, folder / task, folder / _STOP) for task, work in tasks.items()]
     try:
-        with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1, initializer=_follow, initargs=(lock,)):
+        with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1, initializer=follow, initargs=(os.getpid(),)):
             return [problem for problem in Parallel(batch_size=1, max_nbytes=None)(calls) if problem is not None]
     finally:
         get_reusable_executor().shutdown()
-
-
-def _follow(lock: Path) -> None:
-    """Leave signals to the coordinator, and end with it: its lock can be had as soon as it is gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-    def end_without_coordinator() -> None:
-        with FileLock(lock).acquire(poll_interval=_SURVIVAL_S):
-            os._exit(1)
-
-    Thread(target=end_without_coordinator, daemon=True).start()
 
 
 def _attempt(work: Work, told: Path, stop: Path) -> Exception | None:

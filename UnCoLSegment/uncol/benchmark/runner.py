@@ -111,7 +111,7 @@ def _carry_out_missing(
     if job.jobs > 1:
         readers.clear()  # the processes read their cases themselves
         tasks = {key: partial(_carry_out_beside, spec, job, trainer_of) for key, spec in missing.items()}
-        work_side_by_side(tasks, job.jobs, job.out, tell, monitor)
+        work_side_by_side(tasks, job.jobs, tell, monitor)
         return
     for key, spec in missing.items():
         told = replace(monitor, report=partial(tell, key))

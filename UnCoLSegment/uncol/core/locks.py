@@ -10,8 +10,10 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+
+from uncol.core.errors import OutputError
 
 _TAKEN = (errno.EACCES, errno.EAGAIN, errno.EDEADLK, errno.EBADF)
 """What the systems answer about a file that another process holds, or on NFS about one that may only be read.
@@ -67,8 +69,31 @@ def held(path: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
-def is_held(path: Path) -> bool:
-    """Say whether somebody holds a file."""
+@contextmanager
+def output_held(path: Path, busy: str) -> Iterator[None]:
+    """Hold the file by which one program at a time writes to a folder.
+
+    Args:
+        path: The file.
+        busy: What is said if another program does.
+
+    Raises:
+        OutputError: If another program does, or the file cannot be made.
+    """
+    with ExitStack() as until_done:
+        try:
+            until_done.enter_context(held(path))
+        except HeldError as error:
+            message = f"{busy} Wait until it ends, or choose another --out."
+            raise OutputError(message) from error
+        except OSError as error:
+            message = f'"{path}" could not be made ({error.strerror}). Remove what is there, or choose another --out.'
+            raise OutputError(message) from error
+        yield
+
+
+def is_held(path: Path, *, if_unknown: bool = False) -> bool:
+    """Say whether somebody holds a file; where there are no locks, `if_unknown` about one that is there."""
     try:
         descriptor = _opened(path, 0)
     except FileNotFoundError:
@@ -78,7 +103,7 @@ def is_held(path: Path) -> bool:
     try:
         _lock(descriptor)
     except OSError as error:
-        return error.errno in _TAKEN
+        return error.errno in _TAKEN or if_unknown
     finally:
         os.close(descriptor)
     return False

@@ -103,7 +103,7 @@ def claim_folder(wanted: Path, origin: RunOrigin) -> Path:
 
 def release_folder(folder: Path) -> None:
     """Delete the folder of a run that has ended, unless it holds a model, a checkpoint, or something of others."""
-    if not is_run_held(folder) and is_worthless(folder):
+    if not _may_be_held(folder) and is_worthless(folder):
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -116,7 +116,7 @@ def forget_finished(folder: Path) -> None:
         if not is_real_folder(folder):
             return
         saved = newest(folder, MODEL_FILE).stat().st_mtime
-        if (folder / CHECKPOINT_FILE).stat().st_mtime <= saved and not is_run_held(folder):
+        if (folder / CHECKPOINT_FILE).stat().st_mtime <= saved and not _may_be_held(folder):
             for name in (CHECKPOINT_FILE, RUN_FILE):
                 (folder / name).unlink(missing_ok=True)
 
@@ -147,8 +147,13 @@ def run_held(folder: Path) -> Iterator[None]:
 
 
 def is_run_held(folder: Path) -> bool:
-    """Say whether a program learns there."""
+    """Say whether a program learns there; where a file system has no locks, nobody knows, and nobody is stopped."""
     return is_held(folder / LOCK_FILE)
+
+
+def _may_be_held(folder: Path) -> bool:
+    """Say whether a program may learn there: what nobody asked to delete is not deleted below it."""
+    return is_held(folder / LOCK_FILE, if_unknown=True)
 
 
 def says_busy(folder: Path) -> str:

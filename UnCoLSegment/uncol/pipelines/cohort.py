@@ -5,14 +5,14 @@ from __future__ import annotations
 import csv
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from uncol.core.errors import CancelledError, ConfigError, DataError, OutputError
 from uncol.core.files import atomic_write, is_file, resolved
 from uncol.core.jobs import Device, DicomChoice, SegmentJob
-from uncol.core.locks import HeldError, held
+from uncol.core.locks import output_held
 from uncol.core.model_hash import weights_hash
 from uncol.core.printable import printable as without_control
 from uncol.core.printable import printable_document
@@ -108,8 +108,7 @@ def run_cohort(job: CohortJob, context: Context) -> Document:
         select_device(job.device)
     check_usable(job.model)
     check_writable(job.out)
-    with ExitStack() as until_done:
-        _hold(job.out, until_done)
+    with output_held(job.out / _LOCK, f'Another program segments a cohort into "{job.out}".'):
         tasks = _tasks(job, images)
         table = _Table(job.out / TABLE_FILE, [each.name for each in tasks])
         kept = _fill(table, job, tasks, context.monitor)
@@ -122,19 +121,6 @@ def run_cohort(job: CohortJob, context: Context) -> Document:
         "failed": failed,
         "notes": _says_left_out(others),
     }
-
-
-def _hold(out: Path, until_done: ExitStack) -> None:
-    try:
-        until_done.enter_context(held(out / _LOCK))
-    except HeldError as error:
-        message = f'Another program segments a cohort into "{out}". Wait until it ends, or choose another --out.'
-        raise OutputError(message) from error
-    except OSError as error:
-        message = (
-            f'"{out / _LOCK}" could not be made ({error.strerror}). Remove what is there, or choose another --out.'
-        )
-        raise OutputError(message) from error
 
 
 def check_failed(document: Document) -> None:

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from multiprocessing import parent_process
 from queue import Empty, Queue
 from threading import Thread
 from typing import Any, Generic, TypeVar
@@ -24,13 +21,13 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from uncol import __version__
+from uncol.core.caller import follow
 from uncol.core.errors import ConfigError, UncolError
 from uncol.core.progress import Monitor
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 _LOOK_INTERVAL_S = 0.2
-_SURVIVAL_S = 1.0
 _CONNECT_S = 10
 _IDLE_S = 10.0
 """Longer than it takes until a result arrives, or until the first worker is there."""
@@ -71,29 +68,13 @@ def processes(count: int) -> Iterator[Place]:
         get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
     def backend() -> AbstractContextManager[Any]:
-        settings = {"initializer": _follow, "initargs": (os.getpid(),)}
+        settings = {"initializer": follow, "initargs": (os.getpid(),)}
         return parallel_config("loky", n_jobs=count, inner_max_num_threads=1, **settings)
 
     try:
         yield Place(backend, lambda: None, stop, lambda: False, (TerminatedWorkerError,), "2*n_jobs")
     finally:
         stop()
-
-
-def _follow(caller: int) -> None:
-    """Leave signals to the caller, and end when it does; no file says so: not every file system has locks."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-    def end_with_caller() -> None:
-        parent = parent_process()
-        if sys.platform == "win32" and parent is not None:
-            parent.join()
-        while os.getppid() == caller and sys.platform != "win32":
-            time.sleep(_SURVIVAL_S)
-        os._exit(1)
-
-    Thread(target=end_with_caller, daemon=True).start()
 
 
 @contextmanager
