@@ -186,7 +186,7 @@ def test_a_removed_volume_ends_the_run(drive, watch) -> None:
 
     slicer.mrmlScene.RemoveNode(drive.parameters.inputVolume)
 
-    assert watch.untilTold() == ("cancelled", "The volume was removed, so the run was stopped.")
+    assert watch.untilTold() == ("cancelled", 'The volume "Phantom" was removed, so the run was stopped.')
 
 
 def test_another_removed_node_does_not_matter(drive, watch) -> None:

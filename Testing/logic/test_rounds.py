@@ -129,6 +129,21 @@ def test_a_model_of_this_volume_is_trained_anew_from_where_it_started() -> None:
     assert baseFor("", rounds) == ""
 
 
+def test_a_model_whose_base_has_learned_from_a_volume_is_trained_anew_from_where_that_started() -> None:
+    here = [made([], model="first", base="imported")]
+    elsewhere = [made([], model="second", base="first"), made([], model="third", base="second")]
+
+    assert baseFor("third", here, [*here, *elsewhere]) == "imported"
+    assert baseFor("third", elsewhere, [*here, *elsewhere]) == "first"
+    assert baseFor("third", [], [*here, *elsewhere]) == "third"
+
+
+def test_a_model_that_is_its_own_base_by_a_name_given_anew_is_no_endless_search() -> None:
+    rounds = [made([], model="liver", base="liver")]
+
+    assert baseFor("liver", rounds) == "liver"
+
+
 def test_the_slices_to_compare_are_cut_out_along_their_own_axes(makeGrid) -> None:
     voxels = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
     reference = makeGrid(voxels)  # 1.6 x 1.2 x 4 mm along I, J and K

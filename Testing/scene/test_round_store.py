@@ -78,6 +78,6 @@ def test_a_renamed_model_is_renamed_in_the_rounds_of_every_volume(scene, make_vo
     for volume in volumes:
         RoundStore.write(volume, [Round(("K:1",), model="old")])
 
-    RunScene.renameModel(Parameters(inputVolume=volumes[0], modelName="old"), "old", "new")
+    RoundStore.renameModel(Parameters(inputVolume=volumes[0], modelName="old"), "old", "new")
 
     assert [RoundStore.read(volume)[0].model for volume in volumes] == ["new", "new"]

@@ -24,7 +24,7 @@ from UnCoLSegmentLib.Engine.Run import Run, RunState, Steps, messageAndDetails
 from UnCoLSegmentLib.Engine.RunSteps import RunSteps, Training
 from UnCoLSegmentLib.Engine.Signal import Signal
 from UnCoLSegmentLib.Engine.SliceComparison import SliceComparison
-from UnCoLSegmentLib.Scene import Bridge, Results, Rounds
+from UnCoLSegmentLib.Scene import Bridge, Results, Rounds, RoundStore
 from UnCoLSegmentLib.Scene.Cases import othersToLearnFrom
 from UnCoLSegmentLib.Scene.ExportData import ExportData
 from UnCoLSegmentLib.Scene.JointLabels import JointInputs
@@ -149,7 +149,7 @@ class Logic:
         def prepare(scenes: RunScenes, runSteps: RunSteps) -> Steps:
             inputs = runSteps.inputs()
             known = [each for scene in scenes for each in scene.rounds]
-            base, volume = Rounds.baseFor(parameters.modelName, known), parameters.inputVolume
+            volume, base = parameters.inputVolume, Rounds.baseFor(parameters.modelName, known, RoundStore.inScene())
             origin = RunOrigin(volume.GetName() or "", Bridge.volumeDigest(volume), base)
             name = self.store.claim(inputs.structures[0].name, origin)
             training = Training(name, base, minutes, steps, previewEvery_s=self.previewEvery_s)

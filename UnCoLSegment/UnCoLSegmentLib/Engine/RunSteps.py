@@ -6,7 +6,7 @@ All that touches the scene happens between the yields, on the main thread; files
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -92,7 +92,7 @@ class RunSteps:
             DataError: If a volume has no finished slice that shows a structure, or the volumes do not fit together.
         """
         self._own = tuple(each.forSlices() for each in self._scenes)
-        return joined(self._own, [each.volumeName for each in self._scenes])
+        return joined(self._own, self._scenes.names)
 
     def segment(self, inputs: RunInputs) -> Steps:
         """Segment one volume and show proposal and uncertainty."""
@@ -140,17 +140,19 @@ class RunSteps:
         self._scenes.endPreviews()
         training = self._withNameGiven(training, result.out.name)
         verdict = self._activateIfBetter(training)
-        report = result.proposal.report
-        for scene, found, each in zip(self._scenes, self._proposals(result), joint.cases, strict=True):
+        report, names, unchanged = result.proposal.report, self._scenes.names, []
+        for scene, found, each, name in zip(self._scenes, self._proposals(result), joint.cases, names, strict=True):
             if verdict.isBetter or found.report.get("by_both_teachers"):  # the latter knows all annotated slices
                 yield from self._show(scene, found, replace(each, model=training.name), each.annotated)
             elif scene is self._scene:
                 segmenting = replace(inputs, boxes=(), labels=None, model=str(self._store.active))
                 report = yield from self._segment(segmenting, folder, RunFiles(files[0].image))
+            else:
+                unchanged.append(name)
         return RunResult(
             kind="fineTune",
-            message=verdictText(verdict, report, self._fewSteps(training)),
-            notes=(*self._notes(joint), *notesIn(self._training(training.name)), *notesIn(report)),
+            message=verdictText(verdict, report, self._fewSteps(training), unchanged),
+            notes=(*self._notes(joint, names, unchanged), *notesIn(self._training(training.name)), *notesIn(report)),
             seconds=time.monotonic() - began,
             modelName=training.name,
             activated=verdict.isBetter,
@@ -231,12 +233,13 @@ class RunSteps:
         yield result.proposal
         yield from result.further_proposals
 
-    def _notes(self, joint: JointInputs) -> list[str]:
+    def _notes(self, joint: JointInputs, names: Sequence[str], unchanged: Sequence[str]) -> list[str]:
         """Return what the user should know about what was learned from; of several volumes also which these were."""
-        names = [each.volumeName for each in self._scenes]
         if len(names) == 1:
             return list(self._own[0].notes)
         learned = _("Learned from {count} volumes, each of which has a new proposal: {names}.")
+        if unchanged:
+            learned = _("Learned from {count} volumes: {names}.")
         notes = [learned.format(count=len(names), names=", ".join(names))]
         for name, each in zip(names, self._own, strict=True):
             notes += [_("{volume}: {note}").format(volume=name, note=note) for note in each.notes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from slicer.i18n import tr as _
@@ -15,8 +16,23 @@ def notesIn(document: dict[str, Any]) -> tuple[str, ...]:
     return tuple(map(str, document.get("notes", ())))
 
 
-def verdictText(verdict: Rounds.Verdict, report: dict[str, Any], fewSteps: int | None) -> str:
-    """Return whether a new model is used, and what to know about what is shown; of few steps, how many there were."""
+def verdictText(verdict: Rounds.Verdict, report: dict[str, Any], fewSteps: int | None, unchanged: Sequence[str]) -> str:
+    """Return whether a new model is used, and what to know about what is shown.
+
+    Args:
+        verdict: Whether it is used.
+        report: That of the proposal shown.
+        fewSteps: How many steps there was time for, if that is too few to learn much.
+        unchanged: The volumes, by their names, from which was learned and for which nothing new is proposed.
+    """
+    text = _verdictText(verdict, report, fewSteps)
+    if unchanged:
+        also = _("{text} Nothing new is proposed for {names}, as the new model is not used.")
+        text = also.format(text=text, names=", ".join(unchanged))
+    return text
+
+
+def _verdictText(verdict: Rounds.Verdict, report: dict[str, Any], fewSteps: int | None) -> str:
     if fewSteps is not None:
         text = _("{verdict} But there was time for {steps} steps only: give more minutes and fine-tune again.")
         return text.format(verdict=verdict.sentence, steps=fewSteps)

@@ -42,7 +42,8 @@ class CasesSection(RunSection):
         self._volumes = Cases.images() if parameters else []
         cases = Cases.casesIn(parameters) if parameters else []
         self._cases = {each.volume.GetID(): each for each in cases}
-        rows = [self._textsOf(each) for each in self._volumes] if len(self._volumes) > 1 else []
+        named = zip(self._volumes, Cases.namesOf(self._volumes), strict=True)
+        rows = [self._textsOf(*each) for each in named] if len(self._volumes) > 1 else []
         if (rows, cases) != self._shown:  # the user may be about to tick one
             self._shown = rows, cases
             fill(self.ui.casesTable, rows, finish=self._addCheckBox)
@@ -76,11 +77,11 @@ class CasesSection(RunSection):
         self._given.inputVolume = volume
         SliceViews.showVolume(volume, slicer.app.applicationLogic())
 
-    def _textsOf(self, volume: Any) -> list[str]:
+    def _textsOf(self, volume: Any, name: str) -> list[str]:
         case = self._cases.get(volume.GetID())
         done = _("{count} slices").format(count=len(case.done)) if case else _("no finished slice")
         hasProposal = Results.proposalAbout(volume) is not None
-        return [volume.GetName(), _("yes") if hasProposal else _("none"), done]
+        return [name, _("yes") if hasProposal else _("none"), done]
 
     def _addCheckBox(self, number: int) -> None:
         """Let volumes with finished slices be left out, but not the one that is shown: it is what is proposed for."""

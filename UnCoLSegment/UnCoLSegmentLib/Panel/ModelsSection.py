@@ -15,7 +15,7 @@ from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Panel.Controls import enable, fill, setColumns
 from UnCoLSegmentLib.Panel.Section import Message, Section
 from UnCoLSegmentLib.ParameterNode import ParameterNode, SegmentFrom
-from UnCoLSegmentLib.Scene.RunScene import renameModel
+from UnCoLSegmentLib.Scene.RoundStore import renameModel
 
 _IMAGES_COLUMN = 3
 

@@ -119,7 +119,8 @@ class Widget:
             (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
             (slicer.mrmlScene.StartImportEvent, self.onSceneStartImport),
             (slicer.mrmlScene.EndImportEvent, self.onSceneEndClose),
-            (slicer.mrmlScene.NodeAddedEvent, self._onNodeAdded),
+            (slicer.mrmlScene.NodeAddedEvent, self._onNodesChange),
+            (slicer.mrmlScene.NodeRemovedEvent, self._onNodesChange),
         )
         self._observations.observe("scene", slicer.mrmlScene, ofScene)
         self._signals = (*self._signals, message.changed)
@@ -130,7 +131,7 @@ class Widget:
         self._pollTimer.start()
         self._detectTimer = _timer(_DETECT_AFTER_MS, self._detect)
         self._detectTimer.setSingleShot(True)
-        self._chooseTimer = _timer(0, self._onNodesAdded)
+        self._chooseTimer = _timer(0, self._onNodesChanged)
         self._chooseTimer.setSingleShot(True)
         self._setParameterNode(self._moduleLogic.getParameterNode())
 
@@ -139,7 +140,7 @@ class Widget:
         self._isEntered = True
         if self.parameters is None:
             self._setParameterNode(self._moduleLogic.getParameterNode())
-        self._onNodesAdded()
+        self._onNodesChanged()
         self._startCard.enter()
         self.update()
         self._editor.enter()
@@ -257,14 +258,14 @@ class Widget:
         if not parameters.modelName and self.logic.store.active:
             parameters.modelName = self.logic.store.active
 
-    def _onNodeAdded(self, _caller: Any = None, _event: Any = None) -> None:
+    def _onNodesChange(self, _caller: Any = None, _event: Any = None) -> None:
         """Look at it in a moment: a node comes before its voxels, and before it is shown."""
         self._chooseTimer.start()
 
-    def _onNodesAdded(self) -> None:
+    def _onNodesChanged(self) -> None:
         if self.parameters is not None:
             self._inputs.choose(self.parameters)
-            self._inputs.update(self.parameters)
+            self.update()
 
     def _observeNodes(self, parameters: ParameterNode | None) -> None:
         """Follow what happens inside the chosen nodes: the parameter node only tells when others are chosen."""

@@ -7,6 +7,7 @@ itself that is noted as that of others.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,8 @@ from UnCoLSegmentLib.Scene.Bridge import UNCERTAINTY_ATTRIBUTE
 
 ROLE = "UnCoL.Annotations"
 """Node reference of a volume to the segmentation in which it is annotated."""
+_HAS_OWNER = "UnCoL.HasVolume"
+"""On a segmentation: a volume is annotated in it, and may be gone by now."""
 _LEFT_OUT = "UnCoL.LeftOut"
 """On a volume: the user does not want it to be learned from beside others."""
 _VOLUME = "vtkMRMLScalarVolumeNode"
@@ -55,22 +58,11 @@ class OfCase:
     def __init__(self, parameters: Any, case: Case) -> None:
         self._parameters = parameters
         self.inputVolume, self.segmentation = case.volume, case.segmentation
-        self._proposal = Results.proposalAbout(case.volume)
+        self.proposal = Results.proposalAbout(case.volume)
         self.uncertaintyVolume = Results.mapAbout(case.volume)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._parameters, name)
-
-    @property
-    def proposal(self) -> Any:
-        """What is proposed for it; it stays out of sight while another volume is shown."""
-        return self._proposal
-
-    @proposal.setter
-    def proposal(self, node: Any) -> None:
-        self._proposal = node
-        if node is not None and node.GetDisplayNode() is not None:
-            node.GetDisplayNode().SetVisibility(self._parameters.inputVolume is self.inputVolume)
 
 
 def annotationsOf(volumeNode: Any) -> Any:
@@ -82,13 +74,14 @@ def note(volumeNode: Any, segmentation: Any) -> None:
     """Note that a volume is annotated in a segmentation, whichever it was before."""
     if annotationsOf(volumeNode) is not segmentation:
         volumeNode.SetNodeReferenceID(ROLE, segmentation.GetID())
+    segmentation.SetAttribute(_HAS_OWNER, "1")
 
 
 def takeAnnotations(parameters: Any) -> None:
     """After another volume was chosen, choose its segmentation, or none where the chosen one is that of others only."""
     volume, before = parameters.inputVolume, parameters.segmentation
     own = annotationsOf(volume)
-    if own is None and before is not None and not _isOfOthers(before, volume):
+    if own is None and before is not None and not before.GetAttribute(_HAS_OWNER):
         return
     if own is before:
         return
@@ -130,6 +123,17 @@ def learnFrom(volumeNode: Any, isOn: bool) -> None:
     volumeNode.SetAttribute(_LEFT_OUT, None if isOn else "1")
 
 
+def namesOf(volumeNodes: Sequence[Any]) -> list[str]:
+    """Return what to call volumes; those of one name, as two series may have it, are numbered in the scene's order."""
+    names, order = [each.GetName() or "" for each in images()], [each.GetID() for each in images()]
+    called = []
+    for each in volumeNodes:
+        name, number = each.GetName() or "", order.index(each.GetID()) if each.GetID() in order else -1
+        isShared = number >= 0 and names.count(name) > 1
+        called.append(f"{name} ({names[: number + 1].count(name)})" if isShared else name)
+    return called
+
+
 def nextVolume(parameters: Any) -> Any:
     """Return the volume after the panel's, in the order of the scene and from its start again, that has no result yet.
 
@@ -154,10 +158,6 @@ def images() -> list[Any]:
         and node.GetImageData() is not None
         and node.GetAttribute(UNCERTAINTY_ATTRIBUTE) is None
     ]
-
-
-def _isOfOthers(segmentation: Any, volumeNode: Any) -> bool:
-    return any(each is not volumeNode and annotationsOf(each) is segmentation for each in images())
 
 
 def _finished(segmentation: Any, volumeNode: Any) -> tuple[AnnotatedSlice, ...]:

@@ -11,6 +11,7 @@ from slicer.i18n import tr as _
 from uncol.core.errors import DataError
 from uncol.core.jobs import Structure
 from uncol.core.volume import UNKNOWN_LABEL
+from UnCoLSegmentLib.Scene.Bridge import MOST_STRUCTURES
 from UnCoLSegmentLib.Scene.RunData import RunInputs
 
 
@@ -40,7 +41,7 @@ def joined(cases: Sequence[RunInputs], names: Sequence[str]) -> JointInputs:
         names: What to call them.
 
     Raises:
-        DataError: If two cases spell a structure differently: it would be learned as two.
+        DataError: If two cases spell a structure differently, as it would be learned as two, or there are too many.
     """
     values: dict[str, int] = {}
     spelled: dict[str, tuple[str, str]] = {}
@@ -57,6 +58,9 @@ def joined(cases: Sequence[RunInputs], names: Sequence[str]) -> JointInputs:
                 )
                 raise DataError(text.format(first=first, where=where, second=each.name, here=name))
             values.setdefault(each.name, len(values) + 1)
+    if len(values) > MOST_STRUCTURES:
+        text = _("The volumes have {count} structures in all; at most {most} can be learned. Leave one of them out.")
+        raise DataError(text.format(count=len(values), most=MOST_STRUCTURES))
     structures = tuple(Structure(value, name) for name, value in values.items())
     mapped, notes = [], []
     for case, name in zip(cases, names, strict=True):

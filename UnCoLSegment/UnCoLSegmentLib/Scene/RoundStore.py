@@ -8,6 +8,7 @@ from typing import Any
 import slicer.util
 
 from UnCoLSegmentLib.Scene import Rounds
+from UnCoLSegmentLib.Scene.Maker import MODEL_ATTRIBUTE
 
 ATTRIBUTE = "UnCoL.Rounds"
 """On a volume: its rounds of annotating and fine-tuning, as text (see `Rounds`)."""
@@ -17,6 +18,11 @@ def read(volumeNode: Any) -> list[Rounds.Round]:
     """Return the rounds about a volume, the oldest first; none about no volume."""
     text = volumeNode.GetAttribute(ATTRIBUTE) if volumeNode is not None else None
     return Rounds.readRounds(text or "")
+
+
+def inScene() -> list[Rounds.Round]:
+    """Return the rounds about all volumes of the scene."""
+    return [each for volume in _volumes() for each in read(volume)]
 
 
 def write(volumeNode: Any, rounds: Sequence[Rounds.Round]) -> None:
@@ -35,12 +41,17 @@ def adopt(parameters: Any) -> None:
             parameters.rounds = Rounds.writeRounds(old) if old else ""
 
 
-def rename(old: str, new: str) -> None:
-    """Give a model another name in the rounds of all volumes of the scene."""
+def renameModel(parameters: Any, old: str, new: str) -> None:
+    """Give a model another name wherever a panel's scene names it: in rounds, proposals, maps and the panel's choice."""
     for volume in _volumes():
         rounds = read(volume)
         if rounds:
             write(volume, Rounds.renamed(rounds, old, new))
+    for node in (*slicer.util.getNodesByClass("vtkMRMLSegmentationNode"), *_volumes()):
+        if node.GetAttribute(MODEL_ATTRIBUTE) == old:
+            node.SetAttribute(MODEL_ATTRIBUTE, new)
+    if parameters.modelName == old:
+        parameters.modelName = new
 
 
 def _volumes() -> list[Any]:

@@ -132,13 +132,24 @@ def namesSince(old: Round | None, new: Round | None) -> dict[str, str]:
     return {name: now[segmentId] for name, segmentId in old.segments.items() if segmentId in now}
 
 
-def baseFor(model: str, rounds: Sequence[Round]) -> str:
+def baseFor(model: str, rounds: Sequence[Round], inScene: Sequence[Round] = ()) -> str:
     """Return the model from which a fine-tune starts, or "" for none.
 
-    A model that has learned from this volume is trained anew from where it started: its weights have seen the slices
-    that are to be held out, so that its score on them would not be honest.
+    One that has learned from these volumes, or whose base has, is trained anew from where that started: the weights
+    have seen the slices that are to be held out, so that a score on them would not be honest.
+
+    Args:
+        model: The model that the user chose; "" for none.
+        rounds: Those of the volumes from which is learned.
+        inScene: Those of all volumes, which tell from what a model was made.
     """
-    return next((each.base for each in rounds if each.model == model), model)
+    bases = {each.model: each.base for each in (*inScene, *rounds)}
+    haveLearned, base = {each.model for each in rounds}, model
+    while model in bases:
+        before = bases.pop(model)  # a model's name can be given anew: never ask twice
+        base = before if model in haveLearned else base
+        model = before
+    return base
 
 
 def askedOf(structures: Sequence[Structure], predicted: Sequence[Structure]) -> tuple[Structure, ...]:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import slicer.util
 import vtk
 from slicer.i18n import tr as _
 
@@ -49,11 +48,12 @@ class RunScene:
 
     Args:
         parameters: The panel's parameter node, or anything with its attributes.
+        panel: That of the panel, where the former speak of another volume than the one that it shows.
     """
 
-    def __init__(self, parameters: Any) -> None:
-        self._parameters = parameters
-        self._volume = parameters.inputVolume
+    def __init__(self, parameters: Any, panel: Any = None) -> None:
+        self._parameters, self._panel = parameters, panel or parameters
+        self._volume, self._segmentation = parameters.inputVolume, parameters.segmentation
         self._scene = self._volume.GetScene()
         self._observations: list[int] = []
         self._preview, self._soFar = Preview(self._volume), (None, 0, None)
@@ -95,7 +95,8 @@ class RunScene:
         @vtk.calldata_type(vtk.VTK_OBJECT)
         def aboutToRemove(_scene: Any, _event: str, node: Any) -> None:
             if node is self._volume:
-                onLost(_("The volume was removed, so the run was stopped."))
+                message = _('The volume "{name}" was removed, so the run was stopped.')
+                onLost(message.format(name=self.volumeName))
 
         def aboutToClose(_scene: Any, _event: str) -> None:
             onLost(_("The scene was closed, so the run was stopped."))
@@ -152,12 +153,10 @@ class RunScene:
 
         Segments are the user's by the names that theirs have now, whatever they were called when the run began.
         """
-        parameters, before = self._parameters, self._proposal()
-        like = parameters.segmentation if self._isInScene(parameters.segmentation) else None
-        structures = self._asNamedNow(shown.structures, shown.model)
+        before, structures = self._proposal(), self._asNamedNow(shown.structures, shown.model)
         earlier = Maker.of(before)
         node = Proposal.putProposal(
-            shown.labels, structures, self._volume, before, like, shown.filled, joins=shown.joins
+            shown.labels, structures, self._volume, before, self._own, shown.filled, joins=shown.joins
         )
         new = [each.name for each in structures]
         self._new, self._kept = new, [name for name in segmentNames(node) if name not in new]
@@ -166,7 +165,9 @@ class RunScene:
         self._maker.write(node)
         Origins.note(node, new, shown.origin)
         node.SetNodeReferenceID(Results.VOLUME_ROLE, self._volume.GetID())
-        Results.choose(parameters)
+        Results.choose(self._parameters)
+        if before is None and self._panel.inputVolume is not self._volume:
+            node.GetDisplayNode().SetVisibility(False)  # it would lie over the volume that the user looks at now
         self.hasResult = True
 
     def showPreview(self, labels: Volume, inputs: RunInputs, step: int, uncertainty: Volume | None) -> None:
@@ -176,9 +177,7 @@ class RunScene:
         """
         if not self._parameters.previewsShown:
             return
-        own = self._parameters.segmentation
-        structures = self._asNamedNow(inputs.structures, "")
-        self._preview.show(labels, structures, step, own if self._isInScene(own) else None)
+        self._preview.show(labels, self._asNamedNow(inputs.structures, ""), step, self._own)
         if uncertainty is not None:
             found = SegmentationResult(labels, uncertainty, inputs.structures, known=inputs.annotated)
             self._soFar = found, step, inputs.labels
@@ -189,7 +188,7 @@ class RunScene:
         None where nothing is shown that may stand, or where the proposal there is not worse: see `_isBetter`.
         """
         (found, step, labels), before = self._soFar, self._proposal()
-        if found is None or self.hasResult or not self._preview.isShown:
+        if found is None or self.hasResult or not (self._preview.isShown and self._isInScene(self._volume)):
             return None
         if before is not None and not self._isBetter(found, step, labels):
             return None
@@ -244,9 +243,9 @@ class RunScene:
 
         A structure has the name that the user's segment with its ID has now, so that it is compared with that one.
         """
-        proposal, own = self._proposal(), self._parameters.segmentation
+        proposal = self._proposal()
         labels, structures = Bridge.labelsInSlices(proposal, self._volume, slices)
-        return labels, proposedAsNow(proposal, structures, own)
+        return labels, proposedAsNow(proposal, structures, self._own)
 
     def uncertaintyOfProposal(self) -> Volume | None:
         """Return the map that came with the proposal; None if there is none, or it is another model's."""
@@ -300,7 +299,17 @@ class RunScene:
 
     def _asNamedNow(self, structures: Sequence[Structure], model: str) -> list[Structure]:
         """Return structures by the names that the user's segments have now; a model knows those of its own round."""
-        return self._names.asNow(structures, self._parameters.segmentation, self.roundOf(model) if model else None)
+        return self._names.asNow(structures, self._own, self.roundOf(model) if model else None)
+
+    @property
+    def _own(self) -> Any:
+        """The user's segmentation of this volume: the chosen one, also after they went on to another volume.
+
+        None if there is none, or it was removed.
+        """
+        isChosen = self._parameters.inputVolume is self._volume
+        own = self._parameters.segmentation if isChosen else self._segmentation
+        return own if self._isInScene(own) else None
 
     def _proposal(self) -> Any:
         """Return the proposal about this run's volume; None if there is none, or the user removed it."""
@@ -330,14 +339,3 @@ def roundsOf(parameters: Any) -> list[Rounds.Round]:
     """Return the rounds about a panel's volume."""
     RoundStore.adopt(parameters)
     return RoundStore.read(parameters.inputVolume)
-
-
-def renameModel(parameters: Any, old: str, new: str) -> None:
-    """Give a model another name wherever a panel's scene names it."""
-    RoundStore.rename(old, new)
-    for className in ("vtkMRMLSegmentationNode", "vtkMRMLScalarVolumeNode"):
-        for node in slicer.util.getNodesByClass(className):
-            if node.GetAttribute(MODEL_ATTRIBUTE) == old:
-                node.SetAttribute(MODEL_ATTRIBUTE, new)
-    if parameters.modelName == old:
-        parameters.modelName = new

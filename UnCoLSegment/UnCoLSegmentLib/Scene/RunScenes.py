@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from uncol.core.volume import Volume
+from UnCoLSegmentLib.Scene.Cases import namesOf
 from UnCoLSegmentLib.Scene.RunData import RunInputs, SegmentationResult
 from UnCoLSegmentLib.Scene.RunScene import RunScene
 
@@ -20,10 +21,16 @@ class RunScenes:
 
     def __init__(self, parameters: Any, others: Sequence[Any] = ()) -> None:
         self.first = RunScene(parameters)
-        self._all = (self.first, *map(RunScene, others))
+        self._volumes = [each.inputVolume for each in (parameters, *others)]
+        self._all = (self.first, *(RunScene(each, parameters) for each in others))
 
     def __iter__(self) -> Iterator[RunScene]:
         return iter(self._all)
+
+    @property
+    def names(self) -> list[str]:
+        """What to call the volumes, so that the user can tell them apart."""
+        return namesOf(self._volumes)
 
     def watch(self, onLost: Callable[[str], None]) -> None:
         """Call `onLost` with a sentence when the scene is about to close or one of the volumes about to be removed."""
