@@ -197,6 +197,7 @@ def test_several_files_of_a_kind_with_many_frames_are_refused_although_each_has_
         ("StudyDescription", "CANARY" * 11),
         ("ProcedureCodeSequence", "CANARY" * 11),
         ("StationName", "CANARY-0123456789"),
+        ("PositionReferenceIndicator", "CANARY\nCANARY"),
     ],
 )
 def test_what_is_not_valid_is_left_empty_and_told_by_its_name(
@@ -216,6 +217,55 @@ def test_what_is_not_valid_is_left_empty_and_told_by_its_name(
     check_with_dciodvfy(paths)
     for path in paths:
         assert not dcmread(path).get(tag)
+
+
+EMPTY = ("OtherPatientIDsSequence", "ReferencedStudySequence", "ProcedureCodeSequence", "ReferencedPatientSequence")
+
+
+@pytest.mark.parametrize("items", [[], [Dataset()]], ids=["no items", "an empty item"])
+def test_sequences_in_which_nothing_is_said_are_not_repeated(
+    items: list[Dataset], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def edit(_number: int, header: Dataset) -> None:
+        for name in EMPTY:
+            setattr(header, name, items)
+
+    paths = written(stack_in(saved(tmp_path / "ct", edit=edit)), tmp_path / "out")
+
+    check_with_dciodvfy(paths)
+    assert not any(name in dcmread(path) for path in paths for name in EMPTY)
+    assert caplog.records == []
+
+
+NAMED = {"ClinicalTrialSponsorName": "S", "ClinicalTrialProtocolID": "P", "ClinicalTrialSubjectID": "7"}
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({**NAMED, "ClinicalTrialTimePointDescription": "first"}, ""),
+        ({**NAMED, "ClinicalTrialProtocolID": ""}, "ClinicalTrialSponsorName (0012,0010)"),
+        ({**NAMED, "ClinicalTrialProtocolID": "P" * 65}, "ClinicalTrialProtocolID (0012,0020)"),
+        ({"ClinicalTrialSiteName": "CANARY"}, "ClinicalTrialSiteName (0012,0031)"),
+        ({"ResponsiblePerson": "CANARY^A", "ResponsiblePersonRole": "PARENT"}, ""),
+        ({"ResponsiblePerson": "CANARY^A"}, "ResponsiblePerson (0010,2297)"),
+    ],
+)
+def test_what_anonymization_left_of_a_trial_or_a_person_is_repeated_only_where_it_is_valid(
+    said: dict[str, str], told: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def edit(_number: int, header: Dataset) -> None:
+        for name, value in said.items():
+            setattr(header, name, value)
+
+    paths = written(stack_in(saved(tmp_path / "ct", edit=edit)), tmp_path / "out")
+
+    check_with_dciodvfy(paths)
+    for path in paths:
+        made = dcmread(path)
+        assert {name: made.get(name) for name in said} == (dict.fromkeys(said) if told else said)
+    assert told in caplog.text
+    assert bool(told) is bool(caplog.records)
 
 
 def test_letters_of_no_known_alphabet_are_left_empty(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

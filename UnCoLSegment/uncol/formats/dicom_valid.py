@@ -10,10 +10,10 @@ from typing import Any
 from pydicom import DataElement, Dataset
 from pydicom.config import RAISE
 from pydicom.datadict import dictionary_VM, keyword_for_tag, tag_for_keyword
-from pydicom.tag import BaseTag
+from pydicom.tag import BaseTag, Tag
 from pydicom.valuerep import CUSTOMIZABLE_CHARSET_VR, DA, TM, validate_value
 
-from uncol.formats.dicom_tags import UNREADABLE, tag_name
+from uncol.formats.dicom_tags import UNREADABLE, tag_name, text_of
 
 MAY_BE_EMPTY = (
     "PatientID",
@@ -58,8 +58,29 @@ _OTHERS = (
     "StationName",
     "DeviceSerialNumber",
     "SoftwareVersions",
+    "PositionReferenceIndicator",
 )
-"""What else highdicom repeats: the modules of the study, and the equipment."""
+"""What else highdicom repeats: the modules of the study, the equipment, and the frame of reference."""
+_WITHOUT_ITEMS = ("PatientBreedCodeSequence", "BreedRegistrationSequence")
+"""The only sequences of these that may have no items (type 2)."""
+_TRIAL = ("ClinicalTrialSponsorName", "ClinicalTrialProtocolID", "ClinicalTrialSubjectID")
+_OF_TRIAL = ("ClinicalTrialProtocolName", "ClinicalTrialSiteID", "ClinicalTrialSiteName")
+_MORE_OF_TRIAL = (
+    "ClinicalTrialSubjectReadingID",
+    "ClinicalTrialCoordinatingCenterName",
+    "ClinicalTrialProtocolEthicsCommitteeName",
+    "ClinicalTrialProtocolEthicsCommitteeApprovalNumber",
+)
+_ONLY_WITH = (
+    (("ResponsiblePerson",), ("ResponsiblePersonRole",)),
+    ((*_TRIAL, *_OF_TRIAL, *_MORE_OF_TRIAL), _TRIAL),
+)
+"""Tags that are valid only where all of some others are, which anonymization may have taken."""
+_EMPTY_BESIDE = (
+    (("ClinicalTrialTimePointDescription",), ("ClinicalTrialTimePointID",)),
+    (_TRIAL, _OF_TRIAL),
+)
+"""Tags beside which others must be there, empty where they are not known (type 2)."""
 _NAME_DELIMITERS = 4  # family, given and middle name, prefix, suffix; pydicom does not count them
 _SEXES = ("", "F", "M", "O")
 _LINES = {"LT": "\n\r\f\t", "ST": "\n\r\f\t", "UT": "\n\r\f\t"}
@@ -81,10 +102,17 @@ def take_away_invalid(header: Dataset) -> list[str]:
         The names of what was taken away.
     """
     has_charset = bool(header.get("SpecificCharacterSet"))
-    taken = [tag for tag in _repeated(header) if not _is_readable(header, tag, has_charset=has_charset)]
+    repeated = _repeated(header)
+    for tag in [each for each in repeated if _says_nothing(header, each)]:
+        del header[tag]
+    taken = [tag for tag in repeated if tag in header and not _is_readable(header, tag, has_charset=has_charset)]
+    for names, others in _ONLY_WITH:
+        if not all(_has(header, name) and tag_for_keyword(name) not in taken for name in others):
+            taken += [tag for tag in map(Tag, names) if tag in header and tag not in taken]
     for tag in taken:
         del header[tag]
-    for name in MAY_BE_EMPTY:
+    needed = [name for names, others in _EMPTY_BESIDE if any(name in header for name in names) for name in others]
+    for name in (*MAY_BE_EMPTY, *needed):
         if name not in header:
             setattr(header, name, "")
     header.SpecificCharacterSet = "ISO_IR 192"
@@ -95,6 +123,19 @@ def _repeated(header: Dataset) -> list[BaseTag]:
     others = {tag_for_keyword(name) for name in _OTHERS}
     known = [tag for tag in header.keys() if keyword_for_tag(tag)]  # noqa: SIM118  # iterating would read all values
     return [tag for tag in known if tag.group in _GROUPS or tag in others]
+
+
+def _has(header: Dataset, name: str) -> bool:
+    return bool(text_of(header, name).strip())
+
+
+def _says_nothing(header: Dataset, tag: BaseTag) -> bool:
+    """Say whether a sequence has no items, or one of its items nothing in it, as archives leave them."""
+    try:
+        element = header[tag]
+        return element.VR == "SQ" and element.keyword not in _WITHOUT_ITEMS and not all([element.value, *element.value])
+    except UNREADABLE:
+        return False
 
 
 def _is_readable(header: Dataset, tag: BaseTag, *, has_charset: bool) -> bool:
