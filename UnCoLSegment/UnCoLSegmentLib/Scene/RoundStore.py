@@ -42,7 +42,7 @@ def adopt(parameters: Any) -> None:
 
 
 def renameModel(parameters: Any, old: str, new: str) -> None:
-    """Give a model another name wherever a panel's scene names it: in rounds, proposals, maps and the panel's choice."""
+    """Give a model another name wherever a panel's scene names it: in rounds, proposals, maps and the choice."""
     for volume in _volumes():
         rounds = read(volume)
         if rounds:
