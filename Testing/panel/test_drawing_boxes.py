@@ -212,18 +212,21 @@ def test_a_result_hides_the_box_which_can_be_shown_and_hidden(boxed: Any, engine
     assert boxed.ui.boxShownCheckBox.checked
 
 
-def test_the_proposal_is_shown_filled_or_as_an_outline_and_in_3d(boxed: Any, engine: Any, phantom: Any) -> None:
+def test_the_proposal_is_an_outline_or_filled_and_shown_in_3d(boxed: Any, engine: Any, phantom: Any) -> None:
     assert boxed.ui.hideButton.toolTip == "There is no proposal yet. Segment the volume first."
     segmentLiver(boxed, engine, phantom)
     node = boxed.parameters.proposal
-    picture = boxed.views[0].pixels().copy()
+    outline = boxed.views[0].pixels().copy()
+    assert not boxed.ui.proposalFilledCheckBox.checked
 
     boxed.click("proposalFilledCheckBox")
-    outline = boxed.views[0].pixels().copy()
+    filled = boxed.views[0].pixels().copy()
+    boxed.click("proposalFilledCheckBox")
     boxed.click("hideButton")
     hidden = boxed.views[0].pixels()
 
-    assert changed(picture, outline) > 1000
+    assert changed(filled, hidden) > 1000
+    assert changed(outline, hidden) < 600  # grey values stay as they are, but under the lines
     assert np.ptp(SliceView.pixels(boxed.views[0]).astype(int), axis=-1).max() == 0  # the map is hidden, too
     assert changed(outline, hidden) > 0
     assert not node.GetDisplayNode().GetVisibility2DFill()
@@ -258,3 +261,23 @@ def surfacesOf(node: Any) -> int:
     return sum(
         each is node.GetNodeReference("UnCoL.Surface") and each.GetDisplayNode().GetVisibility() for each in models
     )
+
+
+def test_what_the_user_set_for_showing_a_segmentation_is_not_changed_and_a_new_one_is_seen_through(
+    boxed: Any, engine: Any, phantom: Any
+) -> None:
+    own = phantom.addSegmentation(boxed.parameters.inputVolume)
+    own.GetDisplayNode().SetOpacity2DFill(0.7)
+    boxed.choose("segmentationSelector", "My segmentation")
+    segmentLiver(boxed, engine, phantom)
+    boxed.click("acceptAllButton")
+    boxed.waitForDetection()
+    assert own.GetDisplayNode().GetOpacity2DFill() == pytest.approx(0.7)
+    assert own.GetDisplayNode().GetVisibility2DFill()
+
+    made = boxed.ui.segmentationSelector.addNode()
+    boxed.parameters.segmentation = None
+    boxed.click("acceptAllButton")
+
+    for each in (made, boxed.parameters.segmentation):
+        assert each.GetDisplayNode().GetOpacity2DFill() == pytest.approx(0.15)

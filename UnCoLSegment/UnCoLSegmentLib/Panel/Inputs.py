@@ -12,6 +12,7 @@ from slicer.i18n import tr as _
 from UnCoLSegmentLib.Panel.Controls import enable
 from UnCoLSegmentLib.ParameterNode import ParameterNode
 from UnCoLSegmentLib.Scene import Bridge, Cases, Places, Preview, Proposal, Results, SliceViews
+from UnCoLSegmentLib.Scene.ResultDisplay import fillLightly
 
 _VOLUME, _SEGMENTATION = "vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode"
 _OURS = {
@@ -31,6 +32,7 @@ class Inputs:
     def __init__(self, ui: Any) -> None:
         self.ui, self._volume = ui, None
         ui.inputVolumeSelector.connect("nodeActivated(vtkMRMLNode*)", _show)
+        ui.segmentationSelector.connect("nodeAddedByUser(vtkMRMLNode*)", fillLightly)
         ui.alignViewsButton.connect("clicked(bool)", self._alignViews)
 
     def update(self, parameters: ParameterNode | None) -> None:

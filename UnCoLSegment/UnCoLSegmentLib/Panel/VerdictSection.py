@@ -17,6 +17,7 @@ from UnCoLSegmentLib.Panel.Editor import Editor
 from UnCoLSegmentLib.Panel.Section import Message, Section
 from UnCoLSegmentLib.ParameterNode import ParameterNode
 from UnCoLSegmentLib.Scene import Acceptance, AnnotatedSlices, Labelmaps, SliceViews
+from UnCoLSegmentLib.Scene.ResultDisplay import fillLightly
 
 
 class VerdictSection(Section):
@@ -119,7 +120,7 @@ class VerdictSection(Section):
         if parameters.segmentation is None:
             name = _("{volume} segmentation").format(volume=parameters.inputVolume.GetName())
             node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-            node.CreateDefaultDisplayNodes()
+            fillLightly(node)
             node.SetReferenceImageGeometryParameterFromVolumeNode(parameters.inputVolume)
             parameters.segmentation = node
         return parameters.segmentation

@@ -30,6 +30,7 @@ _COLORS = (
 """Colors that people with color blindness tell apart (Okabe and Ito), for structures that the user has not colored."""
 
 _FILL_OPACITY = 0.25
+"""Where the user wants a proposal filled: until then its outline lets everything be seen."""
 _CLOSED_SURFACE = slicer.vtkSegmentationConverter.GetSegmentationClosedSurfaceRepresentationName()
 
 
@@ -109,6 +110,7 @@ def _newProposal(volumeNode: Any) -> Any:
     node.SetAttribute(ATTRIBUTE, "1")
     volumeNode.GetScene().AddNode(node)
     node.CreateDefaultDisplayNodes()
+    node.GetDisplayNode().SetVisibility2DFill(False)
     node.GetDisplayNode().SetOpacity2DFill(_FILL_OPACITY)
     Bridge.placeInTree(node, volumeNode, isBelow=False)
     return node

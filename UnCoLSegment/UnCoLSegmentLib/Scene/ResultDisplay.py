@@ -6,6 +6,14 @@ from typing import Any
 
 from UnCoLSegmentLib.Scene import DoubtSurface, Places
 
+_OWN_FILL_OPACITY = 0.15
+
+
+def fillLightly(segmentation: Any) -> None:
+    """Fill a segmentation that was made for the user just now so lightly that the image is seen through it."""
+    segmentation.CreateDefaultDisplayNodes()
+    segmentation.GetDisplayNode().SetOpacity2DFill(_OWN_FILL_OPACITY)
+
 
 class ResultDisplay:
     """Changes the display of a proposal and of the user's segmentation; their nodes hold most of the state."""
@@ -22,7 +30,7 @@ class ResultDisplay:
     @property
     def isFilled(self) -> bool:
         """Whether the proposal is filled in the slice views."""
-        return self._proposal is None or bool(self._proposal.GetDisplayNode().GetVisibility2DFill())
+        return self._proposal is not None and bool(self._proposal.GetDisplayNode().GetVisibility2DFill())
 
     @property
     def is3D(self) -> bool:
