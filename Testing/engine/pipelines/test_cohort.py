@@ -325,17 +325,22 @@ def test_the_commands_of_the_page_about_clusters_make_the_same_table_on_two_work
     def here(words: list[str]) -> list[str]:
         return [word.replace("scheduler:8786", f"127.0.0.1:{port}").replace("8786", port) for word in words[1:]]
 
-    running = [
-        subprocess.Popen([sys.executable, "-m", "dask", *here(words)], cwd=folder, env=ENVIRONMENT)
-        for words in (scheduler, worker)
-    ]
-    try:
-        while "No worker has joined" in (ended := run_uncol(*here(command), cwd=folder, timeout_s=900)).stderr:
-            pass
-    finally:
-        for process in running[::-1]:
-            process.terminate()
-            process.wait()
+    log = folder / "log"
+    with log.open("wb") as said:
+        running = [
+            subprocess.Popen([sys.executable, "-m", "dask", *here(words)], cwd=folder, env=ENVIRONMENT, stderr=said)
+            for words in (scheduler, worker)
+        ]
+        ends_s = time.monotonic() + 120
+        try:
+            while log.read_bytes().count(b"Register worker") < 2:
+                assert time.monotonic() < ends_s, log.read_text(encoding="utf-8")
+                time.sleep(0.1)
+            ended = run_uncol(*here(command), cwd=folder)
+        finally:
+            for process in running[::-1]:
+                process.terminate()
+                process.wait()
 
     assert ended.returncode == 2, ended.stderr
     assert table_of(as_in_docs) == table_of(replace(as_in_docs, out=folder / "done"))

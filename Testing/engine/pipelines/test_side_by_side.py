@@ -111,15 +111,18 @@ class Cluster:
                 *[["worker", self.address, "--nthreads", "1", "--no-dashboard", "--no-nanny"]] * 2,
             )
         )
-        _wait(lambda: (folder / "log").read_bytes().count(b"Register worker") >= 2)
+        self.wait_for(b"Register worker", times=2)
 
-    def join(self, environment: dict[str, str]) -> None:
-        """Start one more worker."""
-        command = [sys.executable, "-m", "dask", "worker", self.address, "--nthreads", "1", "--no-dashboard"]
-        late = subprocess.Popen(
-            [*command, "--no-nanny"], cwd=self._folder, env=environment, stdout=self._log, stderr=self._log
-        )
+    def join(self, environment: dict[str, str], *options: str) -> int:
+        """Start one more worker; return the number of its process."""
+        command = [sys.executable, "-m", "dask", "worker", self.address, "--no-dashboard", "--no-nanny", *options]
+        late = subprocess.Popen(command, cwd=self._folder, env=environment, stdout=self._log, stderr=self._log)
         self._late.append(late)
+        return late.pid
+
+    def wait_for(self, said: bytes, times: int = 1) -> None:
+        """Wait until the scheduler has said something."""
+        _wait(lambda: (self._folder / "log").read_bytes().count(said) >= times)
 
     def close(self) -> None:
         for process in (*self.workers, *self._late, self.scheduler):
@@ -158,6 +161,7 @@ def test_a_cluster_goes_on_whatever_worker_leaves_or_joins_but_not_without_its_s
             dask_cluster(cluster.address, wants_gpu=True),
         ):
             pass
+        _check_graphics_card(cluster, [Piece(n, tmp_path, seconds=0.3) for n in range(14, 18)])
 
         gone = rf'The Dask scheduler at "{re.escape(cluster.address)}" is gone\. What is finished is kept'
         more = [Piece(n, tmp_path, seconds=0.2) for n in range(20, 40)]
@@ -167,6 +171,18 @@ def test_a_cluster_goes_on_whatever_worker_leaves_or_joins_but_not_without_its_s
             cluster.scheduler.kill()
             with pytest.raises(UncolError, match=gone):
                 list(results)
+
+
+def _check_graphics_card(cluster: Cluster, pieces: list[Piece]) -> None:
+    """A worker with a graphics card alone gets what needs one, and one piece at a time whatever its threads."""
+    worker = cluster.join(LIGHT, "--nthreads", "4", "--resources", "GPU=1", "--name", "with-card")
+    cluster.wait_for(b"name: with-card")
+    with dask_cluster(cluster.address, wants_gpu=True) as place:
+        began_s = time.monotonic()
+        assert len([*each_result(DOUBLE, pieces, place, UNWATCHED)]) == len(pieces)
+
+    assert time.monotonic() - began_s >= sum(each.seconds for each in pieces)
+    assert {int(each.trace.read_text()) for each in pieces} == {worker}
 
 
 def test_a_piece_that_ends_workers_is_lost_and_a_cluster_without_workers_is_told(
