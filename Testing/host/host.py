@@ -69,6 +69,11 @@ class Host:
         effects = Announcer("effectRegistered(QString)")
         slicer.qSlicerSegmentEditorEffectFactory = SimpleNamespace(instance=lambda: effects)
 
+    def sliceWidget(self, layoutName: str) -> Any:
+        """Return the widget round a drawn slice view, as far as our code asks; None where there is none."""
+        views = [each for each in self.views if each.node.GetLayoutName() == layoutName]
+        return SimpleNamespace(sliceView=lambda: views[-1]) if views else None
+
     def __enter__(self) -> Host:
         return self
 
@@ -154,7 +159,7 @@ def _makeApplication(host: Host) -> SimpleNamespace:
         coreIOManager=lambda: inputOutput,
         ioManager=lambda: inputOutput,
         topLevelWidgets=list,
-        layoutManager=_nothing,
+        layoutManager=lambda: SimpleNamespace(sliceWidget=host.sliceWidget) if host.views else None,
         mainWindow=_nothing,
         moduleManager=lambda: moduleManager,
         installEventFilter=lambda each: sys.modules["qt"].application.installEventFilter(each) or None,

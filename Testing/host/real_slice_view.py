@@ -75,6 +75,13 @@ class RealSliceView(SliceView):
         self._window.Render()
         self._send("EnterEvent", (1, 1))
 
+    def renderWindow(self) -> Any:
+        """Return VTK's window, as the view's widget does."""
+        return self._window
+
+    def scheduleRender(self) -> None:
+        """Drawn when the picture is asked for."""
+
     def close(self) -> None:
         """Take the view away, as the application does at its end."""
         self._style.SetDisplayableManagers(None)

@@ -65,6 +65,11 @@ class CorrectSection(Section):
         purpose = _("Show the slice whose annotation promises most")
         enable(self._whyNoVolume() or noMap, (self.ui.suggestSliceButton, purpose))
 
+    @property
+    def donePlaces(self) -> set[tuple[Axis, int]]:
+        """The slices of the chosen volume that are done."""
+        return {(row.axis, row.index) for row in self.table.complete}
+
     def showRuler(self) -> None:
         """Show where the user is among the slices; called also when a view moves."""
         parameters = self._parameters

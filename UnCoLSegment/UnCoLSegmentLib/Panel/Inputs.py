@@ -11,13 +11,13 @@ from slicer.i18n import tr as _
 
 from UnCoLSegmentLib.Panel.Controls import enable
 from UnCoLSegmentLib.ParameterNode import ParameterNode
-from UnCoLSegmentLib.Scene import Bridge, Cases, Places, Preview, Proposal, Results, SliceViews
+from UnCoLSegmentLib.Scene import Bridge, Cases, Places, Preview, Proposal, ProposalBefore, Results, SliceViews
 from UnCoLSegmentLib.Scene.ResultDisplay import fillLightly
 
 _VOLUME, _SEGMENTATION = "vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode"
 _OURS = {
     _VOLUME: (Bridge.UNCERTAINTY_ATTRIBUTE,),
-    _SEGMENTATION: (Proposal.ATTRIBUTE, Preview.ATTRIBUTE, Places.ATTRIBUTE),
+    _SEGMENTATION: (Proposal.ATTRIBUTE, ProposalBefore.ATTRIBUTE, Preview.ATTRIBUTE, Places.ATTRIBUTE),
 }
 """Attributes of nodes that the engine writes: nobody segments or annotates them."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
@@ -10,10 +11,12 @@ import slicer
 from slicer.i18n import tr as _
 
 from uncol.core.findings import Finding, ml_text
+from uncol.core.volume import Axis
 from UnCoLSegmentLib.Engine.Run import RunResult
 from UnCoLSegmentLib.Logic import Logic
 from UnCoLSegmentLib.Panel.Controls import enable
 from UnCoLSegmentLib.Panel.Section import Message, Section
+from UnCoLSegmentLib.Panel.ViewTexts import ViewTexts
 from UnCoLSegmentLib.ParameterNode import Overlay, ParameterNode
 from UnCoLSegmentLib.Scene import Bridge, Labelmaps, Places, UncertaintyDisplay
 from UnCoLSegmentLib.Scene.Maker import Maker
@@ -24,18 +27,29 @@ from UnCoLSegmentLib.Scene.Rounds import Round
 
 
 class ResultSection(Section):
-    """Shows the proposal and its map, and leads to where the map is largest."""
+    """Shows the proposal and its map, and leads to where the map is largest.
+
+    Args:
+        ui: The panel's widgets by name.
+        logic: What does the work.
+        message: Where it is told how clicks ended.
+        done: Returns the slices of the volume that are done.
+    """
 
     _during = slicer.util.RenderBlocker
 
-    def __init__(self, ui: Any, logic: Logic, message: Message) -> None:
+    def __init__(
+        self, ui: Any, logic: Logic, message: Message, done: Callable[[], Collection[tuple[Axis, int]]]
+    ) -> None:
         super().__init__(ui, logic, message)
         self._shown: object = None
         self._lifted, self._display = OverlayInViews(slicer.mrmlScene), ResultDisplay()
+        self._texts = ViewTexts(lambda: self._display.shown, done)
         ui.uncertaintySelector.addAttribute("vtkMRMLScalarVolumeNode", Bridge.UNCERTAINTY_ATTRIBUTE)
         ui.show3DButton.connect("clicked(bool)", self._display.show3D)
-        ui.compareButton.connect("pressed()", lambda: self.compare(True))
-        ui.compareButton.connect("released()", lambda: self.compare(False))
+        for button, other in ((ui.compareButton, "own"), (ui.compareBeforeButton, "earlier")):
+            button.connect("pressed()", partial(self.compare, other))
+            button.connect("released()", partial(self.compare, ""))
         ui.proposalFilledCheckBox.connect("clicked(bool)", self._display.fill)
         self._onClicks((ui.unsureButton, self._nextOverlay))
         ui.hideButton.connect("clicked(bool)", self._hide)
@@ -53,6 +67,9 @@ class ResultSection(Section):
             (ui.hideButton, _("Show the image alone, and everything again with the next click")),
             (ui.proposalFilledCheckBox, _("Fill the proposal in the slice views; otherwise only its outline is drawn")),
         )
+        missing = _("There was no proposal before the last run.")
+        purpose = _("Hold it, or the keys Shift+C, to see the proposal of before the last run instead of this one")
+        enable("" if self._display.hasEarlier else missing, (ui.compareBeforeButton, purpose))
         ui.show3DButton.checked = self._display.is3D
         ui.proposalFilledCheckBox.checked = self._display.isFilled
         ui.hideButton.checked = self._display.isHidden
@@ -74,13 +91,29 @@ class ResultSection(Section):
         ui.trustLabel.text = trustText(parameters, self._logic) if parameters else ""
         ui.trustLabel.visible = bool(ui.trustLabel.text)
 
-    def compare(self, isOn: bool) -> None:
-        """Show the user's segmentation instead of the proposal while this is on."""
-        self._display.compare(isOn)
+    def compare(self, other: str) -> None:
+        """Show "own", the user's segmentation, or "earlier", what was proposed before, instead of the proposal.
+
+        "" shows again what was shown.
+        """
+        if other == "earlier" and not self._display.hasEarlier:
+            self._message.showInformation(self.ui.compareBeforeButton.toolTip)
+            return
+        self._display.compare(other)
+        self.showTexts()
+
+    def showTexts(self) -> None:
+        """Write into the slice views what they show; called when that, or what is done, has changed."""
+        self._texts.update(self._parameters.inputVolume if self._parameters is not None else None)
+
+    def leave(self) -> None:
+        """The user goes to another module: the views are not ours there."""
+        self._texts.remove()
 
     def forgetScene(self) -> None:
         """Let go of a scene that is being closed."""
         self._shown = None
+        self._texts.remove()
         self._lifted.forget()
         self._message.clear()
 
@@ -100,6 +133,7 @@ class ResultSection(Section):
     def _hide(self, isHidden: bool) -> None:
         self._display.hide(isHidden)
         self.update(self._parameters)
+        self.showTexts()
 
     def _lay(self, parameters: ParameterNode, node: Any) -> None:
         """Change the display only where the user changed something here: elsewhere they may want it otherwise."""

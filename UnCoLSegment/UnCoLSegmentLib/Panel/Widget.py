@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ class Widget:
         self._segmentSection = SegmentSection(ui, logic, message, self._prepareEngine, self.update)
         self._correctSection = CorrectSection(ui, logic, message, self._editor)
         self._startCard = StartCard(ui, logic, message, self._whatIsMissing, self._prepareEngine)
-        result = ResultSection(ui, logic, message)
+        self._resultSection = result = ResultSection(ui, logic, message, lambda: self._correctSection.donePlaces)
         self._sections = (
             self._segmentSection,
             result,
@@ -112,8 +113,13 @@ class Widget:
             AdvancedSection(ui, logic, message, self._requirementsFile),
             self._startCard,
         )
-        self._held = Held(qt.Qt.Key_C, lambda: result.compare(True), lambda: result.compare(False))
-        self._keys = Keys(uiWidget, {**keyActions(ui, logic, message), "C": self._held.press})
+        others = {"C": "own", "Shift+C": "earlier"}
+        self._held = {
+            key: Held(qt.Qt.Key_C, partial(result.compare, other), partial(result.compare, ""))
+            for key, other in others.items()
+        }
+        held = {key: each.press for key, each in self._held.items()}
+        self._keys = Keys(uiWidget, {**keyActions(ui, logic, message), **held})
         ofScene = (
             (slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose),
             (slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose),
@@ -183,7 +189,8 @@ class Widget:
 
     def _leave(self) -> None:
         """Let go of views and keys."""
-        self._held.release()
+        for each in self._held.values():
+            each.release()
         self._keys.uninstall()
         for section in self._sections:
             section.leave()
@@ -214,6 +221,8 @@ class Widget:
         self._inputs.update(parameters)
         for section in self._sections:
             section.update(parameters)
+        if self._isEntered:
+            self._resultSection.showTexts()
         missing, isPlacing = self._startCard.missing, self._segmentSection.isPlacing
         step = nextStep(parameters, self.logic, self._correctSection.table, missing, isPlacing)
         self._strip.update(step)
@@ -223,7 +232,8 @@ class Widget:
         try:
             self.logic.poll()
             if self._isEntered and self.logic.pollAfter_ms >= _LEAST_BETWEEN_LOOKS_MS:
-                self._correctSection.showRuler()  # the views may have moved
+                self._correctSection.showRuler()  # the views may have moved, and show other things
+                self._resultSection.showTexts()
         finally:
             self._pace()
 

@@ -90,6 +90,7 @@ def putSegments(
     own = like.GetSegmentation() if like is not None else None
     ids = _segmentIds(segmentation, structures, own)
     for segmentId in () if joins else set(segmentation.GetSegmentIDs()) - set(ids):
+        segmentation.GetSegment(segmentId).RemoveAllRepresentations()  # or else it is erased for all that share them
         segmentation.RemoveSegment(segmentId)
     for position, (segmentId, structure) in enumerate(zip(ids, structures, strict=True)):
         isNew = _putSegment(segmentation, segmentId, structure, image)

@@ -1,10 +1,10 @@
-"""How the proposal and the user's segmentation are shown: filled, in 3D, one beside the other, or not at all. No Qt."""
+"""How proposal and user's segmentation are shown: filled, in 3D, one instead of the other, or not at all. No Qt."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from UnCoLSegmentLib.Scene import DoubtSurface, Places
+from UnCoLSegmentLib.Scene import DoubtSurface, Places, ProposalBefore, Results
 
 _OWN_FILL_OPACITY = 0.15
 
@@ -21,6 +21,7 @@ class ResultDisplay:
     def __init__(self) -> None:
         self._proposal: Any = None
         self._own: Any = None
+        self._earlier: Any = None
         self._map: Any = None
         self._wants3D = False
         self._before: dict[str, bool] | None = None
@@ -33,6 +34,17 @@ class ResultDisplay:
         return self._proposal is not None and bool(self._proposal.GetDisplayNode().GetVisibility2DFill())
 
     @property
+    def hasEarlier(self) -> bool:
+        """Whether there is a proposal of before the last run."""
+        return self._earlier is not None
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """What can be seen of "proposal", "earlier" (the proposal of before) and "own" (what the user has)."""
+        displays = {name: each for name, each in self._displays().items() if name != "surface"}
+        return tuple(name for name, each in displays.items() if each.GetVisibility())
+
+    @property
     def is3D(self) -> bool:
         """Whether the proposal has a surface."""
         return DoubtSurface.surfaceOf(self._proposal) is not None
@@ -40,8 +52,11 @@ class ResultDisplay:
     def follow(self, proposal: Any, own: Any, mapNode: Any) -> None:
         """Take the chosen nodes; None for none. What another proposal hid is shown again."""
         if proposal is not self._proposal:
+            if self._before is not None:
+                self._setVisible({"earlier": False})
             self.isHidden, self._before = False, None
         self._proposal, self._own, self._map = proposal, own, mapNode
+        self._earlier = ProposalBefore.of(Results.volumeOf(proposal))
 
     def show3D(self, isOn: bool) -> None:
         """Make the surface, colored by the map, or drop it."""
@@ -64,22 +79,26 @@ class ResultDisplay:
     def hide(self, isHidden: bool) -> None:
         """Show the image alone, or again what was shown before."""
         self.isHidden = isHidden
-        self._setVisible(dict.fromkeys(self._displays(), not isHidden))
+        self._setVisible(dict.fromkeys(("proposal", "surface", "own"), not isHidden))
 
-    def compare(self, isOn: bool) -> None:
-        """Show the user's segmentation without the proposal while this is on; without one, the image alone."""
-        if isOn:
-            self._before = {name: bool(each.GetVisibility()) for name, each in self._displays().items()}
-            self._setVisible({"proposal": False, "surface": False, "own": True})
-        elif self._before is not None:
+    def compare(self, other: str) -> None:
+        """Show "own", what the user has, or "earlier", what was proposed before, instead of the proposal.
+
+        "" shows again what was shown.
+        """
+        if self._before is not None:
             before, self._before = self._before, None
             self._setVisible(before)
+        if other:
+            self._before = {name: bool(each.GetVisibility()) for name, each in self._displays().items()}
+            self._setVisible({"proposal": False, "surface": False, other: True})
 
     def _displays(self) -> dict[str, Any]:
-        nodes = {"proposal": self._proposal, "surface": DoubtSurface.surfaceOf(self._proposal), "own": self._own}
+        surface = DoubtSurface.surfaceOf(self._proposal)
+        nodes = {"proposal": self._proposal, "surface": surface, "earlier": self._earlier, "own": self._own}
         displays = {name: node.GetDisplayNode() for name, node in nodes.items() if node is not None}
         return {name: each for name, each in displays.items() if each is not None}
 
     def _setVisible(self, wanted: dict[str, bool]) -> None:
         for name, display in self._displays().items():
-            display.SetVisibility(wanted.get(name, True))
+            display.SetVisibility(wanted.get(name, bool(display.GetVisibility())))

@@ -21,6 +21,7 @@ from UnCoLSegmentLib.Scene import (
     Origins,
     Places,
     Proposal,
+    ProposalBefore,
     Results,
     Rounds,
     RoundStore,
@@ -155,6 +156,8 @@ class RunScene:
         """
         before, structures = self._proposal(), self._asNamedNow(shown.structures, shown.model)
         earlier = Maker.of(before)
+        if before is not None:
+            ProposalBefore.keep(before, self._volume)
         node = Proposal.putProposal(
             shown.labels, structures, self._volume, before, self._own, shown.filled, joins=shown.joins
         )

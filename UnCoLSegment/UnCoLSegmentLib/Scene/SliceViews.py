@@ -72,6 +72,14 @@ def shownSlice(volumeNode: Any, plane: Plane) -> tuple[Axis, int] | None:
     return axis, index
 
 
+def sliceIn(view: Any, volumeNode: Any) -> tuple[Axis, int] | None:
+    """Return the slice of a volume in the middle of a view; None if that shows another volume or cuts across slices."""
+    if volumeNode.GetImageData() is None or not _shows(view, volumeNode):
+        return None
+    found = ((axis, _sliceIn(view, volumeNode, axis)) for axis in _AXES)
+    return next(((axis, index) for axis, index in found if index is not None), None)
+
+
 def axisOf(volumeNode: Any, plane: Plane) -> Axis:
     """Return the voxel index that counts the volume's slices of a plane."""
     return view_slices(_inWorld(volumeNode), plane).slice_axis
