@@ -164,7 +164,7 @@ def test_one_model_learns_from_two_volumes_and_both_get_its_proposal(logic, scen
 
     result = shown.fineTune(STEPS)
 
-    assert result.notes[0] == "Learned from 2 volumes, each of which has a new proposal: Phantom, Phantom."
+    assert result.notes[0] == "Learned from 2 volumes, each of which has a new proposal: Phantom (2), Phantom (1)."
     assert shown.parameters.proposal.GetDisplayNode().GetVisibility()
     assert not Results.proposalAbout(other.parameters.inputVolume).GetDisplayNode().GetVisibility()
     for driver, slices in ((shown, [6, 10]), (other, [5, 8, 11])):
