@@ -216,8 +216,6 @@ def test_the_proposal_is_an_outline_or_filled_and_shown_in_3d(boxed: Any, engine
     assert boxed.ui.hideButton.toolTip == "There is no proposal yet. Segment the volume first."
     segmentLiver(boxed, engine, phantom)
     node = boxed.parameters.proposal
-    boxed.click("unsureButton")
-    boxed.click("unsureButton")  # neither heat nor outlines of where it is unsure
     outline = boxed.views[0].pixels().copy()
     assert not boxed.ui.proposalFilledCheckBox.checked
 

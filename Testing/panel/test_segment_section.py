@@ -225,8 +225,7 @@ def test_a_result_becomes_a_proposal_with_an_uncertainty_map(running: Any, engin
     assert running.shown() == "Proposed: liver. Check it, then accept what is right."
     assert running.parameters.proposal.GetSegmentation().GetNumberOfSegments() == 1
     shown = slicer.util.arrayFromVolume(running.parameters.uncertaintyVolume)
-    assert abs(shown - phantom.uncertainty)[shown > 0].max() < 1e-6
-    assert phantom.uncertainty[shown == 0].max() < 0.01, "far away, and never shown"
+    assert abs(shown - phantom.uncertainty).max() < 1e-6
     assert running.ui.uncertaintySelector.currentNode() is running.parameters.uncertaintyVolume
     assert running.ui.unsureButton.enabled
 

@@ -19,10 +19,10 @@ class SegmentFrom(enum.Enum):
 class Overlay(enum.Enum):
     """How the uncertainty lies over the volume; each is followed by the next one."""
 
-    HEAT = "heat"
-    """The map itself, near the structures: it holds most of what is wrong (docs/benchmarks/uncertainty.md)."""
     REGIONS = "regions"
     """Numbered outlines of the places to look at."""
+    HEAT = "heat"
+    """The map itself."""
     OFF = "off"
 
 
@@ -90,7 +90,7 @@ class ParameterNode:
     minutes: Annotated[float, WithinRange(0.5, 60)] = 5.0
     plane: Plane = Plane.AXIAL
     rounds: str = ""
-    overlay: Overlay = Overlay.HEAT
+    overlay: Overlay = Overlay.REGIONS
     previewsShown: bool = True
     legendShown: bool = True
     uncertaintyOpacity: Annotated[float, WithinRange(0, 1)] = 0.5

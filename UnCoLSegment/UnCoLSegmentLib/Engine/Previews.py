@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from uncol.core.protocol import Preview
 from uncol.core.volume import Volume
 from UnCoLSegmentLib.Engine.Run import inThread
-from UnCoLSegmentLib.Scene.RunData import RunInputs, nearStructures
+from UnCoLSegmentLib.Scene.RunData import RunInputs
 from UnCoLSegmentLib.Scene.RunScenes import RunScenes
 
 
@@ -25,13 +25,8 @@ class Previews:
 
     def take(self, event: Preview, step: int) -> None:
         """Read a preview that was made after so many steps; one of the same case that is not shown yet is older."""
-
-        def read() -> tuple[Volume, Volume | None]:
-            labels = event.segmentation.read()
-            doubts = event.uncertainty.read() if event.uncertainty is not None else None
-            return labels, nearStructures(labels, doubts) if doubts is not None else None
-
-        self._read[event.case] = step, inThread(read)
+        doubts = event.uncertainty.read if event.uncertainty is not None else lambda: None
+        self._read[event.case] = step, inThread(lambda: (event.segmentation.read(), doubts()))
 
     def forget(self) -> None:
         """Show none of those that are still being read."""

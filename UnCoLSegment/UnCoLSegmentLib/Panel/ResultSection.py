@@ -77,7 +77,7 @@ class ResultSection(Section):
             "" if node else _("There is no uncertainty map yet. Segment the volume first."),
             (
                 ui.unsureButton,
-                _("Show the map near the structures, or numbered outlines of the places to look at, or neither"),
+                _("Show numbered outlines of the places to look at, or the map itself, or neither"),
             ),
             (ui.show3DButton, _("Show the proposal in the 3D views, colored where it is unsure")),
             (ui.legendShownCheckBox, _("Explain the colors in the slice views")),

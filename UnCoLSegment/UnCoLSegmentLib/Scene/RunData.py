@@ -6,21 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-import numpy as np
-
 from uncol.core.dicom_export import origin_in
-from uncol.core.error_detection import bounding_box, within_distance
 from uncol.core.findings import Findings
 from uncol.core.jobs import Box, SegmentResult, Structure
 from uncol.core.slice_scores import SliceScore
 from uncol.core.volume import Volume
 from UnCoLSegmentLib.Scene import Bridge, Grids
 from UnCoLSegmentLib.Scene.Grids import Region
-
-NEAR_MM = 15.0
-"""Doubt is shown this near to a structure, as places are looked for."""
-_BLOCK_MM = 3.0
-"""How far it is to a structure is found out on blocks of this size: fast, and no structure is too thin to be seen."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +48,7 @@ class SegmentationResult:
 
     Attributes:
         labels: Proposed labels.
-        uncertainty: Normalized entropy in [0, 1], near the structures; see `nearStructures`.
+        uncertainty: Normalized entropy in [0, 1].
         structures: What the labels mean.
         model: Name of the model that made it, "" for the foundation model.
         known: Annotated slices that its maker has seen, as "K:12".
@@ -88,7 +80,7 @@ class SegmentationResult:
         labels = result.segmentation.read()
         return cls(
             labels,
-            nearStructures(labels, result.uncertainty.read()),
+            result.uncertainty.read(),
             tuple(Structure(each["value"], each["name"]) for each in result.report["structures"]),
             inputs.model,
             known,
@@ -100,27 +92,3 @@ class SegmentationResult:
             slices=result.slices,
             origin=origin_in(result.report),
         )
-
-
-def nearStructures(labels: Volume, uncertainty: Volume) -> Volume:
-    """Return a map that is 0 farther than about 15 mm from what was found; the map itself where nothing was found.
-
-    What is unsure far away is not about a structure: a model that has learned little is unsure nearly everywhere.
-
-    Args:
-        labels: Proposed labels (K, J, I).
-        uncertainty: The map that comes with them, on the same grid.
-    """
-    spacing_mm, found = np.array(labels.spacing_mm[::-1]), labels.voxels
-    steps = np.maximum(1, _BLOCK_MM / spacing_mm).astype(int)
-    for axis, step in enumerate(steps):
-        found = np.maximum.reduceat(found, np.arange(0, found.shape[axis], step), axis=axis)
-    if not found.any():
-        return uncertainty
-    near = within_distance(found > 0, (steps * spacing_mm).tolist(), NEAR_MM)
-    blocks = zip(bounding_box(near, margin=0), steps, labels.shape_kji, strict=True)
-    region = tuple(slice(each.start * step, min(each.stop * step, size)) for each, step, size in blocks)
-    isNear = near[np.ix_(*(np.arange(each.start, each.stop) // step for each, step in zip(region, steps, strict=True)))]
-    voxels = np.zeros(uncertainty.voxels.shape, uncertainty.voxels.dtype)
-    voxels[region] = np.where(isNear, uncertainty.voxels[region], 0)
-    return uncertainty.with_voxels(voxels)
