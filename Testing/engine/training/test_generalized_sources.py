@@ -99,7 +99,7 @@ def test_stage_2_waits_for_every_structure_but_not_for_ever() -> None:
 
 def test_what_is_not_even_found_on_annotated_slices_is_told() -> None:
     run = begun_state(setup_with())
-    said = "Not found even on its own annotated slices: ball. Give more minutes, or more steps."
+    said = "Not found even on annotated slices: ball. Give more minutes, or more steps."
     assert said in model_of(run).card.training["notes"]
     assert run.sources is not None
     run.sources.found_by = lambda _: np.array([True])  # type: ignore[method-assign]

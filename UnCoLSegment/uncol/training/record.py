@@ -84,7 +84,7 @@ def _says_few_steps(state: TrainingState) -> list[str]:
 
 def _says_not_found(state: TrainingState) -> list[str]:
     names = ", ".join(state.not_found)
-    return [f"Not found even on its own annotated slices: {names}. Give more minutes, or more steps."] if names else []
+    return [f"Not found even on annotated slices: {names}. Give more minutes, or more steps."] if names else []
 
 
 def _by_name(card: ModelCard, values: Tensor) -> dict[str, float]:
