@@ -67,3 +67,15 @@ def annotated(panel: Any, phantom: Any, host: Any) -> Any:
     phantom.paint(segmentation, volume, 6, 12, 18)
     panel.waitForDetection()
     return panel
+
+
+@pytest.fixture
+def two(panel: Any, phantom: Any) -> Any:
+    """Two patients on the same grid, of whom slices 6, 12, 18 and 7, 13 are finished; the second one is shown."""
+    from several_patients import addVolume, annotate
+
+    for name in ("First", "Second"):
+        addVolume(phantom, name)
+    annotate(panel, phantom, "First", 6, 12, 18)
+    annotate(panel, phantom, "Second", 7, 13)
+    return panel

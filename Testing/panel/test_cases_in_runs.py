@@ -14,16 +14,6 @@ _SOURCE_ROLE, _VOLUME_ROLE = "UnCoL.Segmentation", "UnCoL.Volume"
 """References of a proposal: to the user's segmentation, and to the volume; they are kept in saved scenes."""
 
 
-@pytest.fixture
-def two(panel: Any, phantom: Any) -> Any:
-    """Two patients on the same grid, of whom slices 6, 12, 18 and 7, 13 are finished; the second one is shown."""
-    for name in ("First", "Second"):
-        addVolume(phantom, name)
-    annotate(panel, phantom, "First", 6, 12, 18)
-    annotate(panel, phantom, "Second", 7, 13)
-    return panel
-
-
 def begin(panel: Any, engine: Any) -> None:
     before = len(engine.requests)
     panel.click("fineTuneButton")

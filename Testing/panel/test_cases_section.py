@@ -5,21 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
 import slicer
 import slicer.util
 from scripted_engine import writeModel
 from several_patients import addVolume, annotate, choose, learn, shownSegmentations
-
-
-@pytest.fixture
-def two(panel: Any, phantom: Any) -> Any:
-    """Two patients on the same grid, of whom slices 6, 12, 18 and 7, 13 are finished; the second one is shown."""
-    for name in ("First", "Second"):
-        addVolume(phantom, name)
-    annotate(panel, phantom, "First", 6, 12, 18)
-    annotate(panel, phantom, "Second", 7, 13)
-    return panel
 
 
 def test_what_was_annotated_in_one_patient_is_never_taken_for_another_one(panel: Any, phantom: Any) -> None:
